@@ -1,0 +1,127 @@
+"""From method and path to the handler: a tree of path segments, walked once per request."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from urllib.parse import unquote_to_bytes
+
+import attrs
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.errors import Errcode, MatrixError, invalid_param
+from synapse_lite.http.response import Response
+
+Handler = Callable[..., Awaitable[JsonObject | Response]]
+"""Called as `handler(request, **path_params)`."""
+
+CLIENT_VERSIONS = ("r0", "v1", "v3")
+
+
+@attrs.frozen
+class Route:
+    """`pattern` is a path whose variable segments are named in braces: `/rooms/{room_id}/state`."""
+
+    method: str
+    pattern: str
+    handler: Handler
+
+
+@attrs.frozen
+class Match:
+    route: Route
+    params: dict[str, str]
+
+
+@attrs.define
+class _Node:
+    literals: dict[str, "_Node"] = attrs.field(factory=dict)
+    variable: "_Node | None" = None
+    routes: dict[str, Route] = attrs.field(factory=dict)
+
+
+class Router:
+    """The routes of one listener.
+
+    A literal segment is preferred to a variable one. A variable matches an empty segment only at the
+    end of a path, as in `/rooms/{room_id}/state/{event_type}/`, where the state key is "".
+
+    Raises `ValueError` when two routes have the same method and the same path but for names.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._root = _Node()
+        for route in routes:
+            self._add(route)
+
+    def match(self, method: str, path: bytes) -> Match:
+        """`path` is percent-encoded, without a query. HEAD is served by the GET route.
+
+        Raises `MatrixError`: 404 `M_UNRECOGNIZED` for an unknown path, 405 for a method that the
+        path does not have, 400 `M_INVALID_PARAM` for invalid UTF-8 or NUL.
+        """
+        segments = _decode_segments(path)
+        leaves = list(_leaves(self._root, segments, 0))
+        for leaf in leaves:
+            route = leaf.routes.get("GET" if method == "HEAD" else method)
+            if route is not None:
+                return Match(route, _params(route.pattern, segments))
+        if leaves:
+            raise MatrixError(405, Errcode.UNRECOGNIZED, "Unrecognized request: method not allowed")
+        raise MatrixError(404, Errcode.UNRECOGNIZED, "Unrecognized request")
+
+    def _add(self, route: Route) -> None:
+        node = self._root
+        for segment in route.pattern.split("/"):
+            if _is_variable(segment):
+                node.variable = node.variable or _Node()
+                node = node.variable
+            else:
+                node = node.literals.setdefault(segment, _Node())
+        if route.method in node.routes:
+            raise ValueError(f"Duplicate route: {route.method} {route.pattern}")
+        node.routes[route.method] = route
+
+
+def client_routes(
+    method: str, path: str, handler: Handler, versions: Sequence[str] = CLIENT_VERSIONS
+) -> list[Route]:
+    """The same endpoint of the client-server API under each version prefix."""
+    return [Route(method, f"/_matrix/client/{version}{path}", handler) for version in versions]
+
+
+def _is_variable(segment: str) -> bool:
+    return segment.startswith("{") and segment.endswith("}")
+
+
+def _leaves(node: _Node, segments: list[str], index: int) -> Iterable[_Node]:
+    """The nodes with routes that the segments lead to, the most literal first."""
+    if index == len(segments):
+        if node.routes:
+            yield node
+        return
+    segment = segments[index]
+    literal = node.literals.get(segment)
+    if literal is not None:
+        yield from _leaves(literal, segments, index + 1)
+    if node.variable is not None and (segment or index == len(segments) - 1):
+        yield from _leaves(node.variable, segments, index + 1)
+
+
+def _params(pattern: str, segments: list[str]) -> dict[str, str]:
+    return {
+        name[1:-1]: segment
+        for name, segment in zip(pattern.split("/"), segments, strict=True)
+        if _is_variable(name)
+    }
+
+
+def _decode_segments(path: bytes) -> list[str]:
+    """Split first, then decode: an identifier may hold `%2F`."""
+    try:
+        if b"%" in path:
+            segments = [unquote_to_bytes(segment).decode() for segment in path.split(b"/")]
+        else:
+            segments = path.decode().split("/")
+    except UnicodeDecodeError:
+        raise invalid_param("Path is not valid UTF-8") from None
+    if any("\0" in segment for segment in segments):
+        raise invalid_param("Path holds a NUL character")
+    return segments

@@ -1,0 +1,106 @@
+"""Who may do what: the reading of `m.room.power_levels`."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Self
+
+import attrs
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.matrix.event import Event
+from synapse_lite.matrix.room_versions import RoomVersion
+
+Level = int | float
+"""An integer, or infinity for the creators of a room (version 12)."""
+
+CREATOR_LEVEL = 100
+_INTEGER_TEXT = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+
+
+def read_level(value: Any, version: RoomVersion) -> int | None:
+    """The integer that a level stands for, None when it stands for none.
+
+    Room versions before 10 take texts, before 6 also floats (which are cut at the point).
+    """
+    if type(value) is int:
+        return value
+    if version.integer_power_levels:
+        return None
+    if isinstance(value, str) and _INTEGER_TEXT.fullmatch(value):
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value)
+    return None
+
+
+def creators(create: Event) -> frozenset[str]:
+    """The sender of the create event (its `creator` before version 11) and, in 12, `additional_creators`."""
+    version = create.version
+    first = create.sender if version.implicit_creator else create.content.get("creator", create.sender)
+    if not version.privileged_creators:
+        return frozenset({first})
+    additional = create.content.get("additional_creators")
+    return frozenset({first, *additional}) if isinstance(additional, list) else frozenset({first})
+
+
+@attrs.frozen
+class PowerLevels:
+    """The levels of a room; what the event does not say has the defaults of the specification."""
+
+    version: RoomVersion
+    privileged: frozenset[str]
+    users: Mapping[str, Any]
+    events: Mapping[str, Any]
+    users_default: int
+    events_default: int
+    state_default: int
+    ban: int
+    kick: int
+    invite: int
+    redact: int
+
+    @classmethod
+    def read(cls, create: Event, power_levels: Event | None) -> Self:
+        version = create.version
+        owners = creators(create)
+        content: JsonObject = {} if power_levels is None else power_levels.content
+
+        def named(name: str, default: int) -> int:
+            level = read_level(content.get(name), version)
+            return default if level is None else level
+
+        users = _mapping(content, "users")
+        if power_levels is None:
+            users = dict.fromkeys(owners, CREATOR_LEVEL)
+        return cls(
+            version=version,
+            privileged=owners if version.privileged_creators else frozenset(),
+            users=users,
+            events=_mapping(content, "events"),
+            users_default=named("users_default", 0),
+            events_default=named("events_default", 0),
+            state_default=named("state_default", 50),
+            ban=named("ban", 50),
+            kick=named("kick", 50),
+            invite=named("invite", 0),
+            redact=named("redact", 50),
+        )
+
+    def user(self, user_id: str) -> Level:
+        if user_id in self.privileged:
+            return math.inf
+        level = read_level(self.users.get(user_id), self.version)
+        return self.users_default if level is None else level
+
+    def required(self, event_type: str, is_state: bool) -> int:
+        """The level that a sender of this type of event needs."""
+        level = read_level(self.events.get(event_type), self.version)
+        if level is not None:
+            return level
+        return self.state_default if is_state else self.events_default
+
+
+def _mapping(content: JsonObject, name: str) -> Mapping[str, Any]:
+    value = content.get(name)
+    return value if isinstance(value, dict) else {}

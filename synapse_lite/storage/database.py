@@ -1,0 +1,252 @@
+"""PostgreSQL: a bounded pool of connections, and three ways to run a function with one of them.
+
+A storage function is a plain `def f(txn, ...)`. It runs in a database thread, one thread hop for
+all its statements:
+
+- `transact`: reads and writes, READ COMMITTED, retried on serialisation failures and deadlocks;
+- `snapshot`: reads that must agree with each other, REPEATABLE READ, read only;
+- `read`: one or more independent reads, each statement seeing what is committed when it starts.
+"""
+
+import contextvars
+import logging
+import queue
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import psycopg2
+from attrs import define, field
+from psycopg2 import errors, extensions, extras
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from synapse_lite.errors import SynapseLiteError
+from synapse_lite.storage.stream import Change, Kind, write_changes
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+Row = tuple[Any, ...]
+OnCommit = Callable[[Sequence[Change]], None]
+
+RETRIES = 5
+_RETRIABLE = (errors.SerializationFailure, errors.DeadlockDetected)
+_KEEPALIVES = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+UniqueViolation = errors.UniqueViolation
+DatabaseError = psycopg2.Error
+
+
+class CommitUncertainError(SynapseLiteError):
+    """The connection broke during a commit: the transaction may have happened, or not."""
+
+
+@define
+class Transaction:
+    """What a storage function works with: statements in, rows out.
+
+    `publish` says that something visible to clients changed; the positions are given out, and the
+    waiting clients woken, by the commit.
+    """
+
+    _cursor: extensions.cursor
+    _changes: list[Change] = field(factory=list)
+
+    def execute(self, sql: str, arguments: Sequence[object] | Mapping[str, object] = ()) -> int:
+        """Run a statement; the number of rows that it touched."""
+        self._cursor.execute(sql, arguments or None)
+        return self._cursor.rowcount
+
+    def rows(self, sql: str, arguments: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
+        self._cursor.execute(sql, arguments or None)
+        return self._cursor.fetchall()
+
+    def row(self, sql: str, arguments: Sequence[object] | Mapping[str, object] = ()) -> Row | None:
+        """The first row, or None."""
+        self._cursor.execute(sql, arguments or None)
+        return self._cursor.fetchone()
+
+    def value(self, sql: str, arguments: Sequence[object] | Mapping[str, object] = ()) -> Any:
+        """The first column of the first row, or None."""
+        row = self.row(sql, arguments)
+        return row[0] if row else None
+
+    def insert(self, sql: str, rows: Iterable[Sequence[object]], template: str | None = None) -> None:
+        """`INSERT ... VALUES %s` with many rows in one statement."""
+        extras.execute_values(self._cursor, sql, list(rows), template, page_size=1000)
+
+    def fetch_values(
+        self, sql: str, rows: Iterable[Sequence[object]], template: str | None = None
+    ) -> list[Row]:
+        """As `insert`, returning the statement's rows (`RETURNING`, or a SELECT over `VALUES %s`)."""
+        values = list(rows)
+        if not values:
+            return []
+        found: list[Row] = extras.execute_values(
+            self._cursor, sql, values, template, page_size=len(values), fetch=True
+        )
+        return found
+
+    def publish(
+        self,
+        kind: Kind,
+        *,
+        room_nid: int | None = None,
+        event_nid: int | None = None,
+        user_id: str | None = None,
+        redacts_nid: int | None = None,
+    ) -> None:
+        self._changes.append(Change(0, kind, room_nid, event_nid, user_id, redacts_nid))
+
+    def flush(self) -> list[Change]:
+        """Give what was published its positions. For `Database.transact` only."""
+        return write_changes(self._cursor, self._changes) if self._changes else []
+
+
+Function = Callable[..., Any]
+
+
+class Database:
+    """At most `size` connections, each used by one thread at a time.
+
+    `on_commit` is called on the reactor with the changes of each committed transaction.
+    `settings` are PostgreSQL settings of every connection, such as `statement_timeout`.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorFromThreads,
+        arguments: Mapping[str, object],
+        *,
+        name: str,
+        size: int,
+        on_commit: OnCommit,
+        settings: Mapping[str, str],
+    ) -> None:
+        self._reactor = reactor
+        self._arguments = {**_KEEPALIVES, **arguments}
+        self._on_commit = on_commit
+        self._settings = " ".join(f"-c {key}={value}" for key, value in settings.items())
+        self._threads = ThreadPool(1, size, f"database-{name}")
+        self._idle: queue.LifoQueue[extensions.connection] = queue.LifoQueue()
+
+    def start(self) -> None:
+        self._threads.start()
+
+    def stop(self) -> None:
+        """Wait for what runs, then close the connections."""
+        self._threads.stop()
+        self._close_idle()
+
+    async def transact(
+        self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        result: R
+        result, changes = await self._in_thread(self._run_transaction, function, args, kwargs)
+        if changes:
+            self._on_commit(changes)
+        return result
+
+    async def snapshot(
+        self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        result: R = await self._in_thread(self._run_snapshot, function, args, kwargs)
+        return result
+
+    async def read(
+        self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        result: R = await self._in_thread(self._run_read, function, args, kwargs)
+        return result
+
+    async def _in_thread(self, run: Callable[..., T], *args: Any) -> T:
+        work = partial(contextvars.copy_context().run, self._with_connection, run, *args)
+        result: T = await deferToThreadPool(self._reactor, self._threads, work)
+        return result
+
+    def _with_connection(self, run: Callable[..., T], function: Function, args: Any, kwargs: Any) -> T:
+        for _ in range(RETRIES):
+            connection = self._acquire()
+            try:
+                return run(connection, function, args, kwargs)
+            except _RETRIABLE as error:
+                logger.info("%s is run again after %r", function, error)
+                failure: Exception = error
+            except psycopg2.OperationalError as error:
+                if not connection.closed:
+                    raise
+                # The server went away before the commit, so nothing was done; its other connections are void too.
+                self._close_idle()
+                failure = error
+            finally:
+                self._release(connection)
+        raise failure
+
+    def _run_transaction(
+        self, connection: extensions.connection, function: Function, args: Any, kwargs: Any
+    ) -> tuple[Any, list[Change]]:
+        connection.autocommit = False
+        with connection.cursor() as cursor:
+            txn = Transaction(cursor)
+            result = function(txn, *args, **kwargs)
+            changes = txn.flush()
+        try:
+            connection.commit()
+        except psycopg2.OperationalError as error:
+            if connection.closed:
+                raise CommitUncertainError(str(error)) from error
+            raise
+        return result, changes
+
+    def _run_snapshot(
+        self, connection: extensions.connection, function: Function, args: Any, kwargs: Any
+    ) -> Any:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                return function(Transaction(cursor), *args, **kwargs)
+            finally:
+                if not connection.closed:
+                    cursor.execute("ROLLBACK")
+
+    def _run_read(self, connection: extensions.connection, function: Function, args: Any, kwargs: Any) -> Any:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            return function(Transaction(cursor), *args, **kwargs)
+
+    def _acquire(self) -> extensions.connection:
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            return connect(self._arguments, self._settings)
+
+    def _close_idle(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
+
+    def _release(self, connection: extensions.connection) -> None:
+        try:
+            if not connection.closed and not connection.autocommit:
+                connection.rollback()
+        except psycopg2.Error:
+            connection.close()
+        if not connection.closed:
+            self._idle.put(connection)
+
+
+def connect(arguments: Mapping[str, object], options: str = "") -> extensions.connection:
+    """A connection of its own, for what a pool cannot do: migrations, LISTEN."""
+    own_options = f"{arguments.get('options', '')} {options}".strip()
+    return psycopg2.connect(**{**arguments, "options": own_options})  # type: ignore[call-overload, no-any-return]

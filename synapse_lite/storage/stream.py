@@ -1,0 +1,73 @@
+"""The stream: one counter that orders everything a client can see in /sync.
+
+Positions are given out by the last statement of a transaction, under one row lock, so they become
+visible in order and without gaps; see docs/architecture.md. `Database.transact` is the only caller
+of `write_changes`: whoever writes something visible says so with `Transaction.publish`.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class, whatever its case)
+
+
+class Kind(IntEnum):
+    """What changed; the numbers are stored."""
+
+    EVENT = 1
+    RECEIPT = 2
+    TYPING = 3
+    ACCOUNT_DATA = 4
+    SESSION = 5  # a token, device or account changed: cached sessions of the user are void
+
+
+class Change(NamedTuple):
+    """One position of the stream.
+
+    `user_id` is whom it concerns besides the room: the target of a membership event, the owner of
+    account data, a receipt or a session. `redacts_nid` is the event that an applied redaction empties.
+    """
+
+    position: int
+    kind: Kind
+    room_nid: int | None = None
+    event_nid: int | None = None
+    user_id: str | None = None
+    redacts_nid: int | None = None
+
+
+_COLUMNS = "position, kind, room_nid, event_nid, user_id, redacts_nid"
+_ROW = "(%s::bigint, %s::smallint, %s::bigint, %s::bigint, %s::text, %s::bigint)"
+
+
+def write_changes(cursor: Cursor, changes: Sequence[Change]) -> list[Change]:
+    """Give the changes their positions and store them: the last statement before the commit."""
+    count = len(changes)
+    arguments: list[object] = [count, count]
+    for number, change in enumerate(changes, start=1):
+        arguments += [number, *change[1:]]
+    cursor.execute(
+        "WITH head AS (UPDATE stream_position SET position = position + %s RETURNING position)"
+        f" INSERT INTO stream ({_COLUMNS})"
+        " SELECT head.position - %s + item.column1, column2, column3, column4, column5, column6"
+        f" FROM head, (VALUES {','.join([_ROW] * count)}) AS item RETURNING position",
+        arguments,
+    )
+    first = min(position for (position,) in cursor.fetchall())
+    return [change._replace(position=first + index) for index, change in enumerate(changes)]
+
+
+def read_position(cursor: Cursor) -> int:
+    cursor.execute("SELECT position FROM stream_position")
+    row = cursor.fetchone()
+    assert row is not None  # noqa: S101 (the first migration inserts it)
+    return int(row[0])
+
+
+def read_changes(cursor: Cursor, after: int, limit: int) -> list[Change]:
+    """The next changes after a position, in order, at most `limit`."""
+    cursor.execute(
+        f"SELECT {_COLUMNS} FROM stream WHERE position > %s ORDER BY position LIMIT %s", (after, limit)
+    )
+    return [Change(row[0], Kind(row[1]), *row[2:]) for row in cursor.fetchall()]

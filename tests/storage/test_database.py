@@ -1,0 +1,91 @@
+"""Transactions, snapshots and the stream on a real PostgreSQL."""
+
+import psycopg2
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred, gatherResults
+
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.stream import Change, Kind, read_changes, read_position
+
+
+def _publish(txn: Transaction, user: str, count: int = 1) -> None:
+    for _ in range(count):
+        txn.publish(Kind.SESSION, user_id=user)
+
+
+@ensureDeferred
+async def test_positions_follow_the_commits(database: Database, changes: list[Change]) -> None:
+    """Each published change gets the next position, and the commit hook sees what is stored."""
+    await database.transact(_publish, "@a:x", 2)
+    await database.transact(_publish, "@b:x")
+    assert [(change.position, change.user_id) for change in changes] == [
+        (1, "@a:x"),
+        (2, "@a:x"),
+        (3, "@b:x"),
+    ]
+    assert await database.read(lambda txn: read_changes(txn._cursor, 0, 10)) == changes
+
+
+@ensureDeferred
+async def test_concurrent_writers_leave_no_gaps(database: Database, changes: list[Change]) -> None:
+    """Positions of many transactions at once are 1..n."""
+    await gatherResults(
+        [Deferred.fromCoroutine(database.transact(_publish, f"@{n}:x", 3)) for n in range(20)]
+    )
+    assert sorted(change.position for change in changes) == list(range(1, 61))
+
+
+@ensureDeferred
+async def test_a_failed_transaction_leaves_nothing(database: Database, changes: list[Change]) -> None:
+    """An exception rolls back the writes and the stream."""
+
+    def fail(txn: Transaction) -> None:
+        txn.execute("INSERT INTO typing VALUES (1, 'x', 1)")
+        _publish(txn, "@a:x")
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        await database.transact(fail)
+    assert changes == []
+    assert await database.read(lambda txn: txn.value("SELECT count(*) FROM typing")) == 0
+    assert await database.read(lambda txn: read_position(txn._cursor)) == 0
+
+
+@ensureDeferred
+async def test_a_serialisation_failure_is_retried(database: Database) -> None:
+    """A transaction that fails with 40001 is run again from the start."""
+    runs = []
+
+    def sometimes(txn: Transaction) -> str:
+        runs.append(1)
+        if len(runs) < 3:
+            txn.execute("DO $$ BEGIN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END $$")
+        return "done"
+
+    assert await database.transact(sometimes) == "done"
+    assert len(runs) == 3
+
+
+@ensureDeferred
+async def test_a_lost_connection_is_replaced(database: Database) -> None:
+    """A connection that the server closed is not an error of the next caller."""
+    pid = await database.read(lambda txn: txn.value("SELECT pg_backend_pid()"))
+    await database.transact(lambda txn: txn.execute("SELECT 1"))
+
+    def terminate(arguments: dict[str, object]) -> None:
+        connection = psycopg2.connect(**arguments)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+        connection.close()
+
+    terminate(database._arguments)
+    assert await database.transact(lambda txn: txn.value("SELECT 7")) == 7
+
+
+@ensureDeferred
+async def test_a_snapshot_refuses_writes(database: Database) -> None:
+    """`snapshot` is read only, and leaves the connection usable."""
+    with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+        await database.snapshot(lambda txn: txn.execute("INSERT INTO typing VALUES (1, 'x', 1)"))
+    assert await database.snapshot(lambda txn: txn.value("SELECT 7")) == 7
