@@ -5,14 +5,28 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+
+class DelayedCall(Protocol):
+    """Twisted's `IDelayedCall`, as much of it as is used here."""
+
+    def cancel(self) -> None: ...
+    def active(self) -> bool: ...
+
+
+class Timers(Protocol):
+    """Twisted's `IReactorTime`, as much of it as is used here."""
+
+    def callLater(  # noqa: N802 (Twisted's name)
+        self, delay: float, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> DelayedCall: ...
 
 
 class Clock(Protocol):
     def now_ms(self) -> int:
         """Milliseconds since 1970, as Matrix counts time."""
 
-    def call_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> IDelayedCall: ...
+    def call_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> DelayedCall: ...
 
     def sleep(self, seconds: float) -> "Deferred[None]": ...
 
@@ -20,13 +34,13 @@ class Clock(Protocol):
 class ReactorClock:
     """The reactor's timers and the machine's wall clock."""
 
-    def __init__(self, reactor: IReactorTime) -> None:
+    def __init__(self, reactor: Timers) -> None:
         self._reactor = reactor
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
-    def call_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> IDelayedCall:
+    def call_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> DelayedCall:
         return self._reactor.callLater(seconds, function, *args)
 
     def sleep(self, seconds: float) -> "Deferred[None]":

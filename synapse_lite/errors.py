@@ -1,6 +1,6 @@
 """The one error tree, and the Matrix error codes.
 
-Handlers raise `MatrixError`; `http/request.py` renders it, in one place only.
+Handlers raise `MatrixError`; `http/response.py` renders it, in one place only.
 """
 
 from collections.abc import Mapping

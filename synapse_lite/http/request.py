@@ -1,10 +1,12 @@
 """What a client sent: typed, checked access to one HTTP request."""
 
+# Twisted types its web server in part only.
+
 import re
 from collections.abc import Collection
 from enum import Enum
 from ipaddress import ip_address
-from typing import Any, Final, Literal, TypeVar, cast, overload
+from typing import Any, BinaryIO, Final, Literal, TypeVar, cast, overload
 
 from twisted.web import http
 
@@ -71,7 +73,9 @@ class Request:
     def header(self, name: str) -> str:
         """The last header of that name, or ""."""
         values = self._source.requestHeaders.getRawHeaders(name.encode())
-        return values[-1].decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}") if values else ""
+        return (
+            values[-1].decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}") if values else ""
+        )
 
     def access_token(self) -> str:
         """401 `M_MISSING_TOKEN` when there is none."""
@@ -139,7 +143,7 @@ class Request:
     @property
     def body(self) -> bytes:
         if self._body is None:
-            self._body = self._source.content.read()
+            self._body = cast("BinaryIO", self._source.content).read()
         return self._body
 
     def json(self) -> Any:
@@ -168,9 +172,7 @@ def parameter(body: JsonObject, name: str, kind: type[T]) -> T: ...
 def parameter(body: JsonObject, name: str, kind: type[T], default: D) -> T | D: ...
 @overload
 def parameter(body: JsonObject, name: str, kind: tuple[type, ...], default: Any = REQUIRED) -> Any: ...
-def parameter(
-    body: JsonObject, name: str, kind: type | tuple[type, ...], default: Any = REQUIRED
-) -> Any:
+def parameter(body: JsonObject, name: str, kind: type | tuple[type, ...], default: Any = REQUIRED) -> Any:
     """A field of a body; null counts as absent when the default is None.
 
     Raises 400 `M_MISSING_PARAM` when it is absent and has no default, 400 `M_BAD_JSON` when it is

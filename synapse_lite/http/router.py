@@ -58,7 +58,7 @@ class Router:
         path does not have, 400 `M_INVALID_PARAM` for invalid UTF-8 or NUL.
         """
         segments = _decode_segments(path)
-        leaves = list(_leaves(self._root, segments, 0))
+        leaves = _leaves(self._root, segments)
         for leaf in leaves:
             route = leaf.routes.get("GET" if method == "HEAD" else method)
             if route is not None:
@@ -91,18 +91,22 @@ def _is_variable(segment: str) -> bool:
     return segment.startswith("{") and segment.endswith("}")
 
 
-def _leaves(node: _Node, segments: list[str], index: int) -> Iterable[_Node]:
+def _leaves(root: _Node, segments: list[str]) -> list[_Node]:
     """The nodes with routes that the segments lead to, the most literal first."""
-    if index == len(segments):
-        if node.routes:
-            yield node
-        return
-    segment = segments[index]
-    literal = node.literals.get(segment)
-    if literal is not None:
-        yield from _leaves(literal, segments, index + 1)
-    if node.variable is not None and (segment or index == len(segments) - 1):
-        yield from _leaves(node.variable, segments, index + 1)
+    nodes = [root]
+    last = len(segments) - 1
+    for index, segment in enumerate(segments):
+        below = []
+        for node in nodes:
+            literal = node.literals.get(segment)
+            if literal is not None:
+                below.append(literal)
+            if node.variable is not None and (segment or index == last):
+                below.append(node.variable)
+        if not below:
+            return []
+        nodes = below
+    return [node for node in nodes if node.routes]
 
 
 def _params(pattern: str, segments: list[str]) -> dict[str, str]:
@@ -122,6 +126,6 @@ def _decode_segments(path: bytes) -> list[str]:
             segments = path.decode().split("/")
     except UnicodeDecodeError:
         raise invalid_param("Path is not valid UTF-8") from None
-    if any("\0" in segment for segment in segments):
+    if "\0" in "".join(segments):
         raise invalid_param("Path holds a NUL character")
     return segments

@@ -119,7 +119,7 @@ def reference_hash(pdu: JsonObject, version: RoomVersion) -> str:
     return encode_base64_url(sha256(signed_bytes(redact(pdu, version))).digest())
 
 
-def build_event(
+def build_event(  # noqa: PLR0917 (the seven things that an event is made of)
     draft: Draft,
     version: RoomVersion,
     room_id: str | None,
@@ -134,6 +134,8 @@ def build_event(
     413 `M_TOO_LARGE`, and 400 `M_BAD_JSON` for what canonical JSON or our storage cannot hold. The
     content becomes part of the event and must not be changed afterwards.
     """
+    if room_id is None and not (version.room_id_is_hash and draft.type == "m.room.create"):
+        raise ValueError("Only a create event whose hash is the room ID has no room ID")
     canonical_json.check_canonical(draft.content)
     pdu = _unsigned_pdu(draft, version, room_id)
     pdu["prev_events"] = list(prev_events)

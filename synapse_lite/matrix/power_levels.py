@@ -15,7 +15,7 @@ Level = int | float
 """An integer, or infinity for the creators of a room (version 12)."""
 
 CREATOR_LEVEL = 100
-_INTEGER_TEXT = re.compile(r"\s*[+-]?[0-9]+\s*", re.ASCII)
+_INTEGER_TEXT = re.compile(r"\s*[+-]?[0-9]{1,100}\s*", re.ASCII)
 
 
 def read_level(value: Any, version: RoomVersion) -> int | None:
@@ -34,14 +34,18 @@ def read_level(value: Any, version: RoomVersion) -> int | None:
     return None
 
 
+def creator(create: Event) -> str:
+    """Who made the room: the sender of the create event, before version 11 its `content.creator`."""
+    named = create.sender if create.version.implicit_creator else create.content.get("creator")
+    return named if isinstance(named, str) else create.sender
+
+
 def creators(create: Event) -> frozenset[str]:
-    """The sender of the create event (its `creator` before version 11) and, in 12, `additional_creators`."""
-    version = create.version
-    first = create.sender if version.implicit_creator else create.content.get("creator", create.sender)
-    if not version.privileged_creators:
-        return frozenset({first})
+    """The creator and, in version 12, `additional_creators`."""
     additional = create.content.get("additional_creators")
-    return frozenset({first, *additional}) if isinstance(additional, list) else frozenset({first})
+    if not create.version.privileged_creators or not isinstance(additional, list):
+        return frozenset({creator(create)})
+    return frozenset({creator(create), *additional})
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ all its statements:
 import contextvars
 import logging
 import queue
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -81,19 +81,18 @@ class Transaction:
         row = self.row(sql, arguments)
         return row[0] if row else None
 
-    def insert(self, sql: str, rows: Iterable[Sequence[object]], template: str | None = None) -> None:
-        """`INSERT ... VALUES %s` with many rows in one statement."""
-        extras.execute_values(self._cursor, sql, list(rows), template, page_size=1000)
+    def insert(self, sql: str, rows: Collection[Sequence[object]], template: str | None = None) -> None:
+        """`INSERT ... VALUES %s`, or another statement over `VALUES %s`, a thousand rows at a time."""
+        extras.execute_values(self._cursor, sql, rows, template, page_size=1000)
 
     def fetch_values(
-        self, sql: str, rows: Iterable[Sequence[object]], template: str | None = None
+        self, sql: str, rows: Collection[Sequence[object]], template: str | None = None
     ) -> list[Row]:
         """As `insert`, returning the statement's rows (`RETURNING`, or a SELECT over `VALUES %s`)."""
-        values = list(rows)
-        if not values:
+        if not rows:
             return []
         found: list[Row] = extras.execute_values(
-            self._cursor, sql, values, template, page_size=len(values), fetch=True
+            self._cursor, sql, rows, template, page_size=len(rows), fetch=True
         )
         return found
 

@@ -36,9 +36,10 @@ CREATE TABLE rooms (
 CREATE SEQUENCE event_nids INCREMENT BY 1000;
 CREATE SEQUENCE snapshot_nids INCREMENT BY 1000;
 
+-- No foreign key on what every send writes: the lock of the room's row guards it.
 CREATE TABLE events (
     event_nid BIGINT PRIMARY KEY,
-    room_nid BIGINT NOT NULL REFERENCES rooms,
+    room_nid BIGINT NOT NULL,
     event_id TEXT NOT NULL UNIQUE,
     type TEXT NOT NULL,
     state_key TEXT,
@@ -57,7 +58,7 @@ CREATE INDEX events_sender ON events (sender, room_nid, event_nid);
 -- Redactions, by what they redact. `applied`: allowed, so the target's content is gone for readers.
 CREATE TABLE redactions (
     event_nid BIGINT PRIMARY KEY,
-    room_nid BIGINT NOT NULL REFERENCES rooms,
+    room_nid BIGINT NOT NULL,
     redacts TEXT NOT NULL,
     target_nid BIGINT,
     applied BOOLEAN NOT NULL
@@ -76,7 +77,7 @@ CREATE TABLE state_keys (
 );
 CREATE TABLE state_snapshots (
     snapshot_nid BIGINT PRIMARY KEY,
-    room_nid BIGINT NOT NULL REFERENCES rooms,
+    room_nid BIGINT NOT NULL,
     base_nid BIGINT NOT NULL,
     ordinal BIGINT NOT NULL,
     key_nids BIGINT[] NOT NULL,
@@ -84,7 +85,7 @@ CREATE TABLE state_snapshots (
 );
 
 CREATE TABLE current_state (
-    room_nid BIGINT NOT NULL REFERENCES rooms,
+    room_nid BIGINT NOT NULL,
     type TEXT NOT NULL,
     state_key TEXT NOT NULL,
     event_nid BIGINT NOT NULL,
@@ -112,7 +113,7 @@ CREATE INDEX room_aliases_room ON room_aliases (room_nid);
 -- One row per send: a retry by the client finds the event that it already sent.
 CREATE TABLE event_transactions (
     session TEXT NOT NULL,
-    room_nid BIGINT NOT NULL REFERENCES rooms,
+    room_nid BIGINT NOT NULL,
     txn_id TEXT NOT NULL,
     event_nid BIGINT NOT NULL,
     created_ts BIGINT NOT NULL,

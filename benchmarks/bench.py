@@ -1,0 +1,98 @@
+"""One server on the bench: its users, its rooms, and the run of one scenario."""
+
+import asyncio
+import itertools
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+
+import aiohttp
+
+from benchmarks.client import Account, Metrics, MissingFeatureError, ScenarioError, User, check, each
+from benchmarks.server import Server
+from benchmarks.sizes import Sizes
+
+REGISTER_WIDTH = 4
+HISTORY_PAGE = 500
+
+
+class Bench:
+    """A server with a pool of users that its scenarios share, as registering is slow."""
+
+    def __init__(self, server: Server, http: aiohttp.ClientSession, sizes: Sizes) -> None:
+        self.server = server
+        self.http = http
+        self.sizes = sizes
+        self._account = Account(http, server.secret, f"u{secrets.token_hex(3)}")
+        self._numbers = itertools.count()
+        self._pool: list[User] = []
+        self._admins: list[User] = []
+
+    async def register(self, admin: bool = False) -> User:
+        return await self._account.register(next(self._numbers), admin)
+
+    async def register_many(self, count: int) -> list[User]:
+        return await each(lambda _: self.register(), range(count), REGISTER_WIDTH)
+
+    async def admin(self) -> User:
+        if not self._admins:
+            self._admins.append(await self.register(admin=True))
+        return self._admins[0]
+
+    async def users(self, count: int) -> list[User]:
+        """The first `count` of the pool."""
+        self._pool += await self.register_many(max(0, count - len(self._pool)))
+        return self._pool[:count]
+
+    async def room_with(self, owner: User, members: Iterable[User]) -> str:
+        room = await owner.create_room()
+        await each(lambda user: user.join(room), members)
+        return room
+
+
+async def send_many(user: User, room: str, count: int) -> tuple[list[str], list[float]]:
+    """`count` messages one after the other: their event ids, and their latencies in seconds."""
+    sent = [await user.send(room, f"message {number}") for number in range(count)]
+    return [event_id for event_id, _ in sent], [seconds for _, seconds in sent]
+
+
+async def check_room(user: User, room: str, lists_of_ids: list[list[str]]) -> None:
+    """The room holds exactly these messages, each list in its own order."""
+    events, _ = await user.history(room, HISTORY_PAGE)
+    stored = [event["event_id"] for event in reversed(events) if event["type"] == "m.room.message"]
+    place = {event_id: index for index, event_id in enumerate(stored)}
+    sent = {event_id for ids in lists_of_ids for event_id in ids}
+    check(len(stored) == len(place), "a message is listed twice")
+    check(place.keys() == sent, f"{len(sent)} messages sent, {len(stored)} in the room")
+    for ids in lists_of_ids:
+        places = [place[event_id] for event_id in ids]
+        check(places == sorted(places), "one sender's messages are out of order")
+
+
+async def run_scenario(bench: Bench, scenario: Callable[[Bench], Awaitable[Metrics]]) -> Metrics:
+    """A scenario's figures; `failed` or `not_yet` mark that there are none.
+
+    They include the CPU time that the server's processes spent on the whole scenario, with
+    its preparation and its checks: a figure that other load on the machine hardly disturbs.
+
+    Raises RuntimeError when a process of the server has died.
+    """
+    before = bench.server.cpu_seconds()
+    metrics: Metrics = {}
+    try:
+        async with asyncio.timeout(bench.sizes.limit_s):
+            metrics = await scenario(bench)
+        metrics["server_cpu_s"] = bench.server.cpu_seconds() - before
+    except* MissingFeatureError:
+        metrics = {"not_yet": 1}
+    except* (ScenarioError, TimeoutError, aiohttp.ClientError) as errors:
+        print(f"{scenario.__name__} failed: {first_of(errors)!r}", file=sys.stderr, flush=True)
+        metrics = {"failed": 1}
+    for process in bench.server.dead():
+        raise RuntimeError(f"{bench.server.title}: {process.name} died:\n{process.last_words()}")
+    return metrics
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The first plain exception in a tree of groups."""
+    return first_of(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

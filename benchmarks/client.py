@@ -1,0 +1,209 @@
+"""A Matrix client that measures: users, long-polling receivers, and what scenarios share."""
+
+import asyncio
+import hashlib
+import hmac
+import itertools
+import math
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import attrs
+import orjson
+
+CLIENT = "/_matrix/client/v3"
+ADMIN = "/_synapse/admin"
+PASSWORD = "correct horse battery staple"
+DELIVERY_LIMIT_S = 60
+
+Json = dict[str, Any]
+Metrics = dict[str, float]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class ScenarioError(Exception):
+    """The server answered with an error, or did not do what is being timed."""
+
+
+class MissingFeatureError(Exception):
+    """The server does not have this function, so there is nothing to time."""
+
+
+def check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ScenarioError(message)
+
+
+def percentile(samples: list[float], fraction: float) -> float:
+    """By nearest rank."""
+    return sorted(samples)[max(0, math.ceil(fraction * len(samples)) - 1)]
+
+
+def latency(samples: list[float], prefix: str = "") -> Metrics:
+    """Seconds in, median and 99th percentile in milliseconds out."""
+    return {
+        f"{prefix}p50_ms": percentile(samples, 0.50) * 1000,
+        f"{prefix}p99_ms": percentile(samples, 0.99) * 1000,
+    }
+
+
+async def each(
+    function: Callable[[Item], Awaitable[Result]], items: Iterable[Item], width: int = 8
+) -> list[Result]:
+    """Apply `function` to all items, `width` at a time; results in the items' order."""
+    results: dict[int, Result] = {}
+    queue = iter(enumerate(items))
+
+    async def work() -> None:
+        for index, item in queue:
+            results[index] = await function(item)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(width):
+            group.create_task(work())
+    return [results[index] for index in sorted(results)]
+
+
+async def until_done(ask: Callable[[], Awaitable[bool]], limit_s: float) -> None:
+    """Ask until the answer is yes, at pauses of a fiftieth of the time already waited.
+
+    So the polling adds at most 2 % to what is timed, and costs the server little.
+    """
+    start = time.perf_counter()
+    while not await ask():
+        waited = time.perf_counter() - start
+        check(waited < limit_s, f"not done after {limit_s} s")
+        await asyncio.sleep(max(0.005, waited / 50))
+
+
+class User:
+    """A logged-in user (or, without a token, an anonymous client)."""
+
+    def __init__(
+        self, http: aiohttp.ClientSession, name: str = "", user_id: str = "", token: str = ""
+    ) -> None:
+        self.http = http
+        self.name = name
+        self.user_id = user_id
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    async def request(
+        self, method: str, path: str, body: Json | None = None, **query: str | int
+    ) -> tuple[int, Json]:
+        """The answer's status and JSON object, whatever they are."""
+        async with self.http.request(method, path, json=body, params=query, headers=self.headers) as response:
+            content = await response.read()
+        try:
+            return response.status, orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise ScenarioError(f"{method} {path}: {response.status} {content[:200]!r}") from error
+
+    async def call(self, method: str, path: str, body: Json | None = None, **query: str | int) -> Json:
+        """The JSON object of a 200; raises `ScenarioError` for anything else."""
+        status, answer = await self.request(method, path, body, **query)
+        check(status == 200, f"{method} {path}: {status} {answer}")
+        return answer
+
+    async def create_room(self) -> str:
+        answer = await self.call("POST", f"{CLIENT}/createRoom", {"preset": "public_chat"})
+        return str(answer["room_id"])
+
+    async def join(self, room: str) -> None:
+        await self.call("POST", f"{CLIENT}/join/{quote(room)}", {})
+
+    async def ban(self, room: str, user: "User") -> None:
+        await self.call("POST", f"{CLIENT}/rooms/{quote(room)}/ban", {"user_id": user.user_id})
+
+    async def send(self, room: str, text: str) -> tuple[str, float]:
+        """Send a message; its event id, and the seconds until the server's answer."""
+        path = f"{CLIENT}/rooms/{quote(room)}/send/m.room.message/{secrets.token_hex(8)}"
+        start = time.perf_counter()
+        answer = await self.call("PUT", path, {"msgtype": "m.text", "body": text})
+        return answer["event_id"], time.perf_counter() - start
+
+    async def event(self, room: str, event_id: str) -> tuple[int, Json]:
+        return await self.request("GET", f"{CLIENT}/rooms/{quote(room)}/event/{quote(event_id)}")
+
+    async def history(self, room: str, page_size: int) -> tuple[list[Json], int]:
+        """The room's timeline, newest first, and the number of requests it took."""
+        events: list[Json] = []
+        position: Json = {}
+        for requests in itertools.count(1):
+            path = f"{CLIENT}/rooms/{quote(room)}/messages"
+            page = await self.call("GET", path, dir="b", limit=page_size, **position)
+            events += page["chunk"]
+            if not page["chunk"] or "end" not in page:
+                return events, requests
+            position = {"from": page["end"]}
+        raise AssertionError("count() never ends")
+
+    async def sync(self, since: str | None = None, timeout_ms: int = 0) -> Json:
+        query: Json = {"since": since} if since else {}
+        path = f"{CLIENT}/sync"
+        return await self.call("GET", path, timeout=timeout_ms, set_presence="offline", **query)
+
+
+class Inbox:
+    """A user who long-polls /sync and notes when each message first arrived."""
+
+    def __init__(self, user: User, room: str) -> None:
+        self.user = user
+        self.room = room
+        self.arrived: dict[str, float] = {}
+        self.bodies: list[str] = []
+        self.changed = asyncio.Event()
+
+    async def poll(self, since: str) -> None:
+        """Run until cancelled."""
+        while True:
+            answer = await self.user.sync(since, 30_000)
+            now, since = time.perf_counter(), answer["next_batch"]
+            joined = answer.get("rooms", {}).get("join", {}).get(self.room, {})
+            for event in joined.get("timeline", {}).get("events", []):
+                if event["type"] == "m.room.message":
+                    self.arrived.setdefault(event["content"]["body"], now)
+                    self.bodies.append(event["content"]["body"])
+                    self.changed.set()
+
+    async def wait_for(self, text: str) -> float:
+        """When the message arrived, by `time.perf_counter`."""
+        async with asyncio.timeout(DELIVERY_LIMIT_S):
+            while text not in self.arrived:
+                self.changed.clear()
+                await self.changed.wait()
+        return self.arrived[text]
+
+
+@attrs.frozen
+class Account:
+    """How a server registers users for us."""
+
+    http: aiohttp.ClientSession
+    shared_secret: str
+    prefix: str
+
+    async def register(self, number: int, admin: bool = False) -> User:
+        """Through the shared-secret API."""
+        anonymous, path = User(self.http), f"{ADMIN}/v1/register"
+        nonce = (await anonymous.call("GET", path))["nonce"]
+        name = f"{self.prefix}-{number}"
+        signed = "\0".join([nonce, name, PASSWORD, "admin" if admin else "notadmin"])
+        mac = hmac.new(self.shared_secret.encode(), signed.encode(), hashlib.sha1).hexdigest()
+        body = {"nonce": nonce, "username": name, "password": PASSWORD, "admin": admin, "mac": mac}
+        answer = await anonymous.call("POST", path, body)
+        return User(self.http, name, answer["user_id"], answer["access_token"])
+
+
+def connect(base_url: str) -> aiohttp.ClientSession:
+    """A session without a limit on connections; JSON by orjson, as the client shares the machine."""
+    return aiohttp.ClientSession(
+        base_url,
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=120),
+        json_serialize=lambda value: orjson.dumps(value).decode(),
+    )

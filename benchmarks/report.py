@@ -1,0 +1,174 @@
+"""Medians, ratios and goals as tables, for the terminal and for docs/performance.md."""
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import attrs
+
+from benchmarks.bench import Bench
+from benchmarks.client import Metrics
+from benchmarks.machine import Machine
+
+OURS = "ours"
+REFERENCE = "synapse"
+MARKS = ("failed", "not_yet")
+HIGHER_IS_BETTER = ("_per_s", "_gain")
+
+Rounds = Mapping[str, Sequence[Metrics]]  # by side
+Scenarios = Mapping[str, Callable[[Bench], object]]
+
+
+@attrs.frozen
+class Goal:
+    """A bound on the ratio to the reference, or (`own`) on our figure itself."""
+
+    bound: float
+    own: bool = False
+
+    def text(self, metric: str) -> str:
+        sign = "≥" if metric.endswith(HIGHER_IS_BETTER) else "≤"
+        return f"{sign} {self.bound:g}" + (" (itself)" if self.own else "x")
+
+    def met(self, metric: str, ours: float, ratio: float | None) -> bool | None:
+        """None when there is nothing to compare with."""
+        figure = ours if self.own else ratio
+        if figure is None:
+            return None
+        return figure >= self.bound if metric.endswith(HIGHER_IS_BETTER) else figure <= self.bound
+
+
+GOALS = {
+    ("send_seq", "p50_ms"): Goal(0.12),
+    ("send_rooms", "sends_per_s"): Goal(15),
+    ("send_shared", "sends_per_s"): Goal(10),
+    ("big_room", "sends_per_s"): Goal(15),
+    ("sync_latency", "p50_ms"): Goal(0.15),
+    ("sync_fanout", "p50_ms"): Goal(0.15),
+    ("initial_sync", "p50_ms"): Goal(0.1),
+    ("messages", "requests_per_s"): Goal(10),
+    ("redact", "redactions_per_s"): Goal(100),
+    ("redact_banned", "redactions_per_s"): Goal(100),
+    ("redact_many", "two_workers_gain"): Goal(1.7, own=True),
+    ("purge_room", "events_per_s"): Goal(10),
+    ("purge_room", "p99_rise"): Goal(1.5, own=True),
+    ("memory", "main_mb"): Goal(0.5),
+    ("start", "first_answer_s"): Goal(0.5),
+}
+
+# What keeps our figure from being better, once somebody has looked; kept by hand.
+BOUNDS: dict[str, str] = {}
+
+
+@attrs.frozen
+class Row:
+    scenario: str
+    metric: str
+    ours: float | None
+    reference: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        return self.ours / self.reference if self.ours is not None and self.reference else None
+
+    @property
+    def goal(self) -> Goal | None:
+        return GOALS.get((self.scenario, self.metric))
+
+    def cells(self) -> list[str]:
+        ratio = "" if self.ratio is None else f"{self.ratio:.3g}x"
+        figures = [show(self.reference), show(self.ours), ratio]
+        if self.goal is None:
+            return [self.scenario, self.metric, *figures, "", ""]
+        met = None if self.ours is None else self.goal.met(self.metric, self.ours, self.ratio)
+        verdict = {True: "yes", False: "no", None: ""}[met]
+        return [self.scenario, self.metric, *figures, self.goal.text(self.metric), verdict]
+
+
+def show(figure: float | None) -> str:
+    if figure is None:
+        return "-"
+    return f"{figure:.0f}" if figure >= 1000 else f"{figure:.3g}"
+
+
+def medians(rounds: Sequence[Metrics]) -> Metrics:
+    """Of the rounds that have the figure."""
+    names = dict.fromkeys(name for metrics in rounds for name in metrics if name not in MARKS)
+    return {name: statistics.median(m[name] for m in rounds if name in m) for name in names}
+
+
+def rows(results: Mapping[str, Rounds]) -> list[Row]:
+    """One for each figure that a side has; figures with a goal first, whoever has them."""
+    table = []
+    for scenario, sides in results.items():
+        ours, reference = (medians(sides.get(side, ())) for side in (OURS, REFERENCE))
+        aims = [metric for name, metric in GOALS if name == scenario]
+        names = dict.fromkeys([*aims, *ours, *reference])
+        table += [Row(scenario, name, ours.get(name), reference.get(name)) for name in names]
+    return table
+
+
+def remarks(results: Mapping[str, Rounds]) -> list[str]:
+    """Rounds without figures, and why."""
+    return [
+        f"{scenario}: {side} {mark.replace('_', ' ')} in {count} of {len(rounds)} rounds"
+        for scenario, sides in results.items()
+        for side, rounds in sides.items()
+        for mark in MARKS
+        if (count := sum(mark in metrics for metrics in rounds))
+    ]
+
+
+HEADER = ["Scenario", "Figure", "Synapse", "synapse_lite", "Ratio", "Goal", "Met"]
+
+
+def terminal(results: Mapping[str, Rounds]) -> str:
+    table = [HEADER, *(row.cells() for row in rows(results))]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in table]
+    return "\n".join([*lines, *remarks(results)])
+
+
+def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    numbers = {"Synapse", "synapse_lite", "Ratio"}
+    rule = ["---:" if name in numbers else "---" for name in header]
+    return ["| " + " | ".join(cells) + " |" for cells in (header, rule, *lines)]
+
+
+def document(
+    results: Mapping[str, Rounds], scenarios: Scenarios, machine: Machine, command: str, rounds: int
+) -> str:
+    """The text of docs/performance.md."""
+    table = rows(results)
+    aims = [row.cells() for row in table if row.goal is not None]
+    others = [row.cells()[:-2] for row in table if row.goal is None]
+    bounds = [(name, BOUNDS.get(name, "not looked into yet")) for name in results]
+    first_lines = [(name, (scenarios[name].__doc__ or "").splitlines()[0]) for name in results]
+    missing = [f"- {remark}" for remark in remarks(results)]
+    parts = [
+        "# Performance",
+        f"Written by `{command}` on {machine.date}; edit the tool, not this page.",
+        (
+            "Both homeservers ran side by side on one machine and one PostgreSQL, each with a database "
+            "of its own over a Unix socket, rate limits off, everything else at its defaults. The "
+            f"scenarios ran in turn, one server then the other, {rounds} times; figures are medians. "
+            "Each scenario checks that the server did what is timed. Load generator, servers and "
+            "PostgreSQL share the machine, so **only the ratios mean something**."
+        ),
+        "\n".join(markdown_table(["Machine", ""], machine.facts())),
+        (
+            "## Goals\n\nRatio is synapse_lite to Synapse. `_per_s` and `_gain` are better when higher, "
+            "`_s`, `_ms`, `_mb` and `_rise` when lower."
+        ),
+        "\n".join(markdown_table(HEADER, aims)),
+        *(["Without figures:", "\n".join(missing)] if missing else []),
+        "## What is timed",
+        "\n".join(markdown_table(["Scenario", "What"], first_lines)),
+        "## What bounds our figure",
+        "\n".join(markdown_table(["Scenario", "Bound"], bounds)),
+        (
+            "## All other figures\n\n`server_cpu_s` is the CPU time of a server's processes (without "
+            "PostgreSQL) for a whole scenario with its preparation and checks."
+        ),
+        "\n".join(markdown_table(HEADER[:-2], others)),
+    ]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,91 @@
+"""Syncs, deliveries and history."""
+
+import asyncio
+import time
+
+from benchmarks.bench import Bench, check_room, send_many
+from benchmarks.client import Inbox, Metrics, check, each, latency
+
+WRITERS = 8
+PAGE = 100
+SETTLE_S = 1.0
+PAUSE_S = 0.01
+
+
+async def sync_latency(bench: Bench) -> Metrics:
+    """From the start of a send to its arrival at one long-polling receiver."""
+    return await deliveries(bench, 1, bench.sizes.latency_messages)
+
+
+async def sync_fanout(bench: Bench) -> Metrics:
+    """From the start of a send to its arrival at the last of 200 long-polling receivers."""
+    return await deliveries(bench, bench.sizes.fanout_users, bench.sizes.fanout_messages)
+
+
+async def deliveries(bench: Bench, receivers: int, messages: int) -> Metrics:
+    """Send one message at a time; each latency ends when the last receiver has it."""
+    sender, *members = await bench.users(receivers + 1)
+    room = await bench.room_with(sender, members)
+    inboxes = [Inbox(member, room) for member in members]
+    bodies = [f"message {number}" for number in range(messages)]
+    firsts = await each(lambda inbox: inbox.user.sync(), inboxes)
+    times = []
+    async with asyncio.TaskGroup() as group:
+        polls = [
+            group.create_task(inbox.poll(first["next_batch"]))
+            for inbox, first in zip(inboxes, firsts, strict=True)
+        ]
+        await asyncio.sleep(SETTLE_S)  # every long poll has begun
+        for body in bodies:
+            start = time.perf_counter()
+            sent = group.create_task(sender.send(room, body))
+            arrivals = await asyncio.gather(*(inbox.wait_for(body) for inbox in inboxes))
+            times.append(max(arrivals) - start)
+            await sent
+            await asyncio.sleep(PAUSE_S)  # the receivers poll again
+        for poll in polls:
+            poll.cancel()
+    complete = all(inbox.bodies == bodies for inbox in inboxes)
+    check(complete, "lost, repeated or reordered messages")
+    return latency(times)
+
+
+async def initial_sync(bench: Bench) -> Metrics:
+    """/sync without `since` for one user in 100 rooms.
+
+    Synapse keeps the answer to an initial sync for a while, by all its parameters.  So the
+    timeout, which has no effect here, varies; `repeat_` is the very same request again.
+    """
+    user = await bench.register()
+    count, repeats = bench.sizes.sync_rooms, range(bench.sizes.sync_repeats)
+    rooms = await each(lambda _: user.create_room(), range(count), 4)
+
+    async def timed_sync(timeout_ms: int) -> float:
+        start = time.perf_counter()
+        answer = await user.sync(timeout_ms=timeout_ms)
+        seconds = time.perf_counter() - start
+        check(answer["rooms"]["join"].keys() == set(rooms), "not exactly the user's rooms")
+        return seconds
+
+    fresh = [await timed_sync(number) for number in repeats]
+    repeated = [await timed_sync(0) for _ in repeats]
+    return {**latency(fresh), **latency(repeated, "repeat_")}
+
+
+async def messages(bench: Bench) -> Metrics:
+    """Read a room of 1000 messages backwards through /messages, 100 at a time, five times."""
+    users = await bench.users(WRITERS)
+    room = await bench.room_with(users[0], users[1:])
+    share = bench.sizes.history_events // len(users)
+    sent = await asyncio.gather(*(send_many(user, room, share) for user in users))
+    await check_room(users[0], room, [ids for ids, _ in sent])
+    expected = {event_id for ids, _ in sent for event_id in ids}
+    requests, seconds = 0, 0.0
+    for _ in range(bench.sizes.history_repeats):
+        start = time.perf_counter()
+        events, count = await users[0].history(room, PAGE)
+        seconds += time.perf_counter() - start
+        requests += count
+        seen = [event["event_id"] for event in events if event["type"] == "m.room.message"]
+        check(len(seen) == len(expected) and set(seen) == expected, "wrong pages")
+    return {"requests_per_s": requests / seconds}

@@ -1,0 +1,164 @@
+"""A homeserver under test: what both have in common."""
+
+import json
+import secrets
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from benchmarks.postgres import Postgres
+from benchmarks.processes import Process, answers, free_port
+
+NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
+NO_RATE_LIMITS = {
+    "rc_message": NO_LIMIT,
+    "rc_registration": NO_LIMIT,
+    "rc_login": {"address": NO_LIMIT, "account": NO_LIMIT, "failed_attempts": NO_LIMIT},
+    "rc_admin_redaction": NO_LIMIT,
+    "rc_joins": {"local": NO_LIMIT, "remote": NO_LIMIT},
+    "rc_joins_per_room": NO_LIMIT,
+    "rc_invites": {"per_room": NO_LIMIT, "per_user": NO_LIMIT, "per_issuer": NO_LIMIT},
+    "rc_presence": {"per_user": NO_LIMIT},
+    "rc_room_creation": NO_LIMIT,
+}
+
+
+@attrs.frozen
+class Site:
+    """Where one homeserver lives: its directory, ports, secret and database."""
+
+    directory: Path
+    port: int
+    secret: str
+    database: dict[str, Any]
+
+    @classmethod
+    def create(cls, directory: Path, name: str, postgres: Postgres) -> "Site":
+        """A new directory of that name, and a new database."""
+        postgres.create(name)
+        place = directory / name
+        place.mkdir()
+        return cls(place, free_port(), secrets.token_hex(16), postgres.arguments(name))
+
+    def write(self, file_name: str, config: dict[str, Any]) -> Path:
+        """JSON is YAML."""
+        path = self.directory / file_name
+        path.write_text(json.dumps(config, indent=1))
+        return path
+
+    def homeserver_yaml(self) -> dict[str, Any]:
+        """The configuration that both homeservers understand, the signing key in place."""
+        key = self.directory / "signing.key"
+        seed = b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+        key.write_text(f"ed25519 a_bench {seed}\n")
+        return {
+            "server_name": "bench.test",
+            "pid_file": str(self.directory / "main.pid"),
+            "public_baseurl": f"http://127.0.0.1:{self.port}/",
+            "listeners": [listener(self.port, "client")],
+            "database": {"name": "psycopg2", "args": self.database},
+            "media_store_path": str(self.directory / "media"),
+            "signing_key_path": str(key),
+            "registration_shared_secret": self.secret,
+            "macaroon_secret_key": self.secret,
+            "form_secret": self.secret,
+            "report_stats": False,
+            "trusted_key_servers": [],
+            "federation_domain_whitelist": [],
+            **NO_RATE_LIMITS,
+        }
+
+
+def listener(port: int, *resources: str) -> dict[str, Any]:
+    """With no resources it answers /health only."""
+    names = [{"names": list(resources)}] if resources else []
+    return {"port": port, "bind_addresses": ["127.0.0.1"], "type": "http", "resources": names}
+
+
+@attrs.frozen
+class Worker:
+    process: Process
+    port: int
+
+    def start(self) -> None:
+        self.process.start_until(partial(answers, f"http://127.0.0.1:{self.port}/health"))
+
+
+class Server:
+    """The processes of one homeserver.
+
+    `services` are what it needs running first, each with a check that it is ready.
+    `workers` may run in addition to `main`; the first `least_workers` always do.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        site: Site,
+        main: Process,
+        workers: Sequence[Worker] = (),
+        services: Sequence[tuple[Process, Callable[[], bool]]] = (),
+        *,
+        least_workers: int = 0,
+    ) -> None:
+        self.title = title
+        self.base_url = f"http://127.0.0.1:{site.port}"
+        self.secret = site.secret
+        self.workers = workers
+        self.least_workers = least_workers
+        self.empty_start_s = 0.0
+        self._main = main
+        self._services = services
+
+    def start(self) -> None:
+        """All processes, on a database still empty."""
+        for service, ready in self._services:
+            service.start_until(ready)
+        self.empty_start_s = self._start_main()
+        self.run_workers(self.least_workers)
+
+    def stop(self) -> None:
+        self.run_workers(0)
+        self._main.stop()
+        for service, _ in self._services:
+            service.stop()
+
+    def restart(self) -> float:
+        """Stop and start; the seconds from starting `main` to its first answer."""
+        self.run_workers(0)
+        self._main.stop()
+        seconds = self._start_main()
+        self.run_workers(self.least_workers)
+        return seconds
+
+    def run_workers(self, count: int) -> None:
+        """Start or stop workers until the first `count` of them run."""
+        for number, worker in enumerate(self.workers):
+            if number >= count:
+                worker.process.stop()
+            elif not worker.process.alive():
+                worker.start()
+
+    def cpu_seconds(self) -> float:
+        """CPU time so far of its processes; PostgreSQL, which both share, is left out."""
+        return sum(process.cpu_seconds() for process in self._processes())
+
+    def memory_mb(self) -> dict[str, float]:
+        """Resident memory by the names of the running processes."""
+        return {process.name: process.memory_mb() for process in self._processes() if process.alive()}
+
+    def dead(self) -> list[Process]:
+        """Processes that should be running and are not."""
+        needed = [self._main, *(worker.process for worker in self.workers[: self.least_workers])]
+        return [process for process in needed if not process.alive()]
+
+    def _start_main(self) -> float:
+        return self._main.start_until(partial(answers, f"{self.base_url}/_matrix/client/versions"))
+
+    def _processes(self) -> list[Process]:
+        services = [service for service, _ in self._services]
+        return [self._main, *(worker.process for worker in self.workers), *services]

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from synapse_lite.cli.program import main
+
+__all__ = ["main"]

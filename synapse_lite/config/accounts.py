@@ -1,0 +1,117 @@
+"""Registration, passwords, sessions and profiles."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from synapse_lite.config.options import Options
+from synapse_lite.config.units import MINUTE, Duration
+
+
+class PasswordPolicy(Options):
+    enabled: bool = Field(default=False, description="Check new passwords.")
+    minimum_length: int = Field(default=0, ge=0, description="Fewest characters.")
+    require_digit: bool = Field(default=False, description="At least one digit.")
+    require_symbol: bool = Field(
+        default=False, description="At least one character that is not alphanumeric."
+    )
+    require_lowercase: bool = Field(default=False, description="At least one lower-case letter.")
+    require_uppercase: bool = Field(default=False, description="At least one upper-case letter.")
+
+
+class Passwords(Options):
+    enabled: Literal[True, False, "only_for_reauth"] = Field(
+        default=True, description="Log in by password; only_for_reauth: only to confirm who one is."
+    )
+    localdb_enabled: bool = Field(default=True, description="Check passwords against the database.")
+    pepper: str = Field(
+        default="", repr=False, description="Secret mixed into every password hash; cannot change later."
+    )
+    policy: PasswordPolicy = Field(default=PasswordPolicy(), description="What a new password must have.")
+
+
+class RegistrationOptions(Options):
+    """Registration"""
+
+    enable_registration: bool = Field(
+        default=False,
+        description="Let people make accounts. Needs a check, or the last option of this group.",
+    )
+    registration_requires_token: bool = Field(default=False, description="Registration needs a token.")
+    enable_registration_captcha: bool = Field(
+        default=False,
+        description="Ask a captcha. There is none here, so registration stays closed when this is true.",
+    )
+    registrations_require_3pid: tuple[str, ...] = Field(
+        default=(),
+        description="Ask for an e-mail address (email) or phone (msisdn). That is not possible here, so registration stays closed when this is not empty.",
+    )
+    enable_registration_without_verification: bool = Field(
+        default=False,
+        validate_default=True,
+        description="Yes: anyone may make accounts, without any check.",
+    )
+    registration_shared_secret: str | None = Field(
+        default=None,
+        repr=False,
+        description="Who knows it may register users, also admins, by the admin API.",
+    )
+    registration_shared_secret_path: Path | None = Field(
+        default=None, description="File with that secret, instead of it. Made when missing."
+    )
+    allow_guest_access: bool = Field(default=False, description="Guest accounts.")
+    auto_join_rooms: tuple[str, ...] = Field(
+        default=(), description="Rooms (aliases or IDs) that every new user joins."
+    )
+
+    @field_validator("enable_registration_without_verification")
+    @classmethod
+    def _really_open(cls, really: bool, info: ValidationInfo) -> bool:
+        checks = ("registration_requires_token", "enable_registration_captcha", "registrations_require_3pid")
+        checked = any(info.data.get(check) for check in checks)
+        if info.data.get("enable_registration") and not checked and not really:
+            raise ValueError(
+                "should be true, or registration_requires_token, when enable_registration is true: "
+                "an open server without any check attracts spammers"
+            )
+        return really
+
+    @property
+    def registration_is_open(self) -> bool:
+        """Whether anybody may register without a check. False also when the check is not implemented."""
+        unavailable = self.enable_registration_captcha or self.registrations_require_3pid
+        return self.enable_registration and not self.registration_requires_token and not unavailable
+
+
+class AccountOptions(Options):
+    """Passwords, sessions, profiles"""
+
+    password_config: Passwords = Field(default=Passwords(), description="Passwords.")
+    bcrypt_rounds: int = Field(
+        default=12, ge=4, le=31, description="Work factor of password hashes made by hash_password."
+    )
+    session_lifetime: Duration | None = Field(default=None, description="Life of a session; null: for ever.")
+    refreshable_access_token_lifetime: Duration | None = Field(
+        default=5 * MINUTE, description="Life of an access token that can be refreshed."
+    )
+    refresh_token_lifetime: Duration | None = Field(
+        default=None, description="Life of a refresh token; null: for ever."
+    )
+    nonrefreshable_access_token_lifetime: Duration | None = Field(
+        default=None, description="Life of any other access token; null: for ever."
+    )
+    macaroon_secret_key: str | None = Field(default=None, repr=False, description="Secret of login tokens.")
+    macaroon_secret_key_path: Path | None = Field(
+        default=None, description="File with that secret, instead of it."
+    )
+    form_secret: str | None = Field(default=None, repr=False, description="Secret of form values.")
+    form_secret_path: Path | None = Field(default=None, description="File with that secret, instead of it.")
+    enable_set_displayname: bool = Field(default=True, description="Users may change their display name.")
+    enable_set_avatar_url: bool = Field(default=True, description="Users may change their avatar.")
+    require_auth_for_profile_requests: bool = Field(
+        default=False, description="Profiles are shown only to users who are logged in."
+    )
+    app_service_config_files: tuple[Path, ...] = Field(
+        default=(), description="Registration files of application services."
+    )

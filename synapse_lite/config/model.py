@@ -1,0 +1,50 @@
+"""All options of the server, in the groups in which the sample shows them."""
+
+from pathlib import Path
+
+from synapse_lite.config.accounts import AccountOptions, RegistrationOptions
+from synapse_lite.config.database import DatabaseOptions
+from synapse_lite.config.listeners import Listener, ListenerOptions
+from synapse_lite.config.rate_limits import RateLimitOptions
+from synapse_lite.config.rooms import RoomOptions
+from synapse_lite.config.server import KeyOptions, MediaOptions, ServerOptions
+from synapse_lite.config.synapse_options import IGNORED
+from synapse_lite.config.workers import WorkerOptions
+
+
+class Config(
+    ServerOptions,
+    ListenerOptions,
+    DatabaseOptions,
+    KeyOptions,
+    MediaOptions,
+    RegistrationOptions,
+    AccountOptions,
+    RoomOptions,
+    RateLimitOptions,
+    WorkerOptions,
+):
+    """One process's configuration: the main file merged with the worker's."""
+
+    @property
+    def effective_listeners(self) -> tuple[Listener, ...]:
+        return self.worker_listeners if self.is_worker else self.listeners
+
+    @property
+    def effective_pid_file(self) -> Path | None:
+        return self.worker_pid_file if self.is_worker else self.pid_file
+
+    @property
+    def effective_log_config(self) -> Path | None:
+        return self.worker_log_config or self.log_config if self.is_worker else self.log_config
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Options in use that Synapse has and this server does not implement."""
+        used = {*self.model_fields_set, *self.undeclared()}
+        return tuple(sorted(used & IGNORED))
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Options in use that neither Synapse nor this server has: mostly typing mistakes."""
+        return tuple(sorted(set(self.undeclared()) - IGNORED))

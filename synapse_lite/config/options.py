@@ -1,0 +1,48 @@
+"""What every section of the configuration has in common."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+
+class Options(BaseModel):
+    """A section. Keys that it does not know are kept, so that they can be listed at start."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", coerce_numbers_to_str=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any) -> Any:
+        """A list or section left empty is its default; a section given in part has defaults for the rest."""
+        if not isinstance(values, Mapping):
+            return values
+        complete = {}
+        for name, value in values.items():
+            field = cls.model_fields.get(name)
+            default = field.default if field else None
+            if value is None and isinstance(default, tuple | dict | Options):
+                continue
+            if isinstance(value, Mapping) and isinstance(default, Options):
+                complete[name] = {**default.model_dump(), **value}
+            else:
+                complete[name] = value
+        return complete
+
+    def undeclared(self, prefix: str = "") -> Iterator[str]:
+        """Paths of the keys that no field declares, here and in the sections below."""
+        for name in self.model_extra or {}:
+            yield f"{prefix}{name}"
+        for name in type(self).model_fields:
+            for section in _sections(getattr(self, name)):
+                yield from section.undeclared(f"{prefix}{name}.")
+
+
+def _sections(value: Any) -> Iterator[Options]:
+    match value:
+        case Options():
+            yield value
+        case tuple():
+            yield from (item for item in value if isinstance(item, Options))
+        case dict():
+            yield from (item for item in value.values() if isinstance(item, Options))

@@ -1,0 +1,67 @@
+"""How often a user, an address or a room may do something."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from synapse_lite.config.options import Options
+
+
+class RateLimit(Options):
+    """A bucket of `burst_count` actions that refills with `per_second` actions a second."""
+
+    per_second: float = Field(gt=0, description="Actions a second in the long run.")
+    burst_count: int = Field(ge=0, description="Actions that may come at once.")
+
+
+def _limit(per_second: float, burst_count: int) -> RateLimit:
+    return RateLimit(per_second=per_second, burst_count=burst_count)
+
+
+class LoginLimits(Options):
+    address: RateLimit = Field(default=_limit(0.003, 5), description="Logins from one address.")
+    account: RateLimit = Field(default=_limit(0.003, 5), description="Logins to one account.")
+    failed_attempts: RateLimit = Field(default=_limit(0.17, 3), description="Failed logins to one account.")
+
+
+class JoinLimits(Options):
+    local: RateLimit = Field(default=_limit(0.1, 10), description="Joins to rooms the server is in.")
+    remote: RateLimit = Field(default=_limit(0.01, 10), description="Joins through another server.")
+
+
+class InviteLimits(Options):
+    per_room: RateLimit = Field(default=_limit(0.3, 10), description="Invites into one room.")
+    per_user: RateLimit = Field(default=_limit(0.003, 5), description="Invites received by one user.")
+    per_issuer: RateLimit = Field(default=_limit(0.3, 10), description="Invites sent by one user.")
+
+
+class RateLimitOptions(Options):
+    """Rate limits"""
+
+    rc_message: RateLimit = Field(
+        default=_limit(0.2, 10), description="Events that a user sends. A rate is {per_second, burst_count}."
+    )
+    rc_registration: RateLimit = Field(default=_limit(0.17, 3), description="Registrations from one address.")
+    rc_login: LoginLimits = Field(default=LoginLimits(), description="Logins.")
+    rc_admin_redaction: RateLimit | None = Field(
+        default=None, description="Redactions by moderators of a room; null: as rc_message."
+    )
+    rc_joins: JoinLimits = Field(default=JoinLimits(), description="Joins of one user.")
+    rc_joins_per_room: RateLimit = Field(default=_limit(1, 10), description="Joins into one room.")
+    rc_invites: InviteLimits = Field(default=InviteLimits(), description="Invites.")
+    rc_room_creation: RateLimit = Field(default=_limit(0.016, 10), description="Rooms that a user creates.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_flat_names(cls, values: Any) -> Any:
+        """`rc_messages_per_second` and `rc_message_burst_count` are the old form of `rc_message`."""
+        if not isinstance(values, Mapping):
+            return values
+        rest = dict(values)
+        flat = {
+            "per_second": rest.pop("rc_messages_per_second", None),
+            "burst_count": rest.pop("rc_message_burst_count", None),
+        }
+        given = {name: value for name, value in flat.items() if value is not None}
+        return {"rc_message": given, **rest} if given else rest

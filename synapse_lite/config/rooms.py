@@ -1,0 +1,70 @@
+"""Rooms, and how long their data is kept."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from synapse_lite.config.options import Options
+from synapse_lite.config.units import DAY, Duration
+
+
+def _off_is_a_word(value: Any) -> Any:
+    """YAML 1.1 reads a bare `off` as false."""
+    return "off" if value is False else value
+
+
+def _type_and_key(value: Any) -> Any:
+    """`type`, `[type]` and `[type, state_key]` are all written in `additional_event_types`."""
+    match value:
+        case str() | [str()]:
+            return (value if isinstance(value, str) else value[0], None)
+        case [str(), str()]:
+            return tuple(value)
+        case _:
+            raise ValueError("should be a type, or a list of a type and a state key")
+
+
+StateFilter = Annotated[tuple[str, str | None], BeforeValidator(_type_and_key)]
+
+
+class PrejoinState(Options):
+    disable_default_event_types: bool = Field(
+        default=False,
+        description="Leave out what is shown by default: name, topic, avatar, join rules, alias, encryption, "
+        "creation.",
+    )
+    additional_event_types: tuple[StateFilter, ...] = Field(
+        default=(), description="State types to show as well, with any key or as [type, state_key]."
+    )
+
+
+class RoomOptions(Options):
+    """Rooms"""
+
+    default_room_version: str = Field(default="12", description="Version of new rooms.")
+    default_power_level_content_override: dict[str, dict[str, Any] | None] = Field(
+        default={}, description="Power levels of new rooms, by preset (private_chat, public_chat, ...)."
+    )
+    encryption_enabled_by_default_for_room_type: Annotated[
+        Literal["off", "invite", "all"], BeforeValidator(_off_is_a_word)
+    ] = Field(default="off", description="New rooms that are encrypted: off, invite (private ones) or all.")
+    room_prejoin_state: PrejoinState = Field(
+        default=PrejoinState(), description="State that invited users see before they join."
+    )
+    filter_timeline_limit: int = Field(
+        default=100, ge=-1, description="Highest timeline limit that a filter may ask for; -1: any."
+    )
+    require_membership_for_aliases: bool = Field(
+        default=True, description="Only members of a room may make an alias of it."
+    )
+    forget_rooms_on_leave: bool = Field(
+        default=False, description="Who leaves a room, or is kicked or banned, forgets it at once."
+    )
+    redaction_retention_period: Duration | None = Field(
+        default=7 * DAY,
+        description="How long the content of redacted events stays in the database; null: for ever.",
+    )
+    forgotten_room_retention_period: Duration | None = Field(
+        default=None,
+        description="Purge a room this long after the last local user forgot it; null: never.",
+    )

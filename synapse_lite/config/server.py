@@ -1,0 +1,116 @@
+"""Name, address, keys, logs and media of the server."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from synapse_lite.config.options import Options
+from synapse_lite.config.units import DAY, MEBIBYTE, Duration, Size
+from synapse_lite.ids import is_server_name
+
+
+class OldSigningKey(Options):
+    key: str = Field(description="Public key, unpadded base64.")
+    expired_ts: int = Field(ge=0, description="When it was last used, in milliseconds since 1970.")
+
+
+class KeyServer(Options):
+    server_name: str = Field(description="Name of the notary.")
+    verify_keys: dict[str, str] = Field(default={}, description="Its public keys by key id.")
+    accept_keys_insecurely: bool = Field(
+        default=False, description="Accept its answers without verify_keys and without TLS."
+    )
+
+
+class Log(Options):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO", description="Lowest level that is logged."
+    )
+    format: Literal["console", "json"] = Field(
+        default="console", description="console for people, json for machines: one object a line."
+    )
+    file: Path | None = Field(default=None, description="File to append to; standard error when null.")
+
+
+class ServerOptions(Options):
+    """Server"""
+
+    server_name: str = Field(
+        description="Domain of user IDs, rooms and events: example.com, or example.com:8448. It cannot be "
+        "changed later."
+    )
+    public_baseurl: str | None = Field(
+        default=None,
+        description="URL at which clients reach the server; https://<server_name>/ when null. "
+        "/.well-known/matrix/client answers only when it is set.",
+    )
+    serve_server_wellknown: bool = Field(
+        default=False, description="Answer /.well-known/matrix/server with <server_name>:443."
+    )
+    extra_well_known_client_content: dict[str, Any] = Field(
+        default={}, description="Keys added to /.well-known/matrix/client."
+    )
+    pid_file: Path | None = Field(default=None, description="File that gets the process id.")
+    daemonize: bool = Field(default=False, description="Run in the background.")
+    enable_metrics: bool = Field(
+        default=False, description="Collect metrics; they are served by a metrics listener or resource."
+    )
+    report_stats: bool = Field(
+        default=False, description="Accepted for compatibility: usage is never reported to anyone."
+    )
+    log_config: Path | None = Field(
+        default=None, description="YAML file for Python's logging.config.dictConfig, instead of log."
+    )
+    log: Log = Field(default=Log(), description="Simple logging (an option of synapse-lite).")
+
+    @field_validator("server_name")
+    @classmethod
+    def _valid_name(cls, name: str) -> str:
+        if not is_server_name(name):
+            raise ValueError("should be a host name or address, with a port or without")
+        return name
+
+    @field_validator("public_baseurl")
+    @classmethod
+    def _valid_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        if not url.startswith(("https://", "http://")):
+            raise ValueError("should start with https:// or http://")
+        return url.rstrip("/") + "/"
+
+    @property
+    def base_url(self) -> str:
+        """`public_baseurl`, or what it means when it is not set; ends in a slash."""
+        return self.public_baseurl or f"https://{self.server_name}/"
+
+
+class KeyOptions(Options):
+    """Keys and federation"""
+
+    signing_key_path: Path = Field(
+        default=Path("signing.key"),
+        description="File of the signing key; <server_name>.signing.key beside the first configuration file "
+        "when absent. Made when missing.",
+    )
+    old_signing_keys: dict[str, OldSigningKey] = Field(
+        default={}, description="Retired keys to publish, by key id: {key, expired_ts}."
+    )
+    key_refresh_interval: Duration = Field(
+        default=DAY, description="How long other servers may keep our published keys."
+    )
+    federation_domain_whitelist: tuple[str, ...] | None = Field(
+        default=None, description="The only servers to federate with; null: all, empty: none."
+    )
+    trusted_key_servers: tuple[KeyServer, ...] = Field(
+        default=(KeyServer(server_name="matrix.org"),),
+        description="Notaries that are asked for the keys of other servers.",
+    )
+
+
+class MediaOptions(Options):
+    """Media"""
+
+    media_store_path: Path = Field(default=Path("media_store"), description="Directory of uploads.")
+    max_upload_size: Size = Field(default=50 * MEBIBYTE, description="Largest upload.")

@@ -1,0 +1,5 @@
+"""Which state wins where histories meet ("State resolution" of room versions 2 and 12)."""
+
+from synapse_lite.matrix.state_resolution.resolve import resolve
+
+__all__ = ["resolve"]

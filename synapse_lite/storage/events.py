@@ -1,0 +1,108 @@
+"""Events as stored: found by id, and kept in memory, since an event never changes.
+
+What may change about an event, its redaction, is looked up at each reading.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+
+import orjson
+from attrs import frozen
+
+from synapse_lite.canonical_json import decode_object
+from synapse_lite.errors import not_found
+from synapse_lite.matrix.event import Event, client_event
+from synapse_lite.matrix.room_versions import ROOM_VERSIONS
+from synapse_lite.storage.cache import Cache
+from synapse_lite.storage.database import Row, Transaction
+
+_OVERHEAD = 1500  # bytes that an event takes in memory besides three times its JSON
+
+
+@frozen(eq=False)
+class StoredEvent:
+    """An event with its place in the room.
+
+    `before_nid` and `after_nid` are snapshots of the room's state around it, `replaces_nid` the
+    state event whose place it took. `session` and `txn_id` tell the client that sent it so.
+    """
+
+    nid: int
+    room_nid: int
+    event: Event
+    before_nid: int
+    after_nid: int
+    replaces_nid: int | None = None
+    session: str | None = None
+    txn_id: str | None = None
+
+    @cached_property
+    def client_json(self) -> bytes:
+        """The client format without `unsigned`, encoded once for all readers."""
+        return orjson.dumps(client_event(self.event))
+
+
+_SELECT = (
+    "SELECT e.event_nid, e.room_nid, e.event_id, e.json, e.before_nid, e.after_nid, e.replaces_nid,"
+    " t.session, t.txn_id, r.version"
+    " FROM events e JOIN rooms r USING (room_nid) LEFT JOIN event_transactions t USING (event_nid)"
+)
+
+
+class EventStore:
+    """Reads events, through a cache of at most `cache_bytes`."""
+
+    def __init__(self, cache_bytes: int) -> None:
+        self._cache: Cache[int, StoredEvent] = Cache(cache_bytes)
+
+    def remember(self, stored: StoredEvent, size: int) -> None:
+        """Put an event into the cache; `size` is the length of its JSON."""
+        self._cache.put(stored.nid, stored, 3 * size + _OVERHEAD)
+
+    def cached(self, nids: Iterable[int]) -> dict[int, StoredEvent]:
+        """Those of the events that are in memory: no I/O."""
+        return self._cache.find(nids)
+
+    def load(self, txn: Transaction, nids: Collection[int]) -> dict[int, StoredEvent]:
+        """The events by nid; a nid that is not stored is absent."""
+        found = self._cache.find(nids)
+        missing = [nid for nid in nids if nid not in found]
+        if missing:
+            for row in txn.rows(f"{_SELECT} WHERE e.event_nid = ANY(%s)", (missing,)):
+                stored = self._read(row)
+                found[stored.nid] = stored
+        return found
+
+    def by_ids(self, txn: Transaction, event_ids: Collection[str]) -> dict[str, StoredEvent]:
+        """The events by event id; an unknown id is absent."""
+        rows = txn.rows("SELECT event_nid FROM events WHERE event_id = ANY(%s)", (list(event_ids),))
+        return {stored.event.event_id: stored for stored in self.load(txn, [nid for (nid,) in rows]).values()}
+
+    def in_room(self, txn: Transaction, room_id: str, event_id: str) -> StoredEvent:
+        """The event of that room; 404 `M_NOT_FOUND` else."""
+        stored = self.by_ids(txn, [event_id]).get(event_id)
+        if stored is None or stored.event.room_id != room_id:
+            raise not_found("Event not found.")
+        return stored
+
+    def redactions(self, txn: Transaction, nids: Collection[int]) -> dict[int, StoredEvent]:
+        """The redaction that applies to each of the events: target nid to redaction."""
+        rows = txn.rows(
+            "SELECT target_nid, min(event_nid) FROM redactions WHERE applied AND target_nid = ANY(%s)"
+            " GROUP BY target_nid",
+            (list(nids),),
+        )
+        redactions = self.load(txn, [redaction for _, redaction in rows])
+        return {target: redactions[redaction] for target, redaction in rows}
+
+    def _read(self, row: Row) -> StoredEvent:
+        nid, room_nid, event_id, json, before_nid, after_nid, replaces_nid, session, txn_id, version = row
+        event = Event.from_pdu(decode_object(json), ROOM_VERSIONS[version], event_id)
+        stored = StoredEvent(nid, room_nid, event, before_nid, after_nid, replaces_nid, session, txn_id)
+        self.remember(stored, len(json))
+        return stored
+
+
+def event_map(stored: Mapping[int, StoredEvent]) -> dict[tuple[str, str], Event]:
+    """State events by (type, state key), as the rules of Matrix take them."""
+    return {(s.event.type, s.event.state_key or ""): s.event for s in stored.values()}

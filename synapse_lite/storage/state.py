@@ -1,0 +1,162 @@
+"""Room state: the current one, and snapshots of the state around each event.
+
+A snapshot holds what changed since its base; see schema/0001_rooms.sql for how bases are chosen.
+Snapshots never change, so they are cached.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from attrs import frozen
+
+from synapse_lite.storage.cache import Cache
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.nids import NidSequence
+
+StateKey = tuple[str, str]
+NidMap = dict[StateKey, int]
+
+REMOVED = 0  # an entry that takes a key out of the state; no event has this nid
+EMPTY = 0  # the snapshot of a room without state
+
+
+@frozen(eq=False)
+class Snapshot:
+    """`entries` (state key nid to event nid) overlay the snapshot `base_nid`."""
+
+    nid: int
+    base_nid: int
+    ordinal: int
+    entries: Mapping[int, int]
+
+
+class StateStore:
+    """Reads and writes state. `cache_bytes` bounds the snapshots in memory."""
+
+    def __init__(self, cache_bytes: int) -> None:
+        self._nids = NidSequence("snapshot_nids")
+        self._snapshots: Cache[int, Snapshot] = Cache(cache_bytes)
+
+    def current(
+        self, txn: Transaction, wanted: Collection[tuple[int, StateKey]]
+    ) -> dict[tuple[int, StateKey], int]:
+        """The current state events of some (room nid, key) pairs; what is not set is absent."""
+        rows = txn.fetch_values(
+            "SELECT c.room_nid, c.type, c.state_key, c.event_nid"
+            " FROM (VALUES %s) AS w (room_nid, type, state_key) JOIN current_state c USING (room_nid, type, state_key)",
+            [(room_nid, *key) for room_nid, key in wanted],
+        )
+        return {(room_nid, (kind, key)): nid for room_nid, kind, key, nid in rows}
+
+    def at(self, txn: Transaction, snapshot_nid: int, keys: Collection[StateKey]) -> NidMap:
+        """The state events of some keys in a snapshot; what is not set is absent."""
+        wanted = _key_nids(txn, keys)
+        found: NidMap = {}
+        for snapshot in self._chain(txn, snapshot_nid):
+            for key in [key for key in wanted if wanted[key] in snapshot.entries]:
+                found[key] = snapshot.entries[wanted.pop(key)]
+            if not wanted:
+                break
+        return {key: nid for key, nid in found.items() if nid != REMOVED}
+
+    def whole(self, txn: Transaction, snapshot_nid: int) -> NidMap:
+        """All of a snapshot."""
+        merged: dict[int, int] = {}
+        for snapshot in self._chain(txn, snapshot_nid):
+            merged = {**snapshot.entries, **merged}
+        rows = txn.rows(
+            "SELECT state_key_nid, type, state_key FROM state_keys WHERE state_key_nid = ANY(%s)",
+            (list(merged),),
+        )
+        return {(kind, key): merged[nid] for nid, kind, key in rows if merged[nid] != REMOVED}
+
+    def derive(
+        self, txn: Transaction, room_nid: int, parent_nid: int, changes: Mapping[StateKey, int]
+    ) -> int:
+        """Store the snapshot that follows `parent_nid` by these changes; its nid."""
+        key_nids = self._intern(txn, changes)
+        entries = {key_nids[key]: nid for key, nid in changes.items()}
+        chain = list(self._chain(txn, parent_nid))
+        ordinal = chain[0].ordinal + 1 if chain else 1
+        base_nid = EMPTY
+        for ancestor in chain:
+            if ancestor.ordinal == ordinal & (ordinal - 1):
+                base_nid = ancestor.nid
+                break
+            entries = {**ancestor.entries, **entries}
+        snapshot = Snapshot(self._nids.next(txn), base_nid, ordinal, entries)
+        txn.execute(
+            "INSERT INTO state_snapshots (snapshot_nid, room_nid, base_nid, ordinal, key_nids, event_nids)"
+            " VALUES (%s, %s, %s, %s, %s, %s)",
+            (snapshot.nid, room_nid, base_nid, ordinal, list(entries), list(entries.values())),
+        )
+        self._remember(snapshot)
+        return snapshot.nid
+
+    def set_current(self, txn: Transaction, room_nid: int, changes: Mapping[StateKey, int]) -> None:
+        """Make the changes part of the room's current state."""
+        if not changes:
+            return
+        txn.insert(
+            "INSERT INTO current_state (room_nid, type, state_key, event_nid) VALUES %s"
+            " ON CONFLICT (room_nid, type, state_key) DO UPDATE SET event_nid = excluded.event_nid",
+            [(room_nid, *key, nid) for key, nid in changes.items()],
+        )
+
+    def unset_current(self, txn: Transaction, room_nid: int, keys: Collection[StateKey]) -> None:
+        """Take keys out of the current state, as a state resolution may."""
+        if keys:
+            txn.insert(
+                "DELETE FROM current_state c USING (VALUES %s) AS gone (room_nid, type, state_key)"
+                " WHERE (c.room_nid, c.type, c.state_key) = (gone.room_nid, gone.type, gone.state_key)",
+                [(room_nid, *key) for key in keys],
+            )
+            txn.execute(
+                "DELETE FROM memberships WHERE room_nid = %s AND user_id = ANY(%s)",
+                (room_nid, [key for kind, key in keys if kind == "m.room.member"]),
+            )
+
+    def _chain(self, txn: Transaction, snapshot_nid: int) -> Iterator[Snapshot]:
+        """The snapshot, its base, the base of that …"""
+        while snapshot_nid != EMPTY:
+            snapshot = self._snapshots.get(snapshot_nid)
+            if snapshot is None:
+                snapshot = self._load_chain(txn, snapshot_nid)
+            yield snapshot
+            snapshot_nid = snapshot.base_nid
+
+    def _load_chain(self, txn: Transaction, snapshot_nid: int) -> Snapshot:
+        rows = txn.rows(
+            "WITH RECURSIVE chain AS ("
+            "  SELECT * FROM state_snapshots WHERE snapshot_nid = %s"
+            "  UNION ALL SELECT s.* FROM chain c JOIN state_snapshots s ON s.snapshot_nid = c.base_nid"
+            ") SELECT snapshot_nid, base_nid, ordinal, key_nids, event_nids FROM chain",
+            (snapshot_nid,),
+        )
+        snapshots = {
+            nid: Snapshot(nid, base_nid, ordinal, dict(zip(keys, events, strict=True)))
+            for nid, base_nid, ordinal, keys, events in rows
+        }
+        for snapshot in snapshots.values():
+            self._remember(snapshot)
+        return snapshots[snapshot_nid]
+
+    def _remember(self, snapshot: Snapshot) -> None:
+        self._snapshots.put(snapshot.nid, snapshot, 300 + 150 * len(snapshot.entries))
+
+    def _intern(self, txn: Transaction, keys: Collection[StateKey]) -> dict[StateKey, int]:
+        """The number of each (type, state key), new ones made."""
+        found = _key_nids(txn, keys)
+        missing = sorted(set(keys) - found.keys())
+        if missing:
+            txn.insert("INSERT INTO state_keys (type, state_key) VALUES %s ON CONFLICT DO NOTHING", missing)
+            found |= _key_nids(txn, missing)
+        return found
+
+
+def _key_nids(txn: Transaction, keys: Collection[StateKey]) -> dict[StateKey, int]:
+    rows = txn.fetch_values(
+        "SELECT s.type, s.state_key, s.state_key_nid"
+        " FROM (VALUES %s) AS w (type, state_key) JOIN state_keys s USING (type, state_key)",
+        keys,
+    )
+    return {(kind, key): nid for kind, key, nid in rows}

@@ -1,0 +1,52 @@
+"""Sessions of user-interactive authentication: which stages are done, for which operation."""
+
+import attrs
+
+from synapse_lite.storage.database import Transaction
+
+PRUNED_AT_ONCE = 100
+
+
+@attrs.frozen
+class UiaSession:
+    session_id: str
+    operation: str
+    completed: frozenset[str]
+
+
+def create_uia_session(
+    txn: Transaction, session_id: str, operation: str, now_ms: int, *, lifetime_ms: int
+) -> None:
+    """Store a new session; some of those whose time is over make room for it."""
+    txn.execute(
+        "DELETE FROM uia_sessions WHERE session_id IN (SELECT session_id FROM uia_sessions"
+        " WHERE created_ts <= %s ORDER BY created_ts LIMIT %s FOR UPDATE SKIP LOCKED)",
+        (now_ms - lifetime_ms, PRUNED_AT_ONCE),
+    )
+    txn.execute(
+        "INSERT INTO uia_sessions (session_id, operation, created_ts) VALUES (%s, %s, %s)",
+        (session_id, operation, now_ms),
+    )
+
+
+def find_uia_session(
+    txn: Transaction, session_id: str, now_ms: int, *, lifetime_ms: int
+) -> UiaSession | None:
+    row = txn.row(
+        "SELECT session_id, operation, completed FROM uia_sessions WHERE session_id = %s AND created_ts > %s",
+        (session_id, now_ms - lifetime_ms),
+    )
+    return UiaSession(row[0], row[1], frozenset(row[2])) if row else None
+
+
+def add_completed_stage(txn: Transaction, session_id: str, stage: str) -> None:
+    txn.execute(
+        "UPDATE uia_sessions SET completed = array_append(completed, %s)"
+        " WHERE session_id = %s AND NOT %s = ANY (completed)",
+        (stage, session_id, stage),
+    )
+
+
+def delete_uia_session(txn: Transaction, session_id: str) -> bool:
+    """False when it was gone already: what it proved was used by another request."""
+    return txn.execute("DELETE FROM uia_sessions WHERE session_id = %s", (session_id,)) == 1

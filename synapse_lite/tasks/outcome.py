@@ -1,0 +1,43 @@
+"""What a step says when it is done: its return value is the checkpoint."""
+
+from attrs import frozen
+from pydantic import BaseModel
+
+from synapse_lite.canonical_json import JsonObject
+
+
+@frozen
+class Next:
+    """Progress: go on from `cursor`. `done` counts what this step did; None keeps `phase` and `total`."""
+
+    cursor: BaseModel
+    done: int = 0
+    phase: str | None = None
+    total: int | None = None
+
+
+@frozen
+class Later:
+    """Progress, but nothing to do for some seconds: the task gives its slot back until then."""
+
+    cursor: BaseModel
+    seconds: float
+    done: int = 0
+
+
+@frozen
+class Done:
+    """The task is complete."""
+
+    result: JsonObject | None = None
+    done: int = 0
+
+
+@frozen
+class Fail:
+    """A verdict: the task can never succeed. An accident is an exception, and is tried again."""
+
+    error: str
+
+
+Outcome = Next | Later | Done | Fail

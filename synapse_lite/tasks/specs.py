@@ -1,0 +1,71 @@
+"""What a task is: importable everywhere, knows no code that runs it."""
+
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+from attrs import frozen
+from pydantic import BaseModel
+
+from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.outcome import Outcome
+
+P = TypeVar("P", bound=BaseModel)
+C = TypeVar("C", bound=BaseModel)
+
+
+def nothing(_params: BaseModel) -> None:
+    """No key."""
+
+
+@frozen
+class TaskSpec(Generic[P, C]):
+    """An action, and the shape of its params and cursor as of `version`.
+
+    From the params follow `resource` (the user or room that it is about, for listings), `unique` (at
+    most one pending task per action and key) and `lock` (at most one active task per key, whatever
+    the action). `max_attempts` counts failures in a row without progress.
+    """
+
+    action: str
+    version: int
+    params: type[P]
+    cursor: type[C]
+    resource: Callable[[P], str | None] = nothing
+    unique: Callable[[P], str | None] = nothing
+    lock: Callable[[P], str | None] = nothing
+    priority: int = 0
+    max_attempts: int = 10
+
+
+@frozen
+class Snapshot(Generic[P, C]):
+    """A task as its step sees it. `cursor` is None before the first checkpoint.
+
+    `batch` is how many items the step should work on: the engine adapts it, so that steps stay short.
+    """
+
+    id: str
+    params: P
+    cursor: C | None
+    done: int
+    total: int | None
+    attempt: int
+    batch: int
+    requester: str
+
+
+class TransactionalTask(Protocol[P, C]):
+    """How one bounded step of a task is done.
+
+    `step` runs in a database thread, in one transaction with the fence before it and the checkpoint
+    after it. It may be run again after a rollback, so it has no effect outside the transaction.
+    """
+
+    def step(self, txn: Transaction, task: Snapshot[P, C]) -> Outcome: ...
+
+
+@runtime_checkable
+class TidiesOnCancel(Protocol[P, C]):
+    """For a task that leaves something behind half done: called in the transaction that cancels it."""
+
+    def on_cancel(self, txn: Transaction, task: Snapshot[P, C]) -> None: ...

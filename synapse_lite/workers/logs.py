@@ -1,0 +1,199 @@
+"""Logging of one process: console or JSON lines, or the `log_config` file of a Synapse.
+
+Every record carries what the context knows (request, task), and no access token, password or
+secret leaves in a message or traceback.
+"""
+
+import logging
+import logging.config
+import re
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+from twisted.logger import LogBeginner, STDLibLogObserver
+
+from synapse_lite.config.server import Log
+from synapse_lite.errors import ConfigError
+
+Context = Mapping[str, ContextVar[str]]
+"""Attributes of log records, and the variables that they come from."""
+
+_CONSOLE = "%(asctime)s %(levelname)s %(name)s%(where)s: %(message)s"
+_SECRET = re.compile(
+    r"""(
+        (?:access_token|refresh_token|login_token|password|new_password|registration_shared_secret|mac)
+        ["']? \s* [=:] \s* ["']?
+      | \bBearer \s+
+      | \bauthorization ["']? \s* [=:] \s* ["']? (?:\w+\s+)?
+    ) [^\s"'&,;})]+""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_TOKEN = re.compile(r"\b(?:syt|syr|syl)_[A-Za-z0-9_+/=-]+")
+
+# What the log_config of a Synapse names and we do not have, and what does the same here.
+_FORMATTERS = {"synapse.logging.JsonFormatter", "synapse.logging.TerseJsonFormatter"}
+_HANDLERS = {"synapse.logging.handlers.PeriodicallyFlushingHandler": "logging.handlers.MemoryHandler"}
+_SYNAPSE = "synapse."
+
+
+def scrub(text: str) -> str:
+    """The text without the values of tokens and passwords."""
+    return _TOKEN.sub("<redacted>", _SECRET.sub(r"\1<redacted>", text))
+
+
+class ContextFilter(logging.Filter):
+    """Completes a record: context attributes, `request` (Synapse's name), `where` for people."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._context = context
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        known = {name: variable.get("") for name, variable in self._context.items()}
+        for name, value in known.items():
+            setattr(record, name, value)
+        record.request = known.get("request_id") or "-"
+        words = [value for value in known.values() if value]
+        record.where = f" [{' '.join(words)}]" if words else ""
+        return True
+
+
+class SecretFilter(logging.Filter):
+    """Takes secrets out of the message and the traceback."""
+
+    _formatter = logging.Formatter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = scrub(record.getMessage())
+        record.args = None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self._formatter.formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = scrub(record.exc_text)
+        return True
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `time` (seconds since 1970), `level`, `logger`, `message`, `process`, context, `traceback`."""
+
+    def __init__(self, process: str, context: Context) -> None:
+        super().__init__()
+        self._process = process
+        self._names = tuple(context)
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": record.created,
+            "level": record.levelname,
+            "logger": record.name,
+            "process": self._process,
+            "message": record.getMessage(),
+        }
+        entry |= {name: value for name in self._names if (value := getattr(record, name, ""))}
+        if record.exc_text:
+            entry["traceback"] = record.exc_text
+        return orjson.dumps(entry, default=str).decode()
+
+
+def set_up(log: Log, log_config: Path | None, *, process: str, context: Context) -> None:
+    """Configure logging of this process, anew when called again. Raises ConfigError about `log_config`."""
+    if log_config is None:
+        description = _describe(log, process, context)
+    else:
+        description = adapt(_read(log_config), process, context)
+    try:
+        logging.config.dictConfig(description)
+    except (ValueError, TypeError, AttributeError, ImportError) as error:
+        raise ConfigError(f"{log_config or 'log'}: {error.__cause__ or error}") from error
+    for handler in _handlers():
+        handler.addFilter(ContextFilter(context))
+        handler.addFilter(SecretFilter())
+
+
+def bridge_twisted(beginner: LogBeginner) -> None:
+    """Send what Twisted logs to the standard library. Once in a process."""
+    beginner.beginLoggingTo([STDLibLogObserver()], redirectStandardIO=False)
+
+
+def adapt(description: dict[str, Any], process: str, context: Context) -> dict[str, Any]:
+    """A Synapse's logging description with our classes for Synapse's; filters of Synapse are left out."""
+    ours = dict(description)
+    filters = description.get("filters") or {}
+    foreign = {name for name, entry in filters.items() if _names_synapse(entry)}
+    ours["filters"] = {name: entry for name, entry in filters.items() if name not in foreign}
+    ours["formatters"] = {
+        name: _formatter(entry, process, context)
+        for name, entry in (description.get("formatters") or {}).items()
+    }
+    ours["handlers"] = {
+        name: _handler(entry, foreign) for name, entry in (description.get("handlers") or {}).items()
+    }
+    loggers = description.get("loggers") or {}
+    renamed = {name.replace("synapse", "synapse_lite", 1): entry for name, entry in loggers.items()}
+    ours["loggers"] = {**loggers, **renamed}
+    return {"disable_existing_loggers": False, **ours}
+
+
+def _describe(log: Log, process: str, context: Context) -> dict[str, Any]:
+    handler: dict[str, Any] = {"class": "logging.StreamHandler"}
+    if log.file is not None:
+        handler = {"class": "logging.handlers.WatchedFileHandler", "filename": str(log.file)}
+    formatter: dict[str, Any] = {"format": _CONSOLE}
+    if log.format == "json":
+        formatter = _json_formatter(process, context)
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"chosen": formatter},
+        "handlers": {"chosen": {**handler, "formatter": "chosen"}},
+        "root": {"level": log.level, "handlers": ["chosen"]},
+    }
+
+
+def _json_formatter(process: str, context: Context) -> dict[str, Any]:
+    return {"()": JsonFormatter, "process": process, "context": context}
+
+
+def _formatter(entry: dict[str, Any], process: str, context: Context) -> dict[str, Any]:
+    named = entry.get("class") or entry.get("()")
+    return _json_formatter(process, context) if named in _FORMATTERS else entry
+
+
+def _handler(entry: dict[str, Any], foreign_filters: set[str]) -> dict[str, Any]:
+    handler = dict(entry)
+    if handler.get("class") in _HANDLERS:
+        # Ours does not flush by the clock, so it must not hold anything back.
+        handler.pop("period", None)
+        handler |= {"class": _HANDLERS[handler["class"]], "capacity": 1}
+    if "filters" in handler:
+        handler["filters"] = [name for name in handler["filters"] if name not in foreign_filters]
+    return handler
+
+
+def _names_synapse(entry: dict[str, Any]) -> bool:
+    return str(entry.get("()") or entry.get("class") or "").startswith(_SYNAPSE)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        description = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if not isinstance(description, dict):
+        raise ConfigError(f"{path}: should be a mapping")
+    return description
+
+
+def _handlers() -> Iterator[logging.Handler]:
+    """Every handler in use, once."""
+    seen: set[int] = set()
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    for logger in loggers:
+        for handler in logger.handlers if isinstance(logger, logging.Logger) else ():
+            if id(handler) not in seen:
+                seen.add(id(handler))
+                yield handler

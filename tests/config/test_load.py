@@ -1,0 +1,361 @@
+from pathlib import Path
+
+import pytest
+
+from synapse_lite.config.load import load
+from synapse_lite.config.rate_limits import RateLimit
+from synapse_lite.errors import ConfigError
+
+FULL = Path(__file__).with_name("homeserver.yaml")
+SMALL = "server_name: example.com\ndatabase: {name: psycopg2}\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(text, name="homeserver.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write_file
+
+
+def mistakes(*paths):
+    with pytest.raises(ConfigError) as caught:
+        load(paths, {})
+    return str(caught.value).splitlines()
+
+
+def test_full_file():
+    """A long-lived homeserver.yaml of Synapse is understood."""
+    config = load([FULL], {})
+    assert config.server_name == "matrix.example.com"
+    assert config.public_baseurl == config.base_url == "https://matrix.example.com/"
+    assert config.password_config.enabled == "only_for_reauth"
+    assert config.password_config.policy.minimum_length == 12
+    assert config.max_upload_size == 100 * 1024**2
+    assert config.session_lifetime == 30 * 86_400_000
+    assert config.redaction_retention_period is None
+    assert config.forgotten_room_retention_period == 28 * 86_400_000
+    assert config.default_room_version == "10"
+    assert config.encryption_enabled_by_default_for_room_type == "off"
+    assert config.enable_metrics
+    assert config.federation_domain_whitelist is None
+    assert config.auto_join_rooms == ()
+    assert config.default_power_level_content_override["private_chat"] is None
+    assert config.old_signing_keys["ed25519:a_old"].expired_ts == 1_600_000_000_000
+    assert config.trusted_key_servers[0].verify_keys == {"ed25519:auto": "abc"}
+    assert config.room_prejoin_state.additional_event_types == (
+        ("m.room.topic", None),
+        ("org.example.badge", None),
+        ("org.example.badge", "key"),
+    )
+    assert (config.tasks.concurrency, config.tasks.lease, config.tasks.step_target) == (4, 30_000, 200)
+
+
+def test_listeners():
+    """Ports and sockets get the defaults of their kind."""
+    http, metrics, unix, manhole = load([FULL], {}).effective_listeners
+    assert (http.port, http.bind_addresses, http.resource_names) == (
+        8008,
+        ("127.0.0.1",),
+        {"client", "federation"},
+    )
+    assert http.resources[0].compress
+    assert (metrics.bind_addresses, metrics.tag, metrics.x_forwarded) == (("0.0.0.0",), "9000", False)
+    assert (unix.path, unix.mode, unix.x_forwarded) == (Path("/run/main.sock"), 0o660, True)
+    assert manhole.bind_addresses == ("::1",)
+
+
+def test_database_arguments():
+    """Pool sizes stay here, everything else goes to libpq, and `database` is `dbname`."""
+    database = load([FULL], {}).database
+    assert database.pool_size == 20
+    assert database.dsn_kwargs() == {
+        "user": "synapse",
+        "password": "12345",
+        "dbname": "synapse",
+        "host": "db.example.com",
+        "port": 5432,
+        "keepalives_idle": 10,
+        "sslmode": "require",
+    }
+
+
+def test_rates_given_in_part():
+    """What a rate or a group of rates leaves out keeps its default."""
+    config = load([FULL], {})
+    assert config.rc_message == RateLimit(per_second=5, burst_count=10)
+    assert config.rc_login.address == RateLimit(per_second=1, burst_count=20)
+    assert config.rc_login.account == RateLimit(per_second=0.003, burst_count=9)
+    assert config.rc_login.failed_attempts == RateLimit(per_second=0.17, burst_count=3)
+    assert config.rc_joins.local == RateLimit(per_second=0.1, burst_count=10)
+    assert config.rc_admin_redaction is None
+
+
+def test_flat_rates(write):
+    """The old flat form of rc_message is read, and is not called unknown."""
+    config = load([write(SMALL + "rc_messages_per_second: 3\nrc_message_burst_count: 7\n")], {})
+    assert config.rc_message == RateLimit(per_second=3, burst_count=7)
+    assert config.unknown == ()
+
+
+def test_ignored_options():
+    """Options of Synapse that change nothing here are listed, also those inside sections."""
+    ignored = load([FULL], {}).ignored
+    assert {"presence", "redis", "experimental_features", "retention", "worker_replication_secret"} <= {
+        *ignored
+    }
+    assert {"database.txn_limit", "listeners.request_id_header"} <= {*ignored}
+    assert not {"server_name", "rc_message", "tasks"} & {*ignored}
+    assert load([FULL], {}).unknown == ()
+
+
+def test_unknown_options(write):
+    """Options that nobody knows do not stop the server and are listed with their place."""
+    config = load(
+        [
+            write(
+                SMALL + "server_nmae: x\nlisteners: [{port: 1, type: http, prot: 2}]\nlog: {levle: 1}\n7: 8\n"
+            )
+        ],
+        {},
+    )
+    assert config.unknown == ("7", "listeners.prot", "log.levle", "server_nmae")
+    assert config.ignored == ()
+
+
+def test_every_mistake_at_once(write):
+    """One run names every mistake, each on its line, with file and place."""
+    path = write("""\
+server_name: "not a name"
+public_baseurl: example.com
+listeners:
+  - {port: 8008, path: /x, type: http}
+  - {port: 8009, type: replication}
+  - {port: 8010, type: http, resources: [{names: [clients]}]}
+  - {type: http, port: 99999}
+database: {name: sqlite3, args: {cp_max: 0}}
+max_upload_size: big
+bcrypt_rounds: 2
+enable_registration: true
+forget_rooms_on_leave: maybe
+rc_login: {account: {per_second: 0}}
+password_config: {enabled: sometimes, policy: {minimum_length: -1}}
+run_background_tasks_on: []
+worker_name: extra
+tasks: {lease: 10ms}
+registration_shared_secret: a
+registration_shared_secret_path: b
+redaction_retention_period: 7 days
+auto_join_rooms: yes
+password_providers: 7
+""")
+    found = dict(line.removeprefix(f"{path}: ").split(": ", 1) for line in mistakes(path))
+    assert set(found) == {
+        "server_name",
+        "public_baseurl",
+        "listeners[0]",
+        "listeners[1].type",
+        "listeners[2].resources[0].names[0]",
+        "listeners[3].port",
+        "database.name",
+        "database.args.cp_max",
+        "max_upload_size",
+        "bcrypt_rounds",
+        "enable_registration_without_verification",
+        "forget_rooms_on_leave",
+        "rc_login.account.per_second",
+        "password_config.enabled",
+        "password_config.policy.minimum_length",
+        "run_background_tasks_on",
+        "worker_name",
+        "tasks.lease",
+        "registration_shared_secret_path",
+        "redaction_retention_period",
+        "auto_join_rooms",
+    }
+    assert found["listeners[0]"] == "should have exactly one of port and path"
+    assert found["auto_join_rooms"] == "should be a list"
+    assert "psycopg2" in found["database.name"]
+    assert "synapse-lite up" in found["database.name"]
+
+
+def test_required_options(write):
+    """An empty file lacks a name and a database; the latter names the ways out."""
+    path = write("")
+    database, name = mistakes(path)
+    assert name == f"{path}: server_name: is required"
+    assert database.startswith(f"{path}: database: is required: give a PostgreSQL database")
+
+
+def test_unreadable_files(write, tmp_path):
+    """Files that are missing, no YAML, or no mapping are all named, with the line where there is one."""
+    broken = write("a: 1\nb: [\n", "broken.yaml")
+    listing = write("- a\n", "list.yaml")
+    absent = tmp_path / "absent.yaml"
+    lines = mistakes(broken, listing, absent)
+    assert lines[0].startswith(f"{broken}:3: is not YAML: ")
+    assert lines[1:] == [
+        f"{listing}: should be a mapping of options",
+        f"{absent}: cannot be read: No such file or directory",
+    ]
+
+
+def test_mistake_names_its_file(write):
+    """With several files a mistake names the file that holds the option."""
+    main = write(SMALL + "bcrypt_rounds: 12\n")
+    later = write("bcrypt_rounds: 99\n", "later.yaml")
+    (line,) = mistakes(main, later)
+    assert line.startswith(f"{later}: bcrypt_rounds: should be less than or equal to 31")
+
+
+def test_directory(write, tmp_path):
+    """A directory gives its *.yaml files in order; later top-level keys replace earlier ones as a whole."""
+    write(SMALL + "log: {level: DEBUG, format: json}\n", "10.yaml")
+    write("log: {level: ERROR}\n", "20.yaml")
+    write("server_name: other\n", "30.yml")
+    config = load([tmp_path], {})
+    assert (config.server_name, config.log.level, config.log.format) == ("example.com", "ERROR", "console")
+    assert config.signing_key_path == tmp_path / "example.com.signing.key"
+
+
+def test_path_from_environment(write):
+    """Without -c the variable of Synapse's image names the file, and without both there is an error."""
+    path = write(SMALL)
+    assert load([], {"SYNAPSE_CONFIG_PATH": str(path)}).server_name == "example.com"
+    with pytest.raises(ConfigError, match="-c"):
+        load([], {})
+
+
+def test_worker(write):
+    """A worker's file on top of the main one makes a worker, with its own listeners."""
+    worker = write("""\
+worker_app: synapse.app.generic_worker
+worker_name: worker1
+worker_listeners: [{type: http, port: 8083, resources: [{names: [client]}]}]
+worker_pid_file: /run/worker1.pid
+worker_log_config: /data/worker.log.config
+worker_replication_host: main
+""")
+    main, config = load([FULL], {}), load([FULL, worker], {})
+    assert config.is_worker
+    assert [listener.port for listener in config.effective_listeners] == [8083]
+    assert config.effective_pid_file == Path("/run/worker1.pid")
+    assert config.effective_log_config == Path("/data/worker.log.config")
+    assert config.runs_background_tasks
+    assert not main.is_worker
+    assert not main.runs_background_tasks
+    assert main.worker_name == "main"
+    assert main.effective_log_config == Path("/data/log.config")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("worker_app: synapse.app.generic_worker", "worker_name: is required in a worker"),
+        ("worker_app: synapse_lite\nworker_name: main", "worker_name: is required in a worker"),
+        ("worker_name: worker1", "worker_name: is for workers only"),
+        (
+            "worker_app: synapse.app.toaster\nworker_name: a",
+            "worker_app: should be one of synapse.app.appservice",
+        ),
+    ],
+)
+def test_worker_mistakes(write, text, expected):
+    """A worker needs an app that exists and a name of its own; only a worker has them."""
+    path = write(SMALL + text)
+    (line,) = mistakes(path)
+    assert line.startswith(f"{path}: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [("", ("main",)), ("run_background_tasks_on: null", ("main",)), ("run_background_tasks_on: w1", ("w1",))],
+)
+def test_run_background_tasks_on(write, text, names):
+    """One name, a list (see the full file) or nothing, which is the main process."""
+    assert load([write(SMALL + text)], {}).run_background_tasks_on == names
+
+
+def test_main_app(write):
+    """`worker_app: synapse.app.homeserver` is the main process."""
+    assert not load([write(SMALL + "worker_app: synapse.app.homeserver")], {}).is_worker
+
+
+@pytest.mark.parametrize(
+    ("text", "is_open"),
+    [
+        ("", False),
+        ("enable_registration_without_verification: true", False),
+        ("enable_registration: true\nenable_registration_without_verification: true", True),
+        ("enable_registration: true\nregistration_requires_token: true", False),
+        ("enable_registration: true\nenable_registration_captcha: true", False),
+        ("enable_registration: true\nregistrations_require_3pid: [email]", False),
+    ],
+)
+def test_open_registration(write, text, is_open):
+    """Registration is open only on an explicit yes, and never when a check is wanted that we lack."""
+    assert load([write(SMALL + text)], {}).registration_is_open is is_open
+
+
+def test_tls_needs_a_certificate(write):
+    """A TLS listener without certificate and key is a mistake, named where the option belongs."""
+    path = write(
+        SMALL + "listeners: [{port: 8448, type: http, tls: true}]\n"
+        "tls_certificate_path: /c.pem\ntls_private_key_path: null\n"
+    )
+    assert mistakes(path) == [f"{path}: tls_private_key_path: is required by a listener with tls: true"]
+    absent = write(SMALL + "listeners: [{port: 8448, type: http, tls: true}]\n", "absent.yaml")
+    assert len(mistakes(absent)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{dbname: a, database: b}", "database.args: has both database and dbname; give one"),
+        ("{cp_min: 5, cp_max: 4}", "database.args.cp_max: should not be less than cp_min"),
+    ],
+)
+def test_database_mistakes(write, text, expected):
+    """Contradictions in the database's arguments are named."""
+    path = write(f"server_name: a.b\ndatabase: {{name: psycopg2, args: {text}}}\n")
+    assert mistakes(path) == [f"{path}: {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("database: 7", "database: should be a mapping"),
+        ("database: {name: psycopg2, args: {port: x}}", "database.args.port: should be a whole number"),
+        ("rc_joins_per_room: {per_second: x}", "rc_joins_per_room.per_second: should be a number"),
+        ("media_store_path: 3", "media_store_path: should be a path"),
+        ("old_signing_keys: [a]", "old_signing_keys: should be a mapping"),
+        ("log: {level: loud}", "log.level: should be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'"),
+        (
+            "listeners: [{port: 1, type: http, mode: rw}]",
+            "listeners[0].mode: should be an octal number, such as 0660",
+        ),
+        (
+            "room_prejoin_state: {additional_event_types: [[a, b, c]]}",
+            "room_prejoin_state.additional_event_types[0]: should be a type, or a list of a type and a state key",
+        ),
+    ],
+)
+def test_words(write, text, expected):
+    """Mistakes are told in the words of YAML, not of Python."""
+    path = write(SMALL + text)
+    assert mistakes(path) == [f"{path}: {expected}"]
+
+
+def test_no_variables(write):
+    """Text that looks like a variable stays as it is, as in Synapse."""
+    config = load([write(SMALL + "registration_shared_secret: ${SECRET}\n")], {"SECRET": "x"})
+    assert config.registration_shared_secret == "${SECRET}"
+
+
+def test_secrets_are_not_printed():
+    """A configuration in a log or traceback does not show its secrets."""
+    printed = repr(load([FULL], {}))
+    assert "server_name='matrix.example.com'" in printed
+    assert not [secret for secret in ("'shared'", "'12345'", "'salt and'") if secret in printed]
