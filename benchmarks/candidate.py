@@ -29,7 +29,7 @@ def candidate(site: Site) -> Server:
 
     main: list[str | Path] = [*program, "main", "-c", homeserver]
     return Server(
-        f"synapse_lite {version('synapse-lite')}",
+        f"synapse_lite {version('synapse-lite')} (main and background1)",
         site,
         Process("main", main, site.directory),
         [worker(name) for name in WORKERS],

@@ -11,7 +11,7 @@ from benchmarks.machine import Machine
 
 OURS = "ours"
 REFERENCE = "synapse"
-MARKS = ("failed", "not_yet")
+MARKS = {"failed": "failed", "not_yet": "had nothing to measure"}
 HIGHER_IS_BETTER = ("_per_s", "_gain")
 
 Rounds = Mapping[str, Sequence[Metrics]]  # by side
@@ -65,6 +65,7 @@ class Row:
     metric: str
     ours: float | None
     reference: float | None
+    doubtful: bool  # the scenario failed in some round
 
     @property
     def ratio(self) -> float | None:
@@ -80,7 +81,7 @@ class Row:
         if self.goal is None:
             return [self.scenario, self.metric, *figures, "", ""]
         met = None if self.ours is None else self.goal.met(self.metric, self.ours, self.ratio)
-        verdict = {True: "yes", False: "no", None: ""}[met]
+        verdict = "failed rounds" if self.doubtful else {True: "yes", False: "no", None: ""}[met]
         return [self.scenario, self.metric, *figures, self.goal.text(self.metric), verdict]
 
 
@@ -103,17 +104,18 @@ def rows(results: Mapping[str, Rounds]) -> list[Row]:
         ours, reference = (medians(sides.get(side, ())) for side in (OURS, REFERENCE))
         aims = [metric for name, metric in GOALS if name == scenario]
         names = dict.fromkeys([*aims, *ours, *reference])
-        table += [Row(scenario, name, ours.get(name), reference.get(name)) for name in names]
+        doubtful = any("failed" in metrics for rounds in sides.values() for metrics in rounds)
+        table += [Row(scenario, name, ours.get(name), reference.get(name), doubtful) for name in names]
     return table
 
 
 def remarks(results: Mapping[str, Rounds]) -> list[str]:
     """Rounds without figures, and why."""
     return [
-        f"{scenario}: {side} {mark.replace('_', ' ')} in {count} of {len(rounds)} rounds"
+        f"{scenario}: {side} {words} in {count} of {len(rounds)} rounds"
         for scenario, sides in results.items()
         for side, rounds in sides.items()
-        for mark in MARKS
+        for mark, words in MARKS.items()
         if (count := sum(mark in metrics for metrics in rounds))
     ]
 
@@ -150,7 +152,7 @@ def document(
         (
             "Both homeservers ran side by side on one machine and one PostgreSQL, each with a database "
             "of its own over a Unix socket, rate limits off, everything else at its defaults. The "
-            f"scenarios ran in turn, one server then the other, {rounds} times; figures are medians. "
+            f"scenarios ran in turn, one server then the other, figures are medians (rounds: {rounds}). "
             "Each scenario checks that the server did what is timed. Load generator, servers and "
             "PostgreSQL share the machine, so **only the ratios mean something**."
         ),

@@ -48,7 +48,7 @@ def synapse(site: Site, python: Path, with_worker: bool) -> Server:
     # Synapse's own default of a log configuration is what operators run it with.
     subprocess.run([*main, "--generate-keys"], check=True, cwd=site.directory, stdout=subprocess.DEVNULL)
     return Server(
-        f"Synapse {VERSION}" + (f" with {WORKER}" if with_worker else ""),
+        f"Synapse {VERSION} ({f'main and {WORKER}' if with_worker else 'one process'})",
         site,
         Process("main", main, site.directory),
         [background_worker(site, python, homeserver, log_config)] if with_worker else [],

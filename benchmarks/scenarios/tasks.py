@@ -21,7 +21,7 @@ from benchmarks.client import (
 
 ROOMS = 5
 WRITERS = 8
-IDLE_SENDS = 30
+IDLE_SENDS = 100
 SAMPLE = 20  # purged events to ask for
 
 

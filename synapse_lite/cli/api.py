@@ -60,7 +60,13 @@ def answers(url: str) -> bool:
 
 
 def register(
-    base_url: str, shared_secret: str, *, username: str, password: str, admin: bool, user_type: str | None = None
+    base_url: str,
+    shared_secret: str,
+    *,
+    username: str,
+    password: str,
+    admin: bool,
+    user_type: str | None = None,
 ) -> dict[str, Any]:
     """Register by shared secret (admin API `v1/register`): `user_id`, `access_token`, `device_id`, `home_server`."""
     url = f"{base_url.rstrip('/')}/_synapse/admin/v1/register"

@@ -32,6 +32,7 @@ from synapse_lite.errors import ConfigError
 @click.option("--open-private-ports", is_flag=True, help="Listen on all addresses, not only on local ones.")
 @click.option("--enable-metrics", is_flag=True, help="Collect metrics.")
 def generate_config(
+    *,
     server_name: str,
     data_dir: Path,
     output: Path | None,

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -26,9 +27,10 @@ _DEFAULT_URL = "http://localhost:8008"
 @config_option
 @click.argument("server_url", required=False)
 def register_user(
+    *,
     user: str | None,
     password: str | None,
-    password_file: click.utils.LazyFile | None,
+    password_file: TextIO | None,
     admin: bool | None,
     user_type: str | None,
     exists_ok: bool,

@@ -10,7 +10,7 @@ from synapse_lite.cli.options import config_option
 from synapse_lite.config.load import load
 from synapse_lite.errors import ConfigError
 from synapse_lite.storage.migrate import migrate
-from synapse_lite.workers import process
+from synapse_lite.workers.process import run
 
 
 @click.command("main")
@@ -20,7 +20,7 @@ def main_process(config_paths: tuple[Path, ...]) -> None:
     config = load(config_paths, os.environ)
     if config.is_worker:
         raise ConfigError(f"worker_app: is the configuration of worker {config.worker_name}; use worker")
-    sys.exit(process.run(config))
+    sys.exit(run(config))
 
 
 @click.command("worker")
@@ -30,7 +30,7 @@ def worker_process(config_paths: tuple[Path, ...]) -> None:
     config = load(config_paths, os.environ)
     if not config.is_worker:
         raise ConfigError("worker_app: is required in the configuration of a worker")
-    sys.exit(process.run(config))
+    sys.exit(run(config))
 
 
 @click.command("migrate")

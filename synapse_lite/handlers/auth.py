@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
 
-from synapse_lite.clock import Clock
+from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.ids import random_text
 from synapse_lite.storage import sessions
@@ -174,7 +173,7 @@ class LastSeen:
         self._database = database
         self._clock = clock
         self._uses: dict[tuple[str, str], Use] = {}
-        self._timer: IDelayedCall | None = None
+        self._timer: DelayedCall | None = None
 
     def start(self) -> None:
         self._timer = self._clock.call_later(USES_INTERVAL_SECONDS, self._on_time)
@@ -182,7 +181,7 @@ class LastSeen:
     async def stop(self) -> None:
         """Write what is noted and end."""
         if self._timer is not None:
-            self._timer.cancel()  # type: ignore[misc]  # interfaces of zope have no self
+            self._timer.cancel()
             self._timer = None
         await self.write()
 

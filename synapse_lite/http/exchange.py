@@ -1,5 +1,6 @@
 """One request and its answer on a connection: reading, limits, handler, sending, recording."""
 
+# mypy: allow-untyped-calls
 # Twisted types its web server in part only.
 
 import logging
@@ -8,7 +9,7 @@ from io import BytesIO
 from itertools import count
 from tempfile import SpooledTemporaryFile
 from time import perf_counter
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES, HTTPChannel, datetimeToString
 from twisted.web.http import Request as TwistedRequest
 
-from synapse_lite.clock import Clock
+from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.http.context import request_id
 from synapse_lite.http.metrics import UNMATCHED, HttpMetrics
@@ -61,12 +62,6 @@ class Service:
     numbers: Iterator[int] = attrs.field(factory=lambda: count(1))
 
 
-class _Timer(Protocol):
-    def active(self) -> bool: ...
-
-    def cancel(self) -> None: ...
-
-
 class Exchange(TwistedRequest):
     """Replaces Twisted's resource tree: `process` asks the router and awaits the handler."""
 
@@ -86,7 +81,7 @@ class Exchange(TwistedRequest):
         self._refused = False
         self._recorded = False
         self._gone = False
-        self._deadline: _Timer | None = None
+        self._deadline: DelayedCall | None = None
         self._handling: Deferred[None] | None = None
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802 (Twisted's name)
@@ -195,8 +190,7 @@ class Exchange(TwistedRequest):
         self._abort_after(LINGER_SECONDS)
 
     def _abort_after(self, seconds: float) -> None:
-        timer = self._service.clock.call_later(seconds, self.channel.forceAbortClient)
-        self._deadline = cast("_Timer", timer)
+        self._deadline = self._service.clock.call_later(seconds, self.channel.forceAbortClient)
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None and self._deadline.active():

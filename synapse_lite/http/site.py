@@ -1,15 +1,16 @@
 """The HTTP server: a Twisted site whose requests go to a router."""
 
+# mypy: allow-untyped-calls
 # Twisted types its web server in part only.
 
 from functools import partial
 from typing import Any, cast
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from synapse_lite.clock import Clock
+from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.http.exchange import Exchange, Service
 from synapse_lite.http.metrics import HttpMetrics
 from synapse_lite.http.router import Router
@@ -49,7 +50,7 @@ class _ClockTimers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    def callLater(self, delay: float, function: Any, *args: Any) -> IDelayedCall:  # noqa: N802 (Twisted's name)
+    def callLater(self, delay: float, function: Any, *args: Any) -> DelayedCall:  # noqa: N802 (Twisted's name)
         return self._clock.call_later(delay, function, *args)
 
     def seconds(self) -> float:

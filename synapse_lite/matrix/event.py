@@ -7,7 +7,7 @@ from typing import Any, Self
 import attrs
 
 from synapse_lite import canonical_json
-from synapse_lite.canonical_json import JsonObject
+from synapse_lite.canonical_json import MAX_SAFE_INTEGER, JsonObject
 from synapse_lite.errors import Errcode, MatrixError, bad_json
 from synapse_lite.matrix.redaction import redact
 from synapse_lite.matrix.room_versions import RoomVersion
@@ -19,6 +19,7 @@ MAX_PREV_EVENTS = 20
 MAX_AUTH_EVENTS = 10
 
 StateKey = tuple[str, str]
+"""Type and state key: where an event stands in the state of its room."""
 
 _NOT_HASHED = frozenset({"hashes", "signatures", "unsigned"})
 
@@ -89,7 +90,7 @@ class Event:
 
     @property
     def key(self) -> StateKey:
-        """Where a state event stands in the state of its room; `ValueError` for other events."""
+        """`ValueError` when it is no state event."""
         if self.state_key is None:
             raise ValueError(f"{self.event_id} is not a state event")
         return (self.type, self.state_key)
@@ -119,7 +120,7 @@ def reference_hash(pdu: JsonObject, version: RoomVersion) -> str:
     return encode_base64_url(sha256(signed_bytes(redact(pdu, version))).digest())
 
 
-def build_event(  # noqa: PLR0917 (the seven things that an event is made of)
+def build_event(
     draft: Draft,
     version: RoomVersion,
     room_id: str | None,
@@ -132,7 +133,7 @@ def build_event(  # noqa: PLR0917 (the seven things that an event is made of)
 
     `room_id` is None for the create event of a room version whose room ids are hashes, only. Raises
     413 `M_TOO_LARGE`, and 400 `M_BAD_JSON` for what canonical JSON or our storage cannot hold. The
-    content becomes part of the event and must not be changed afterwards.
+    content becomes part of the event and must not be changed afterwards. `depth` stays at its limit.
     """
     if room_id is None and not (version.room_id_is_hash and draft.type == "m.room.create"):
         raise ValueError("Only a create event whose hash is the room ID has no room ID")
@@ -140,7 +141,7 @@ def build_event(  # noqa: PLR0917 (the seven things that an event is made of)
     pdu = _unsigned_pdu(draft, version, room_id)
     pdu["prev_events"] = list(prev_events)
     pdu["auth_events"] = list(auth_events)
-    pdu["depth"] = depth
+    pdu["depth"] = min(depth, MAX_SAFE_INTEGER)
     check_fields(pdu)
     body = canonical_json.encode(pdu)
     pdu["hashes"] = {"sha256": encode_base64(sha256(body).digest())}

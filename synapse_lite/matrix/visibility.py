@@ -31,7 +31,11 @@ def better_membership(before: str | None, after: str | None) -> str | None:
 
 
 def less_restrictive(before: str | None, after: str | None) -> str:
-    """Of the visibilities before and after an event, the one that shows more."""
+    """Of the visibilities before and after an event, the one that shows more.
+
+    To somebody who was invited and never joined, `invited` shows an event that `shared` does not;
+    where that matters, ask `may_see` for both.
+    """
     return max(_known(after), _known(before), key=_OPENNESS.__getitem__)
 
 

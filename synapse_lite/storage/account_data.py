@@ -92,7 +92,5 @@ def add_filter(txn: Transaction, user_id: str, definition: JsonObject) -> int:
 
 
 def read_filter(txn: Transaction, user_id: str, filter_nid: int) -> JsonObject | None:
-    text = txn.value(
-        "SELECT json FROM filters WHERE user_id = %s AND filter_nid = %s", (user_id, filter_nid)
-    )
+    text = txn.value("SELECT json FROM filters WHERE user_id = %s AND filter_nid = %s", (user_id, filter_nid))
     return None if text is None else canonical_json.decode_object(text)

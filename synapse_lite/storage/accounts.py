@@ -63,6 +63,10 @@ def next_user_number(txn: Transaction) -> int:
     return int(txn.value("SELECT nextval('numbered_users')"))
 
 
+def set_password_hash(txn: Transaction, user_id: str, password_hash: str) -> None:
+    txn.execute("UPDATE users SET password_hash = %s WHERE user_id = %s", (password_hash, user_id))
+
+
 def replace_password_hash(txn: Transaction, user_id: str, old: str, new: str) -> None:
     """Store the password that was hashed as `old` under a better hash, unless it was changed meanwhile."""
     txn.execute(
@@ -74,9 +78,7 @@ def read_profile(txn: Transaction, user_id: str) -> JsonObject | None:
     return _profile(txn, user_id, "")
 
 
-def change_profile(
-    txn: Transaction, user_id: str, change: Callable[[JsonObject], JsonObject]
-) -> bool | None:
+def change_profile(txn: Transaction, user_id: str, change: Callable[[JsonObject], JsonObject]) -> bool | None:
     """Replace the profile by what `change` makes of it; whether that differs, or None for an unknown user."""
     before = _profile(txn, user_id, "FOR UPDATE")
     if before is None:

@@ -3,7 +3,7 @@
 What may change about an event, its redaction, is looked up at each reading.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import orjson
@@ -11,7 +11,7 @@ from attrs import frozen
 
 from synapse_lite.canonical_json import decode_object
 from synapse_lite.errors import not_found
-from synapse_lite.matrix.event import Event, client_event
+from synapse_lite.matrix.event import Event, client_event, redacted
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Row, Transaction
@@ -40,6 +40,15 @@ class StoredEvent:
     def client_json(self) -> bytes:
         """The client format without `unsigned`, encoded once for all readers."""
         return orjson.dumps(client_event(self.event))
+
+
+@frozen(eq=False)
+class View:
+    """An event as it may be read now: its redaction, and the state event that it replaced."""
+
+    stored: StoredEvent
+    redaction: StoredEvent | None = None
+    previous: Event | None = None
 
 
 _SELECT = (
@@ -95,6 +104,14 @@ class EventStore:
         redactions = self.load(txn, [redaction for _, redaction in rows])
         return {target: redactions[redaction] for target, redaction in rows}
 
+    def views(self, txn: Transaction, nids: Sequence[int]) -> list[View]:
+        """The events in the order of their nids, those that are not stored left out."""
+        events = self.load(txn, nids)
+        replaced = [stored.replaces_nid for stored in events.values() if stored.replaces_nid is not None]
+        previous = self.load(txn, replaced)
+        redactions = self.redactions(txn, [*events, *previous])
+        return [view(events[nid], previous, redactions) for nid in nids if nid in events]
+
     def _read(self, row: Row) -> StoredEvent:
         nid, room_nid, event_id, json, before_nid, after_nid, replaces_nid, session, txn_id, version = row
         event = Event.from_pdu(decode_object(json), ROOM_VERSIONS[version], event_id)
@@ -103,6 +120,17 @@ class EventStore:
         return stored
 
 
-def event_map(stored: Mapping[int, StoredEvent]) -> dict[tuple[str, str], Event]:
-    """State events by (type, state key), as the rules of Matrix take them."""
-    return {(s.event.type, s.event.state_key or ""): s.event for s in stored.values()}
+def view(
+    stored: StoredEvent, previous: Mapping[int, StoredEvent], redactions: Mapping[int, StoredEvent]
+) -> View:
+    """`previous` holds the replaced state events by nid, `redactions` the redactions by target nid."""
+    replaced = previous.get(stored.replaces_nid) if stored.replaces_nid is not None else None
+    return View(
+        stored,
+        redactions.get(stored.nid),
+        None
+        if replaced is None
+        else redacted(replaced.event)
+        if replaced.nid in redactions
+        else replaced.event,
+    )

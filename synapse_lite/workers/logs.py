@@ -116,7 +116,7 @@ def set_up(log: Log, log_config: Path | None, *, process: str, context: Context)
 
 def bridge_twisted(beginner: LogBeginner) -> None:
     """Send what Twisted logs to the standard library. Once in a process."""
-    beginner.beginLoggingTo([STDLibLogObserver()], redirectStandardIO=False)
+    beginner.beginLoggingTo([STDLibLogObserver()], redirectStandardIO=False)  # type: ignore[list-item]  # a zope interface
 
 
 def adapt(description: dict[str, Any], process: str, context: Context) -> dict[str, Any]:

@@ -67,9 +67,12 @@ class _State:
 
 
 class Supervisor:
+    """`StopAsked` among the `events` ends it; a second one kills what still runs. A SimpleQueue is safe in signal handlers."""
+
     def __init__(
         self,
         programs: Sequence[Program],
+        events: "queue.SimpleQueue[Event]",
         *,
         group: int,
         probe: Probe,
@@ -81,11 +84,7 @@ class Supervisor:
         self._probe = probe
         self._write_line = write_line
         self._timing = timing
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-
-    def ask_to_stop(self, signal_name: str) -> None:
-        """Safe in signal handlers and threads. Asking twice kills what still runs."""
-        self._events.put(StopAsked(signal_name))
+        self._events = events
 
     def run(self, on_ready: Callable[[Mapping[str, int]], None]) -> None:
         """Start everything, call `on_ready` with the process ids, watch until asked to stop, and stop everything.
@@ -194,11 +193,11 @@ class Supervisor:
 
 
 @contextmanager
-def stop_signals(ask_to_stop: Callable[[str], None]) -> Iterator[None]:
-    """Hand SIGINT, SIGTERM and SIGHUP to `ask_to_stop` for a while."""
+def stop_signals(put: Callable[[StopAsked], None]) -> Iterator[None]:
+    """Turn SIGINT, SIGTERM and SIGHUP into events for a while."""
 
     def handle(number: int, _frame: object) -> None:
-        ask_to_stop(signal.Signals(number).name)
+        put(StopAsked(signal.Signals(number).name))
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, handle) for number in numbers}

@@ -29,7 +29,7 @@ def member(user_id: str) -> tuple[str, str]:
     return ("m.room.member", user_id)
 
 
-def refuses(room: Room, *event: Any, match: str = "", **options: Any) -> None:
+def refuses(room: Room, *event: Any, match: str = ".", **options: Any) -> None:
     with pytest.raises(AuthError, match=match) as caught:
         room.allows(room.build(*event, **options))
     assert (caught.value.status, caught.value.errcode) == (403, "M_FORBIDDEN")

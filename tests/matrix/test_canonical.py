@@ -2,7 +2,7 @@
 
 import canonicaljson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_lite import canonical_json
@@ -34,6 +34,7 @@ def test_examples_of_the_specification(text: str, canonical: str) -> None:
     assert canonical_json.encode(canonical_json.decode(text)).decode() == canonical
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_same_bytes_as_canonicaljson(value: object) -> None:
     """Every legal value is encoded as the reference library does."""

@@ -2,7 +2,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_lite import canonical_json
@@ -135,6 +135,7 @@ def test_other_events_need_a_room(version: str, event_type: str) -> None:
         build_event(Draft(event_type, ALICE, {}, 1, ""), ROOM_VERSIONS[version], None, [], [], 1, KEY)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["age", "age_ts", "redacted_because"]), VALUES))
 def test_event_id_does_not_depend_on_unsigned(unsigned: dict[str, object]) -> None:
     """What others add to `unsigned` or `signatures` leaves the event id as it is."""
@@ -188,6 +189,14 @@ def test_too_many_edges(prev: int, auth: int) -> None:
     with pytest.raises(MatrixError) as caught:
         build_event(draft, room.version, room.room_id, ["$p"] * prev, ["$a"] * auth, 2, KEY)
     assert caught.value.errcode == "M_BAD_JSON"
+
+
+def test_depth_stays_at_its_limit() -> None:
+    """A room whose depth has reached the largest integer goes on at that depth."""
+    room = Room("12")
+    draft = Draft("m.room.message", ALICE, {}, 1)
+    event = build_event(draft, room.version, room.room_id, ["$p"], [], 2**53, KEY)
+    assert event.depth == event.pdu["depth"] == 2**53 - 1
 
 
 def test_client_form() -> None:

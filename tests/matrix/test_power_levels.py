@@ -2,7 +2,7 @@ import math
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_lite.matrix.power_levels import PowerLevels, creator, creators, read_level
@@ -66,6 +66,7 @@ def test_additional_creators(version: str, expected: set[str]) -> None:
     assert creators(Room(version, {"additional_creators": [BOB]}).create) == expected
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(ROOM_VERSIONS)),
     CONTENTS,

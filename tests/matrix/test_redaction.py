@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synapse_lite.matrix.redaction import redact
@@ -83,6 +83,7 @@ def test_original_stays() -> None:
     assert pdu == {"type": "m.room.message", "content": {"body": "x"}, "unsigned": {}}
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(VERSIONS),
     st.sampled_from([row[0] for row in CONTENT]),

@@ -1,7 +1,7 @@
 import pytest
 import signedjson.key
 import signedjson.sign
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey as Ed25519Key
 
@@ -36,6 +36,7 @@ def test_base64_of_the_specification(data: bytes, text: str) -> None:
     assert decode_base64(text + "=" * (-len(text) % 4)) == data
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=70))
 def test_base64_is_read_in_both_alphabets(data: bytes) -> None:
     """The URL-safe alphabet is read like the standard one."""
@@ -66,6 +67,7 @@ def test_json_signing_vectors(obj: dict[str, object], signature: str) -> None:
     verify_signed_json(signed, "domain", "ed25519:1", DOMAIN_KEY.verify_key)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(TEXTS, VALUES, max_size=4))
 def test_same_signature_as_signedjson(obj: dict[str, object]) -> None:
     """Signatures are those of the reference library, and each verifies the other's."""
@@ -137,7 +139,7 @@ def test_keys_are_random_and_hidden() -> None:
     """Two generated keys differ, and the secret does not show in logs."""
     key = generate_signing_key("a.example")
     assert bytes(key.key) != bytes(generate_signing_key("a.example").key)
-    assert "key=" not in repr(key).replace("signing_key=", "")
+    assert "key=" not in repr(key)
 
 
 def test_public_key_reads_back() -> None:

@@ -24,7 +24,7 @@ async def test_positions_follow_the_commits(database: Database, changes: list[Ch
         (2, "@a:x"),
         (3, "@b:x"),
     ]
-    assert await database.read(lambda txn: read_changes(txn._cursor, 0, 10)) == changes
+    assert await database.read(lambda txn: read_changes(txn, 0, 10)) == changes
 
 
 @ensureDeferred
@@ -49,7 +49,7 @@ async def test_a_failed_transaction_leaves_nothing(database: Database, changes: 
         await database.transact(fail)
     assert changes == []
     assert await database.read(lambda txn: txn.value("SELECT count(*) FROM typing")) == 0
-    assert await database.read(lambda txn: read_position(txn._cursor)) == 0
+    assert await database.read(read_position) == 0
 
 
 @ensureDeferred

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.matrix.auth_rules.state import CREATE, JOIN_RULES, POWER_LEVELS, AuthError
-from synapse_lite.matrix.event import Event
+from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.room_versions import RoomVersion
-
-_Key = tuple[str, str]
 
 
 def auth_keys(
     event_type: str, sender: str, state_key: str | None, content: JsonObject, version: RoomVersion
-) -> list[_Key]:
+) -> list[StateKey]:
     """The keys whose events, where the state has them, become `auth_events`; without duplicates."""
     if event_type == "m.room.create":
         return []
@@ -23,7 +21,7 @@ def auth_keys(
     return list(dict.fromkeys(keys))
 
 
-def _member_keys(target: str, content: JsonObject, version: RoomVersion) -> list[_Key]:
+def _member_keys(target: str, content: JsonObject, version: RoomVersion) -> list[StateKey]:
     keys = [("m.room.member", target)]
     match content.get("membership"):
         case "invite":
@@ -51,7 +49,7 @@ def third_party_token(content: JsonObject) -> str | None:
 
 def needed_keys(
     event_type: str, sender: str, state_key: str | None, content: JsonObject, version: RoomVersion
-) -> list[_Key]:
+) -> list[StateKey]:
     """What `check_event` reads: `auth_keys` and always the create event."""
     keys = auth_keys(event_type, sender, state_key, content, version)
     return keys if CREATE in keys or event_type == "m.room.create" else [CREATE, *keys]
@@ -64,7 +62,7 @@ def check_auth_events(event: Event, auth_events: Sequence[Event]) -> None:
     for the caller to see.
     """
     allowed = set(auth_keys(event.type, event.sender, event.state_key, event.content, event.version))
-    seen: set[_Key] = set()
+    seen: set[StateKey] = set()
     for auth_event in auth_events:
         if auth_event.room_id != event.room_id:
             raise AuthError(f"Auth event {auth_event.event_id} is of another room")

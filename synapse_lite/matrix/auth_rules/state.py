@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from synapse_lite.errors import Errcode, MatrixError
-from synapse_lite.matrix.event import Event
+from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.power_levels import PowerLevels
 
-StateMap = Mapping[tuple[str, str], Event]
+StateMap = Mapping[StateKey, Event]
 """The state before an event, or the part of it that `needed_keys` names."""
 
 CREATE = ("m.room.create", "")

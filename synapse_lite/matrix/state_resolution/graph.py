@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from synapse_lite.matrix.event import Event
+from synapse_lite.matrix.event import Event, StateKey
 
 Fetch = Callable[[Collection[str]], Mapping[str, Event]]
 
@@ -27,7 +27,7 @@ class AuthGraph:
     def auth_events(self, event: Event) -> list[Event]:
         return self.load(event.auth_events)
 
-    def auth_event(self, event: Event, key: tuple[str, str]) -> Event | None:
+    def auth_event(self, event: Event, key: StateKey) -> Event | None:
         """The auth event of this (type, state_key)."""
         found = (other for other in self.auth_events(event) if other.is_state and other.key == key)
         return next(found, None)

@@ -4,13 +4,12 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 
 from synapse_lite.matrix.auth_rules import AuthError, check_event, needed_keys
 from synapse_lite.matrix.auth_rules.state import CREATE, JOIN_RULES, POWER_LEVELS
-from synapse_lite.matrix.event import Event
+from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.room_versions import RoomVersion
 from synapse_lite.matrix.state_resolution.graph import AuthGraph, Fetch
 from synapse_lite.matrix.state_resolution.ordering import mainline_order, power_order
 
-_Key = tuple[str, str]
-_StateIds = Mapping[_Key, str]
+_StateIds = Mapping[StateKey, str]
 
 
 def resolve(
@@ -18,7 +17,7 @@ def resolve(
     state_sets: Sequence[_StateIds],
     fetch: Fetch,
     rejected: Container[str] = frozenset(),
-) -> dict[_Key, str]:
+) -> dict[StateKey, str]:
     """The resolution of several states, as event ids by (type, state_key).
 
     `fetch` returns events by id, leaves out those it does not know, and is called with batches.
@@ -45,9 +44,9 @@ def resolve(
     return {**state.ids, **unconflicted}
 
 
-def _split(state_sets: Sequence[_StateIds]) -> tuple[dict[_Key, str], set[str]]:
+def _split(state_sets: Sequence[_StateIds]) -> tuple[dict[StateKey, str], set[str]]:
     """The unconflicted state, and the ids of all other events."""
-    unconflicted: dict[_Key, str] = {}
+    unconflicted: dict[StateKey, str] = {}
     conflicted: set[str] = set()
     for key in {key for state in state_sets for key in state}:
         values = {state.get(key) for state in state_sets}
@@ -62,12 +61,15 @@ def _split(state_sets: Sequence[_StateIds]) -> tuple[dict[_Key, str], set[str]]:
 def _auth_difference(state_sets: Sequence[_StateIds], unconflicted: _StateIds, graph: AuthGraph) -> set[str]:
     """Events in the auth chain of some, but not of every state.
 
+    The events of a state count as part of its chain, so that what all states hold never differs:
+    the definition can be read both ways, and this is how servers in the field read it.
+
     What the unconflicted state leads to is in every chain. So only the chains of conflicted events
     are compared, and the (much larger) rest is walked only if they differ.
     """
     shared = set(unconflicted.values())
     chains = [graph.chain(set(state.values()) - shared) for state in state_sets]
-    difference: set[str] = set().union(*chains) - chains[0].intersection(*chains)
+    difference = set().union(*chains) - chains[0].intersection(*chains) - shared
     return difference - graph.chain(shared) if difference else difference
 
 
@@ -89,14 +91,14 @@ class _Resolution:
     """A state that grows by the events that the rules allow on it ("Iterative auth checks")."""
 
     def __init__(
-        self, state_ids: dict[_Key, str], graph: AuthGraph, create: Event, rejected: Container[str]
+        self, state_ids: dict[StateKey, str], graph: AuthGraph, create: Event, rejected: Container[str]
     ) -> None:
         self.ids = state_ids
         self._graph = graph
         self._create = create
         self._rejected = rejected
 
-    def event(self, key: _Key) -> Event | None:
+    def event(self, key: StateKey) -> Event | None:
         event_id = self.ids.get(key)
         return None if event_id is None else next(iter(self._graph.load([event_id])), None)
 
@@ -127,5 +129,5 @@ class _Resolution:
         return True
 
 
-def _needed_keys(event: Event) -> Iterable[_Key]:
+def _needed_keys(event: Event) -> Iterable[StateKey]:
     return needed_keys(event.type, event.sender, event.state_key, event.content, event.version)

@@ -1,0 +1,51 @@
+# Needs Python >= 3.11 with venv, git and make; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test lint format types imports check bench clean
+
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make the virtual environment
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## Redact and purge under load, with workers that get killed (ARGS="--help")
+	$(BIN)/synapse-lite demo $(ARGS)
+
+up: $(READY) ## Run a server here: main process, two workers, PostgreSQL (ARGS="--port 8080")
+	$(BIN)/synapse-lite up $(ARGS)
+
+test: $(READY) ## Run the tests (ARGS="-k name")
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## Check types
+	$(BIN)/mypy
+
+imports: $(READY) ## Check who imports whom
+	$(BIN)/lint-imports
+
+check: lint types imports test ## Everything that CI checks
+
+bench: $(READY) ## Measure (ARGS="--help")
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove the virtual environment and caches, never data
+	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,123 @@
+"""What clients keep on the server: account data, tags of rooms, filters."""
+
+from functools import partial
+
+from synapse_lite.canonical_json import JsonObject, encode
+from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param, not_found
+from synapse_lite.matrix.push_rules import default_push_rules
+from synapse_lite.storage import account_data
+from synapse_lite.storage.account_data import GLOBAL
+from synapse_lite.storage.database import Database, Transaction
+
+PUSH_RULES = "m.push_rules"
+TAG = "m.tag"
+SERVER_CONTROLLED = ("m.fully_read", PUSH_RULES)
+MAX_CONTENT_BYTES = 1024 * 1024
+MAX_FILTER_BYTES = 65536
+MAX_NAME_BYTES = 255
+MAX_TAGS = 1000
+MAX_FILTER_ID_DIGITS = 18
+
+
+class AccountData:
+    """Everything here belongs to `user_id`; the caller has checked that it is they who ask.
+
+    `room_id` None means account data of no room. An unknown room is 404 `M_NOT_FOUND`.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def content(self, user_id: str, room_id: str | None, data_type: str) -> JsonObject:
+        """404 `M_NOT_FOUND` when nothing is stored."""
+        if room_id is None and data_type == PUSH_RULES:
+            return default_push_rules(user_id)
+        content = await self._database.read(_read, user_id, room_id, data_type)
+        if content is None:
+            raise not_found("Account data not found")
+        return content
+
+    async def put(self, user_id: str, room_id: str | None, data_type: str, content: JsonObject) -> None:
+        """Raises 405 `M_BAD_JSON` for types that the server itself writes, 413 `M_TOO_LARGE`."""
+        if data_type in SERVER_CONTROLLED:
+            raise MatrixError(405, Errcode.BAD_JSON, f"Cannot set {data_type} through this API.")
+        _check_name("type", data_type)
+        _check_size(content, MAX_CONTENT_BYTES)
+        await self._database.transact(_put, user_id, room_id, data_type, content)
+
+    async def tags(self, user_id: str, room_id: str) -> JsonObject:
+        """The tags by name."""
+        content = await self._database.read(_read, user_id, room_id, TAG)
+        return _tags(content or {})
+
+    async def put_tag(self, user_id: str, room_id: str, tag: str, content: JsonObject) -> None:
+        _check_name("tag", tag)
+        _check_size(content, MAX_FILTER_BYTES)
+        order = content.get("order")
+        if order is not None and (isinstance(order, bool) or not isinstance(order, int | float)):
+            raise bad_json("'order' must be a number")
+        await self._database.transact(_change_tags, user_id, room_id, tag, content)
+
+    async def delete_tag(self, user_id: str, room_id: str, tag: str) -> None:
+        await self._database.transact(_change_tags, user_id, room_id, tag, None)
+
+    async def add_filter(self, user_id: str, definition: JsonObject) -> str:
+        """The id of the filter; the same definition gets the same id."""
+        _check_size(definition, MAX_FILTER_BYTES)
+        return str(await self._database.transact(account_data.add_filter, user_id, definition))
+
+    async def filter(self, user_id: str, filter_id: str) -> JsonObject:
+        """404 `M_NOT_FOUND` for a filter that the user does not have."""
+        definition = None
+        if filter_id.isascii() and filter_id.isdigit() and len(filter_id) <= MAX_FILTER_ID_DIGITS:
+            definition = await self._database.read(account_data.read_filter, user_id, int(filter_id))
+        if definition is None:
+            raise not_found("No such filter")
+        return definition
+
+
+def _read(txn: Transaction, user_id: str, room_id: str | None, data_type: str) -> JsonObject | None:
+    return account_data.read_account_data(txn, user_id, _room_nid(txn, room_id), data_type)
+
+
+def _put(txn: Transaction, user_id: str, room_id: str | None, data_type: str, content: JsonObject) -> None:
+    account_data.put_account_data(txn, user_id, _room_nid(txn, room_id), data_type, content)
+
+
+def _change_tags(txn: Transaction, user_id: str, room_id: str, tag: str, content: JsonObject | None) -> None:
+    change = partial(_with_tag, tag, content)
+    account_data.change_account_data(txn, user_id, _room_nid(txn, room_id), TAG, change)
+
+
+def _room_nid(txn: Transaction, room_id: str | None) -> int:
+    if room_id is None:
+        return GLOBAL
+    room_nid = account_data.find_room_nid(txn, room_id)
+    if room_nid is None:
+        raise not_found("Unknown room")
+    return room_nid
+
+
+def _with_tag(tag: str, content: JsonObject | None, data: JsonObject) -> JsonObject:
+    tags = {name: value for name, value in _tags(data).items() if name != tag}
+    if content is not None:
+        if len(tags) >= MAX_TAGS:
+            raise invalid_param(f"A room has at most {MAX_TAGS} tags")
+        tags[tag] = content
+    return {**data, "tags": tags}
+
+
+def _tags(data: JsonObject) -> JsonObject:
+    """A client may have written anything as `m.tag`."""
+    tags = data.get("tags")
+    return tags if isinstance(tags, dict) else {}
+
+
+def _check_name(what: str, name: str) -> None:
+    if not name or len(name.encode()) > MAX_NAME_BYTES:
+        raise invalid_param(f"The {what} must have 1 to {MAX_NAME_BYTES} bytes")
+
+
+def _check_size(content: JsonObject, most: int) -> None:
+    if len(encode(content)) > most:
+        raise MatrixError(413, Errcode.TOO_LARGE, f"Content is larger than {most} bytes")

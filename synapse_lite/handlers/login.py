@@ -1,0 +1,112 @@
+"""Logging in, and changing the password."""
+
+import attrs
+
+from synapse_lite.errors import Errcode, MatrixError, forbidden
+from synapse_lite.handlers.auth import NewSession, Requester, Sessions, user_locked
+from synapse_lite.handlers.passwords import Passwords
+from synapse_lite.http.ratelimit import RateLimiter
+from synapse_lite.ids import domain_of, is_user_id
+from synapse_lite.storage import accounts
+from synapse_lite.storage.accounts import Account
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.sessions import delete_all_sessions
+
+
+@attrs.frozen
+class LoginLimiters:
+    """Of `rc_login`: per address, per account, and per account after failures."""
+
+    address: RateLimiter
+    account: RateLimiter
+    failed_attempts: RateLimiter
+
+
+@attrs.frozen
+class Login:
+    user_id: str
+    session: NewSession
+
+
+class Logins:
+    """Checks who somebody is, and opens sessions."""
+
+    def __init__(
+        self,
+        database: Database,
+        sessions: Sessions,
+        passwords: Passwords,
+        limiters: LoginLimiters,
+        server_name: str,
+    ) -> None:
+        self._database = database
+        self._sessions = sessions
+        self._passwords = passwords
+        self._limiters = limiters
+        self._server_name = server_name
+
+    async def log_in(
+        self, user: str, password: str, *, device_id: str | None, display_name: str | None, client_ip: str
+    ) -> Login:
+        """`user` is a localpart or a user id.
+
+        Raises 403 `M_FORBIDDEN` (wrong user or password), 403 `M_USER_DEACTIVATED`, 401
+        `M_USER_LOCKED`, 429.
+        """
+        self._limiters.address.check(client_ip)
+        account = await self._check(user, password)
+        self._limiters.account.check(account.user_id)
+        _admit(account)
+        session = await self._sessions.open(account.user_id, device_id=device_id, display_name=display_name)
+        return Login(account.user_id, session)
+
+    async def check_password(self, user: str, password: str) -> str:
+        """The user id behind a name and a password; the same errors as `log_in`."""
+        account = await self._check(user, password)
+        _admit(account)
+        return account.user_id
+
+    async def _check(self, user: str, password: str) -> Account:
+        user_id = user if user.startswith("@") else f"@{user}:{self._server_name}"
+        ours = is_user_id(user_id) and domain_of(user_id) == self._server_name
+        failures = self._limiters.failed_attempts
+        failures.check(user_id.lower(), spend=False)
+        account = await self._database.read(accounts.find_account, user_id) if ours else None
+        stored = account.password_hash if account else None
+        verdict = await self._passwords.verify(password, stored)
+        if account is None or stored is None or not verdict.correct:
+            failures.check(user_id.lower())
+            raise forbidden("Invalid username or password")
+        if verdict.outdated:
+            better = await self._passwords.hash(password)
+            await self._database.transact(accounts.replace_password_hash, account.user_id, stored, better)
+        return account
+
+
+class PasswordChanges:
+    def __init__(self, database: Database, passwords: Passwords) -> None:
+        self._database = database
+        self._passwords = passwords
+
+    async def change(self, requester: Requester, password: str, *, log_out_others: bool) -> None:
+        """Raises 400 for a password that may not be chosen."""
+        self._passwords.check_new(password)
+        await self._database.transact(
+            _change_password, requester, await self._passwords.hash(password), log_out_others
+        )
+
+
+def _change_password(
+    txn: Transaction, requester: Requester, password_hash: str, log_out_others: bool
+) -> None:
+    accounts.set_password_hash(txn, requester.user_id, password_hash)
+    if log_out_others:
+        delete_all_sessions(txn, requester.user_id, except_token_nid=requester.token_nid)
+
+
+def _admit(account: Account) -> None:
+    """The one gate behind all ways to log in."""
+    if account.deactivated:
+        raise MatrixError(403, Errcode.USER_DEACTIVATED, "This account has been deactivated")
+    if account.locked:
+        raise user_locked()

@@ -1,0 +1,238 @@
+"""Joining, inviting, leaving, kicking, banning, knocking, forgetting."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from attrs import frozen
+
+from synapse_lite import ids
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
+from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, not_found
+from synapse_lite.handlers.auth import Requester
+from synapse_lite.handlers.current_state import CurrentState
+from synapse_lite.handlers.membership_limits import MembershipLimits
+from synapse_lite.handlers.restricted_joins import AUTHORISING_USER, authorising_user
+from synapse_lite.handlers.rooms import Rooms, not_in_room
+from synapse_lite.handlers.suspension import check_not_suspended
+from synapse_lite.matrix.event import Draft
+from synapse_lite.storage import accounts
+from synapse_lite.storage import rooms as room_store
+from synapse_lite.storage.branches import Room, Write
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.events import StoredEvent
+
+PRESENT = frozenset({"join", "invite", "knock"})
+GUEST_ACCESS = ("m.room.guest_access", "")
+MEMBER = "m.room.member"
+PROFILE_FIELDS = ("displayname", "avatar_url")
+PROFILE_CHUNK = 100
+
+
+class Sender(Protocol):
+    async def send(self, write: Write) -> StoredEvent: ...
+    async def send_all(self, writes: Sequence[Write]) -> list[StoredEvent]: ...
+
+
+@frozen
+class _Entrance:
+    """What decides about a join: the user's membership and profile, and who may admit them."""
+
+    membership: str | None
+    profile: JsonObject
+    guests_may_join: bool
+    authorising_user: str | None
+
+
+class Memberships:
+    """Whatever the rules of the room forbid is 403 `M_FORBIDDEN`. `server_name` is ours."""
+
+    def __init__(
+        self,
+        database: Database,
+        rooms: Rooms,
+        current: CurrentState,
+        sender: Sender,
+        limits: MembershipLimits,
+        clock: Clock,
+        server_name: str,
+    ) -> None:
+        self._database = database
+        self._rooms = rooms
+        self._current = current
+        self._sender = sender
+        self._limits = limits
+        self._clock = clock
+        self._server_name = server_name
+
+    async def join(
+        self, requester: Requester, room_id_or_alias: str, content: Mapping[str, Any] | None = None
+    ) -> str:
+        """The id of the room; `content` goes into the member event. Joining again changes nothing."""
+        room = await self._rooms.resolve(room_id_or_alias)
+        await self._join(requester, room, content or {})
+        return room.room_id
+
+    async def knock(self, requester: Requester, room_id_or_alias: str, reason: str | None) -> str:
+        check_not_suspended(requester, "Knocking on a room")
+        room = await self._rooms.resolve(room_id_or_alias)
+        self._limits.check_join(requester.user_id, room.nid)
+        profile = await self._database.read(_profile, requester.user_id)
+        await self._set(requester, room, requester.user_id, {**profile, **_content("knock", reason)})
+        return room.room_id
+
+    async def invite(self, requester: Requester, room_id: str, target: str, reason: str | None) -> None:
+        room = await self._rooms.require(room_id, requester.user_id)
+        await self._invite(requester, room, target, _content("invite", reason))
+
+    async def leave(self, requester: Requester, room_id: str, reason: str | None) -> None:
+        """Also rejects an invite and withdraws a knock. 404 for an unknown room."""
+        room = await self._rooms.find(room_id)
+        if room is None:
+            raise not_found("Not a known room")
+        member = await self._database.read(room_store.membership_in, room.nid, requester.user_id)
+        if member is not None and member.membership == "leave" and member.sender == requester.user_id:
+            return
+        await self._set(requester, room, requester.user_id, _content("leave", reason))
+
+    async def kick(self, requester: Requester, room_id: str, target: str, reason: str | None) -> None:
+        room, membership = await self._target(requester, room_id, target)
+        if membership not in PRESENT:
+            raise forbidden("The target user is not in the room")
+        await self._set(requester, room, target, _content("leave", reason))
+
+    async def ban(self, requester: Requester, room_id: str, target: str, reason: str | None) -> None:
+        room, _ = await self._target(requester, room_id, target)
+        await self._set(requester, room, target, _content("ban", reason))
+
+    async def unban(self, requester: Requester, room_id: str, target: str, reason: str | None) -> None:
+        """403 `M_BAD_STATE` for who is not banned."""
+        room, membership = await self._target(requester, room_id, target)
+        if membership != "ban":
+            raise MatrixError(
+                403, Errcode.BAD_STATE, f"Cannot unban user who was not banned (membership={membership})"
+            )
+        await self._set(requester, room, target, _content("leave", reason))
+
+    async def forget(self, requester: Requester, room_id: str) -> None:
+        """400 `M_UNKNOWN` while the user is in the room; forgetting what one does not know is no error."""
+        room = await self._rooms.find(room_id)
+        if room is not None:
+            await self._database.transact(_forget, room, requester.user_id)
+
+    async def change(self, requester: Requester, room_id: str, target: str, content: JsonObject) -> str:
+        """A member event as the client wrote it (`PUT .../state/m.room.member/...`); its event id."""
+        membership = content.get("membership")
+        if not isinstance(membership, str):
+            raise bad_json("'membership' must be a string")
+        ids.check_user_id(target)
+        room = await self._rooms.require(room_id, requester.user_id)
+        if membership == "join" and target == requester.user_id:
+            return await self._join(requester, room, content)
+        if membership == "invite":
+            return await self._invite(requester, room, target, content)
+        if membership == "knock":
+            check_not_suspended(requester, "Knocking on a room")
+        return await self._set(requester, room, target, content)
+
+    async def show_profile(self, user_id: str, sender: str) -> None:
+        """Put a changed profile into the user's rooms; `sender` asked for it, and only the user can."""
+        if user_id == sender or ids.domain_of(user_id) == self._server_name:
+            writes = await self._database.read(self._profile_writes, user_id)
+            for start in range(0, len(writes), PROFILE_CHUNK):
+                await self._sender.send_all(writes[start : start + PROFILE_CHUNK])
+
+    async def _join(self, requester: Requester, room: Room, content: Mapping[str, Any]) -> str:
+        check_not_suspended(requester, "Joining rooms")
+        user_id = requester.user_id
+        entrance = await self._database.read(self._entrance, room, user_id)
+        if requester.is_guest and not entrance.guests_may_join:
+            raise MatrixError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guest access not allowed")
+        if entrance.membership != "join":
+            self._limits.check_join(user_id, room.nid)
+        joined = {**entrance.profile, **content, "membership": "join"}
+        joined.pop(AUTHORISING_USER, None)
+        if entrance.authorising_user is not None:
+            joined[AUTHORISING_USER] = entrance.authorising_user
+        return await self._set(requester, room, user_id, joined)
+
+    async def _invite(
+        self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]
+    ) -> str:
+        check_not_suspended(requester, "Inviting users")
+        self._limits.check_invites(requester.user_id, [ids.check_user_id(target)], room.nid)
+        profile = await self._database.read(_profile, target)
+        event_id = await self._set(requester, room, target, {**profile, **content})
+        self._limits.count_invites(requester.user_id, [target], room.nid)
+        return event_id
+
+    async def _target(self, requester: Requester, room_id: str, target: str) -> tuple[Room, str | None]:
+        """The room, and the membership in it of somebody whom the requester, who is joined, acts upon."""
+        ids.check_user_id(target)
+        room = await self._rooms.require(room_id, requester.user_id)
+        own, other = await self._database.read(_two_memberships, room.nid, requester.user_id, target)
+        if own != "join":
+            raise not_in_room(requester.user_id, room_id)
+        return room, other
+
+    async def _set(
+        self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]
+    ) -> str:
+        draft = Draft(MEMBER, requester.user_id, dict(content), self._clock.now_ms(), target)
+        stored = await self._sender.send(Write(room.nid, draft))
+        return stored.event.event_id
+
+    # In a database thread
+
+    def _entrance(self, txn: Transaction, room: Room, user_id: str) -> _Entrance:
+        member = room_store.membership_in(txn, room.nid, user_id)
+        membership = None if member is None else member.membership
+        guest_access = self._current.read(txn, room.nid, [GUEST_ACCESS]).get(GUEST_ACCESS)
+        return _Entrance(
+            membership,
+            _profile(txn, user_id),
+            guest_access is not None and guest_access.content.get("guest_access") == "can_join",
+            None
+            if membership in {"join", "invite"}
+            else authorising_user(txn, self._current, room, user_id, self._server_name),
+        )
+
+    def _profile_writes(self, txn: Transaction, user_id: str) -> list[Write]:
+        """New member events for the joined rooms whose member event shows another profile."""
+        members = room_store.memberships_of(txn, user_id, ["join"])
+        events = self._current.events.load(txn, [member.event_nid for member in members])
+        profile = _profile(txn, user_id)
+        now = self._clock.now_ms()
+        writes = []
+        for member in members:
+            content = events[member.event_nid].event.content
+            rest = {key: value for key, value in content.items() if key not in (*PROFILE_FIELDS, AUTHORISING_USER)}
+            draft = Draft(MEMBER, user_id, {**rest, **profile}, now, user_id)
+            if {**rest, **profile} != content:
+                writes.append(Write(member.room_nid, draft))
+        return writes
+
+
+def _profile(txn: Transaction, user_id: str) -> JsonObject:
+    """What a member event shows of a user; nothing of those whom this server does not know."""
+    profile = accounts.read_profile(txn, user_id) or {}
+    return {name: profile[name] for name in PROFILE_FIELDS if name in profile}
+
+
+def _two_memberships(
+    txn: Transaction, room_nid: int, first: str, second: str
+) -> tuple[str | None, str | None]:
+    found = [room_store.membership_in(txn, room_nid, user_id) for user_id in (first, second)]
+    own, other = (None if member is None else member.membership for member in found)
+    return own, other
+
+
+def _forget(txn: Transaction, room: Room, user_id: str) -> None:
+    member = room_store.membership_in(txn, room.nid, user_id)
+    if member is not None and member.membership in PRESENT:
+        raise MatrixError(400, Errcode.UNKNOWN, f"User {user_id} in room {room.room_id}")
+    room_store.forget(txn, room.nid, user_id)
+
+
+def _content(membership: str, reason: str | None) -> JsonObject:
+    return {"membership": membership} if reason is None else {"membership": membership, "reason": reason}

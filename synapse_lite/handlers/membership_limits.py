@@ -1,0 +1,56 @@
+"""How often users may join and invite."""
+
+from collections.abc import Collection
+from typing import Self
+
+from attrs import frozen
+
+from synapse_lite.clock import Clock
+from synapse_lite.config.rate_limits import RateLimitOptions
+from synapse_lite.http.ratelimit import RateLimiter
+
+
+@frozen
+class MembershipLimits:
+    """Every check raises 429 `M_LIMIT_EXCEEDED`."""
+
+    joins: RateLimiter
+    joins_per_room: RateLimiter
+    invites_per_room: RateLimiter
+    invites_per_user: RateLimiter
+    invites_per_issuer: RateLimiter
+
+    @classmethod
+    def build(cls, options: RateLimitOptions, clock: Clock) -> Self:
+        return cls(
+            RateLimiter(clock, options.rc_joins.local),
+            RateLimiter(clock, options.rc_joins_per_room),
+            RateLimiter(clock, options.rc_invites.per_room),
+            RateLimiter(clock, options.rc_invites.per_user),
+            RateLimiter(clock, options.rc_invites.per_issuer),
+        )
+
+    def check_join(self, user_id: str, room_nid: int) -> None:
+        self.joins_per_room.check(room_nid, spend=False)
+        self.joins.check(user_id)
+        self.joins_per_room.check(room_nid)
+
+    def check_invites(self, issuer: str, targets: Collection[str], room_nid: int | None = None) -> None:
+        """Only asks. What counts is the invite that was sent, so that nobody can use up the limit of
+        a user whom they may not invite. A room that does not exist yet has no limit.
+        """
+        self._pour_invites(issuer, targets, room_nid, spend=False)
+
+    def count_invites(self, issuer: str, targets: Collection[str], room_nid: int) -> None:
+        self._pour_invites(issuer, targets, room_nid, spend=True)
+
+    def _pour_invites(
+        self, issuer: str, targets: Collection[str], room_nid: int | None, *, spend: bool
+    ) -> None:
+        if not targets:
+            return
+        self.invites_per_issuer.check(issuer, len(targets), spend=spend)
+        if room_nid is not None:
+            self.invites_per_room.check(room_nid, len(targets), spend=spend)
+        for target in targets:
+            self.invites_per_user.check(target, spend=spend)

@@ -1,0 +1,53 @@
+"""Events as clients get them (client-server API, "Room event format")."""
+
+from collections.abc import Iterable, Sequence
+
+import orjson
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.matrix.event import client_event, redacted
+from synapse_lite.storage.events import View
+
+
+def render(view: View, *, session: str | None, now_ms: int) -> orjson.Fragment:
+    """The event with its `unsigned`. `session` is the reader's: its own events carry their transaction id."""
+    stored = view.stored
+    unsigned: JsonObject = {"age": max(0, now_ms - stored.event.origin_server_ts)}
+    if stored.txn_id is not None and stored.session == session:
+        unsigned["transaction_id"] = stored.txn_id
+    if view.previous is not None:
+        unsigned["replaces_state"] = view.previous.event_id
+        unsigned["prev_content"] = view.previous.content
+        unsigned["prev_sender"] = view.previous.sender
+    if view.redaction is None:
+        encoded = stored.client_json
+    else:
+        encoded = orjson.dumps(client_event(redacted(stored.event)))
+        unsigned["redacted_because"] = client_event(view.redaction.event)
+    return orjson.Fragment(encoded[:-1] + b',"unsigned":' + orjson.dumps(unsigned) + b"}")
+
+
+def render_all(views: Iterable[View], *, session: str | None, now_ms: int) -> list[orjson.Fragment]:
+    return [render(view, session=session, now_ms=now_ms) for view in views]
+
+
+def with_fields(events: Sequence[orjson.Fragment], fields: Sequence[str]) -> list[JsonObject]:
+    """Only the named fields of rendered events, as a filter's `event_fields` asks."""
+    return [_pick(orjson.loads(orjson.dumps(event)), fields) for event in events]
+
+
+def _pick(event: JsonObject, fields: Sequence[str]) -> JsonObject:
+    picked: JsonObject = {}
+    for field in fields:
+        *parents, last = field.replace("\\.", "\0").split(".")
+        source, target = event, picked
+        for name in (part.replace("\0", ".") for part in parents):
+            found = source.get(name)
+            if not isinstance(found, dict):
+                break
+            source, target = found, target.setdefault(name, {})
+        else:
+            name = last.replace("\0", ".")
+            if name in source:
+                target[name] = source[name]
+    return picked

@@ -1,0 +1,52 @@
+"""A sync result as JSON (client-server API, "GET /_matrix/client/v3/sync")."""
+
+from collections.abc import Iterable, Sequence
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.handlers.rendering import render_all, with_fields
+from synapse_lite.handlers.sync.values import Invitation, RoomDelta, SyncRequest, SyncResult
+from synapse_lite.handlers.tokens import write_token
+from synapse_lite.storage.events import View
+
+
+def write_sync(request: SyncRequest, result: SyncResult, now_ms: int) -> JsonObject:
+    """Empty parts are left out, as Synapse does."""
+    rooms: JsonObject = {
+        "join": {delta.room_id: _room(request, delta, now_ms) for delta in result.joined},
+        "leave": {delta.room_id: _room(request, delta, now_ms) for delta in result.left},
+        "invite": _invitations(result.invited, "invite_state"),
+        "knock": _invitations(result.knocked, "knock_state"),
+    }
+    answer: JsonObject = {"next_batch": write_token(result.position)}
+    if result.account_data:
+        answer["account_data"] = {"events": list(result.account_data)}
+    filled = {section: content for section, content in rooms.items() if content}
+    if filled:
+        answer["rooms"] = filled
+    return answer
+
+
+def _room(request: SyncRequest, delta: RoomDelta, now_ms: int) -> JsonObject:
+    room: JsonObject = {
+        "timeline": {
+            "events": _events(request, delta.timeline, now_ms),
+            "limited": delta.limited,
+            "prev_batch": write_token(delta.prev_batch),
+        },
+        "state": {"events": _events(request, delta.state, now_ms)},
+        "account_data": {"events": list(delta.account_data)},
+        "ephemeral": {"events": list(delta.ephemeral)},
+    }
+    if delta.summary is not None:
+        room["summary"] = delta.summary
+    return room
+
+
+def _events(request: SyncRequest, views: Sequence[View], now_ms: int) -> Sequence[object]:
+    events = render_all(views, session=request.requester.session, now_ms=now_ms)
+    fields = request.filter.event_fields
+    return with_fields(events, fields) if fields else events
+
+
+def _invitations(invitations: Iterable[Invitation], key: str) -> JsonObject:
+    return {one.room_id: {key: {"events": list(one.events)}} for one in invitations}

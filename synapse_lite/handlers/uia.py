@@ -1,0 +1,169 @@
+"""User-interactive authentication (client-server API, "User-Interactive Authentication API")."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import attrs
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
+from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden
+from synapse_lite.ids import random_text
+from synapse_lite.storage import uia
+from synapse_lite.storage.database import Database
+from synapse_lite.storage.uia import UiaSession
+
+DUMMY = "m.login.dummy"
+PASSWORD = "m.login.password"  # noqa: S105 (the name of a stage)
+SESSION_LIFETIME_MS = 3600 * 1000
+SESSION_LETTERS = 24
+MAX_TEXT = 512
+
+Flow = tuple[str, ...]
+CheckPassword = Callable[[str, str], Awaitable[str]]
+"""The user id behind a name and a password; raises `MatrixError`."""
+
+
+@attrs.frozen
+class Challenge:
+    """What the user must still prove: the body of a 401 answer."""
+
+    session_id: str
+    flows: Sequence[Flow]
+    completed: frozenset[str]
+    error: MatrixError | None = None
+
+    def body(self) -> JsonObject:
+        failure = {"errcode": self.error.errcode, "error": self.error.message} if self.error else {}
+        return {
+            "session": self.session_id,
+            "flows": [{"stages": list(flow)} for flow in self.flows],
+            "params": {},
+            "completed": sorted(self.completed),
+            **failure,
+        }
+
+
+class InteractiveAuth:
+    """Asks for proofs before an operation.
+
+    A session is bound to its operation and stores the names of the stages that are done, nothing else.
+    """
+
+    def __init__(self, database: Database, clock: Clock, check_password: CheckPassword) -> None:
+        self._database = database
+        self._clock = clock
+        self._check_password = check_password
+
+    async def check(
+        self, operation: str, auth: JsonObject | None, flows: Sequence[Flow], *, user_id: str | None = None
+    ) -> Challenge | None:
+        """None when one of the `flows` is complete: the operation may go on, once.
+
+        `operation` says what is asked for and by whom: "register", "delete device ABC of @user:server".
+        `auth` is the field of that name in the body. `user_id` is who must be proved by a password.
+
+        Raises 400 for an `auth` that cannot be read, a session that does not exist or is bound to
+        another operation, a stage that nobody asked for; 429 for too many wrong passwords.
+        """
+        if auth is None:
+            return await self._begin(operation, flows, None)
+        session_id, stage = _text(auth, "session"), _text(auth, "type")
+        session = None if session_id is None else await self._find(session_id, operation)
+        completed = session.completed if session else frozenset()
+        if stage is not None:
+            failure = await self._try(stage, auth, flows, user_id)
+            if failure is not None:
+                return await self._begin(operation, flows, session, failure)
+            completed |= {stage}
+        if not any(completed.issuperset(flow) for flow in flows):
+            return await self._continue(operation, flows, session, stage)
+        if session and not await self._database.transact(uia.delete_uia_session, session.session_id):
+            raise _unknown_session(session.session_id)
+        return None
+
+    async def _try(
+        self, stage: str, auth: JsonObject, flows: Sequence[Flow], user_id: str | None
+    ) -> MatrixError | None:
+        """Why the proof is not accepted, or None."""
+        if not any(stage in flow for flow in flows):
+            raise MatrixError(400, Errcode.UNRECOGNIZED, "Unknown authentication type")
+        if stage == DUMMY:
+            return None
+        if stage != PASSWORD:
+            raise MatrixError(400, Errcode.UNRECOGNIZED, "Unsupported authentication type")
+        try:
+            proved = await self._check_password(_named_user(auth), _required_text(auth, "password"))
+        except MatrixError as error:
+            if error.status in (401, 403):
+                return error
+            raise
+        return None if proved == user_id else forbidden("Invalid username or password")
+
+    async def _begin(
+        self,
+        operation: str,
+        flows: Sequence[Flow],
+        session: UiaSession | None,
+        failure: MatrixError | None = None,
+    ) -> Challenge:
+        """A challenge in the session, or in a new one."""
+        if session is not None:
+            return Challenge(session.session_id, flows, session.completed, failure)
+        session_id = random_text(SESSION_LETTERS)
+        await self._database.transact(
+            uia.create_uia_session,
+            session_id,
+            operation,
+            self._clock.now_ms(),
+            lifetime_ms=SESSION_LIFETIME_MS,
+        )
+        return Challenge(session_id, flows, frozenset(), failure)
+
+    async def _continue(
+        self, operation: str, flows: Sequence[Flow], session: UiaSession | None, stage: str | None
+    ) -> Challenge:
+        challenge = await self._begin(operation, flows, session)
+        if stage is None:
+            return challenge
+        await self._database.transact(uia.add_completed_stage, challenge.session_id, stage)
+        return attrs.evolve(challenge, completed=challenge.completed | {stage})
+
+    async def _find(self, session_id: str, operation: str) -> UiaSession:
+        session = await self._database.read(
+            uia.find_uia_session, session_id, self._clock.now_ms(), lifetime_ms=SESSION_LIFETIME_MS
+        )
+        if session is None:
+            raise _unknown_session(session_id)
+        if session.operation != operation:
+            raise forbidden("Requested operation has changed during the UI authentication session.")
+        return session
+
+
+def _unknown_session(session_id: str) -> MatrixError:
+    return MatrixError(400, Errcode.UNKNOWN, f"Unknown session ID: {session_id[:80]}")
+
+
+def _text(auth: JsonObject, name: str) -> str | None:
+    value = auth.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > MAX_TEXT or "\0" in value:
+        raise bad_json(f"Invalid 'auth.{name}'")
+    return value
+
+
+def _required_text(auth: JsonObject, name: str) -> str:
+    value = _text(auth, name)
+    if value is None:
+        raise MatrixError(400, Errcode.MISSING_PARAM, f"Missing 'auth.{name}'")
+    return value
+
+
+def _named_user(auth: JsonObject) -> str:
+    """From `identifier`, or from the old field `user`."""
+    identifier = auth.get("identifier")
+    if not isinstance(identifier, dict):
+        return _required_text(auth, "user")
+    if identifier.get("type") != "m.id.user":
+        raise MatrixError(400, Errcode.UNKNOWN, "Unknown login identifier type")
+    return _required_text(identifier, "user")

@@ -1,0 +1,185 @@
+"""The newest part of the stream in memory, and who waits for more of it.
+
+Every process follows the stream: its own commits arrive through `committed`, those of others are read
+from the database after a wake-up. A wake-up that is lost costs only time: a slow poll reads as well.
+"""
+
+import logging
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from synapse_lite.clock import Clock, DelayedCall
+from synapse_lite.replication.bus import Bus
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.events import EventStore
+from synapse_lite.storage.stream import Change, read_changes, read_position
+
+logger = logging.getLogger(__name__)
+
+TOPIC = "stream"
+KEPT = 20_000  # changes in memory
+PAGE = 1_000
+POLL_SECONDS = 1.0
+WOKEN_PER_TURN = 20  # so that waking a large room does not hold the reactor
+
+K = TypeVar("K")
+Listener = Callable[[Sequence[Change]], None]
+
+
+@define(eq=False)
+class Waiter:
+    """Somebody who waits for changes of some rooms or of a user."""
+
+    rooms: Collection[int]
+    user_id: str
+    woken: "Deferred[None]" = field(factory=Deferred)
+    timed_out: bool = False
+
+
+class ChangeLog:
+    """Follows the stream: one reader at a time; listeners run before waiters wake."""
+
+    def __init__(self, database: Database, events: EventStore, bus: Bus, clock: Clock) -> None:
+        self._database = database
+        self._events = events
+        self._bus = bus
+        self._clock = clock
+        self._changes: deque[Change] = deque(maxlen=KEPT)
+        self._position = 0
+        self._known_position = 0
+        self._reading = False
+        self._listeners: list[Listener] = []
+        self._by_room: dict[int, set[Waiter]] = {}
+        self._by_user: dict[str, set[Waiter]] = {}
+        self._poll: DelayedCall | None = None
+
+    @property
+    def position(self) -> int:
+        """Everything up to here has been seen by this process."""
+        return self._position
+
+    def listen(self, listener: Listener) -> None:
+        """Be told of every change, in order. Call before `start`."""
+        self._listeners.append(listener)
+
+    async def start(self) -> None:
+        self._position = self._known_position = await self._database.read(read_position)
+        self._bus.subscribe(TOPIC, self._wake_up)
+        self._schedule_poll()
+
+    def stop(self) -> None:
+        if self._poll is not None:
+            self._poll.cancel()
+        for waiters in list(self._by_user.values()):
+            for waiter in list(waiters):
+                self._wake(waiter)
+
+    def since(self, position: int) -> list[Change] | None:
+        """The changes after a position; None when they are no longer in memory."""
+        first = self._changes[0].position if self._changes else self._position + 1
+        if position < first - 1:
+            return None
+        start = bisect_right(self._changes, position, key=lambda change: change.position)
+        return list(islice(self._changes, start, None))
+
+    def wait(self, rooms: Collection[int], user_id: str) -> Waiter:
+        """Its `woken` fires at the next change of one of the rooms or of the user."""
+        waiter = Waiter(rooms, user_id)
+        for room_nid in rooms:
+            self._by_room.setdefault(room_nid, set()).add(waiter)
+        self._by_user.setdefault(user_id, set()).add(waiter)
+        return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        for room_nid in waiter.rooms:
+            _discard(self._by_room, room_nid, waiter)
+        _discard(self._by_user, waiter.user_id, waiter)
+
+    def committed(self, changes: Sequence[Change]) -> None:
+        """What this process has just committed: the hook of every `Database`."""
+        self._bus.publish(TOPIC, str(changes[-1].position))
+        self._known_position = max(self._known_position, changes[-1].position)
+        if changes[0].position == self._position + 1:
+            self._append(changes)
+        elif changes[-1].position > self._position:
+            self._read_on()
+
+    def _wake_up(self, payload: str) -> None:
+        """A position that another process has reached, or "" for "you may have missed some"."""
+        if payload:
+            self._known_position = max(self._known_position, int(payload))
+        if not payload or self._known_position > self._position:
+            self._read_on()
+
+    def _schedule_poll(self) -> None:
+        self._poll = self._clock.call_later(POLL_SECONDS, self._poll_once)
+
+    def _poll_once(self) -> None:
+        self._read_on()
+        self._schedule_poll()
+
+    def _read_on(self) -> None:
+        if not self._reading:
+            self._reading = True
+            ensureDeferred(self._read())
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                changes = await self._database.read(_read_changes, self._events, self._position)
+                fresh = [change for change in changes if change.position > self._position]
+                if fresh:
+                    self._append(fresh)
+                if not changes or (len(changes) < PAGE and self._known_position <= self._position):
+                    return
+        except Exception:
+            logger.exception("cannot follow the stream; the next poll tries again")
+        finally:
+            self._reading = False
+
+    def _append(self, changes: Sequence[Change]) -> None:
+        self._changes.extend(changes)
+        self._position = changes[-1].position
+        self._known_position = max(self._known_position, self._position)
+        for listener in self._listeners:
+            listener(changes)
+        waiters: dict[Waiter, None] = {}
+        for change in changes:
+            if change.room_nid is not None:
+                waiters |= dict.fromkeys(self._by_room.get(change.room_nid, ()))
+            if change.user_id is not None:
+                waiters |= dict.fromkeys(self._by_user.get(change.user_id, ()))
+        if waiters:
+            self._wake_in_turns(list(waiters))
+
+    def _wake_in_turns(self, waiters: list[Waiter]) -> None:
+        for waiter in waiters[:WOKEN_PER_TURN]:
+            self._wake(waiter)
+        if len(waiters) > WOKEN_PER_TURN:
+            self._clock.call_later(0, self._wake_in_turns, waiters[WOKEN_PER_TURN:])
+
+    def _wake(self, waiter: Waiter) -> None:
+        self.leave(waiter)
+        if not waiter.woken.called:
+            waiter.woken.callback(None)
+
+
+def _discard(waiters: dict[K, set[Waiter]], key: K, waiter: Waiter) -> None:
+    found = waiters.get(key)
+    if found is not None:
+        found.discard(waiter)
+        if not found:
+            del waiters[key]
+
+
+def _read_changes(txn: Transaction, events: EventStore, after: int) -> list[Change]:
+    """A page of changes, whose events are in memory from now on: many readers will want them at once."""
+    changes = read_changes(txn, after, PAGE)
+    events.load(txn, [change.event_nid for change in changes if change.event_nid is not None])
+    return changes

@@ -1,0 +1,68 @@
+"""Registration by shared secret."""
+
+from typing import Any
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.errors import Errcode, MatrixError, bad_json
+from synapse_lite.handlers.auth import Sessions
+from synapse_lite.handlers.registration import SharedSecretRegistration, SignedRegistration
+from synapse_lite.http.request import Request, parameter
+from synapse_lite.http.router import Route
+from synapse_lite.ids import domain_of
+from synapse_lite.rest.client.login import session_answer
+from synapse_lite.rest.fields import MAX_DEVICE_ID, MAX_DEVICE_NAME, MAX_PASSWORD, MAX_USERNAME, optional_text
+
+MAX_MAC = 512
+MAX_NONCE = 512
+MAX_USER_TYPE = 255
+MAX_DISPLAYNAME = 256
+
+
+class SharedSecretRegisterApi:
+    def __init__(self, registration: SharedSecretRegistration, sessions: Sessions) -> None:
+        self._registration = registration
+        self._sessions = sessions
+
+    def routes(self) -> list[Route]:
+        path = "/_synapse/admin/v1/register"
+        return [Route("GET", path, self.nonce), Route("POST", path, self.register)]
+
+    async def nonce(self, _request: Request) -> JsonObject:
+        """`GET /_synapse/admin/v1/register`"""
+        return {"nonce": await self._registration.new_nonce()}
+
+    async def register(self, request: Request) -> JsonObject:
+        """`POST /_synapse/admin/v1/register`"""
+        self._registration.check_enabled()
+        body = request.json_object()
+        inhibit_login = parameter(body, "inhibit_login", bool, False)
+        device_id = optional_text(body, "device_id", MAX_DEVICE_ID)
+        device_name = optional_text(body, "initial_device_display_name", MAX_DEVICE_NAME)
+        user_id = await self._registration.register(_read_signed(body))
+        request.requester_name = user_id
+        if inhibit_login:
+            return {"user_id": user_id, "home_server": domain_of(user_id)}
+        session = await self._sessions.open(user_id, device_id=device_id, display_name=device_name)
+        return session_answer(user_id, session)
+
+
+def _read_signed(body: JsonObject) -> SignedRegistration:
+    return SignedRegistration(
+        nonce=_signed_text(body, "nonce", MAX_NONCE),
+        username=_signed_text(body, "username", MAX_USERNAME),
+        password=_signed_text(body, "password", MAX_PASSWORD),
+        is_admin=parameter(body, "admin", (bool, type(None)), False) or False,
+        user_type=optional_text(body, "user_type", MAX_USER_TYPE),
+        displayname=optional_text(body, "displayname", MAX_DISPLAYNAME),
+        mac=_signed_text(body, "mac", MAX_MAC),
+    )
+
+
+def _signed_text(body: JsonObject, name: str, longest: int) -> str:
+    """Raises in Synapse's words: 400 `M_BAD_JSON` when it is missing, 400 `M_UNKNOWN` for what it holds."""
+    value: Any = body.get(name)
+    if name not in body:
+        raise bad_json(f"{name} must be specified")
+    if not isinstance(value, str) or not 1 <= len(value) <= longest or "\0" in value:
+        raise MatrixError(400, Errcode.UNKNOWN, f"Invalid {name}")
+    return value

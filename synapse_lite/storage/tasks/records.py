@@ -1,0 +1,62 @@
+"""What is kept about a task besides its row: its history, and what became of each item."""
+
+from collections.abc import Iterable
+
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.tasks.rows import TaskEvent, TaskItem, Transition
+
+HISTORY_LENGTH = 50
+
+
+def record_transition(
+    txn: Transaction,
+    task_id: str,
+    transition: Transition,
+    *,
+    runner: str | None = None,
+    detail: str | None = None,
+) -> None:
+    txn.execute(
+        "INSERT INTO task_events (task_id, at, kind, runner, detail) VALUES (%s, now_ms(), %s, %s, %s)",
+        (task_id, transition, runner, detail),
+    )
+    txn.execute(
+        "DELETE FROM task_events WHERE task_id = %(id)s AND number <= (SELECT number FROM task_events"
+        " WHERE task_id = %(id)s ORDER BY number DESC OFFSET %(keep)s LIMIT 1)",
+        {"id": task_id, "keep": HISTORY_LENGTH},
+    )
+
+
+def read_history(txn: Transaction, task_id: str) -> list[TaskEvent]:
+    """Oldest first, at most `HISTORY_LENGTH`."""
+    rows = txn.rows(
+        "SELECT at, kind, runner, detail FROM task_events WHERE task_id = %s ORDER BY number", (task_id,)
+    )
+    return [TaskEvent(*row) for row in rows]
+
+
+def record_item(txn: Transaction, task_id: str, item: str, outcome: str, detail: str | None = None) -> None:
+    record_items(txn, task_id, [TaskItem(item, outcome, detail)])
+
+
+def record_items(txn: Transaction, task_id: str, items: Iterable[TaskItem]) -> None:
+    """The last word about an item stands; each item at most once a call."""
+    txn.insert(
+        "INSERT INTO task_items (task_id, item, outcome, detail) VALUES %s"
+        " ON CONFLICT (task_id, item) DO UPDATE SET outcome = excluded.outcome, detail = excluded.detail",
+        [(task_id, item.item, item.outcome, item.detail) for item in items],
+    )
+
+
+def read_items(
+    txn: Transaction, task_id: str, *, outcome: str | None, after: str | None, limit: int
+) -> list[TaskItem]:
+    """In order of the item, the next `limit` after the item `after`."""
+    rows = txn.rows(
+        "SELECT item, outcome, detail FROM task_items WHERE task_id = %(id)s"
+        + (" AND outcome = %(outcome)s" if outcome else "")
+        + (" AND item > %(after)s" if after is not None else "")
+        + " ORDER BY item LIMIT %(limit)s",
+        {"id": task_id, "outcome": outcome, "after": after, "limit": limit},
+    )
+    return [TaskItem(*row) for row in rows]

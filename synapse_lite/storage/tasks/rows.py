@@ -1,0 +1,190 @@
+"""The values of the task engine, as the database keeps them. Times are milliseconds since 1970."""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+from attrs import field, frozen
+
+from synapse_lite.canonical_json import JsonObject
+
+Capability = tuple[str, int]
+"""An action, and the version of its params and cursor."""
+
+
+class Status(StrEnum):
+    SCHEDULED = "scheduled"
+    ACTIVE = "active"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Transition(StrEnum):
+    """What can happen to a task; the words of its history."""
+
+    ENQUEUED = "enqueued"
+    CLAIMED = "claimed"
+    RESCUED = "rescued"  # claimed from an owner whose lease had expired
+    POSTPONED = "postponed"
+    RETRIED = "retried"
+    RELEASED = "released"
+    CANCEL_REQUESTED = "cancel_requested"
+    COMPLETED = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+def _capabilities(pairs: Iterable[tuple[str, int]]) -> list[Capability]:
+    return [(action, version) for action, version in pairs]
+
+
+@frozen
+class NewTask:
+    """A row to be: `params` is JSON text; `run_at_ms` None means now."""
+
+    id: str
+    action: str
+    version: int
+    params: str
+    requester: str
+    endpoint: str
+    resource_id: str | None
+    unique_key: str | None
+    lock_key: str | None
+    priority: int
+    max_attempts: int
+    run_at_ms: int | None
+
+
+@frozen
+class Task:
+    """A task as its observers see it.
+
+    `timestamp_ms` is when it may run while it is scheduled, else its last change. `owner` is the name
+    of the runner that works on it; `attempt` counts failures since the last progress. `runnable_by`
+    names the live runners that are able to run it, and `last_seen_runner` the runner that was able to
+    most recently, alive or not.
+    """
+
+    id: str
+    action: str
+    version: int
+    status: Status = field(converter=Status)
+    timestamp_ms: int
+    resource_id: str | None
+    params: JsonObject
+    result: JsonObject | None
+    error: str | None
+    done: int
+    total: int | None
+    phase: str | None
+    owner: str | None
+    attempt: int
+    max_attempts: int
+    priority: int
+    requester: str
+    endpoint: str
+    cancel_requested: bool
+    created_at_ms: int
+    updated_at_ms: int
+    finished_at_ms: int | None
+    runnable_by: list[str]
+    last_seen_runner: str | None
+
+
+@frozen
+class TaskFilter:
+    """Empty means any. Timestamps up to and including `max_timestamp_ms`."""
+
+    actions: Sequence[str] = ()
+    resource_id: str | None = None
+    statuses: Sequence[Status] = ()
+    max_timestamp_ms: int | None = None
+
+
+@frozen
+class TaskEvent:
+    """One line of a task's history."""
+
+    at_ms: int
+    transition: Transition = field(converter=Transition)
+    runner: str | None
+    detail: str | None
+
+
+@frozen
+class TaskItem:
+    """What became of one item that a task worked on."""
+
+    item: str
+    outcome: str
+    detail: str | None
+
+
+@frozen
+class Runner:
+    """One start of a process that runs tasks; `active` counts the tasks that it owns."""
+
+    id: str
+    name: str
+    started_at_ms: int
+    expires_at_ms: int
+    alive: bool
+    active: int
+    capabilities: list[Capability] = field(converter=_capabilities)
+
+
+@frozen
+class Unserved:
+    """Pending tasks that no live runner is able to run."""
+
+    action: str
+    version: int
+    count: int
+    oldest_run_at_ms: int
+    last_seen_runner: str | None
+    last_seen_at_ms: int | None
+
+
+@frozen
+class Lease:
+    """The right to work on a task, until someone else claims it."""
+
+    task_id: str
+    epoch: int
+    runner: str
+
+
+@frozen
+class Claimed:
+    """A task that is ours now; `rescued_from` is the runner whose lease had expired."""
+
+    lease: Lease
+    action: str
+    version: int
+    attempt: int
+    max_attempts: int
+    rescued_from: str | None
+
+
+@frozen
+class Fenced:
+    """A task under its fence: nobody else can claim it before the transaction ends. JSON is text."""
+
+    params: str
+    cursor: str | None
+    done: int
+    total: int | None
+    attempt: int
+    max_attempts: int
+    requester: str
+    cancel_requested: bool
+
+
+@frozen
+class Gauges:
+    """`counts` by action and status; `waiting_ms` of the oldest task that could run now, by action."""
+
+    counts: dict[tuple[str, str], int]
+    waiting_ms: dict[str, int]
+    unserved: list[Unserved]

@@ -1,0 +1,32 @@
+"""A task that only counts: to see that tasks run at all."""
+
+from pydantic import BaseModel, NonNegativeInt
+
+from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.outcome import Done, Next, Outcome
+from synapse_lite.tasks.specs import Snapshot, TaskSpec
+
+
+class NoopParams(BaseModel):
+    """`fail_at` is the step that raises an exception, each time."""
+
+    steps: NonNegativeInt
+    fail_at: int | None = None
+
+
+class NoopCursor(BaseModel):
+    step: int
+
+
+NOOP = TaskSpec(action="noop", version=1, params=NoopParams, cursor=NoopCursor)
+
+
+class Noop:
+    def step(self, txn: Transaction, task: Snapshot[NoopParams, NoopCursor]) -> Outcome:
+        step = 0 if task.cursor is None else task.cursor.step
+        if step == task.params.fail_at:
+            raise RuntimeError(f"step {step} was asked to fail")
+        txn.execute("SELECT 1")
+        if step == task.params.steps:
+            return Done({"steps": step})
+        return Next(NoopCursor(step=step + 1), done=1, total=task.params.steps)

@@ -1,0 +1,117 @@
+"""One step of a task: fence, work, checkpoint, in one transaction.
+
+These functions run in a database thread. What they write is void when the lease was lost
+(`LeaseLostError`), together with everything that the step itself wrote.
+"""
+
+import traceback
+from collections.abc import Callable
+from typing import Any, assert_never
+
+from attrs import frozen
+from pydantic import ValidationError
+
+from synapse_lite import canonical_json
+from synapse_lite.errors import SynapseLiteError
+from synapse_lite.storage import tasks as store
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.tasks import Fenced, Lease, Status
+from synapse_lite.tasks.outcome import Done, Fail, Later, Next, Outcome
+from synapse_lite.tasks.registry import Registered
+from synapse_lite.tasks.specs import Snapshot, TaskSpec, TidiesOnCancel
+
+MAX_ERROR_LENGTH = 1000
+
+
+@frozen
+class Cancelled:
+    """Instead of a step, the task was cancelled as someone had asked."""
+
+
+def run_step(txn: Transaction, lease: Lease, work: Registered, batch: int) -> Outcome | Cancelled:
+    fenced = store.fence(txn, lease)
+    try:
+        task = _snapshot(lease, work.spec, fenced, batch)
+    except ValidationError as error:
+        outcome: Outcome = Fail(f"{work.spec.action}/{work.spec.version} is malformed: {_mistakes(error)}")
+    else:
+        if fenced.cancel_requested:
+            if isinstance(work.handler, TidiesOnCancel):
+                work.handler.on_cancel(txn, task)
+            store.finish(txn, lease, Status.CANCELLED)
+            return Cancelled()
+        outcome = work.handler.step(txn, task)
+    _write_outcome(txn, lease, outcome)
+    return outcome
+
+
+def record_failure(txn: Transaction, lease: Lease, error: str, backoff_ms: Callable[[int], int]) -> None:
+    """After an accident: try again later, or give up. `backoff_ms` gets the number of the attempt."""
+    fenced = store.fence(txn, lease)
+    attempt = fenced.attempt + 1
+    if attempt >= fenced.max_attempts:
+        _park(txn, lease, fenced, attempt, error)
+    else:
+        delay_ms = 0 if fenced.cancel_requested else backoff_ms(attempt)
+        store.retry(txn, lease, _fit(error), delay_ms=delay_ms)
+
+
+def give_up(txn: Transaction, lease: Lease, error: str) -> None:
+    """Park a task that was claimed once too often."""
+    fenced = store.fence(txn, lease)
+    _park(txn, lease, fenced, fenced.attempt, error)
+
+
+def describe(error: Exception) -> str:
+    """What happened and where, without the content of events that the text of an exception may quote."""
+    if isinstance(error, SynapseLiteError):
+        return _fit(str(error))
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "synapse_lite" in frame.filename] or frames
+    place = f" in {ours[-1].name}, line {ours[-1].lineno}" if ours else ""
+    return f"{type(error).__name__}{place}"
+
+
+def _snapshot(lease: Lease, spec: TaskSpec[Any, Any], fenced: Fenced, batch: int) -> Snapshot[Any, Any]:
+    return Snapshot(
+        id=lease.task_id,
+        params=spec.params.model_validate_json(fenced.params),
+        cursor=None if fenced.cursor is None else spec.cursor.model_validate_json(fenced.cursor),
+        done=fenced.done,
+        total=fenced.total,
+        attempt=fenced.attempt,
+        batch=batch,
+        requester=fenced.requester,
+    )
+
+
+def _write_outcome(txn: Transaction, lease: Lease, outcome: Outcome) -> None:
+    match outcome:
+        case Next(cursor=cursor, done=done, phase=phase, total=total):
+            store.checkpoint(txn, lease, cursor.model_dump_json(), done=done, phase=phase, total=total)
+        case Later(cursor=cursor, seconds=seconds, done=done):
+            store.postpone(txn, lease, cursor.model_dump_json(), done=done, delay_ms=round(seconds * 1000))
+        case Done(result=result, done=done):
+            text = None if result is None else canonical_json.encode(result).decode()
+            store.finish(txn, lease, Status.COMPLETE, result=text, done=done)
+        case Fail(error=error):
+            store.finish(txn, lease, Status.FAILED, error=_fit(error))
+        case _:
+            assert_never(outcome)
+
+
+def _park(txn: Transaction, lease: Lease, fenced: Fenced, attempts: int, error: str) -> None:
+    place = "its start" if fenced.cursor is None else f"cursor {fenced.cursor}"
+    text = f"gave up after {attempts} attempts without progress at {place}: {error}"
+    store.finish(txn, lease, Status.FAILED, error=_fit(text))
+
+
+def _mistakes(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
+        for mistake in error.errors(include_input=False, include_url=False, include_context=False)
+    )
+
+
+def _fit(error: str) -> str:
+    return error.replace("\0", "")[:MAX_ERROR_LENGTH]

@@ -1,0 +1,203 @@
+"""Claims what this process is able to run, and runs it."""
+
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from synapse_lite.clock import Clock
+from synapse_lite.replication.bus import Bus
+from synapse_lite.storage import tasks as store
+from synapse_lite.storage.database import Database, Transaction, UniqueViolation
+from synapse_lite.storage.tasks import Claimed, Gauges, Lease, Unserved
+from synapse_lite.tasks.metrics import TaskMetrics
+from synapse_lite.tasks.queue import TOPIC
+from synapse_lite.tasks.registry import TaskRegistry
+from synapse_lite.tasks.run import Backoff, TaskRun
+from synapse_lite.tasks.runners import Heartbeat
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 5.0
+SURVEY_SECONDS = 30.0
+
+
+class TaskScheduler:
+    """Up to `concurrency` tasks at a time.
+
+    `database` is for this alone: `concurrency` + 1 connections, with `statement_timeout` as the
+    deadline of a statement in a step, and `idle_in_transaction_session_timeout` as long as the lease,
+    so that a frozen process does not hold its task for ever.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        registry: TaskRegistry,
+        heartbeat: Heartbeat,
+        *,
+        bus: Bus,
+        clock: Clock,
+        metrics: TaskMetrics,
+        concurrency: int = 2,
+        backoff: Backoff = Backoff(),  # noqa: B008 (immutable)
+    ) -> None:
+        self._database = database
+        self._registry = registry.freeze()
+        self._heartbeat = heartbeat
+        self._bus = bus
+        self._clock = clock
+        self._metrics = metrics
+        self._concurrency = concurrency
+        self._backoff = backoff
+        self._runner = ""
+        self._running: dict[Lease, Deferred[None]] = {}
+        self._draining = False
+        self._news = _Signal(clock)
+        self._survey_due = _Signal(clock)
+        self._loops: list[Deferred[None]] = []
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    async def start(self) -> None:
+        """Returns when this process is known as a runner, and has begun to look for tasks."""
+        await self._heartbeat.start(self._adopt)
+        self._unsubscribe = self._bus.subscribe(TOPIC, lambda _: self._news.set())
+        self._report((await self._survey()).unserved)
+        self._loops = [
+            Deferred.fromCoroutine(self._claim_forever()),
+            Deferred.fromCoroutine(self._survey_forever()),
+        ]
+
+    async def stop(self) -> None:
+        """Drain: claim no more, let the current steps commit, give the tasks back, say goodbye."""
+        self._draining = True
+        self._unsubscribe()
+        self._news.set()
+        self._survey_due.set()
+        for loop in self._loops:
+            await loop
+        for run in list(self._running.values()):
+            await run
+        await self._heartbeat.stop()
+        await self._database.transact(store.remove_runner, self._runner)
+        self._bus.publish(TOPIC)
+
+    def _adopt(self, runner: str) -> None:
+        """The first incarnation, or the next one after a death that nobody in here noticed."""
+        if self._runner:
+            logger.error("runner %s expired; its tasks are dropped, %s goes on", self._runner, runner)
+        self._runner = runner
+        self._news.set()
+
+    async def _claim_forever(self) -> None:
+        while not self._draining:
+            try:
+                seconds = await self._fill_slots()
+            except Exception:
+                logger.exception("no task can be claimed")
+                seconds = POLL_SECONDS
+            await self._news.wait(min(seconds, random.uniform(0.8, 1.2) * POLL_SECONDS))  # noqa: S311 (jitter)
+
+    async def _fill_slots(self) -> float:
+        """Claim until all slots are taken or nothing is left; the seconds until there may be more."""
+        while len(self._running) < self._concurrency and not self._draining:
+            try:
+                claimed = await self._claim()
+            except UniqueViolation:
+                continue  # another process was faster with the same lock key
+            if claimed is None:
+                return await self._seconds_until_due()
+            self._launch(claimed)
+        return POLL_SECONDS
+
+    async def _claim(self) -> Claimed | None:
+        running = [lease.task_id for lease in self._running]
+        with self._metrics.claim_seconds.time():
+            return await self._database.transact(
+                store.claim, self._runner, self._registry.capabilities(), running
+            )
+
+    async def _seconds_until_due(self) -> float:
+        due_ms = await self._database.read(store.read_next_due, self._runner, self._registry.capabilities())
+        return POLL_SECONDS if due_ms is None else due_ms / 1000
+
+    def _launch(self, claimed: Claimed) -> None:
+        lease = claimed.lease
+        logger.info("task %s: %s/%s is claimed", lease.task_id, claimed.action, claimed.version)
+        if claimed.rescued_from is not None:
+            self._metrics.rescued.inc()
+            logger.warning("task %s is rescued from %s", lease.task_id, claimed.rescued_from)
+        run = TaskRun(
+            claimed,
+            self._registry.get(claimed.action, claimed.version),
+            self._database,
+            clock=self._clock,
+            metrics=self._metrics,
+            backoff=self._backoff,
+            is_current=lambda lease: lease.runner == self._runner,
+            is_draining=lambda: self._draining,
+        )
+        running = Deferred.fromCoroutine(run.run())
+        self._running[lease] = running
+        running.addCallback(lambda _: self._ended(lease))
+
+    def _ended(self, lease: Lease) -> None:
+        del self._running[lease]
+        self._news.set()
+        # Its lock key, if it has one, is free for other processes too.
+        self._bus.publish(TOPIC)
+
+    async def _survey_forever(self) -> None:
+        while not self._draining:
+            await self._survey_due.wait(random.uniform(0.8, 1.2) * SURVEY_SECONDS)  # noqa: S311 (jitter)
+            try:
+                await self._survey()
+            except Exception:
+                logger.exception("the gauges of the tasks are stale")
+
+    async def _survey(self) -> Gauges:
+        gauges = await self._database.transact(_survey, self._runner)
+        self._metrics.show(gauges)
+        return gauges
+
+    def _report(self, unserved: list[Unserved]) -> None:
+        lines = [
+            f"  {action}/{version}: runnable here"
+            for action, version in sorted(self._registry.capabilities())
+        ]
+        lines += [
+            f"  {row.action}/{row.version}: {row.count} pending, runnable NOWHERE;"
+            f" last seen: {row.last_seen_runner or 'never'}"
+            for row in unserved
+        ]
+        logger.info("tasks as runner %s:\n%s", self._runner, "\n".join(lines))
+
+
+class _Signal:
+    """Wakes one sleeper; remembers that it was set when nobody slept."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._is_set = False
+        self._sleep: Deferred[None] | None = None
+
+    def set(self) -> None:
+        self._is_set = True
+        if self._sleep is not None:
+            self._sleep.cancel()
+
+    async def wait(self, seconds: float) -> None:
+        if not self._is_set:
+            self._sleep = self._clock.sleep(seconds)
+            with suppress(CancelledError):
+                await self._sleep
+            self._sleep = None
+        self._is_set = False
+
+
+def _survey(txn: Transaction, runner: str) -> Gauges:
+    store.mark_seen(txn, runner)
+    store.prune_runners(txn)
+    return store.read_gauges(txn)
