@@ -53,16 +53,16 @@ def print_json(ready: Ready) -> None:
 def print_text(ready: Ready) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"\n[bold green]{escape(ready.server_name)} is ready[/] at [bold]{ready.base_url}[/]")
-    console.print(f"  data      {escape(ready.data_dir)}")
+    console.print(f"  data        {escape(ready.data_dir)}")
     for name, pid in ready.pids.items():
-        console.print(f"  {name:<10}pid {pid}")
+        console.print(f"  {name:<12}pid {pid}")
     if ready.admin is None:
         console.print("  Register users with: synapse-lite register-user -k SECRET", ready.base_url)
         return
     token = ready.admin.access_token
-    console.print(f"\n  admin     {escape(ready.admin.user_id)}")
-    console.print(f"  password  {escape(ready.admin.password)}   (shown only once)")
-    console.print(f"  token     {escape(token)}")
+    console.print(f"\n  admin       {escape(ready.admin.user_id)}")
+    console.print(f"  password    {escape(ready.admin.password)}   (shown only once)")
+    console.print(f"  token       {escape(token)}")
     console.print("\nRedact everything that a user has sent:")
     console.print(
         f"  curl -X POST -H 'Authorization: Bearer {escape(token)}' -d '{{\"rooms\": []}}' \\\n"

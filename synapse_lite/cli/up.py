@@ -57,12 +57,15 @@ class Site:
 
 
 @click.command()
-@click.option("--workers", default=2, type=click.IntRange(0, 32), help="Background workers. [2]")
+@click.option(
+    "--workers", default=2, show_default=True, type=click.IntRange(0, 32), help="Background workers."
+)
 @click.option(
     "--data-dir",
     default=Path("data"),
+    show_default=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Configuration, secrets, media, database. [./data]",
+    help="Configuration, secrets, media, database.",
 )
 @click.option("--server-name", help="Domain of users and rooms, for the first start. [localhost]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the main process; 0 is any. [8008]")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import orjson
 from attrs import evolve, frozen
 
 from synapse_lite.canonical_json import JsonObject
@@ -75,10 +76,10 @@ class HistoryHandler:
             answer["state"] = self._render(requester, page.state)
         return answer
 
-    async def event(self, requester: Requester, room_id: str, event_id: str) -> object:
-        """One event; 404 `M_NOT_FOUND` when there is none, or the requester may not see it."""
+    async def event(self, requester: Requester, room_id: str, event_id: str) -> bytes:
+        """One event, encoded; 404 `M_NOT_FOUND` when there is none, or the requester may not see it."""
         view, _ = await self._database.snapshot(self._one, room_id, requester.user_id, event_id)
-        return render(view, session=requester.session, now_ms=self._clock.now_ms())
+        return orjson.dumps(render(view, session=requester.session, now_ms=self._clock.now_ms()))
 
     async def context(
         self, requester: Requester, room_id: str, event_id: str, selection: EventFilter

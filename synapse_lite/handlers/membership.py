@@ -1,6 +1,6 @@
 """Joining, inviting, leaving, kicking, banning, knocking, forgetting."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -13,10 +13,10 @@ from synapse_lite.handlers.auth import Requester
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.membership_limits import MembershipLimits
 from synapse_lite.handlers.restricted_joins import AUTHORISING_USER, authorising_user
+from synapse_lite.handlers.room_profiles import shown_profile
 from synapse_lite.handlers.rooms import Rooms, not_in_room
 from synapse_lite.handlers.suspension import check_not_suspended
 from synapse_lite.matrix.event import Draft
-from synapse_lite.storage import accounts
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.branches import Room, Write
 from synapse_lite.storage.database import Database, Transaction
@@ -25,13 +25,10 @@ from synapse_lite.storage.events import StoredEvent
 PRESENT = frozenset({"join", "invite", "knock"})
 GUEST_ACCESS = ("m.room.guest_access", "")
 MEMBER = "m.room.member"
-PROFILE_FIELDS = ("displayname", "avatar_url")
-PROFILE_CHUNK = 100
 
 
 class Sender(Protocol):
     async def send(self, write: Write) -> StoredEvent: ...
-    async def send_all(self, writes: Sequence[Write]) -> list[StoredEvent]: ...
 
 
 @frozen
@@ -68,16 +65,18 @@ class Memberships:
     async def join(
         self, requester: Requester, room_id_or_alias: str, content: Mapping[str, Any] | None = None
     ) -> str:
-        """The id of the room; `content` goes into the member event. Joining again changes nothing."""
+        """The id of the room; `content` goes into the member event. Without it, joining again is no event."""
         room = await self._rooms.resolve(room_id_or_alias)
-        await self._join(requester, room, content or {})
+        entrance = await self._enter(requester, room)
+        if content or entrance.membership != "join":
+            await self._join(requester, room, entrance, content or {})
         return room.room_id
 
     async def knock(self, requester: Requester, room_id_or_alias: str, reason: str | None) -> str:
         check_not_suspended(requester, "Knocking on a room")
         room = await self._rooms.resolve(room_id_or_alias)
-        self._limits.check_join(requester.user_id, room.nid)
-        profile = await self._database.read(_profile, requester.user_id)
+        self._limits.spend_join(requester.user_id, room.nid)
+        profile = await self._database.read(shown_profile, requester.user_id)
         await self._set(requester, room, requester.user_id, {**profile, **_content("knock", reason)})
         return room.room_id
 
@@ -128,43 +127,40 @@ class Memberships:
         ids.check_user_id(target)
         room = await self._rooms.require(room_id, requester.user_id)
         if membership == "join" and target == requester.user_id:
-            return await self._join(requester, room, content)
+            return await self._join(requester, room, await self._enter(requester, room), content)
         if membership == "invite":
             return await self._invite(requester, room, target, content)
         if membership == "knock":
             check_not_suspended(requester, "Knocking on a room")
         return await self._set(requester, room, target, content)
 
-    async def show_profile(self, user_id: str, sender: str) -> None:
-        """Put a changed profile into the user's rooms; `sender` asked for it, and only the user can."""
-        if user_id == sender or ids.domain_of(user_id) == self._server_name:
-            writes = await self._database.read(self._profile_writes, user_id)
-            for start in range(0, len(writes), PROFILE_CHUNK):
-                await self._sender.send_all(writes[start : start + PROFILE_CHUNK])
-
-    async def _join(self, requester: Requester, room: Room, content: Mapping[str, Any]) -> str:
+    async def _enter(self, requester: Requester, room: Room) -> _Entrance:
+        """What is to know for a join, unless the user must not try."""
         check_not_suspended(requester, "Joining rooms")
-        user_id = requester.user_id
-        entrance = await self._database.read(self._entrance, room, user_id)
+        entrance = await self._database.read(self._entrance, room, requester.user_id)
         if requester.is_guest and not entrance.guests_may_join:
             raise MatrixError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guest access not allowed")
         if entrance.membership != "join":
-            self._limits.check_join(user_id, room.nid)
+            self._limits.spend_join(requester.user_id, room.nid)
+        return entrance
+
+    async def _join(
+        self, requester: Requester, room: Room, entrance: _Entrance, content: Mapping[str, Any]
+    ) -> str:
         joined = {**entrance.profile, **content, "membership": "join"}
         joined.pop(AUTHORISING_USER, None)
         if entrance.authorising_user is not None:
             joined[AUTHORISING_USER] = entrance.authorising_user
-        return await self._set(requester, room, user_id, joined)
+        return await self._set(requester, room, requester.user_id, joined)
 
-    async def _invite(
-        self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]
-    ) -> str:
+    async def _invite(self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]) -> str:
         check_not_suspended(requester, "Inviting users")
-        self._limits.check_invites(requester.user_id, [ids.check_user_id(target)], room.nid)
-        profile = await self._database.read(_profile, target)
-        event_id = await self._set(requester, room, target, {**profile, **content})
-        self._limits.count_invites(requester.user_id, [target], room.nid)
-        return event_id
+        ids.check_user_id(target)
+        membership, profile = await self._database.read(_invitation, room.nid, requester.user_id, target)
+        if membership != "join":  # before the limits, which a stranger must not use up
+            raise not_in_room(requester.user_id, room.room_id)
+        self._limits.spend_invites(requester.user_id, [target], room.nid)
+        return await self._set(requester, room, target, {**profile, **content})
 
     async def _target(self, requester: Requester, room_id: str, target: str) -> tuple[Room, str | None]:
         """The room, and the membership in it of somebody whom the requester, who is joined, acts upon."""
@@ -175,9 +171,7 @@ class Memberships:
             raise not_in_room(requester.user_id, room_id)
         return room, other
 
-    async def _set(
-        self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]
-    ) -> str:
+    async def _set(self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]) -> str:
         draft = Draft(MEMBER, requester.user_id, dict(content), self._clock.now_ms(), target)
         stored = await self._sender.send(Write(room.nid, draft))
         return stored.event.event_id
@@ -185,46 +179,32 @@ class Memberships:
     # In a database thread
 
     def _entrance(self, txn: Transaction, room: Room, user_id: str) -> _Entrance:
-        member = room_store.membership_in(txn, room.nid, user_id)
-        membership = None if member is None else member.membership
+        membership = _membership(txn, room.nid, user_id)
         guest_access = self._current.read(txn, room.nid, [GUEST_ACCESS]).get(GUEST_ACCESS)
         return _Entrance(
             membership,
-            _profile(txn, user_id),
+            shown_profile(txn, user_id),
             guest_access is not None and guest_access.content.get("guest_access") == "can_join",
             None
             if membership in {"join", "invite"}
             else authorising_user(txn, self._current, room, user_id, self._server_name),
         )
 
-    def _profile_writes(self, txn: Transaction, user_id: str) -> list[Write]:
-        """New member events for the joined rooms whose member event shows another profile."""
-        members = room_store.memberships_of(txn, user_id, ["join"])
-        events = self._current.events.load(txn, [member.event_nid for member in members])
-        profile = _profile(txn, user_id)
-        now = self._clock.now_ms()
-        writes = []
-        for member in members:
-            content = events[member.event_nid].event.content
-            rest = {key: value for key, value in content.items() if key not in (*PROFILE_FIELDS, AUTHORISING_USER)}
-            draft = Draft(MEMBER, user_id, {**rest, **profile}, now, user_id)
-            if {**rest, **profile} != content:
-                writes.append(Write(member.room_nid, draft))
-        return writes
 
-
-def _profile(txn: Transaction, user_id: str) -> JsonObject:
-    """What a member event shows of a user; nothing of those whom this server does not know."""
-    profile = accounts.read_profile(txn, user_id) or {}
-    return {name: profile[name] for name in PROFILE_FIELDS if name in profile}
+def _invitation(txn: Transaction, room_nid: int, issuer: str, target: str) -> tuple[str | None, JsonObject]:
+    """The issuer's membership, and the profile of whom they invite."""
+    return _membership(txn, room_nid, issuer), shown_profile(txn, target)
 
 
 def _two_memberships(
     txn: Transaction, room_nid: int, first: str, second: str
 ) -> tuple[str | None, str | None]:
-    found = [room_store.membership_in(txn, room_nid, user_id) for user_id in (first, second)]
-    own, other = (None if member is None else member.membership for member in found)
-    return own, other
+    return _membership(txn, room_nid, first), _membership(txn, room_nid, second)
+
+
+def _membership(txn: Transaction, room_nid: int, user_id: str) -> str | None:
+    member = room_store.membership_in(txn, room_nid, user_id)
+    return None if member is None else member.membership
 
 
 def _forget(txn: Transaction, room: Room, user_id: str) -> None:

@@ -30,25 +30,19 @@ class MembershipLimits:
             RateLimiter(clock, options.rc_invites.per_issuer),
         )
 
-    def check_join(self, user_id: str, room_nid: int) -> None:
+    def spend_join(self, user_id: str, room_nid: int) -> None:
         self.joins_per_room.check(room_nid, spend=False)
         self.joins.check(user_id)
         self.joins_per_room.check(room_nid)
 
-    def check_invites(self, issuer: str, targets: Collection[str], room_nid: int | None = None) -> None:
-        """Only asks. What counts is the invite that was sent, so that nobody can use up the limit of
-        a user whom they may not invite. A room that does not exist yet has no limit.
-        """
-        self._pour_invites(issuer, targets, room_nid, spend=False)
-
-    def count_invites(self, issuer: str, targets: Collection[str], room_nid: int) -> None:
-        self._pour_invites(issuer, targets, room_nid, spend=True)
+    def spend_invites(self, issuer: str, targets: Collection[str], room_nid: int | None = None) -> None:
+        """All of the invites or none. A room that is being made (None) has no limit of its own."""
+        for spend in (False, True) if targets else ():
+            self._pour_invites(issuer, targets, room_nid, spend=spend)
 
     def _pour_invites(
         self, issuer: str, targets: Collection[str], room_nid: int | None, *, spend: bool
     ) -> None:
-        if not targets:
-            return
         self.invites_per_issuer.check(issuer, len(targets), spend=spend)
         if room_nid is not None:
             self.invites_per_room.check(room_nid, len(targets), spend=spend)

@@ -4,7 +4,6 @@ Who is joined sees the current state, who left sees the state of that moment, an
 current state of a world-readable room.
 """
 
-import re
 from collections.abc import Iterable
 
 import orjson
@@ -12,11 +11,12 @@ from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import forbidden, invalid_param, not_found
+from synapse_lite.errors import forbidden, not_found
 from synapse_lite.handlers.auth import Requester
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.rendering import render, render_all
 from synapse_lite.handlers.rooms import Rooms, not_in_room
+from synapse_lite.handlers.tokens import read_token
 from synapse_lite.matrix.event import Event, redacted
 from synapse_lite.matrix.visibility import may_see
 from synapse_lite.storage import rooms as room_store
@@ -26,7 +26,6 @@ from synapse_lite.storage.events import View
 
 VISIBILITY = ("m.room.history_visibility", "")
 MEMBER = "m.room.member"
-_TOKEN = re.compile(r"s([0-9]{1,18})")
 
 
 @frozen
@@ -64,7 +63,9 @@ class RoomState:
         views = await self._database.read(self._read_all, room, requester.user_id)
         return self._render(views, requester)
 
-    async def content(self, requester: Requester, room_id: str, event_type: str, state_key: str) -> JsonObject:
+    async def content(
+        self, requester: Requester, room_id: str, event_type: str, state_key: str
+    ) -> JsonObject:
         """404 `M_NOT_FOUND` when there is no such state."""
         view = await self._view(requester, room_id, event_type, state_key)
         return _event(view).content
@@ -142,7 +143,7 @@ class RoomState:
     def _snapshot_at(
         self, txn: Transaction, room: Room, user_id: str, viewpoint: _Viewpoint, token: str
     ) -> int:
-        position = _position(token)
+        position = read_token(token)
         snapshot_nid = room_store.snapshot_at(txn, room.nid, position, viewpoint.left_nid)
         if snapshot_nid is None or not self._may_see(txn, snapshot_nid, user_id, viewpoint):
             raise forbidden(
@@ -158,7 +159,8 @@ class RoomState:
         state = {key: events[nid].event for key, nid in nids.items()}
         visibility = state[VISIBILITY].content.get("history_visibility") if VISIBILITY in state else None
         membership = state[member].membership if member in state else None
-        return may_see(visibility, membership, viewpoint.was_joined)
+        known = visibility if isinstance(visibility, str) else None
+        return may_see(known, membership, viewpoint.was_joined)
 
 
 def _event(view: View) -> Event:
@@ -167,10 +169,3 @@ def _event(view: View) -> Event:
 
 def _profile(content: JsonObject) -> JsonObject:
     return {"display_name": content.get("displayname"), "avatar_url": content.get("avatar_url")}
-
-
-def _position(token: str) -> int:
-    match = _TOKEN.fullmatch(token)
-    if match is None:
-        raise invalid_param(f"Invalid token: {token[:80]!r}")
-    return int(match[1])

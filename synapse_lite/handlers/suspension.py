@@ -7,6 +7,4 @@ from synapse_lite.handlers.auth import Requester
 def check_not_suspended(requester: Requester, doing: str) -> None:
     """403 `M_USER_SUSPENDED`; `doing` begins the sentence that the user reads."""
     if requester.suspended:
-        raise MatrixError(
-            403, "M_USER_SUSPENDED", f"{doing} while your account is suspended is not allowed."
-        )
+        raise MatrixError(403, "M_USER_SUSPENDED", f"{doing} while your account is suspended is not allowed.")

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.replication.bus import Bus
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Database, DatabaseError, Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.stream import Change, read_changes, read_position
 
@@ -79,6 +79,14 @@ class ChangeLog:
         for waiters in list(self._by_user.values()):
             for waiter in list(waiters):
                 self._wake(waiter)
+
+    async def is_alive(self) -> bool:
+        """Whether the database answers."""
+        try:
+            await self._database.read(read_position)
+        except DatabaseError:
+            return False
+        return True
 
     def since(self, position: int) -> list[Change] | None:
         """The changes after a position; None when they are no longer in memory."""
@@ -151,10 +159,11 @@ class ChangeLog:
             listener(changes)
         waiters: dict[Waiter, None] = {}
         for change in changes:
-            if change.room_nid is not None:
-                waiters |= dict.fromkeys(self._by_room.get(change.room_nid, ()))
-            if change.user_id is not None:
-                waiters |= dict.fromkeys(self._by_user.get(change.user_id, ()))
+            for found in (
+                self._by_room.get(change.room_nid or 0, ()),
+                self._by_user.get(change.user_id or "", ()),
+            ):
+                waiters |= {w: None for w in found if change.concerns(w.user_id, w.rooms)}
         if waiters:
             self._wake_in_turns(list(waiters))
 

@@ -110,7 +110,7 @@ class PostgresBus:
         self._reader = _Reader(listener, self._received, self._lost)
         self._reactor.addReader(self._reader)
 
-    def _lost(self, error: Exception) -> None:
+    def _lost(self, error: BaseException) -> None:
         logger.warning("the bus lost its connection: %s", error)
         self._close_reader()
         self._reconnecting = Deferred.fromCoroutine(self._reconnect())
@@ -147,7 +147,7 @@ class _Reader:
         self,
         listener: Listener,
         received: Callable[[list[str]], None],
-        lost: Callable[[Exception], None],
+        lost: Callable[[BaseException], None],
     ) -> None:
         self._listener = listener
         self._received = received
@@ -165,7 +165,8 @@ class _Reader:
             self._received(messages)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802 (Twisted's name)
-        """The reactor gave up on the socket, or stops."""
+        """The other end hung up without a further word."""
+        self._lost(reason.value)
 
     def logPrefix(self) -> str:  # noqa: N802 (Twisted's name)
         return "bus"

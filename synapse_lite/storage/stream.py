@@ -36,6 +36,15 @@ class Change(NamedTuple):
     user_id: str | None = None
     redacts_nid: int | None = None
 
+    def concerns(self, user_id: str, room_nids: Collection[int]) -> bool:
+        """Whether a user who is in these rooms may see something new."""
+        if self.kind in _OF_ROOMS and self.room_nid in room_nids:
+            return True
+        return self.user_id == user_id
+
+
+_OF_ROOMS = frozenset({Kind.EVENT, Kind.RECEIPT, Kind.TYPING})
+
 
 class Reader(Protocol):
     """The part of a `Transaction` that reading takes."""

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,7 +11,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.replication.bus import Bus
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Database, Transaction, UniqueViolation
-from synapse_lite.storage.tasks import Claimed, Gauges, Lease, Unserved
+from synapse_lite.storage.tasks import Capability, Claimed, Gauges, Lease, Unserved
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.queue import TOPIC
 from synapse_lite.tasks.registry import TaskRegistry
@@ -104,24 +104,18 @@ class TaskScheduler:
         """Claim until all slots are taken or nothing is left; the seconds until there may be more."""
         while len(self._running) < self._concurrency and not self._draining:
             try:
-                claimed = await self._claim()
+                claimed, due_ms = await self._look()
             except UniqueViolation:
                 continue  # another process was faster with the same lock key
             if claimed is None:
-                return await self._seconds_until_due()
+                return POLL_SECONDS if due_ms is None else due_ms / 1000
             self._launch(claimed)
         return POLL_SECONDS
 
-    async def _claim(self) -> Claimed | None:
+    async def _look(self) -> tuple[Claimed | None, int | None]:
         running = [lease.task_id for lease in self._running]
         with self._metrics.claim_seconds.time():
-            return await self._database.transact(
-                store.claim, self._runner, self._registry.capabilities(), running
-            )
-
-    async def _seconds_until_due(self) -> float:
-        due_ms = await self._database.read(store.read_next_due, self._runner, self._registry.capabilities())
-        return POLL_SECONDS if due_ms is None else due_ms / 1000
+            return await self._database.transact(_look, self._runner, self._registry.capabilities(), running)
 
     def _launch(self, claimed: Claimed) -> None:
         lease = claimed.lease
@@ -195,6 +189,15 @@ class _Signal:
                 await self._sleep
             self._sleep = None
         self._is_set = False
+
+
+def _look(
+    txn: Transaction, runner: str, capabilities: Collection[Capability], running: Collection[str]
+) -> tuple[Claimed | None, int | None]:
+    """A task, and the milliseconds until there may be more."""
+    # In this order: what falls due between the two is claimed, not overlooked.
+    due_ms = store.read_next_due(txn, runner, capabilities)
+    return store.claim(txn, runner, capabilities, running), due_ms
 
 
 def _survey(txn: Transaction, runner: str) -> Gauges:

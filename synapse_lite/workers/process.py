@@ -1,43 +1,93 @@
-"""Placeholder until the assembly lands: migrates, answers /health and a fake of registration, stops on SIGTERM."""
-# mypy: ignore-errors
-# ruff: noqa
-import json
-from twisted.internet import reactor
-from twisted.web.resource import Resource
-from twisted.web.server import Site
+"""The life of one process: set up, run until a signal, stop in order."""
 
+import logging
+import os
+from contextvars import ContextVar
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.logger import globalLogBeginner
+
+from synapse_lite import __version__
 from synapse_lite.config.model import Config
+from synapse_lite.config.secret_files import ensure_registration_secret
+from synapse_lite.http.context import request_id
 from synapse_lite.storage.migrate import migrate
+from synapse_lite.workers import logs
+from synapse_lite.workers.assembly import Homeserver, assemble
+from synapse_lite.workers.keys import load_signing_key
+
+logger = logging.getLogger(__name__)
+
+CONTEXT: dict[str, ContextVar[str]] = {"request_id": request_id}
+STOP_SECONDS = 25.0
+FAILED = 3
 
 
-class _All(Resource):
-    isLeaf = True
+class Life:
+    """Starts the server when the reactor runs, and stops it before the reactor ends."""
 
-    def __init__(self, config):
-        self.config = config
-        self.file = config.signing_key_path.parent / "users.placeholder"
+    def __init__(self, reactor: Any, homeserver: Homeserver, name: str) -> None:
+        self._reactor = reactor
+        self._homeserver = homeserver
+        self._name = name
+        self._started: Deferred[None] | None = None
+        self.exit_code = 0
 
-    def render_GET(self, request):
-        if request.path == b"/health":
-            return b"OK"
-        return json.dumps({"nonce": "1", "user_id": f"@admin:{self.config.server_name}"}).encode()
+    def run(self) -> int:
+        self._reactor.callWhenRunning(self._begin)
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._end)
+        self._reactor.run()
+        return self.exit_code
 
-    def render_POST(self, request):
-        body = json.loads(request.content.read())
-        name = body.get("username") or body["identifier"]["user"]
-        users = self.file.read_text().split() if self.file.exists() else []
-        if name in users and "username" in body:
-            request.setResponseCode(400)
-            return b'{"errcode": "M_USER_IN_USE", "error": "taken"}'
-        self.file.write_text(" ".join([*users, name]))
-        return json.dumps({"user_id": f"@{name}:{self.config.server_name}", "access_token": "syt_x", "device_id": "D"}).encode()
+    def _begin(self) -> None:
+        self._started = Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        try:
+            await self._homeserver.start()
+        except Exception:
+            logger.exception("%s cannot start", self._name)
+            self.exit_code = FAILED
+            self._reactor.callLater(0, self._reactor.stop)
+        else:
+            logger.info("%s is ready", self._name)
+
+    def _end(self) -> "Deferred[None]":
+        stopped = Deferred.fromCoroutine(self._stop())
+        stopped.addTimeout(STOP_SECONDS, self._reactor)
+        stopped.addErrback(lambda failure: logger.error("%s did not stop cleanly: %s", self._name, failure))
+        return stopped
+
+    async def _stop(self) -> None:
+        if self.exit_code == 0:
+            logger.info("%s stops", self._name)
+            if self._started is not None:
+                await self._started
+            await self._homeserver.stop()
 
 
 def run(config: Config) -> int:
+    """Run the process that the configuration describes; its exit code. `ConfigError` before it begins."""
+    logs.set_up(config.log, config.effective_log_config, process=config.worker_name, context=CONTEXT)
+    logs.bridge_twisted(globalLogBeginner)
+    config = ensure_registration_secret(config)
+    signing_key = load_signing_key(config.signing_key_path, config.server_name)
+    _report(config)
     migrate(config.database.dsn_kwargs())
-    for listener in config.effective_listeners:
-        for address in listener.bind_addresses:
-            reactor.listenTCP(listener.port, Site(_All(config)), interface=address)
-    print(config.worker_name, "ready")
-    reactor.run()
-    return 0
+    pid_file = config.effective_pid_file
+    if pid_file is not None:
+        pid_file.write_text(f"{os.getpid()}\n", "utf-8")
+    try:
+        return Life(_reactor, assemble(_reactor, config, signing_key), config.worker_name).run()
+    finally:
+        if pid_file is not None:
+            pid_file.unlink(missing_ok=True)
+
+
+def _report(config: Config) -> None:
+    logger.info("synapse_lite %s: %s of %s", __version__, config.worker_name, config.server_name)
+    for text, names in (("not implemented", config.ignored), ("unknown", config.unknown)):
+        if names:
+            logger.warning("options that are %s: %s", text, ", ".join(names))

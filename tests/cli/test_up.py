@@ -8,12 +8,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import orjson
 import psycopg2
 import pytest
+import yaml
 
 from synapse_lite.cli.api import answers
-from tests.processes import STOP, Server, is_running, processes_of, wait_until
+from tests.processes import STOP, Process, Server, free_port, is_running, processes_of, wait_until
 
 
 @pytest.fixture
@@ -95,3 +98,27 @@ def test_a_data_directory_has_one_server_with_one_name(server: Server) -> None:
     assert renamed.returncode == 1
     assert "its name cannot be changed to other.test" in renamed.stderr
     assert not processes_of(server.data_dir)
+
+
+def test_the_files_of_an_operator_are_used_as_they_are(
+    tmp_path: Path, database_arguments: dict[str, Any]
+) -> None:
+    """With -c and a database in it, no PostgreSQL is started, no administrator made, and its listener stands."""
+    port = free_port()
+    options = {
+        "server_name": "mine.test",
+        "database": {"name": "psycopg2", "args": database_arguments},
+        "signing_key_path": str(tmp_path / "signing.key"),
+        "media_store_path": str(tmp_path / "media"),
+        "listeners": [{"port": port, "type": "http", "resources": [{"names": ["client"]}]}],
+    }
+    file = tmp_path / "homeserver.yaml"
+    file.write_text(yaml.safe_dump(options))
+    command = ["up", "--json", "--workers", "1", "--data-dir", str(tmp_path / "data"), "-c", str(file)]
+    with Process("up", command, tmp_path) as process:
+        ready = orjson.loads(process.line())
+        assert (ready["server_name"], ready["admin"]) == ("mine.test", None)
+        assert ready["base_url"] == f"http://localhost:{port}"
+        assert ready["postgres"]["dbname"] == database_arguments["dbname"]
+        assert not (tmp_path / "data" / "postgres").exists()
+        assert process.stop() == 0

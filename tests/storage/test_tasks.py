@@ -23,6 +23,9 @@ from synapse_lite.storage.tasks import (
     TaskFilter,
     TaskItem,
 )
+from tests.tasks.fixtures import database_arguments, task_database_arguments
+
+__all__ = ["database_arguments", "task_database_arguments"]
 
 NOOP = ("noop", 1)
 TTL_MS = 60_000

@@ -41,11 +41,11 @@ class SyncHandler:
         if request.since is None:
             return await self._database.snapshot(self._read_initial, request)
         deadline = self._clock.now_ms() + min(request.timeout_ms, MAX_TIMEOUT_MS)
-        since = request.since
+        user_id, since = request.requester.user_id, request.since
         while True:
-            joined = await self._joined.of(request.requester.user_id)
+            joined = await self._joined.of(user_id)
             changes = self._log.since(since)
-            mine = None if changes is None else self._concerning(request, changes, joined.rooms)
+            mine = changes and [change for change in changes if change.concerns(user_id, joined.rooms)]
             if mine or mine is None or request.full_state:
                 since, body = await self._result(
                     request, since, mine, ahead=joined.position > self._log.position
@@ -56,7 +56,7 @@ class SyncHandler:
                 since = max(since, self._log.position)
             if self._log.position > since:
                 continue
-            waiter = self._log.wait(joined.rooms, request.requester.user_id)
+            waiter = self._log.wait(joined.rooms, user_id)
             if not await self._wait(waiter, deadline - self._clock.now_ms()):
                 return self._write(request, SyncResult(since))
 
@@ -72,12 +72,6 @@ class SyncHandler:
         if result is None:
             return await self._database.snapshot(self._read, request, since)
         return result.position, None if result.is_empty else self._write(request, result)
-
-    def _concerning(
-        self, request: SyncRequest, changes: list[Change], joined: frozenset[int]
-    ) -> list[Change]:
-        user_id = request.requester.user_id
-        return [change for change in changes if change.room_nid in joined or change.user_id == user_id]
 
     def _read_initial(self, txn: Transaction, request: SyncRequest) -> bytes:
         return self._write(request, self._reader.initial(txn, request, self._clock.now_ms()))

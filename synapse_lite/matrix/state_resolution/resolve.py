@@ -61,8 +61,9 @@ def _split(state_sets: Sequence[_StateIds]) -> tuple[dict[StateKey, str], set[st
 def _auth_difference(state_sets: Sequence[_StateIds], unconflicted: _StateIds, graph: AuthGraph) -> set[str]:
     """Events in the auth chain of some, but not of every state.
 
-    The events of a state count as part of its chain, so that what all states hold never differs:
-    the definition can be read both ways, and this is how servers in the field read it.
+    The events of a state count as part of its chain, so that what all states hold never differs. The
+    wording of the specification leaves them out; then a member event that all states share would be
+    tried again as soon as one side leans on it, and change the order of events with equal power.
 
     What the unconflicted state leads to is in every chain. So only the chains of conflicted events
     are compared, and the (much larger) rest is walked only if they differ.

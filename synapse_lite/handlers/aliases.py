@@ -1,0 +1,149 @@
+"""Room aliases of this server, and which of its rooms are listed in public."""
+
+from typing import Protocol
+
+from synapse_lite import ids
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
+from synapse_lite.errors import Errcode, MatrixError, forbidden, invalid_param, not_found
+from synapse_lite.handlers.auth import Requester
+from synapse_lite.handlers.canonical_alias import CANONICAL_ALIAS, without_alias
+from synapse_lite.handlers.current_state import CurrentState
+from synapse_lite.handlers.rooms import check_alias, not_in_room
+from synapse_lite.handlers.sender import Appender
+from synapse_lite.handlers.suspension import check_not_suspended
+from synapse_lite.matrix.event import Draft
+from synapse_lite.storage import rooms as room_store
+from synapse_lite.storage.branches import Room, Write
+from synapse_lite.storage.database import Database, Transaction
+
+VISIBILITY = ("m.room.history_visibility", "")
+
+
+class FindRooms(Protocol):
+    async def find(self, room_id: str) -> Room | None: ...
+    async def require(self, room_id: str, user_id: str) -> Room: ...
+
+
+class Aliases:
+    """`server_name` is ours. `require_membership`: only members of a room may make an alias of it."""
+
+    def __init__(
+        self,
+        database: Database,
+        rooms: FindRooms,
+        current: CurrentState,
+        appender: Appender,
+        clock: Clock,
+        server_name: str,
+        *,
+        require_membership: bool,
+    ) -> None:
+        self._database = database
+        self._rooms = rooms
+        self._current = current
+        self._appender = appender
+        self._clock = clock
+        self._server_name = server_name
+        self._require_membership = require_membership
+
+    async def room_id(self, alias: str) -> str:
+        """404 `M_NOT_FOUND` for an alias that names no room of ours."""
+        room_id = await self._database.read(room_store.room_of_alias, check_alias(alias))
+        if room_id is None:
+            raise not_found(f"Room alias {alias} not found")
+        return room_id
+
+    async def of_room(self, requester: Requester, room_id: str) -> list[str]:
+        """For members, and for everybody where history is world-readable."""
+        room = await self._rooms.require(room_id, requester.user_id)
+        return await self._database.read(self._read_all, room, requester.user_id)
+
+    async def add(self, requester: Requester, alias: str, room_id: str) -> None:
+        """409 `M_UNKNOWN` when it is taken, 403 for who is not in the room."""
+        check_not_suspended(requester, "Creating aliases")
+        self._check_ours(alias)
+        room = await self._rooms.find(room_id)
+        if room is None:
+            raise MatrixError(400, Errcode.UNKNOWN, "Room does not exist")
+        await self._database.transact(self._add, room, requester.user_id, alias)
+
+    async def remove(self, requester: Requester, alias: str) -> None:
+        """For its creator, who may set the room's canonical alias, and server admins. An alias that is
+        gone is also taken out of the canonical alias event, where the requester may write that.
+        """
+        self._check_ours(alias)
+        await self._database.transact(self._remove, requester, alias)
+
+    async def is_listed(self, room_id: str) -> bool:
+        """Whether the public directory shows the room; 404 for an unknown one."""
+        return await self._database.read(room_store.is_public, (await self._known(room_id)).nid)
+
+    async def set_listed(self, requester: Requester, room_id: str, listed: bool) -> None:
+        """For who may set the room's canonical alias, and server admins."""
+        check_not_suspended(requester, "Publishing rooms")
+        room = await self._known(room_id)
+        await self._database.transact(self._set_listed, room, requester, listed)
+
+    async def _known(self, room_id: str) -> Room:
+        room = await self._rooms.find(room_id)
+        if room is None:
+            raise not_found("Unknown room")
+        return room
+
+    def _check_ours(self, alias: str) -> None:
+        if ids.domain_of(check_alias(alias)) != self._server_name:
+            raise invalid_param("Room alias must be local")
+
+    # In a database thread
+
+    def _read_all(self, txn: Transaction, room: Room, user_id: str) -> list[str]:
+        if not _is_joined(txn, room.nid, user_id):
+            visibility = self._current.read(txn, room.nid, [VISIBILITY]).get(VISIBILITY)
+            if visibility is None or visibility.content.get("history_visibility") != "world_readable":
+                raise not_in_room(user_id, room.room_id)
+        return room_store.aliases_of(txn, room.nid)
+
+    def _add(self, txn: Transaction, room: Room, user_id: str, alias: str) -> None:
+        if self._require_membership and not _is_joined(txn, room.nid, user_id):
+            raise forbidden("You must be in the room to create an alias for it")
+        room_store.add_alias(txn, alias, room.nid, user_id)
+
+    def _remove(self, txn: Transaction, requester: Requester, alias: str) -> None:
+        creator = room_store.alias_creator(txn, alias)
+        room_id = room_store.room_of_alias(txn, alias)
+        room = None if room_id is None else room_store.room_by_id(txn, room_id)
+        if room is None:
+            raise not_found(f"Room alias {alias} not found")
+        if creator != requester.user_id and not self._is_moderator(txn, room, requester):
+            raise forbidden("You don't have permission to delete the alias.")
+        room_store.remove_alias(txn, alias)
+        self._unlist(txn, room, requester.user_id, alias)
+
+    def _unlist(self, txn: Transaction, room: Room, user_id: str, alias: str) -> None:
+        key = (CANONICAL_ALIAS, "")
+        listed: JsonObject = getattr(self._current.read(txn, room.nid, [key]).get(key), "content", {})
+        rest = without_alias(listed, alias)
+        if rest != listed:
+            draft = Draft(CANONICAL_ALIAS, user_id, rest, self._clock.now_ms(), "")
+            # A refusal is a result, not an exception: the alias goes all the same.
+            self._appender.append(txn, [Write(room.nid, draft)])
+
+    def _set_listed(self, txn: Transaction, room: Room, requester: Requester, listed: bool) -> None:
+        if not self._is_moderator(txn, room, requester):
+            raise forbidden(
+                "This server requires you to be a moderator in the room to edit its room list entry"
+            )
+        room_store.set_public(txn, room.nid, listed)
+
+    def _is_moderator(self, txn: Transaction, room: Room, requester: Requester) -> bool:
+        if requester.is_admin:
+            return True
+        levels = self._current.power_levels(txn, room.nid)
+        needed = levels.required(CANONICAL_ALIAS, is_state=True)
+        return _is_joined(txn, room.nid, requester.user_id) and levels.user(requester.user_id) >= needed
+
+
+def _is_joined(txn: Transaction, room_nid: int, user_id: str) -> bool:
+    member = room_store.membership_in(txn, room_nid, user_id)
+    return member is not None and member.membership == "join"

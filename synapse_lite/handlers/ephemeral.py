@@ -1,0 +1,81 @@
+"""Read receipts, the read marker, and typing."""
+
+import logging
+
+from twisted.internet.defer import ensureDeferred
+
+from synapse_lite.clock import Clock
+from synapse_lite.errors import forbidden, invalid_param
+from synapse_lite.handlers.auth import Requester
+from synapse_lite.storage import account_data, rooms
+from synapse_lite.storage.branches import Room
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.ephemeral import Receipt, expire_typing, put_receipt, set_typing
+
+logger = logging.getLogger(__name__)
+
+FULLY_READ = "m.fully_read"
+RECEIPT_TYPES = frozenset({"m.read", "m.read.private", FULLY_READ})
+MAX_TYPING_MS = 120_000
+MAX_ID_LENGTH = 255
+
+
+class EphemeralHandler:
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def read(
+        self, requester: Requester, room_id: str, receipts: dict[str, str], thread_id: str | None = None
+    ) -> None:
+        """Store receipts (type to event id) of a room that the requester is in.
+
+        400 `M_INVALID_PARAM` for an unknown type; 403 `M_FORBIDDEN` for a stranger.
+        """
+        for receipt_type, event_id in receipts.items():
+            if receipt_type not in RECEIPT_TYPES:
+                raise invalid_param(f"Receipt type must be one of: {', '.join(sorted(RECEIPT_TYPES))}")
+            if not event_id.startswith("$") or len(event_id) > MAX_ID_LENGTH:
+                raise invalid_param("Not an event id")
+        await self._database.transact(
+            _read, requester.user_id, room_id, receipts, thread_id or "", self._clock.now_ms()
+        )
+
+    async def type(self, requester: Requester, room_id: str, timeout_ms: int) -> None:
+        """The requester types for so long; 0 = no more."""
+        now_ms = self._clock.now_ms()
+        timeout_ms = min(timeout_ms, MAX_TYPING_MS)
+        await self._database.transact(_type, requester.user_id, room_id, now_ms + timeout_ms, now_ms)
+        if timeout_ms > 0:
+            self._clock.call_later(timeout_ms / 1000 + 0.01, lambda: ensureDeferred(self.expire()))
+
+    async def expire(self) -> None:
+        """Tell the rooms that those whose time is over type no more. To be called once at the start, too."""
+        try:
+            await self._database.transact(expire_typing, self._clock.now_ms())
+        except Exception:
+            logger.exception("typing is not expired; the next time does it")
+
+
+def _joined_room(txn: Transaction, room_id: str, user_id: str) -> Room:
+    room = rooms.room_by_id(txn, room_id)
+    membership = rooms.membership_in(txn, room.nid, user_id) if room else None
+    if room is None or membership is None or membership.membership != "join":
+        raise forbidden(f"User {user_id} not in room {room_id}")
+    return room
+
+
+def _read(
+    txn: Transaction, user_id: str, room_id: str, receipts: dict[str, str], thread_id: str, now_ms: int
+) -> None:
+    room = _joined_room(txn, room_id, user_id)
+    for receipt_type, event_id in receipts.items():
+        if receipt_type == FULLY_READ:
+            account_data.put_account_data(txn, user_id, room.nid, FULLY_READ, {"event_id": event_id})
+        else:
+            put_receipt(txn, Receipt(room.nid, user_id, receipt_type, thread_id, event_id, now_ms))
+
+
+def _type(txn: Transaction, user_id: str, room_id: str, expires_ts: int, now_ms: int) -> None:
+    room = _joined_room(txn, room_id, user_id)
+    set_typing(txn, room.nid, user_id, expires_ts, now_ms)

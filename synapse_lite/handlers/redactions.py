@@ -1,0 +1,82 @@
+"""Redacting all events of a user: asking for it, and what has become of it."""
+
+import orjson
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.errors import Errcode, MatrixError, not_found
+from synapse_lite.ids import check_room_id, check_user_id
+from synapse_lite.tasks.actions.redact_all_events import (
+    FAILED,
+    REDACT_ALL_EVENTS,
+    ROOM,
+    UNKNOWN_ROOM,
+    RedactParams,
+)
+from synapse_lite.tasks.queue import Status, Task, TaskItem, TaskQueue
+
+ENDPOINT = "POST /_synapse/admin/v1/user/{user_id}/redact"
+SHOWN_ITEMS = 1000  # of each kind; the counts are complete
+UNKNOWN_ERROR = "Unknown error, please check the logs for more information."
+
+
+class RedactionsHandler:
+    """The admin API's `user/{id}/redact` and `redact_status/{id}`."""
+
+    def __init__(self, queue: TaskQueue) -> None:
+        self._queue = queue
+
+    async def start(self, requester: str, params: RedactParams) -> str:
+        """The task's id; 400 for malformed ids, and while another redaction of the user is pending."""
+        check_user_id(params.user_id)
+        for room_id in params.rooms:
+            check_room_id(room_id)
+        enqueued = await self._queue.enqueue(
+            REDACT_ALL_EVENTS, params, requester=requester, endpoint=ENDPOINT
+        )
+        if not enqueued.created:
+            raise MatrixError(
+                400,
+                Errcode.UNKNOWN,
+                f"Redact already in progress for user {params.user_id}",
+                {"redact_id": enqueued.id},
+            )
+        return enqueued.id
+
+    async def status(self, redact_id: str) -> JsonObject:
+        """Synapse's words, and more: progress, rooms, who runs it. 404 `M_NOT_FOUND` for any other task."""
+        task = await self._queue.get(redact_id)
+        if task is None or task.action != REDACT_ALL_EVENTS.action:
+            raise not_found(f"redact id '{redact_id}' not found")
+        failed = await self._queue.items(task.id, outcome=FAILED, limit=SHOWN_ITEMS)
+        rooms = await self._queue.items(task.id, outcome=ROOM, limit=SHOWN_ITEMS)
+        unknown = await self._queue.items(task.id, outcome=UNKNOWN_ROOM, limit=SHOWN_ITEMS)
+        return {
+            **_state(task),
+            "failed_redactions": {item.item: item.detail for item in failed},
+            "progress": _progress(task),
+            "rooms": {item.item: _report(item) for item in rooms},
+            "unknown_rooms": [item.item for item in unknown],
+            "result": task.result,
+            "runner": task.owner,
+            "requester": task.requester,
+        }
+
+
+def _state(task: Task) -> JsonObject:
+    """The four words that clients know: a task that was cancelled is `failed` for them."""
+    match task.status:
+        case Status.FAILED:
+            return {"status": "failed", "error": task.error or UNKNOWN_ERROR}
+        case Status.CANCELLED:
+            return {"status": "failed", "error": task.error or "The task was cancelled."}
+        case status:
+            return {"status": str(status)}
+
+
+def _progress(task: Task) -> JsonObject:
+    return {"done": task.done, "total": task.total, "phase": task.phase}
+
+
+def _report(item: TaskItem) -> JsonObject:
+    report: JsonObject = orjson.loads(item.detail or "{}")
+    return report

@@ -1,0 +1,118 @@
+"""What of a user's events is still to be redacted."""
+
+from collections.abc import Collection, Sequence
+
+from attrs import frozen
+
+from synapse_lite.storage.branches import Anchor
+from synapse_lite.storage.database import Transaction
+
+COUNT_LIMIT = 100_000
+
+
+@frozen
+class Redactable:
+    """Which events of a user are to be redacted; times are `origin_server_ts`, bounds included.
+
+    `types` None: all message-like events except redactions, and joins. Else exactly those types,
+    state events too.
+    """
+
+    sender: str
+    types: Sequence[str] | None = None
+    before_ts: int | None = None
+    after_ts: int | None = None
+
+    def condition(self) -> tuple[str, list[object]]:
+        """SQL about `events e`, and its arguments."""
+        text, arguments = "e.sender = %s AND e.type <> 'm.room.redaction'", [self.sender]
+        more: list[tuple[str, object]] = []
+        if self.types is None:
+            text += " AND (e.state_key IS NULL OR (e.type = 'm.room.member' AND e.membership = 'join'))"
+        else:
+            more.append(("e.type = ANY(%s)", list(self.types)))
+        if self.before_ts is not None:
+            more.append(("e.origin_server_ts <= %s", self.before_ts))
+        if self.after_ts is not None:
+            more.append(("e.origin_server_ts >= %s", self.after_ts))
+        text += "".join(f" AND {part}" for part, _ in more)
+        text += " AND NOT EXISTS (SELECT 1 FROM redactions d WHERE d.target_nid = e.event_nid AND d.applied)"
+        return text, [*arguments, *(argument for _, argument in more)]
+
+
+def next_room(
+    txn: Transaction, sender: str, after_nid: int, room_ids: Collection[str]
+) -> tuple[int, str] | None:
+    """The next room by nid that holds events of the sender: (nid, id). With `room_ids`: one of these rooms."""
+    if room_ids:
+        return txn.row(
+            "SELECT room_nid, room_id FROM rooms WHERE room_id = ANY(%s) AND room_nid > %s ORDER BY room_nid LIMIT 1",
+            (list(room_ids), after_nid),
+        )
+    return txn.row(
+        "SELECT room_nid, room_id FROM rooms WHERE room_nid ="
+        " (SELECT min(room_nid) FROM events WHERE sender = %s AND room_nid > %s)",
+        (sender, after_nid),
+    )
+
+
+def unknown_rooms(txn: Transaction, room_ids: Collection[str]) -> list[str]:
+    rows = txn.rows("SELECT room_id FROM rooms WHERE room_id = ANY(%s)", (list(room_ids),))
+    return sorted(set(room_ids) - {room_id for (room_id,) in rows})
+
+
+def to_redact(
+    txn: Transaction, wanted: Redactable, room_nid: int, before_nid: int | None, limit: int
+) -> list[tuple[int, str]]:
+    """(event nid, event id) in the room, newest first."""
+    condition, arguments = wanted.condition()
+    return txn.rows(
+        f"SELECT e.event_nid, e.event_id FROM events e WHERE {condition} AND e.room_nid = %s"
+        " AND (%s IS NULL OR e.event_nid < %s) ORDER BY e.event_nid DESC LIMIT %s",
+        (*arguments, room_nid, before_nid, before_nid, limit),
+    )
+
+
+def count_left(txn: Transaction, wanted: Redactable, room_nid: int, before_nid: int | None) -> int:
+    """How many events `to_redact` would still find, `COUNT_LIMIT` at the most."""
+    condition, arguments = wanted.condition()
+    return int(
+        txn.value(
+            f"SELECT count(*) FROM (SELECT 1 FROM events e WHERE {condition} AND e.room_nid = %s"
+            f" AND (%s IS NULL OR e.event_nid < %s) LIMIT {COUNT_LIMIT}) AS found",
+            (*arguments, room_nid, before_nid, before_nid),
+        )
+    )
+
+
+def count_to_redact(txn: Transaction, wanted: Redactable, room_ids: Collection[str]) -> int | None:
+    """How many events there are, None when there are more than `COUNT_LIMIT`."""
+    condition, arguments = wanted.condition()
+    if room_ids:
+        condition += " AND e.room_nid IN (SELECT room_nid FROM rooms WHERE room_id = ANY(%s))"
+        arguments.append(list(room_ids))
+    count = txn.value(
+        f"SELECT count(*) FROM (SELECT 1 FROM events e WHERE {condition} LIMIT {COUNT_LIMIT + 1}) AS found",
+        arguments,
+    )
+    return None if count > COUNT_LIMIT else int(count)
+
+
+def last_stay(txn: Transaction, sender: str, room_nid: int) -> Anchor | None:
+    """The newest point of the room at which the user was joined: their newest event that is no leave."""
+    row = txn.row(
+        "SELECT event_nid, after_nid, depth FROM events WHERE sender = %s AND room_nid = %s"
+        " AND (membership IS NULL OR membership = 'join') ORDER BY event_nid DESC LIMIT 1",
+        (sender, room_nid),
+    )
+    return Anchor(*row) if row else None
+
+
+def has_remote_members(txn: Transaction, room_nid: int, server_name: str) -> bool:
+    return bool(
+        txn.value(
+            "SELECT EXISTS (SELECT 1 FROM memberships WHERE room_nid = %s AND membership = 'join'"
+            " AND right(user_id, %s) <> %s)",
+            (room_nid, len(server_name) + 1, f":{server_name}"),
+        )
+    )

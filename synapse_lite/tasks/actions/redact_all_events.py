@@ -1,0 +1,281 @@
+"""Redact all events of a user (docs/architecture.md, "The way of a task").
+
+Each step redacts some events, newest first, room after room: it builds, signs and stores the
+redactions in the transaction that also stores the cursor, so none is made twice.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
+from synapse_lite.errors import MatrixError
+from synapse_lite.ids import domain_of
+from synapse_lite.matrix.event import Draft, Event
+from synapse_lite.matrix.power_levels import PowerLevels
+from synapse_lite.storage import redactions, rooms
+from synapse_lite.storage.accounts import find_account
+from synapse_lite.storage.append import EventAppender
+from synapse_lite.storage.branches import Anchor, Write
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.events import EventStore, StoredEvent
+from synapse_lite.storage.redactions import Redactable
+from synapse_lite.storage.state import StateStore
+from synapse_lite.storage.tasks import TaskItem, record_items
+from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
+from synapse_lite.tasks.specs import Snapshot, TaskSpec
+
+CREATE = ("m.room.create", "")
+POWER_LEVELS = ("m.room.power_levels", "")
+MAX_BATCH = 300  # bounds how long the last statement of a step holds the stream
+MAX_ROOMS = 50  # in one step, for a user of many rooms with little to redact
+
+FAILED = "failed"  # outcome of an event that could not be redacted; the detail says why
+ROOM = "room"  # outcome of a room; the detail is a RoomReport as JSON
+UNKNOWN_ROOM = "unknown_room"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RedactParams(_Model):
+    """`rooms` empty: every room that holds an event of the user. `limit`: per room; None: no limit."""
+
+    user_id: str
+    rooms: tuple[str, ...] = ()
+    reason: str | None = None
+    limit: int | None = None
+    use_admin: bool = False
+    before_ts: int | None = None
+    after_ts: int | None = None
+    event_types: tuple[str, ...] | None = None
+
+    def wanted(self) -> Redactable:
+        return Redactable(self.user_id, self.event_types, self.before_ts, self.after_ts)
+
+
+class Branch(_Model):
+    """Where the next redaction hangs when its sender is no longer joined."""
+
+    event_nid: int
+    snapshot_nid: int
+    depth: int
+
+
+class RoomCursor(_Model):
+    """A room that is being worked on. `before_nid`: events from here on are done."""
+
+    room_nid: int
+    room_id: str
+    issuer: str
+    branch: Branch | None
+    before_nid: int | None = None
+    redacted: int = 0
+    failed: int = 0
+
+
+class RedactCursor(_Model):
+    """`after_nid`: rooms up to here are done; `room` None: the next one has not begun."""
+
+    after_nid: int = 0
+    room: RoomCursor | None = None
+    rooms: int = 0
+    redacted: int = 0
+    failed: int = 0
+    remaining: int = 0
+
+
+class RoomReport(_Model):
+    """What became of a room, shown by the status endpoint.
+
+    `remaining` counts what `limit` left out. `may_soft_fail`: the issuer is no longer joined, so that
+    other servers in the room may keep the redactions from their clients.
+    """
+
+    issuer: str
+    redacted: int
+    failed: int
+    remaining: int
+    may_soft_fail: bool
+
+
+REDACT_ALL_EVENTS = TaskSpec(
+    action="redact_all_events",
+    version=1,
+    params=RedactParams,
+    cursor=RedactCursor,
+    resource=lambda params: params.user_id,
+    unique=lambda params: params.user_id,
+)
+
+
+class RedactAllEvents:
+    """The step of `REDACT_ALL_EVENTS`."""
+
+    def __init__(
+        self, appender: EventAppender, events: EventStore, state: StateStore, clock: Clock, server_name: str
+    ) -> None:
+        self._appender = appender
+        self._events = events
+        self._state = state
+        self._clock = clock
+        self._server_name = server_name
+
+    def step(self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor]) -> Outcome:
+        admin = find_account(txn, task.requester)
+        if admin is None or not admin.is_admin or admin.deactivated:
+            return Fail(f"{task.requester} is no longer a server admin")
+        total = task.total
+        if task.cursor is None:
+            total = redactions.count_to_redact(txn, task.params.wanted(), task.params.rooms)
+            unknown = redactions.unknown_rooms(txn, task.params.rooms)
+            record_items(txn, task.id, [TaskItem(room_id, UNKNOWN_ROOM, None) for room_id in unknown])
+        cursor = task.cursor or RedactCursor()
+        budget = min(task.batch, MAX_BATCH)
+        done = 0
+        for _ in range(MAX_ROOMS):
+            if done == budget:
+                break
+            room = cursor.room or self._next_room(txn, task, cursor.after_nid)
+            if room is None:
+                return Done(_result(cursor), done=done)
+            after = self._redact_some(txn, task, cursor, room, budget - done)
+            done += after.redacted + after.failed - cursor.redacted - cursor.failed
+            cursor = after
+        return Next(cursor, done=done, phase="redact", total=total)
+
+    def _next_room(
+        self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], after_nid: int
+    ) -> RoomCursor | None:
+        found = redactions.next_room(txn, task.params.user_id, after_nid, task.params.rooms)
+        if found is None:
+            return None
+        room_nid, room_id = found
+        issuer, branch = self._issuer(txn, task, room_nid)
+        return RoomCursor(room_nid=room_nid, room_id=room_id, issuer=issuer, branch=branch)
+
+    def _issuer(
+        self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], room_nid: int
+    ) -> tuple[str, Branch | None]:
+        """Who redacts, and where in the room: None for its head.
+
+        The user; else an admin with the power to do so; else the user as of the time when they were joined.
+        """
+        user_id, admin_id = task.params.user_id, task.requester
+        if task.params.use_admin or domain_of(user_id) != self._server_name:
+            return admin_id, None
+        if _is_joined(txn, room_nid, user_id):
+            return user_id, None
+        if _is_joined(txn, room_nid, admin_id) and self._has_power(txn, room_nid, admin_id):
+            return admin_id, None
+        anchor = redactions.last_stay(txn, user_id, room_nid)
+        if anchor is None:
+            return admin_id, None
+        return user_id, Branch(
+            event_nid=anchor.event_nid, snapshot_nid=anchor.snapshot_nid, depth=anchor.depth
+        )
+
+    def _has_power(self, txn: Transaction, room_nid: int, user_id: str) -> bool:
+        current = self._state.current(txn, [(room_nid, CREATE), (room_nid, POWER_LEVELS)])
+        events = self._events.load(txn, list(current.values()))
+        state: dict[str, Event] = {stored.event.type: stored.event for stored in events.values()}
+        levels = PowerLevels.read(state[CREATE[0]], state.get(POWER_LEVELS[0]))
+        needed = max(levels.redact, levels.required("m.room.redaction", is_state=False))
+        return levels.user(user_id) >= needed
+
+    def _redact_some(
+        self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], cursor: RedactCursor, room: RoomCursor,
+        budget: int,
+    ) -> RedactCursor:  # fmt: skip
+        """At most `budget` events of the room; the cursor after them."""
+        params = task.params
+        left = budget if params.limit is None else min(budget, params.limit - room.redacted - room.failed)
+        targets = (
+            redactions.to_redact(txn, params.wanted(), room.room_nid, room.before_nid, left) if left else []
+        )
+        results = self._appender.append(txn, [self._write(params, room, event_id) for _, event_id in targets])
+        failures = [
+            TaskItem(event_id, FAILED, str(result))
+            for (_, event_id), result in zip(targets, results, strict=True)
+            if isinstance(result, MatrixError)
+        ]
+        record_items(txn, task.id, failures)
+        redacted = [result for result in results if isinstance(result, StoredEvent)]
+        room = room.model_copy(
+            update={
+                "before_nid": targets[-1][0] if targets else room.before_nid,
+                "branch": room.branch and _end_of(redacted, room.branch),
+                "redacted": room.redacted + len(redacted),
+                "failed": room.failed + len(failures),
+            }
+        )
+        cursor = cursor.model_copy(
+            update={
+                "room": room,
+                "redacted": cursor.redacted + len(redacted),
+                "failed": cursor.failed + len(failures),
+            }
+        )
+        return cursor if targets and len(targets) == budget else self._finish_room(txn, task, cursor, room)
+
+    def _finish_room(
+        self,
+        txn: Transaction,
+        task: Snapshot[RedactParams, RedactCursor],
+        cursor: RedactCursor,
+        room: RoomCursor,
+    ) -> RedactCursor:
+        remaining = 0
+        if task.params.limit is not None:
+            remaining = redactions.count_left(txn, task.params.wanted(), room.room_nid, room.before_nid)
+        soft = room.branch is not None and redactions.has_remote_members(
+            txn, room.room_nid, self._server_name
+        )
+        report = RoomReport(
+            issuer=room.issuer,
+            redacted=room.redacted,
+            failed=room.failed,
+            remaining=remaining,
+            may_soft_fail=soft,
+        )
+        record_items(txn, task.id, [TaskItem(room.room_id, ROOM, report.model_dump_json())])
+        return cursor.model_copy(
+            update={
+                "after_nid": room.room_nid,
+                "room": None,
+                "rooms": cursor.rooms + 1,
+                "remaining": cursor.remaining + remaining,
+            }
+        )
+
+    def _write(self, params: RedactParams, room: RoomCursor, event_id: str) -> Write:
+        content: JsonObject = {} if params.reason is None else {"reason": params.reason}
+        branch = room.branch
+        return Write(
+            room.room_nid,
+            Draft("m.room.redaction", room.issuer, content, self._clock.now_ms(), redacts=event_id),
+            anchor=Anchor(branch.event_nid, branch.snapshot_nid, branch.depth) if branch else None,
+            privileged=domain_of(params.user_id) == self._server_name,
+        )
+
+
+def _is_joined(txn: Transaction, room_nid: int, user_id: str) -> bool:
+    membership = rooms.membership_in(txn, room_nid, user_id)
+    return membership is not None and membership.membership == "join"
+
+
+def _end_of(redacted: list[StoredEvent], branch: Branch) -> Branch:
+    if not redacted:
+        return branch
+    last = redacted[-1]
+    return Branch(event_nid=last.nid, snapshot_nid=last.after_nid, depth=last.event.depth)
+
+
+def _result(cursor: RedactCursor) -> JsonObject:
+    return {
+        "rooms": cursor.rooms,
+        "redacted": cursor.redacted,
+        "failed": cursor.failed,
+        "remaining": cursor.remaining,
+        "truncated": cursor.remaining > 0,
+    }

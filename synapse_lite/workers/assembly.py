@@ -1,0 +1,84 @@
+"""Everything of one process, built in one order from its configuration: the only place that does so."""
+
+from typing import Any
+
+from attrs import frozen
+
+from synapse_lite.config.model import Config
+from synapse_lite.matrix.signing import SigningKey
+from synapse_lite.tasks.catalogue import CATALOGUE, TaskStores
+from synapse_lite.tasks.metrics import TaskMetrics
+from synapse_lite.tasks.registry import TaskRegistry
+from synapse_lite.tasks.runners import Heartbeat
+from synapse_lite.tasks.scheduler import TaskScheduler
+from synapse_lite.workers.core import Core, build_core
+from synapse_lite.workers.listeners import Listeners, Probes, TlsFiles
+from synapse_lite.workers.roles import Role
+from synapse_lite.workers.services import Services, build_services
+
+
+@frozen
+class Homeserver:
+    """One process: `start` it, and `stop` it in the reverse order."""
+
+    core: Core
+    services: Services
+    scheduler: TaskScheduler | None
+    listeners: Listeners
+
+    async def start(self) -> None:
+        await self.core.start()
+        await self.services.start()
+        if self.scheduler is not None:
+            await self.scheduler.start()
+        self.listeners.start()
+
+    async def stop(self) -> None:
+        await self.listeners.stop()
+        if self.scheduler is not None:
+            await self.scheduler.stop()
+        await self.services.stop()
+        await self.core.stop()
+
+
+def assemble(reactor: Any, config: Config, signing_key: SigningKey) -> Homeserver:
+    role = Role.of(config)
+    core = build_core(reactor, config, signing_key)
+    services = build_services(reactor, config, core)
+    listeners = Listeners(
+        reactor,
+        role.listeners,
+        services.routes,
+        Probes(core.log, core.metrics),
+        metrics=core.metrics,
+        clock=core.clock,
+        max_body_size=config.max_upload_size,
+        tls=TlsFiles(config.tls_certificate_path, config.tls_private_key_path),
+    )
+    return Homeserver(core, services, _scheduler(reactor, config, role, core), listeners)
+
+
+def _scheduler(reactor: Any, config: Config, role: Role, core: Core) -> TaskScheduler | None:
+    if not role.runs_tasks:
+        return None
+    registry = TaskRegistry()
+    registry.register_all(
+        CATALOGUE, TaskStores(core.appender, core.events, core.state, core.clock, core.server_name)
+    )
+    heartbeat = Heartbeat(
+        reactor,
+        core.clock,
+        config.database.dsn_kwargs(),
+        name=role.name,
+        capabilities=registry.capabilities(),
+        lease_seconds=config.tasks.lease / 1000,
+    )
+    return TaskScheduler(
+        core.tasks,
+        registry,
+        heartbeat,
+        bus=core.bus,
+        clock=core.clock,
+        metrics=TaskMetrics(core.metrics),
+        concurrency=config.tasks.concurrency,
+    )

@@ -1,0 +1,166 @@
+"""Logging in and changing the password."""
+
+from collections.abc import Iterator
+
+import attrs
+import bcrypt
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+
+from synapse_lite.config.accounts import PasswordPolicy
+from synapse_lite.config.rate_limits import RateLimit
+from synapse_lite.errors import MatrixError
+from synapse_lite.handlers.auth import Sessions
+from synapse_lite.handlers.login import Login, LoginLimiters, Logins, PasswordChanges
+from synapse_lite.handlers.passwords import Passwords
+from synapse_lite.http.ratelimit import RateLimiter
+from synapse_lite.storage import accounts
+from synapse_lite.storage.accounts import NewAccount
+from synapse_lite.storage.database import Database
+from tests.http.memory import ManualClock
+
+USER = "@User:hs.test"
+SECRET = "correct horse"
+
+
+@attrs.frozen
+class Door:
+    """The parts that a login takes, with an account that came from Synapse."""
+
+    database: Database
+    clock: ManualClock
+    sessions: Sessions
+    passwords: Passwords
+    logins: Logins
+
+    async def add_user(self, user_id: str = USER) -> None:
+        stored = bcrypt.hashpw(SECRET.encode(), bcrypt.gensalt(4)).decode()
+        await self.database.transact(accounts.create_account, NewAccount(user_id, 1, stored))
+
+    async def log_in(
+        self, user: str = USER, password: str = SECRET, ip: str = "192.0.2.1", device: str | None = None
+    ) -> Login:
+        return await self.logins.log_in(user, password, device_id=device, display_name=None, client_ip=ip)
+
+    async def refusal(
+        self, user: str = USER, password: str = SECRET, ip: str = "192.0.2.1"
+    ) -> tuple[int, str]:
+        with pytest.raises(MatrixError) as caught:
+            await self.log_in(user, password, ip)
+        return caught.value.status, caught.value.errcode
+
+    async def stored_hash(self) -> str:
+        account = await self.database.read(accounts.find_account, USER)
+        assert account is not None
+        assert account.password_hash is not None
+        return account.password_hash
+
+
+def _limiter(clock: ManualClock, burst: int) -> RateLimiter:
+    return RateLimiter(clock, RateLimit(per_second=0.001, burst_count=burst))
+
+
+@pytest.fixture
+def door(database: Database) -> Iterator[Door]:
+    clock = ManualClock()
+    sessions = Sessions(database, clock)
+    passwords = Passwords(
+        reactor, pepper="", policy=PasswordPolicy(), time_cost=1, memory_cost=64, parallelism=1
+    )
+    limiters = LoginLimiters(
+        address=_limiter(clock, 9), account=_limiter(clock, 6), failed_attempts=_limiter(clock, 4)
+    )
+    passwords.start()
+    yield Door(
+        database, clock, sessions, passwords, Logins(database, sessions, passwords, limiters, "hs.test")
+    )
+    passwords.stop()
+
+
+@ensureDeferred
+async def test_users_are_named_in_several_ways(door: Door) -> None:
+    """By localpart or full id, in whatever case; the session is theirs."""
+    await door.add_user()
+    for name in (USER, "user", "@USER:hs.test"):
+        login = await door.log_in(name, device="D")
+        assert login.user_id == USER
+        requester = await door.sessions.authenticate(login.session.token)
+        assert (requester.user_id, requester.device_id) == (USER, "D")
+
+
+@ensureDeferred
+async def test_an_imported_hash_is_replaced_at_login(door: Door) -> None:
+    """By argon2id, for the same password."""
+    await door.add_user()
+    assert (await door.stored_hash()).startswith("$2b$")
+    await door.log_in()
+    assert (await door.stored_hash()).startswith("$argon2id$")
+    await door.log_in()
+
+
+@ensureDeferred
+async def test_strangers_stay_out(door: Door) -> None:
+    """Wrong passwords, unknown users, other servers, no user ids: all get the same answer."""
+    await door.add_user()
+    await door.database.transact(accounts.create_account, NewAccount("@guest:hs.test", 1))
+    tries = [(USER, "wrong"), ("nobody", SECRET), ("@user:other.test", SECRET), ("@x", SECRET), ("guest", "")]
+    assert [await door.refusal(user, password) for user, password in tries] == [(403, "M_FORBIDDEN")] * 5
+
+
+@ensureDeferred
+async def test_closed_accounts_stay_closed(door: Door) -> None:
+    """Locked and deactivated users do not get in with the right password, nor prove anything by it."""
+    await door.add_user()
+    await door.database.transact(lambda txn: txn.execute("UPDATE users SET locked = true"))
+    assert await door.refusal() == (401, "M_USER_LOCKED")
+    await door.database.transact(lambda txn: txn.execute("UPDATE users SET deactivated = true"))
+    assert await door.refusal() == (403, "M_USER_DEACTIVATED")
+    with pytest.raises(MatrixError, match="deactivated"):
+        await door.logins.check_password(USER, SECRET)
+    assert await door.refusal(password="wrong") == (403, "M_FORBIDDEN")
+
+
+@ensureDeferred
+async def test_failures_are_limited_per_account(door: Door) -> None:
+    """From whatever address and in whatever case; the right password is refused too, other users are not."""
+    await door.add_user()
+    await door.add_user("@other:hs.test")
+    for name in ("user", "USER", USER, "@user:hs.test"):
+        assert await door.refusal(name, "wrong", ip=name) == (403, "M_FORBIDDEN")
+    assert await door.refusal(ip="192.0.2.9") == (429, "M_LIMIT_EXCEEDED")
+    await door.log_in("other")
+
+
+@ensureDeferred
+async def test_logins_are_limited_per_account_and_address(door: Door) -> None:
+    """Six to one account here, nine from one address."""
+    await door.add_user()
+    await door.add_user("@other:hs.test")
+    for _ in range(6):
+        await door.log_in()
+    assert await door.refusal(ip="192.0.2.2") == (429, "M_LIMIT_EXCEEDED")
+    for _ in range(3):
+        await door.log_in("other")
+    assert await door.refusal("other") == (429, "M_LIMIT_EXCEEDED")
+    await door.log_in("other", ip="192.0.2.2")
+
+
+@ensureDeferred
+async def test_a_changed_password_logs_others_out_if_asked(door: Door) -> None:
+    """One's own session stays; the old password is void."""
+    await door.add_user()
+    change = PasswordChanges(door.database, door.passwords).change
+    tokens = [(await door.log_in(device=device)).session.token for device in ("D", "E")]
+    requester = await door.sessions.authenticate(tokens[0])
+    await change(requester, "second", log_out_others=False)
+    assert (await door.sessions.authenticate(tokens[1])).device_id == "E"
+    await change(requester, "third", log_out_others=True)
+    fresh = Sessions(door.database, door.clock)
+    assert (await fresh.authenticate(tokens[0])).device_id == "D"
+    with pytest.raises(MatrixError):
+        await fresh.authenticate(tokens[1])
+    assert [await door.refusal(password=old) for old in (SECRET, "second")] == [(403, "M_FORBIDDEN")] * 2
+    await door.log_in(password="third")
+    with pytest.raises(MatrixError, match="Invalid password"):
+        await change(requester, "", log_out_others=False)

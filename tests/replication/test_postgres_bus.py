@@ -1,0 +1,161 @@
+"""Messages between processes through PostgreSQL: here two buses on one reactor."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from synapse_lite.clock import ReactorClock
+from synapse_lite.replication.postgres_bus import MAX_PAYLOAD_BYTES, PostgresBus
+from synapse_lite.storage.database import Database, DatabaseError
+from tests.tasks.fixtures import database_arguments, task_database_arguments
+
+__all__ = ["database_arguments", "task_database_arguments"]
+
+Pair = tuple[PostgresBus, PostgresBus]
+
+
+class Inbox:
+    """What a subscriber got, and a way to wait for a message."""
+
+    def __init__(self, bus: PostgresBus, topic: str) -> None:
+        self.received: list[str] = []
+        self._waiting: dict[str, Deferred[None]] = {}
+        bus.subscribe(topic, self._receive)
+
+    def _receive(self, payload: str) -> None:
+        self.received.append(payload)
+        if payload in self._waiting:
+            self._waiting.pop(payload).callback(None)
+
+    async def until(self, payload: str) -> None:
+        if payload not in self.received:
+            self._waiting[payload] = Deferred()
+            await self._waiting[payload]
+
+
+@pytest.fixture
+def buses(database_arguments: dict[str, Any]) -> Iterator[Pair]:
+    clock = ReactorClock(reactor)
+    pair = (
+        PostgresBus(reactor, clock, database_arguments, ping_seconds=0.1),
+        PostgresBus(reactor, clock, database_arguments, ping_seconds=0.1),
+    )
+    for bus in pair:
+        pytest_twisted.blockon(Deferred.fromCoroutine(bus.start()))
+    yield pair
+    for bus in pair:
+        pytest_twisted.blockon(Deferred.fromCoroutine(bus.stop()))
+
+
+async def terminate(database: Database, application: str) -> None:
+    await database.read(
+        lambda txn: txn.rows(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE application_name = %s AND datname = current_database()",
+            (application,),
+        )
+    )
+
+
+@ensureDeferred
+async def test_a_message_reaches_others_and_ourselves_once(buses: Pair) -> None:
+    """Subscribers here are called at once, those of the other process soon, each one time."""
+    here, there = Inbox(buses[0], "tasks"), Inbox(buses[1], "tasks")
+    elsewhere = Inbox(buses[1], "stream")
+    before = time.monotonic()
+    buses[0].publish("tasks", "a b")
+    assert here.received == ["a b"]
+    await there.until("a b")
+    assert time.monotonic() - before < 1
+    buses[1].publish("tasks", "back")
+    await here.until("back")
+    assert (here.received, there.received, elsewhere.received) == (["a b", "back"], ["a b", "back"], [])
+
+
+@ensureDeferred
+async def test_a_burst_is_merged_and_its_last_message_wins(buses: Pair) -> None:
+    """Many publications of a topic become few messages; other topics are kept apart."""
+    inbox, other = Inbox(buses[1], "stream"), Inbox(buses[1], "tasks")
+    for number in range(500):
+        buses[0].publish("stream", str(number))
+    buses[0].publish("tasks")
+    await inbox.until("499")
+    await other.until("")
+    assert inbox.received[-1] == "499"
+    assert len(inbox.received) < 100
+
+
+@ensureDeferred
+async def test_after_a_broken_connection_every_subscriber_is_told(buses: Pair, database: Database) -> None:
+    """A listener that lost its connection gets an empty payload when it listens again, then goes on."""
+    inbox = Inbox(buses[1], "stream")
+    await terminate(database, "synapse_lite_listener")
+    await inbox.until("")
+    buses[0].publish("stream", "after")
+    await inbox.until("after")
+
+
+@ensureDeferred
+async def test_a_broken_sender_sends_again(buses: Pair, database: Database) -> None:
+    """A message that could not be sent is sent on a new connection."""
+    inbox = Inbox(buses[1], "stream")
+    buses[0].publish("stream", "before")
+    await inbox.until("before")
+    await terminate(database, "synapse_lite_sender")
+    buses[0].publish("stream", "after")
+    await inbox.until("after")
+
+
+@ensureDeferred
+async def test_a_silent_connection_is_replaced(buses: Pair, database: Database) -> None:
+    """A connection that is open but delivers nothing is noticed, because our own message is missing."""
+    inbox = Inbox(buses[1], "stream")
+    assert buses[1]._reader is not None
+    reactor.removeReader(buses[1]._reader)  # as a firewall that swallows packets
+    await inbox.until("")
+    buses[0].publish("stream", "after")
+    await inbox.until("after")
+
+
+@ensureDeferred
+async def test_a_healthy_connection_is_kept(buses: Pair) -> None:
+    """The messages to ourselves come back, and are nobody else's business."""
+    inbox = Inbox(buses[0], "ping")
+    reader = buses[0]._reader
+    await ReactorClock(reactor).sleep(0.35)
+    assert buses[0]._reader is reader
+    assert inbox.received == []
+
+
+@ensureDeferred
+async def test_a_subscription_ends(buses: Pair) -> None:
+    """A subscriber that left is not called; one that fails does not disturb the others."""
+    received: list[str] = []
+    leave = buses[0].subscribe("tasks", received.append)
+    buses[0].subscribe("tasks", lambda payload: 1 / 0)
+    inbox = Inbox(buses[0], "tasks")
+    leave()
+    buses[0].publish("tasks", "x")
+    assert (received, inbox.received) == ([], ["x"])
+
+
+def test_a_large_message_is_refused(database_arguments: dict[str, Any]) -> None:
+    """PostgreSQL would refuse it later, with others in the same statement."""
+    bus = PostgresBus(reactor, ReactorClock(reactor), database_arguments)
+    with pytest.raises(ValueError, match="too large"):
+        bus.publish("stream", "x" * (MAX_PAYLOAD_BYTES + 1))
+
+
+@ensureDeferred
+async def test_a_bus_without_database_does_not_start(database_arguments: dict[str, Any]) -> None:
+    """The caller learns at once, and may stop what never started."""
+    bus = PostgresBus(reactor, ReactorClock(reactor), {**database_arguments, "dbname": "none"})
+    with pytest.raises(DatabaseError):
+        await bus.start()
+    await bus.stop()

@@ -1,0 +1,112 @@
+"""Logging in and out over HTTP."""
+
+from typing import Any
+
+from pytest_twisted import ensureDeferred
+
+from tests.rest.conftest import BuildHome
+from tests.rest.home import OPEN, Home
+
+
+def _login(user: str = "name", password: str = "secret", **more: Any) -> dict[str, Any]:
+    identifier = {"type": "m.id.user", "user": user}
+    return {"type": "m.login.password", "identifier": identifier, "password": password, **more}
+
+
+@ensureDeferred
+async def test_a_login_opens_a_session(home: Home) -> None:
+    """With the device asked for, under its name; with the old field `user` as well."""
+    await home.register("name")
+    assert await home.ok("GET", "login") == {"flows": [{"type": "m.login.password"}]}
+    wanted = _login(device_id="D", initial_device_display_name="Phone", refresh_token=True)
+    answer = await home.ok("POST", "login", wanted)
+    token = answer.pop("access_token")
+    assert answer == {"user_id": "@name:hs.test", "home_server": "hs.test", "device_id": "D"}
+    assert token.startswith("syt_")
+    me = await home.ok("GET", "account/whoami", token=token)
+    assert me == {"user_id": "@name:hs.test", "device_id": "D", "is_guest": False}
+    name = await home.database.read(
+        lambda txn: txn.value("SELECT display_name FROM devices WHERE device_id = 'D'")
+    )
+    assert name == "Phone"
+    old = {"type": "m.login.password", "user": "@NAME:hs.test", "password": "secret"}
+    answer = await home.ok("POST", "/_matrix/client/r0/login", old)
+    assert answer["user_id"] == "@name:hs.test"
+    assert answer["device_id"]
+
+
+@ensureDeferred
+async def test_bad_logins_are_refused(home: Home) -> None:
+    """Each with its status and code."""
+    await home.register("name")
+    phone = {"type": "m.id.phone", "country": "DE", "phone": "1"}
+    refusals = [
+        (_login(password="wrong"), (403, "M_FORBIDDEN")),
+        (_login("nobody"), (403, "M_FORBIDDEN")),
+        (_login(type="m.login.token", token="x"), (400, "M_UNKNOWN")),
+        (_login(identifier=phone), (400, "M_UNKNOWN")),
+        (_login(identifier="name"), (400, "M_BAD_JSON")),
+        (_login(user="a\0b"), (400, "M_INVALID_PARAM")),
+        (_login(password=1), (400, "M_BAD_JSON")),  # type: ignore[arg-type]
+        (_login(password="x" * 513), (400, "M_INVALID_PARAM")),
+        (_login(device_id="x" * 513), (400, "M_INVALID_PARAM")),
+        (_login(device_id="nul\0"), (400, "M_INVALID_PARAM")),
+        (_login(initial_device_display_name="x" * 256), (400, "M_INVALID_PARAM")),
+        ({"type": "m.login.password", "user": "name"}, (400, "M_MISSING_PARAM")),
+        ({"type": "m.login.password", "password": "secret"}, (400, "M_MISSING_PARAM")),
+        ({}, (400, "M_MISSING_PARAM")),
+        ([], (400, "M_BAD_JSON")),
+        (b"{", (400, "M_NOT_JSON")),
+    ]
+    for body, refusal in refusals:
+        assert await home.refusal("POST", "login", body) == refusal, body
+
+
+@ensureDeferred
+async def test_passwords_can_be_switched_off(build_home: BuildHome) -> None:
+    """No flow is offered or accepted."""
+    home = build_home(password_config={"enabled": False})
+    assert await home.ok("GET", "login") == {"flows": []}
+    assert await home.refusal("POST", "login", _login()) == (400, "M_UNKNOWN")
+
+
+@ensureDeferred
+async def test_logins_from_one_address_are_limited(build_home: BuildHome) -> None:
+    """The answer says when to come again."""
+    limit = {"per_second": 0.5, "burst_count": 1}
+    home = build_home(**OPEN, rc_login={"address": limit})
+    await home.register("name")
+    await home.ok("POST", "login", _login())
+    answer = await home.call("POST", "login", _login())
+    assert (answer.status, answer.json()["errcode"]) == (429, "M_LIMIT_EXCEEDED")
+    assert answer.json()["retry_after_ms"] == 2000
+    home.clock.advance(2)
+    await home.ok("POST", "login", _login())
+
+
+@ensureDeferred
+async def test_logging_out_ends_one_session_or_all(home: Home) -> None:
+    """Their tokens are unknown at once, remembered or not; a body is not needed."""
+    await home.register("name")
+    tokens = [(await home.ok("POST", "login", _login()))["access_token"] for _ in range(3)]
+    for token in tokens:
+        await home.ok("GET", "account/whoami", token=token)
+    assert await home.ok("POST", "logout", token=tokens[0]) == {}
+    unknown = (401, "M_UNKNOWN_TOKEN")
+    assert await home.refusal("GET", "account/whoami", token=tokens[0]) == unknown
+    assert await home.refusal("POST", "logout", token=tokens[0]) == unknown
+    assert await home.refusal("POST", "logout") == (401, "M_MISSING_TOKEN")
+    await home.ok("GET", "account/whoami", token=tokens[1])
+    assert await home.ok("POST", "logout/all", {}, tokens[1]) == {}
+    for token in tokens:
+        assert await home.refusal("GET", "account/whoami", token=token) == unknown
+
+
+@ensureDeferred
+async def test_locked_users_can_log_out(home: Home) -> None:
+    """And nothing else."""
+    token = await home.register("name")
+    await home.database.transact(lambda txn: txn.execute("UPDATE users SET locked = true"))
+    assert await home.refusal("GET", "account/whoami", token=token) == (401, "M_USER_LOCKED")
+    assert await home.refusal("POST", "login", _login()) == (401, "M_USER_LOCKED")
+    assert await home.ok("POST", "logout", token=token) == {}

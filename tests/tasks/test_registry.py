@@ -1,0 +1,32 @@
+"""What a process can run is explicit and fixed."""
+
+import pytest
+from attrs import evolve
+
+from synapse_lite.tasks.actions.noop import NOOP, Noop
+from synapse_lite.tasks.registry import Binding, RegistryError, TaskRegistry
+
+
+def test_handlers_by_action_and_version() -> None:
+    """Versions of an action are separate; what is missing is an error."""
+    registry = TaskRegistry()
+    bindings = [Binding(NOOP, lambda _: Noop()), Binding(evolve(NOOP, version=2), lambda _: Noop())]
+    registry.register_all(bindings, None)
+    assert registry.capabilities() == {("noop", 1), ("noop", 2)}
+    assert registry.get("noop", 2).spec.version == 2
+    with pytest.raises(RegistryError):
+        registry.get("noop", 3)
+
+
+def test_a_second_handler_is_refused() -> None:
+    """One handler per action and version."""
+    registry = TaskRegistry()
+    registry.register(NOOP, Noop())
+    with pytest.raises(RegistryError):
+        registry.register(NOOP, Noop())
+
+
+def test_nothing_is_registered_after_the_start() -> None:
+    """A frozen registry refuses."""
+    with pytest.raises(RegistryError):
+        TaskRegistry().freeze().register(NOOP, Noop())
