@@ -19,7 +19,7 @@ import psutil
 from synapse_lite.cli.api import answers, call, register
 
 START = 60.0
-STOP = 30.0
+STOP = 45.0
 _POLL = 0.05
 
 

@@ -4,6 +4,7 @@ from functools import partial
 
 from synapse_lite.canonical_json import JsonObject, encode
 from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param, not_found
+from synapse_lite.handlers.filters import DEFAULT_LIMIT, read_sync_filter
 from synapse_lite.matrix.push_rules import default_push_rules
 from synapse_lite.storage import account_data
 from synapse_lite.storage.account_data import GLOBAL
@@ -62,7 +63,8 @@ class AccountData:
         await self._database.transact(_change_tags, user_id, room_id, tag, None)
 
     async def add_filter(self, user_id: str, definition: JsonObject) -> str:
-        """The id of the filter; the same definition gets the same id."""
+        """The id of the filter; the same definition gets the same id. 400 for what /sync could not read."""
+        read_sync_filter(definition, DEFAULT_LIMIT)
         _check_size(definition, MAX_FILTER_BYTES)
         return str(await self._database.transact(account_data.add_filter, user_id, definition))
 

@@ -25,7 +25,9 @@ class TaskStores:
     server_name: str
 
 
-CATALOGUE: tuple[Binding[TaskStores], ...] = (
+Catalogue = tuple[Binding[TaskStores], ...]
+
+CATALOGUE: Catalogue = (
     Binding(NOOP, lambda _: Noop()),
     Binding(
         REDACT_ALL_EVENTS,

@@ -6,7 +6,7 @@ from attrs import frozen
 
 from synapse_lite.config.model import Config
 from synapse_lite.matrix.signing import SigningKey
-from synapse_lite.tasks.catalogue import CATALOGUE, TaskStores
+from synapse_lite.tasks.catalogue import Catalogue, TaskStores
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.registry import TaskRegistry
 from synapse_lite.tasks.runners import Heartbeat
@@ -41,7 +41,8 @@ class Homeserver:
         await self.core.stop()
 
 
-def assemble(reactor: Any, config: Config, signing_key: SigningKey) -> Homeserver:
+def assemble(reactor: Any, config: Config, signing_key: SigningKey, catalogue: Catalogue) -> Homeserver:
+    """`catalogue`: the tasks that this process is able to run, if its role is to run any."""
     role = Role.of(config)
     core = build_core(reactor, config, signing_key)
     services = build_services(reactor, config, core)
@@ -55,15 +56,17 @@ def assemble(reactor: Any, config: Config, signing_key: SigningKey) -> Homeserve
         max_body_size=config.max_upload_size,
         tls=TlsFiles(config.tls_certificate_path, config.tls_private_key_path),
     )
-    return Homeserver(core, services, _scheduler(reactor, config, role, core), listeners)
+    return Homeserver(core, services, _scheduler(reactor, config, role, core, catalogue), listeners)
 
 
-def _scheduler(reactor: Any, config: Config, role: Role, core: Core) -> TaskScheduler | None:
+def _scheduler(
+    reactor: Any, config: Config, role: Role, core: Core, catalogue: Catalogue
+) -> TaskScheduler | None:
     if not role.runs_tasks:
         return None
     registry = TaskRegistry()
     registry.register_all(
-        CATALOGUE, TaskStores(core.appender, core.events, core.state, core.clock, core.server_name)
+        catalogue, TaskStores(core.appender, core.events, core.state, core.clock, core.server_name)
     )
     heartbeat = Heartbeat(
         reactor,

@@ -14,6 +14,7 @@ from synapse_lite.config.model import Config
 from synapse_lite.config.secret_files import ensure_registration_secret
 from synapse_lite.http.context import request_id
 from synapse_lite.storage.migrate import migrate
+from synapse_lite.tasks.catalogue import CATALOGUE, Catalogue
 from synapse_lite.workers import logs
 from synapse_lite.workers.assembly import Homeserver, assemble
 from synapse_lite.workers.keys import load_signing_key
@@ -68,7 +69,7 @@ class Life:
             await self._homeserver.stop()
 
 
-def run(config: Config) -> int:
+def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
     """Run the process that the configuration describes; its exit code. `ConfigError` before it begins."""
     logs.set_up(config.log, config.effective_log_config, process=config.worker_name, context=CONTEXT)
     logs.bridge_twisted(globalLogBeginner)
@@ -80,7 +81,7 @@ def run(config: Config) -> int:
     if pid_file is not None:
         pid_file.write_text(f"{os.getpid()}\n", "utf-8")
     try:
-        return Life(_reactor, assemble(_reactor, config, signing_key), config.worker_name).run()
+        return Life(_reactor, assemble(_reactor, config, signing_key, catalogue), config.worker_name).run()
     finally:
         if pid_file is not None:
             pid_file.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ from synapse_lite.rest.admin.server import ServerApi
 from synapse_lite.rest.admin.tasks import TasksApi
 from synapse_lite.rest.client.account import AccountApi
 from synapse_lite.rest.client.account_data import AccountDataApi
-from synapse_lite.rest.client.aliases import AliasesApi
+from synapse_lite.rest.client.aliases import AliasApi
 from synapse_lite.rest.client.discovery import (
     DiscoveryApi,
     capabilities,
@@ -51,7 +51,7 @@ from synapse_lite.rest.client.profile import ProfileApi
 from synapse_lite.rest.client.push_rules import PushRulesApi
 from synapse_lite.rest.client.register import RegisterApi
 from synapse_lite.rest.client.room_state import RoomStateApi
-from synapse_lite.rest.client.rooms import RoomsApi
+from synapse_lite.rest.client.rooms import RoomApi
 from synapse_lite.rest.client.send import SendApi
 from synapse_lite.rest.client.sync import SyncApi
 from synapse_lite.rest.gate import Gate
@@ -169,11 +169,11 @@ def _room_routes(config: Config, core: Core, gate: Gate) -> list[Route]:
     )
     room_state = RoomState(core.requests, rooms, current, core.clock)
     return [
-        *RoomsApi(gate, creation, rooms).routes(),
+        *RoomApi(gate, creation, rooms).routes(),
         *MembershipApi(gate, memberships).routes(),
         *RoomStateApi(gate, room_state, sending).routes(),
         *SendApi(gate, sending).routes(),
-        *AliasesApi(gate, aliases, config.server_name).routes(),
+        *AliasApi(gate, aliases, config.server_name).routes(),
     ]
 
 

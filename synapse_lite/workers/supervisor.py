@@ -47,7 +47,7 @@ class Timing:
     first_pause: float = 0.5
     longest_pause: float = 30.0
     good_health: float = 60.0
-    grace: float = 15.0
+    grace: float = 30.0
 
     def pause(self, failures: int) -> float:
         """How long to wait before a start, after so many failures in a row (at least one)."""

@@ -133,7 +133,9 @@ class House:
         membership: str | None = content.get("membership")
         return membership
 
-    async def account(self, user_id: str, displayname: str | None = None, avatar_url: str | None = None) -> None:
+    async def account(
+        self, user_id: str, displayname: str | None = None, avatar_url: str | None = None
+    ) -> None:
         def create(txn: Transaction) -> None:
             accounts.create_account(txn, NewAccount(user_id, 1, displayname=displayname))
             txn.execute("UPDATE users SET avatar_url = %s WHERE user_id = %s", (avatar_url, user_id))

@@ -13,7 +13,7 @@ from synapse_lite.config.rate_limits import RateLimit
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.auth import Sessions
 from synapse_lite.handlers.login import Login, LoginLimiters, Logins, PasswordChanges
-from synapse_lite.handlers.passwords import Passwords
+from synapse_lite.handlers.passwords import Passwords, Verdict
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.storage import accounts
 from synapse_lite.storage.accounts import NewAccount
@@ -106,6 +106,22 @@ async def test_strangers_stay_out(door: Door) -> None:
     await door.database.transact(accounts.create_account, NewAccount("@guest:hs.test", 1))
     tries = [(USER, "wrong"), ("nobody", SECRET), ("@user:other.test", SECRET), ("@x", SECRET), ("guest", "")]
     assert [await door.refusal(user, password) for user, password in tries] == [(403, "M_FORBIDDEN")] * 5
+
+
+@ensureDeferred
+async def test_time_does_not_tell_who_exists(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password is hashed for users who do not exist as well."""
+    asked: list[str | None] = []
+    verify = door.passwords.verify
+
+    async def recording(password: str, stored: str | None) -> Verdict:
+        asked.append(stored)
+        return await verify(password, stored)
+
+    monkeypatch.setattr(door.passwords, "verify", recording)
+    for name in ("nobody", "@user:other.test", "@x"):
+        await door.refusal(name)
+    assert asked == [None] * 3
 
 
 @ensureDeferred

@@ -18,21 +18,25 @@ CREATE = ("m.room.create", "")
 SECOND = "@second:hs.test"
 
 
+PRESET_STATES = [  # preset, join rule, guest access, level of invites
+    ("private_chat", "invite", "can_join", 0),
+    ("trusted_private_chat", "invite", "can_join", 0),
+    ("public_chat", "public", "forbidden", 50),
+]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize(
-    ("preset", "join_rule", "guest_access", "invite_level"),
-    [
-        ("private_chat", "invite", "can_join", 0),
-        ("trusted_private_chat", "invite", "can_join", 0),
-        ("public_chat", "public", "forbidden", 50),
-    ],
-)
 @ensureDeferred
-async def test_presets(
-    database: Database, version: str, preset: str, join_rule: str, guest_access: str, invite_level: int
-) -> None:
+async def test_presets(database: Database, version: str) -> None:
     """Each preset has its rules and levels; the creator rules the room, and in a trusted one so do the invited."""
     house = House(database)
+    for expected in PRESET_STATES:
+        await _check_preset(house, version, *expected)
+
+
+async def _check_preset(
+    house: House, version: str, preset: str, join_rule: str, guest_access: str, invite_level: int
+) -> None:
     room_id = await house.room(preset=preset, room_version=version, invited=[BOB])
     state = await house.current(room_id)
     assert state["m.room.join_rules", ""] == {"join_rule": join_rule}
@@ -168,65 +172,71 @@ async def test_power_levels_can_be_overridden(database: Database, version: str) 
     assert levels["events"] == {"x": 1}
 
 
-@pytest.mark.parametrize(("state_default", "events", "tombstone"), [
-    (50, {}, 150), (150, {}, 151), (60, {"m.room.tombstone": 70}, 70), (60, {"m.room.tombstone": 60}, 150),
-])  # fmt: skip
+TOMBSTONES: list[tuple[int, dict[str, int], int]] = [  # state_default, the request's levels, the outcome
+    (50, {}, 150),
+    (150, {}, 151),
+    (60, {"m.room.tombstone": 70}, 70),
+    (60, {"m.room.tombstone": 60}, 150),
+]
+
+
 @ensureDeferred
-async def test_a_tombstone_is_above_the_state_default(
-    database: Database, state_default: int, events: dict[str, int], tombstone: int
-) -> None:
+async def test_a_tombstone_is_above_the_state_default(database: Database) -> None:
     """In version 12 the level of tombstones is always above `state_default`, whatever is overridden."""
     house = House(database)
-    room_id = await house.room(
-        room_version="12", power_levels={"state_default": state_default, "events": events}
-    )
-    assert (await house.current(room_id))[LEVELS]["events"] == {"m.room.tombstone": tombstone}
+    for state_default, events, tombstone in TOMBSTONES:
+        levels = {"state_default": state_default, "events": events}
+        room_id = await house.room(room_version="12", power_levels=levels)
+        assert (await house.current(room_id))[LEVELS]["events"] == {"m.room.tombstone": tombstone}
 
 
-@pytest.mark.parametrize(("setting", "encrypted"), [
-    (False, set()), ("invite", {"private_chat", "trusted_private_chat"}), ("all", set(PRESETS)),
-])  # fmt: skip
 @ensureDeferred
-async def test_encryption_by_default(database: Database, setting: Any, encrypted: set[str]) -> None:
+async def test_encryption_by_default(database: Database) -> None:
     """New rooms are encrypted as the server's option says."""
-    house = House(database, encryption_enabled_by_default_for_room_type=setting)
-    for preset in PRESETS:
-        state = await house.current(await house.room(preset=preset))
-        assert (("m.room.encryption", "") in state) is (preset in encrypted)
+    private = {"private_chat", "trusted_private_chat"}
+    for setting, encrypted in ((False, set()), ("invite", private), ("all", set(PRESETS))):
+        house = House(database, encryption_enabled_by_default_for_room_type=setting)
+        for preset in PRESETS:
+            state = await house.current(await house.room(preset=preset))
+            assert (("m.room.encryption", "") in state) is (preset in encrypted)
 
 
-@pytest.mark.parametrize(
-    ("wishes", "expected"),
-    [
-        ({"room_version": "9999"}, (400, "M_UNSUPPORTED_ROOM_VERSION")),
-        ({"preset": "party"}, (400, "M_BAD_JSON")),
-        ({"alias_name": "a:b"}, (400, "M_INVALID_PARAM")),
-        ({"alias_name": "a b"}, (400, "M_INVALID_PARAM")),
-        ({"alias_name": ""}, (400, "M_INVALID_PARAM")),
-        ({"invited": ["bob"]}, (400, "M_INVALID_PARAM")),
-        ({"invited": [ALICE]}, (400, "M_INVALID_ROOM_STATE")),
-        ({"creation_content": {"additional_creators": ["bob"]}}, (400, "M_INVALID_PARAM")),
-        ({"creation_content": {"additional_creators": 1}}, (400, "M_BAD_JSON")),
-        ({"creation_content": {"m.federate": "no"}}, (400, "M_BAD_JSON")),
-        ({"creation_content": {"x": 1.5}}, (400, "M_BAD_JSON")),
-        ({"power_levels": {"users": {ALICE: 100}}}, (400, "M_INVALID_ROOM_STATE")),
-        ({"power_levels": {"users": {BOB: 1}}, "room_version": "11"}, (400, "M_BAD_JSON")),
-        ({"power_levels": {"users": 1}, "room_version": "11"}, (400, "M_BAD_JSON")),
-        ({"power_levels": {"ban": "high"}}, (400, "M_INVALID_ROOM_STATE")),
-        ({"power_levels": {"users": {ALICE: 10}}, "room_version": "11", "name": "x"}, (400, "M_INVALID_ROOM_STATE")),
-        ({"initial_state": [(("m.room.create", ""), {})]}, (400, "M_INVALID_PARAM")),
-        ({"initial_state": [(("m.room.canonical_alias", ""), {"alias": "#other:hs.test"})]}, (400, "M_BAD_ALIAS")),
-    ],
-)  # fmt: skip
+BAD_WISHES: list[tuple[dict[str, Any], tuple[int, str]]] = [
+    ({"room_version": "9999"}, (400, "M_UNSUPPORTED_ROOM_VERSION")),
+    ({"preset": "party"}, (400, "M_BAD_JSON")),
+    ({"alias_name": "a:b"}, (400, "M_INVALID_PARAM")),
+    ({"alias_name": "a b"}, (400, "M_INVALID_PARAM")),
+    ({"alias_name": ""}, (400, "M_INVALID_PARAM")),
+    ({"invited": ["bob"]}, (400, "M_INVALID_PARAM")),
+    ({"invited": [ALICE]}, (400, "M_INVALID_ROOM_STATE")),
+    ({"creation_content": {"additional_creators": ["bob"]}}, (400, "M_INVALID_PARAM")),
+    ({"creation_content": {"additional_creators": 1}}, (400, "M_BAD_JSON")),
+    ({"creation_content": {"m.federate": "no"}}, (400, "M_BAD_JSON")),
+    ({"creation_content": {"x": 1.5}}, (400, "M_BAD_JSON")),
+    ({"power_levels": {"users": {ALICE: 100}}}, (400, "M_INVALID_ROOM_STATE")),
+    ({"power_levels": {"users": {BOB: 1}}, "room_version": "11"}, (400, "M_BAD_JSON")),
+    ({"power_levels": {"users": 1}, "room_version": "11"}, (400, "M_BAD_JSON")),
+    ({"power_levels": {"ban": "high"}}, (400, "M_INVALID_ROOM_STATE")),
+    (
+        {"power_levels": {"users": {ALICE: 10}}, "room_version": "11", "name": "x"},
+        (400, "M_INVALID_ROOM_STATE"),
+    ),
+    ({"initial_state": [(("m.room.create", ""), {})]}, (400, "M_INVALID_PARAM")),
+    (
+        {"initial_state": [(("m.room.canonical_alias", ""), {"alias": "#other:hs.test"})]},
+        (400, "M_BAD_ALIAS"),
+    ),
+]
+
+
 @ensureDeferred
-async def test_bad_wishes_make_no_room(
-    database: Database, wishes: dict[str, Any], expected: tuple[int, str]
-) -> None:
+async def test_bad_wishes_make_no_room(database: Database) -> None:
     """What cannot be is refused with a clear code, and leaves nothing behind."""
     house = House(database)
-    assert await refusal(house.creation.create(alice, _request(**{"room_version": "12", **wishes}))) == expected
-    counts = "SELECT (SELECT count(*) FROM rooms) + (SELECT count(*) FROM events) + (SELECT count(*) FROM room_aliases)"
-    assert await database.read(lambda txn: txn.value(counts)) == 0
+    for wishes, expected in BAD_WISHES:
+        assert (wishes, await refusal(house.room(**{"room_version": "12", **wishes}))) == (wishes, expected)
+    left = "SELECT (SELECT count(*) FROM rooms) + (SELECT count(*) FROM events) + (SELECT count(*) FROM room_aliases)"
+    assert await database.read(lambda txn: txn.value(left)) == 0
 
 
 @ensureDeferred

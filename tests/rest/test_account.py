@@ -1,9 +1,12 @@
 """One's own account over HTTP."""
 
+import logging
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
 
+from synapse_lite.storage.database import Transaction
 from tests.rest.conftest import BuildHome
 from tests.rest.home import OPEN, Home
 
@@ -62,3 +65,28 @@ async def test_bad_changes_are_refused(build_home: BuildHome) -> None:
     closed = build_home(password_config={"enabled": False})
     assert await closed.refusal("POST", PATH, _change("new"), token) == (403, "M_FORBIDDEN")
     assert await _can_log_in(home, "secret")
+
+
+@ensureDeferred
+async def test_no_table_holds_a_secret(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither passwords nor tokens are in any row or in the log, after all that is done with them."""
+    caplog.set_level(logging.DEBUG)
+    secrets = ["first password", "second password", "wrong password"]
+    token = await home.register("name", password=secrets[0])
+    login = {"type": "m.login.password", "user": "name", "password": secrets[0]}
+    secrets += [token, (await home.ok("POST", "login", login))["access_token"]]
+    assert (await home.call("POST", "login", {**login, "password": secrets[2]})).status == 403
+    assert (await home.call("POST", PATH, _change(secrets[1], secrets[2]), token)).status == 401
+    await home.call("POST", PATH, _change(secrets[1], secrets[0]), token)
+    assert await _can_log_in(home, secrets[1])
+    await home.refusal("GET", f"account/whoami?access_token={secrets[4]}")
+    rows = await home.database.read(_all_rows)
+    assert any("$argon2id$" in row for row in rows)
+    for secret in secrets:
+        assert not [row for row in rows if secret in row]
+        assert secret not in caplog.text
+
+
+def _all_rows(txn: Transaction) -> list[str]:
+    tables = txn.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return [row for (table,) in tables for (row,) in txn.rows(f"SELECT t::text FROM {table} AS t")]
