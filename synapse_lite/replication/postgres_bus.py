@@ -166,7 +166,7 @@ class _Reader:
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802 (Twisted's name)
         """The other end hung up without a further word."""
-        self._lost(reason.value)
+        self._lost(reason.value or ConnectionError())
 
     def logPrefix(self) -> str:  # noqa: N802 (Twisted's name)
         return "bus"

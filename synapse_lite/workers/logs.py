@@ -150,6 +150,7 @@ def _describe(log: Log, process: str, context: Context) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"chosen": formatter},
         "handlers": {"chosen": {**handler, "formatter": "chosen"}},
+        "loggers": {"twisted": {"level": "WARNING"}},  # it tells of every port and connection
         "root": {"level": log.level, "handlers": ["chosen"]},
     }
 

@@ -35,7 +35,8 @@ try:
     raise ValueError("access_token=syt_secret")
 except ValueError:
     logger.exception("Authorization: Bearer opensesame")
-Logger(namespace="twisted.test").info("from {who}", who="twisted")
+Logger(namespace="twisted.test").info("idle talk")
+Logger(namespace="twisted.test").warn("from {who}", who="twisted")
 """
 
 _SYNAPSE_LOG_CONFIG = {
@@ -66,12 +67,12 @@ def _run(*arguments: str) -> str:
 
 
 def test_console_lines_name_the_request() -> None:
-    """People get level, logger, request and message; below the level is silence; Twisted's lines come, too."""
+    """People get level, logger, request and message; below the level is silence; Twisted's warnings come, too."""
     lines = _run("console").splitlines()
     assert lines[0].endswith("INFO synapse_lite.test: started well")
     assert any("synapse_lite.test [PUT-7]: " in line for line in lines)
     assert any(line.endswith("from twisted") for line in lines)
-    assert not any("quiet" in line for line in lines)
+    assert not any("quiet" in line or "idle talk" in line for line in lines)
 
 
 def test_json_lines_are_objects() -> None:
