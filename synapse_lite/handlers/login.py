@@ -6,7 +6,7 @@ from synapse_lite.errors import Errcode, MatrixError, forbidden
 from synapse_lite.handlers.auth import NewSession, Requester, Sessions, user_locked
 from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.http.ratelimit import RateLimiter
-from synapse_lite.ids import domain_of, is_user_id
+from synapse_lite.ids import is_user_id
 from synapse_lite.storage import accounts
 from synapse_lite.storage.accounts import Account
 from synapse_lite.storage.database import Database, Transaction
@@ -68,10 +68,9 @@ class Logins:
 
     async def _check(self, user: str, password: str) -> Account:
         user_id = user if user.startswith("@") else f"@{user}:{self._server_name}"
-        ours = is_user_id(user_id) and domain_of(user_id) == self._server_name
         failures = self._limiters.failed_attempts
         failures.check(user_id.lower(), spend=False)
-        account = await self._database.read(accounts.find_account, user_id) if ours else None
+        account = await self._database.read(accounts.find_account, user_id) if is_user_id(user_id) else None
         stored = account.password_hash if account else None
         verdict = await self._passwords.verify(password, stored)
         if account is None or stored is None or not verdict.correct:

@@ -57,10 +57,11 @@ class Transaction:
     """What a storage function works with: statements in, rows out.
 
     `publish` says that something visible to clients changed; the positions are given out, and the
-    waiting clients woken, by the commit.
+    waiting clients woken, by the commit. `read_only`: whatever is read here is committed.
     """
 
     _cursor: extensions.cursor
+    read_only: bool = False
     _changes: list[Change] = field(factory=list)
 
     def execute(self, sql: str, arguments: Sequence[object] | Mapping[str, object] = ()) -> int:
@@ -225,7 +226,7 @@ class Database:
         with connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
-                return function(Transaction(cursor), *args, **kwargs)
+                return function(Transaction(cursor, read_only=True), *args, **kwargs)
             finally:
                 if not connection.closed:
                     cursor.execute("ROLLBACK")
@@ -233,7 +234,7 @@ class Database:
     def _run_read(self, connection: extensions.connection, function: Function, args: Any, kwargs: Any) -> Any:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            return function(Transaction(cursor), *args, **kwargs)
+            return function(Transaction(cursor, read_only=True), *args, **kwargs)
 
     def _acquire(self) -> extensions.connection:
         try:

@@ -15,6 +15,7 @@ from synapse_lite.storage.nids import NidSequence
 StateKey = tuple[str, str]
 NidMap = dict[StateKey, int]
 
+KEY_CACHE = 50_000  # entries
 REMOVED = 0  # an entry that takes a key out of the state; no event has this nid
 EMPTY = 0  # the snapshot of a room without state
 
@@ -35,6 +36,7 @@ class StateStore:
     def __init__(self, cache_bytes: int) -> None:
         self._nids = NidSequence("snapshot_nids")
         self._snapshots: Cache[int, Snapshot] = Cache(cache_bytes)
+        self._key_nids: Cache[StateKey, int] = Cache(KEY_CACHE)
 
     def current(
         self, txn: Transaction, wanted: Collection[tuple[int, StateKey]]
@@ -63,7 +65,7 @@ class StateStore:
 
     def at(self, txn: Transaction, snapshot_nid: int, keys: Collection[StateKey]) -> NidMap:
         """The state events of some keys in a snapshot; what is not set is absent."""
-        wanted = _key_nids(txn, keys)
+        wanted = self._known_keys(txn, keys)
         found: NidMap = {}
         for snapshot in self._chain(txn, snapshot_nid):
             for key in [key for key in wanted if wanted[key] in snapshot.entries]:
@@ -156,6 +158,16 @@ class StateStore:
 
     def _remember(self, snapshot: Snapshot) -> None:
         self._snapshots.put(snapshot.nid, snapshot, 300 + 150 * len(snapshot.entries))
+
+    def _known_keys(self, txn: Transaction, keys: Collection[StateKey]) -> dict[StateKey, int]:
+        """The numbers of the keys that have one. Only what is certainly committed is remembered."""
+        found = self._key_nids.find(keys)
+        missing = [key for key in keys if key not in found]
+        for key, nid in (_key_nids(txn, missing) if missing else {}).items():
+            found[key] = nid
+            if txn.read_only:
+                self._key_nids.put(key, nid)
+        return found
 
     def _intern(self, txn: Transaction, keys: Collection[StateKey]) -> dict[StateKey, int]:
         """The number of each (type, state key), new ones made."""

@@ -104,7 +104,13 @@ async def test_strangers_stay_out(door: Door) -> None:
     """Wrong passwords, unknown users, other servers, no user ids: all get the same answer."""
     await door.add_user()
     await door.database.transact(accounts.create_account, NewAccount("@guest:hs.test", 1))
-    tries = [(USER, "wrong"), ("nobody", SECRET), ("@user:other.test", SECRET), ("@x", SECRET), ("guest", "")]
+    tries = [
+        (USER, "wrong"),
+        ("nobody", SECRET),
+        ("@user:other.test", SECRET),
+        ("a\0", SECRET),
+        ("guest", ""),
+    ]
     assert [await door.refusal(user, password) for user, password in tries] == [(403, "M_FORBIDDEN")] * 5
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import bcrypt
 import pytest
+from argon2 import PasswordHasher
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -18,10 +19,10 @@ RIGHT = Verdict(correct=True)
 WRONG = Verdict(correct=False)
 
 
-def _passwords(policy: PasswordPolicy | None = None, time_cost: int = 1) -> Passwords:
+def _passwords(policy: PasswordPolicy | None = None, time_cost: int = 1, pepper: str = PEPPER) -> Passwords:
     return Passwords(
         reactor,
-        pepper=PEPPER,
+        pepper=pepper,
         policy=policy or PasswordPolicy(),
         time_cost=time_cost,
         memory_cost=64,
@@ -61,6 +62,26 @@ async def test_nothing_fits_where_no_password_is(passwords: Passwords) -> None:
     for stored in (None, "", "$argon2id$broken", "$2b$broken"):
         for password in ("", PEPPER, "secret"):
             assert await passwords.verify(password, stored) == WRONG
+
+
+@ensureDeferred
+async def test_a_decoy_costs_time_and_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a stored hash a real one is worked on; even its own password is wrong."""
+    checked: list[str] = []
+    verify = PasswordHasher.verify
+
+    def recording(hasher: PasswordHasher, stored: str, password: bytes) -> bool:
+        checked.append(stored)
+        return verify(hasher, stored, password)
+
+    monkeypatch.setattr(PasswordHasher, "verify", recording)
+    plain = _passwords(pepper="")
+    plain.start()
+    try:
+        assert await plain.verify("", None) == WRONG
+    finally:
+        plain.stop()
+    assert [stored.startswith("$argon2id$") for stored in checked] == [True]
 
 
 @ensureDeferred

@@ -16,6 +16,7 @@ from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.handlers.registration import Registration, SharedSecretRegistration, SignedRegistration
 from synapse_lite.storage import accounts
+from synapse_lite.storage.accounts import NewAccount
 from synapse_lite.storage.database import Database
 from tests.http.memory import ManualClock
 
@@ -98,7 +99,13 @@ async def test_names_that_cannot_be_had(office: Office) -> None:
             assert (await _refusal(waiting))[:2] == (400, "M_INVALID_USERNAME")
     assert await check("x" * 246) == f"@{'x' * 246}:hs.test"
     await office.registration.register("taken", "secret")
-    for waiting in (check("TAKEN"), office.registration.register("Taken", "secret")):
+    await office.database.transact(accounts.create_account, NewAccount("@Imported:hs.test", 1))
+    for waiting in (
+        check("TAKEN"),
+        check("imported"),
+        office.registration.register("Taken", "secret"),
+        office.registration.register("imported", "secret"),
+    ):
         assert (await _refusal(waiting))[:2] == (400, "M_USER_IN_USE")
 
 
