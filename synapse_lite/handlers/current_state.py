@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from attrs import frozen
 
+from synapse_lite.errors import not_found
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.power_levels import PowerLevels
 from synapse_lite.storage.database import Transaction
@@ -26,5 +27,8 @@ class CurrentState:
         return {key: stored[nid].event for (_, key), nid in nids.items()}
 
     def power_levels(self, txn: Transaction, room_nid: int) -> PowerLevels:
+        """404 `M_NOT_FOUND` for a room that is gone."""
         found = self.read(txn, room_nid, [CREATE, POWER_LEVELS])
+        if CREATE not in found:
+            raise not_found("Unknown room")
         return PowerLevels.read(found[CREATE], found.get(POWER_LEVELS))

@@ -15,13 +15,14 @@ class Redactable:
     """Which events of a user are to be redacted; times are `origin_server_ts`, bounds included.
 
     `types` None: all message-like events except redactions, and joins. Else exactly those types,
-    state events too.
+    state events too. `since`: from this stream position on.
     """
 
     sender: str
     types: Sequence[str] | None = None
     before_ts: int | None = None
     after_ts: int | None = None
+    since: int | None = None
 
     def condition(self) -> tuple[str, list[object]]:
         """SQL about `events e`, and its arguments."""
@@ -35,6 +36,9 @@ class Redactable:
             more.append(("e.origin_server_ts <= %s", self.before_ts))
         if self.after_ts is not None:
             more.append(("e.origin_server_ts >= %s", self.after_ts))
+        if self.since is not None:
+            position = "(SELECT s.position FROM stream s WHERE s.event_nid = e.event_nid)"
+            more.append((f"{position} >= %s", self.since))
         text += "".join(f" AND {part}" for part, _ in more)
         text += " AND NOT EXISTS (SELECT 1 FROM redactions d WHERE d.target_nid = e.event_nid AND d.applied)"
         return text, [*arguments, *(argument for _, argument in more)]
@@ -61,10 +65,29 @@ def unknown_rooms(txn: Transaction, room_ids: Collection[str]) -> list[str]:
     return sorted(set(room_ids) - {room_id for (room_id,) in rows})
 
 
+def lock_room(txn: Transaction, room_nid: int) -> None:
+    """Until the transaction ends, nobody else writes into the room: neither redactions nor memberships."""
+    txn.execute("SELECT FROM rooms WHERE room_nid = %s FOR NO KEY UPDATE", (room_nid,))
+
+
+def newest_since(txn: Transaction, wanted: Redactable, room_nid: int, limit: int) -> int | None:
+    """The stream position from which on there are `limit` events to redact, at the most.
+
+    Event nids do not tell what is newest: each process takes them from a block of its own.
+    """
+    condition, arguments = wanted.condition()
+    position: int | None = txn.value(
+        "SELECT min(position) FROM (SELECT s.position FROM events e JOIN stream s USING (event_nid)"
+        f" WHERE {condition} AND e.room_nid = %s ORDER BY s.position DESC LIMIT %s) AS newest",
+        (*arguments, room_nid, limit),
+    )
+    return position
+
+
 def to_redact(
     txn: Transaction, wanted: Redactable, room_nid: int, before_nid: int | None, limit: int
 ) -> list[tuple[int, str]]:
-    """(event nid, event id) in the room, newest first."""
+    """(event nid, event id) in the room, by falling nid."""
     condition, arguments = wanted.condition()
     return txn.rows(
         f"SELECT e.event_nid, e.event_id FROM events e WHERE {condition} AND e.room_nid = %s"
@@ -73,29 +96,34 @@ def to_redact(
     )
 
 
-def count_left(txn: Transaction, wanted: Redactable, room_nid: int, before_nid: int | None) -> int:
-    """How many events `to_redact` would still find, `COUNT_LIMIT` at the most."""
+def count_left(txn: Transaction, wanted: Redactable, room_nid: int) -> int:
+    """How many events of the room are not redacted yet, `COUNT_LIMIT` at the most."""
     condition, arguments = wanted.condition()
     return int(
         txn.value(
-            f"SELECT count(*) FROM (SELECT 1 FROM events e WHERE {condition} AND e.room_nid = %s"
-            f" AND (%s IS NULL OR e.event_nid < %s) LIMIT {COUNT_LIMIT}) AS found",
-            (*arguments, room_nid, before_nid, before_nid),
+            f"SELECT count(*) FROM (SELECT FROM events e WHERE {condition} AND e.room_nid = %s"
+            f" LIMIT {COUNT_LIMIT}) AS found",
+            (*arguments, room_nid),
         )
     )
 
 
-def count_to_redact(txn: Transaction, wanted: Redactable, room_ids: Collection[str]) -> int | None:
-    """How many events there are, None when there are more than `COUNT_LIMIT`."""
+def count_to_redact(
+    txn: Transaction, wanted: Redactable, room_ids: Collection[str], limit: int | None
+) -> int | None:
+    """How many events there are, at most `limit` of each room; None when more than `COUNT_LIMIT` match."""
     condition, arguments = wanted.condition()
     if room_ids:
         condition += " AND e.room_nid IN (SELECT room_nid FROM rooms WHERE room_id = ANY(%s))"
         arguments.append(list(room_ids))
-    count = txn.value(
-        f"SELECT count(*) FROM (SELECT 1 FROM events e WHERE {condition} LIMIT {COUNT_LIMIT + 1}) AS found",
-        arguments,
+    row = txn.row(
+        "SELECT coalesce(sum(count), 0), coalesce(sum(least(count, %s)), 0) FROM (SELECT count(*) FROM"
+        f" (SELECT e.room_nid FROM events e WHERE {condition} LIMIT {COUNT_LIMIT + 1}) AS found"
+        " GROUP BY room_nid) AS by_room",
+        (limit, *arguments),
     )
-    return None if count > COUNT_LIMIT else int(count)
+    matching, limited = row or (0, 0)
+    return None if matching > COUNT_LIMIT else int(limited)
 
 
 def last_stay(txn: Transaction, sender: str, room_nid: int) -> Anchor | None:

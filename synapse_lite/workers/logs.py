@@ -32,6 +32,7 @@ _SECRET = re.compile(
     ) [^\s"'&,;})]+""",
     re.VERBOSE | re.IGNORECASE,
 )
+_HINTS = ("syt_", "syr_", "syl_", "token", "password", "secret", "mac", "bearer", "authorization")
 _TOKEN = re.compile(r"\b(?:syt|syr|syl)_[A-Za-z0-9_+/=-]+")
 
 # What the log_config of a Synapse names and we do not have, and what does the same here.
@@ -42,6 +43,9 @@ _SYNAPSE = "synapse."
 
 def scrub(text: str) -> str:
     """The text without the values of tokens and passwords."""
+    lowered = text.lower()
+    if not any(hint in lowered for hint in _HINTS):  # most lines, at a tenth of the price
+        return text
     return _TOKEN.sub("<redacted>", _SECRET.sub(r"\1<redacted>", text))
 
 

@@ -1,9 +1,10 @@
 """Redact all events of a user (docs/architecture.md, "The way of a task").
 
-Each step redacts some events, newest first, room after room: it builds, signs and stores the
-redactions in the transaction that also stores the cursor, so none is made twice.
+The first step counts. Each further one redacts some events, room after room: it builds, signs and
+stores the redactions in the transaction that also stores the cursor, so none is made twice.
 """
 
+from attrs import evolve
 from pydantic import BaseModel, ConfigDict
 
 from synapse_lite.canonical_json import JsonObject
@@ -26,6 +27,7 @@ from synapse_lite.tasks.specs import Snapshot, TaskSpec
 
 CREATE = ("m.room.create", "")
 POWER_LEVELS = ("m.room.power_levels", "")
+REDACTION = "m.room.redaction"
 MAX_BATCH = 300  # bounds how long the last statement of a step holds the stream
 MAX_ROOMS = 50  # in one step, for a user of many rooms with little to redact
 
@@ -63,12 +65,17 @@ class Branch(_Model):
 
 
 class RoomCursor(_Model):
-    """A room that is being worked on. `before_nid`: events from here on are done."""
+    """A room that is being worked on.
+
+    `since`: with a limit, the stream position of the oldest event to redact. `before_nid`: events
+    from here on are done.
+    """
 
     room_nid: int
     room_id: str
     issuer: str
     branch: Branch | None
+    since: int | None = None
     before_nid: int | None = None
     redacted: int = 0
     failed: int = 0
@@ -88,7 +95,7 @@ class RedactCursor(_Model):
 class RoomReport(_Model):
     """What became of a room, shown by the status endpoint.
 
-    `remaining` counts what `limit` left out. `may_soft_fail`: the issuer is no longer joined, so that
+    `issuer`: who redacted, at the end if that changed meanwhile. `remaining` counts what `limit` left out. `may_soft_fail`: the issuer is no longer joined, so that
     other servers in the room may keep the redactions from their clients.
     """
 
@@ -125,34 +132,39 @@ class RedactAllEvents:
         admin = find_account(txn, task.requester)
         if admin is None or not admin.is_admin or admin.deactivated:
             return Fail(f"{task.requester} is no longer a server admin")
-        total = task.total
         if task.cursor is None:
-            total = redactions.count_to_redact(txn, task.params.wanted(), task.params.rooms)
-            unknown = redactions.unknown_rooms(txn, task.params.rooms)
-            record_items(txn, task.id, [TaskItem(room_id, UNKNOWN_ROOM, None) for room_id in unknown])
-        cursor = task.cursor or RedactCursor()
+            return _plan(txn, task)
+        cursor = task.cursor
         budget = min(task.batch, MAX_BATCH)
         done = 0
         for _ in range(MAX_ROOMS):
             if done == budget:
                 break
-            room = cursor.room or self._next_room(txn, task, cursor.after_nid)
+            room = self._room(txn, task, cursor)
             if room is None:
                 return Done(_result(cursor), done=done)
             after = self._redact_some(txn, task, cursor, room, budget - done)
             done += after.redacted + after.failed - cursor.redacted - cursor.failed
             cursor = after
-        return Next(cursor, done=done, phase="redact", total=total)
+        return Next(cursor, done=done)
 
-    def _next_room(
-        self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], after_nid: int
+    def _room(
+        self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], cursor: RedactCursor
     ) -> RoomCursor | None:
-        found = redactions.next_room(txn, task.params.user_id, after_nid, task.params.rooms)
+        """The room to work on, locked: whoever may redact now may do so until the commit."""
+        params, room = task.params, cursor.room
+        if room is not None:
+            redactions.lock_room(txn, room.room_nid)
+            issuer, branch = self._issuer(txn, task, room.room_nid)
+            return room.model_copy(update={"issuer": issuer, "branch": branch and (room.branch or branch)})
+        found = redactions.next_room(txn, params.user_id, cursor.after_nid, params.rooms)
         if found is None:
             return None
         room_nid, room_id = found
+        redactions.lock_room(txn, room_nid)
         issuer, branch = self._issuer(txn, task, room_nid)
-        return RoomCursor(room_nid=room_nid, room_id=room_id, issuer=issuer, branch=branch)
+        since = params.limit and redactions.newest_since(txn, params.wanted(), room_nid, params.limit)
+        return RoomCursor(room_nid=room_nid, room_id=room_id, issuer=issuer, branch=branch, since=since)
 
     def _issuer(
         self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], room_nid: int
@@ -164,10 +176,9 @@ class RedactAllEvents:
         user_id, admin_id = task.params.user_id, task.requester
         if task.params.use_admin or domain_of(user_id) != self._server_name:
             return admin_id, None
-        if _is_joined(txn, room_nid, user_id):
-            return user_id, None
-        if _is_joined(txn, room_nid, admin_id) and self._has_power(txn, room_nid, admin_id):
-            return admin_id, None
+        for issuer in (user_id, admin_id):
+            if self._may_redact(txn, room_nid, issuer, own=issuer == user_id):
+                return issuer, None
         anchor = redactions.last_stay(txn, user_id, room_nid)
         if anchor is None:
             return admin_id, None
@@ -175,13 +186,16 @@ class RedactAllEvents:
             event_nid=anchor.event_nid, snapshot_nid=anchor.snapshot_nid, depth=anchor.depth
         )
 
-    def _has_power(self, txn: Transaction, room_nid: int, user_id: str) -> bool:
+    def _may_redact(self, txn: Transaction, room_nid: int, user_id: str, *, own: bool) -> bool:
+        """Whether the room lets the user redact their own events, or those of others."""
+        if not _is_joined(txn, room_nid, user_id):
+            return False
         current = self._state.current(txn, [(room_nid, CREATE), (room_nid, POWER_LEVELS)])
         events = self._events.load(txn, list(current.values()))
         state: dict[str, Event] = {stored.event.type: stored.event for stored in events.values()}
         levels = PowerLevels.read(state[CREATE[0]], state.get(POWER_LEVELS[0]))
-        needed = max(levels.redact, levels.required("m.room.redaction", is_state=False))
-        return levels.user(user_id) >= needed
+        needed = levels.required(REDACTION, is_state=False)
+        return levels.user(user_id) >= (needed if own else max(needed, levels.redact))
 
     def _redact_some(
         self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], cursor: RedactCursor, room: RoomCursor,
@@ -190,9 +204,8 @@ class RedactAllEvents:
         """At most `budget` events of the room; the cursor after them."""
         params = task.params
         left = budget if params.limit is None else min(budget, params.limit - room.redacted - room.failed)
-        targets = (
-            redactions.to_redact(txn, params.wanted(), room.room_nid, room.before_nid, left) if left else []
-        )
+        wanted = evolve(params.wanted(), since=room.since)
+        targets = redactions.to_redact(txn, wanted, room.room_nid, room.before_nid, left)
         results = self._appender.append(txn, [self._write(params, room, event_id) for _, event_id in targets])
         failures = [
             TaskItem(event_id, FAILED, str(result))
@@ -227,7 +240,8 @@ class RedactAllEvents:
     ) -> RedactCursor:
         remaining = 0
         if task.params.limit is not None:
-            remaining = redactions.count_left(txn, task.params.wanted(), room.room_nid, room.before_nid)
+            left = redactions.count_left(txn, task.params.wanted(), room.room_nid)
+            remaining = max(0, left - room.failed)
         soft = room.branch is not None and redactions.has_remote_members(
             txn, room.room_nid, self._server_name
         )
@@ -253,10 +267,17 @@ class RedactAllEvents:
         branch = room.branch
         return Write(
             room.room_nid,
-            Draft("m.room.redaction", room.issuer, content, self._clock.now_ms(), redacts=event_id),
+            Draft(REDACTION, room.issuer, content, self._clock.now_ms(), redacts=event_id),
             anchor=Anchor(branch.event_nid, branch.snapshot_nid, branch.depth) if branch else None,
-            privileged=domain_of(params.user_id) == self._server_name,
         )
+
+
+def _plan(txn: Transaction, task: Snapshot[RedactParams, RedactCursor]) -> Next:
+    params = task.params
+    unknown = redactions.unknown_rooms(txn, params.rooms)
+    record_items(txn, task.id, [TaskItem(room_id, UNKNOWN_ROOM, None) for room_id in unknown])
+    total = redactions.count_to_redact(txn, params.wanted(), params.rooms, params.limit)
+    return Next(RedactCursor(), phase="redact", total=total)
 
 
 def _is_joined(txn: Transaction, room_nid: int, user_id: str) -> bool:
