@@ -2,6 +2,7 @@
 
 import click
 
+from synapse_lite.cli.demo import demo
 from synapse_lite.cli.exits import Exit, explained
 from synapse_lite.cli.generate_config import generate_config
 from synapse_lite.cli.register_user import register_user
@@ -22,6 +23,7 @@ def main() -> None:
 
 for command in (
     up,
+    demo,
     main_process,
     worker_process,
     generate_config,

@@ -63,8 +63,15 @@ def print_text(ready: Ready) -> None:
     console.print(f"\n  admin       {escape(ready.admin.user_id)}")
     console.print(f"  password    {escape(ready.admin.password)}   (shown only once)")
     console.print(f"  token       {escape(token)}")
-    console.print("\nRedact everything that a user has sent:")
-    console.print(
-        f"  curl -X POST -H 'Authorization: Bearer {escape(token)}' -d '{{\"rooms\": []}}' \\\n"
-        f"    '{ready.base_url}/_synapse/admin/v1/user/@someone:{escape(ready.server_name)}/redact'\n"
+    console.print("\nRedact everything that a user has sent, and see what becomes of it:")
+    console.print(redact_example(ready.base_url, token, f"@someone:{ready.server_name}"), markup=False)
+
+
+def redact_example(base_url: str, access_token: str, user_id: str) -> str:
+    """Two commands for a shell."""
+    curl = f"curl -H 'Authorization: Bearer {access_token}'"
+    users = f"{base_url}/_synapse/admin/v1/user"
+    return (
+        f"  {curl} '{users}/{user_id}/redact' -d '{{\"rooms\": []}}'\n"
+        f"  {curl} '{users}/redact_status/REDACT_ID'\n"
     )

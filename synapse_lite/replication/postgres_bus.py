@@ -89,10 +89,10 @@ class PostgresBus:
     def _received(self, messages: list[str]) -> None:
         for message in messages:
             origin, topic, payload = message.split(" ", 2)
-            if origin != self._origin:
+            if topic == _PING:
+                self._ping_unanswered &= origin != self._origin
+            elif origin != self._origin:
                 self._local.publish(topic, payload)
-            elif topic == _PING:
-                self._ping_unanswered = False
 
     def _ping(self) -> None:
         self._next_ping = self._clock.call_later(self._ping_seconds, self._ping)

@@ -1,5 +1,6 @@
 """Connections outside the pool: one for a thread of its own, and one that listens."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -58,7 +59,8 @@ class Listener:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._descriptor = connection.fileno()
+        # libpq closes its own descriptor when the server hangs up: too early for a reactor that watches it.
+        self._descriptor = os.dup(connection.fileno())
 
     @classmethod
     def open(cls, arguments: Mapping[str, object], channel: str) -> "Listener":
@@ -70,7 +72,7 @@ class Listener:
         return cls(connection)
 
     def fileno(self) -> int:
-        """Still the same when the connection is broken, so that it can be taken out of a reactor."""
+        """Valid until `close`, also when the connection is broken."""
         return self._descriptor
 
     def receive(self) -> list[str]:
@@ -82,6 +84,7 @@ class Listener:
 
     def close(self) -> None:
         self._connection.close()
+        os.close(self._descriptor)
 
 
 def notify(txn: Transaction, channel: str, payloads: Iterable[str]) -> None:

@@ -53,21 +53,19 @@ class Reader(Protocol):
 
 
 _COLUMNS = "position, kind, room_nid, event_nid, user_id, redacts_nid"
-_ROW = "(%s::bigint, %s::smallint, %s::bigint, %s::bigint, %s::text, %s::bigint)"
 
 
 def write_changes(cursor: Cursor, changes: Sequence[Change]) -> list[Change]:
     """Give the changes their positions and store them: the last statement before the commit."""
-    count = len(changes)
-    arguments: list[object] = [count, count]
-    for number, change in enumerate(changes, start=1):
-        arguments += [number, *change[1:]]
+    kinds, *columns = (list(column) for column in zip(*(change[1:] for change in changes), strict=True))
     cursor.execute(
-        "WITH head AS (UPDATE stream_position SET position = position + %s RETURNING position)"
+        "WITH head AS ("
+        " UPDATE stream_position SET position = position + %s RETURNING position - %s AS before)"
         f" INSERT INTO stream ({_COLUMNS})"
-        " SELECT head.position - %s + item.column1, column2, column3, column4, column5, column6"
-        f" FROM head, (VALUES {','.join([_ROW] * count)}) AS item RETURNING position",
-        arguments,
+        " SELECT head.before + n, kind, room_nid, event_nid, user_id, redacts_nid FROM head,"
+        " unnest(%s::smallint[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[]) WITH ORDINALITY"
+        " AS item (kind, room_nid, event_nid, user_id, redacts_nid, n) RETURNING position",
+        [len(changes), len(changes), [int(kind) for kind in kinds], *columns],
     )
     first = min(position for (position,) in cursor.fetchall())
     return [change._replace(position=first + index) for index, change in enumerate(changes)]

@@ -28,7 +28,7 @@ from synapse_lite.tasks.specs import Snapshot, TaskSpec
 CREATE = ("m.room.create", "")
 POWER_LEVELS = ("m.room.power_levels", "")
 REDACTION = "m.room.redaction"
-MAX_BATCH = 300  # bounds how long the last statement of a step holds the stream
+MAX_BATCH = 200  # bounds how long the last statement of a step holds the stream
 MAX_ROOMS = 50  # in one step, for a user of many rooms with little to redact
 
 FAILED = "failed"  # outcome of an event that could not be redacted; the detail says why

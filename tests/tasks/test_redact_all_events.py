@@ -1,0 +1,388 @@
+"""Redacting all events of a user: what is redacted, by whom, and exactly once."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+
+from synapse_lite.storage.branches import Room
+from synapse_lite.storage.database import Database
+from synapse_lite.storage.events import StoredEvent
+from synapse_lite.storage.tasks import Status
+from synapse_lite.tasks.actions.redact_all_events import UNKNOWN_ROOM
+from synapse_lite.tasks.outcome import Done, Fail, Next
+from tests.builders import ALICE, BOB, MALLORY, SERVER
+from tests.tasks.redacting import ADMIN, Crash, Moderation, is_complete
+
+REMOTE = "@mallory:elsewhere.test"
+versions = pytest.mark.parametrize("version", ["10", "11", "12"])
+
+
+@pytest_twisted.async_yield_fixture
+async def moderation(database: Database) -> AsyncIterator[Moderation]:
+    moderation = Moderation(database)
+    await moderation.open()
+    yield moderation
+
+
+# Which events
+
+
+@ensureDeferred
+async def test_every_room_with_events_of_the_user(moderation: Moderation) -> None:
+    """Joined, left, kicked, banned, and invited again: all rooms are found, and nothing is left readable."""
+    rooms: dict[str, Room] = {}
+    spam: list[StoredEvent] = []
+    for name in ("joined", "left", "kicked", "banned", "invited"):
+        rooms[name] = await moderation.room(MALLORY)
+        spam += await moderation.say(rooms[name], 3)
+    await moderation.member(rooms["left"], MALLORY, MALLORY, "leave")
+    await moderation.member(rooms["kicked"], ALICE, MALLORY, "leave")
+    await moderation.member(rooms["banned"], ALICE, MALLORY, "ban")
+    await moderation.member(rooms["invited"], MALLORY, MALLORY, "leave")
+    await moderation.member(rooms["invited"], ALICE, MALLORY, "invite")
+    others = await moderation.say(rooms["joined"], 2, ALICE)
+
+    task = await moderation.redact()
+    assert is_complete(task)
+    assert task.result == {"rooms": 5, "redacted": 20, "failed": 0, "remaining": 0, "truncated": False}
+    assert (task.done, task.total) == (20, 20)  # three messages and a join in each room
+    assert all(await moderation.redacted(spam))
+    assert not any(await moderation.redacted(others))
+    reports = await moderation.reports(task)
+    assert reports.keys() == {room.room_id for room in rooms.values()}
+    assert {report["redacted"] for report in reports.values()} == {4}
+
+
+@ensureDeferred
+async def test_invited_and_left_without_a_word(moderation: Moderation) -> None:
+    """A refused invitation leaves nothing to redact, and stops nothing."""
+    room = await moderation.room()
+    await moderation.member(room, ALICE, MALLORY, "invite")
+    refusal = await moderation.member(room, MALLORY, MALLORY, "leave")
+    task = await moderation.redact()
+    assert is_complete(task)
+    assert (task.done, task.total) == (0, 0)
+    assert await moderation.redacted([refusal]) == [False]
+
+
+@ensureDeferred
+async def test_named_rooms_only(moderation: Moderation) -> None:
+    """With `rooms`, others are left alone and unknown ones are listed."""
+    named, other = await moderation.room(MALLORY), await moderation.room(MALLORY)
+    here, there = await moderation.say(named, 2), await moderation.say(other, 2)
+    unknown = ["!nowhere:hs.test", "!nothing:hs.test"]
+    task = await moderation.redact(rooms=(unknown[0], named.room_id, named.room_id, unknown[1]))
+    assert is_complete(task)
+    assert (task.done, task.total) == (3, 3)
+    assert await moderation.redacted(here + there) == [True, True, False, False]
+    assert [item.item for item in await moderation.items(task, UNKNOWN_ROOM)] == sorted(unknown)
+    assert (await moderation.reports(task)).keys() == {named.room_id}
+
+
+async def send_all_sorts(moderation: Moderation, room: Room) -> dict[str, StoredEvent]:
+    """One event of each type, by its type."""
+    relation = {"m.relates_to": {"rel_type": "m.annotation", "event_id": "$x", "key": "+"}}
+    levels = {"users": {MALLORY: 50}}
+    await moderation.send(room, "m.room.power_levels", ALICE, levels, state_key="")
+    contents: dict[str, dict[str, Any]] = {
+        "m.room.message": {"body": "x"},
+        "m.sticker": {"body": "x"},
+        "m.reaction": relation,
+        "m.room.encrypted": {"ciphertext": "x"},
+        "org.example.custom": {"x": 1},
+        "m.room.topic": {"topic": "x"},
+    }
+    sent = {
+        kind: await moderation.send(
+            room, kind, MALLORY, content, **({"state_key": ""} if kind == "m.room.topic" else {})
+        )
+        for kind, content in contents.items()
+    }
+    target = (await moderation.say(room, 1, ALICE))[0].event.event_id
+    sent["m.room.redaction"] = await moderation.send(room, "m.room.redaction", MALLORY, {}, redacts=target)
+    sent["leave"] = await moderation.member(room, MALLORY, MALLORY, "leave")
+    sent["join"] = await moderation.member(room, MALLORY, MALLORY, "join")
+    return sent
+
+
+@ensureDeferred
+@pytest.mark.parametrize(
+    ("event_types", "expected"),
+    [
+        (
+            None,
+            {"m.room.message", "m.sticker", "m.reaction", "m.room.encrypted", "org.example.custom", "join"},
+        ),
+        (("m.sticker",), {"m.sticker"}),
+        (("m.room.topic", "m.room.message"), {"m.room.topic", "m.room.message"}),
+        (("m.room.member", "m.room.redaction"), {"join", "leave"}),
+        ((), set()),
+    ],
+)
+async def test_types(moderation: Moderation, event_types: tuple[str, ...] | None, expected: set[str]) -> None:
+    """By default all message-like events but redactions, and joins; `event_types` narrows and widens."""
+    room = await moderation.room(MALLORY, version="10")
+    sent = await send_all_sorts(moderation, room)
+    assert is_complete(await moderation.redact(event_types=event_types))
+    flags = await moderation.redacted(sent.values())
+    assert {kind for kind, flag in zip(sent, flags, strict=True) if flag} == expected
+    assert (await moderation.state(room))["m.room.member", MALLORY] == sent["join"].nid
+
+
+@ensureDeferred
+async def test_times(moderation: Moderation) -> None:
+    """`before_ts` and `after_ts` bound `origin_server_ts`, both included."""
+    room = await moderation.room(MALLORY)
+    spam = await moderation.say(room, 5)
+    after, before = spam[1].event.origin_server_ts, spam[3].event.origin_server_ts
+    task = await moderation.redact(after_ts=after, before_ts=before)
+    assert (task.done, task.total) == (3, 3)
+    assert await moderation.redacted(spam) == [False, True, True, True, False]
+
+
+@ensureDeferred
+@pytest.mark.parametrize("batch", [2, 100])
+async def test_limit_takes_the_newest_and_the_next_call_goes_on(moderation: Moderation, batch: int) -> None:
+    """The newest events of each room, whichever process stored them; what is left is told, and done next."""
+    rooms = [await moderation.room(MALLORY) for _ in range(2)]
+    early, late = [], []
+    older = moderation.world
+    for room in rooms:
+        await moderation.say(room, 1, ALICE)  # takes a block of ids, lower than those of the next process
+        moderation.world = type(older)(moderation.clock)
+        early += await moderation.say(room, 4)
+        moderation.world = older
+        late += await moderation.say(room, 3)
+    assert late[0].nid < early[0].nid
+
+    first = await moderation.redact(limit=3, batch=batch)
+    assert first.result == {"rooms": 2, "redacted": 6, "failed": 0, "remaining": 10, "truncated": True}
+    assert (first.done, first.total) == (6, 6)
+    assert all(await moderation.redacted(late))
+    assert not any(await moderation.redacted(early))
+    assert {report["remaining"] for report in (await moderation.reports(first)).values()} == {5}
+
+    second = await moderation.redact(limit=100, batch=batch)
+    assert second.result == {"rooms": 2, "redacted": 10, "failed": 0, "remaining": 0, "truncated": False}
+    assert all(await moderation.redacted(early))
+
+
+@ensureDeferred
+async def test_again_adds_nothing(moderation: Moderation) -> None:
+    """What is redacted already, by a task or by the user, is skipped."""
+    room = await moderation.room(MALLORY)
+    own, *_ = await moderation.say(room, 3)
+    await moderation.send(room, "m.room.redaction", MALLORY, {}, redacts=own.event.event_id)
+    first = await moderation.redact()
+    assert (first.done, first.total) == (3, 3)  # two messages and the join
+    again = await moderation.redact()
+    assert (again.done, again.total, again.status) == (0, 0, Status.COMPLETE)
+    assert set((await moderation.redactions(room)).values()) == {1}
+
+
+# Who redacts
+
+
+@ensureDeferred
+@versions
+async def test_a_member_redacts_at_the_head(moderation: Moderation, version: str) -> None:
+    """The joined user is the issuer, the room keeps one extremity, the reason is in the content."""
+    room = await moderation.room(MALLORY, version=version)
+    spam = await moderation.say(room, 3)
+    task = await moderation.redact(reason="spam")
+    assert (await moderation.report(task, room))["issuer"] == MALLORY
+    assert len(await moderation.extremities(room)) == 1
+    for view in await moderation.views(spam):
+        assert view.redaction is not None
+        assert view.redaction.event.sender == MALLORY
+        assert view.redaction.event.content["reason"] == "spam"
+
+
+@ensureDeferred
+@versions
+async def test_an_admin_with_power_redacts_for_who_is_gone(moderation: Moderation, version: str) -> None:
+    """Where the user is no longer joined, an admin who is and may redact does it, at the head."""
+    room = await moderation.room(ADMIN, MALLORY, version=version)
+    await moderation.send(room, "m.room.power_levels", ALICE, {"users": {ADMIN: 50}}, state_key="")
+    spam = await moderation.say(room, 3)
+    await moderation.member(room, ALICE, MALLORY, "ban")
+    task = await moderation.redact()
+    report = await moderation.report(task, room)
+    assert (report["issuer"], report["redacted"], report["may_soft_fail"]) == (ADMIN, 4, False)
+    assert all(await moderation.redacted(spam))
+    assert len(await moderation.extremities(room)) == 1
+
+
+@ensureDeferred
+@versions
+@pytest.mark.parametrize("how", ["left", "kicked", "banned"])
+async def test_an_anchored_user_changes_nothing_but_content(
+    moderation: Moderation, version: str, how: str
+) -> None:
+    """Without such an admin the user redacts in the past: one extremity more at the most, which the next
+    event merges; neither departure nor topic is undone."""  # fmt: skip
+    room = await moderation.room(ADMIN, MALLORY, version=version)  # the admin has no power
+    await moderation.send(room, "m.room.topic", ALICE, {"topic": "before"}, state_key="")
+    spam = await moderation.say(room, 7)
+    await moderation.send(room, "m.room.topic", ALICE, {"topic": "after"}, state_key="")
+    who = MALLORY if how == "left" else ALICE
+    await moderation.member(room, who, MALLORY, "ban" if how == "banned" else "leave")
+    state = await moderation.state(room)
+    task_id = await moderation.ask()
+    lease = await moderation.claim()
+    merged = 0
+    while isinstance(await moderation.step(lease, batch=3), Next):
+        assert len(await moderation.extremities(room)) <= 2
+        merge = (await moderation.say(room, 1, ALICE))[0]
+        merged += len(merge.event.prev_events) == 2
+        assert await moderation.extremities(room) == [merge.nid]
+        assert await moderation.state(room) == state
+    assert merged >= 2
+    task = await moderation.task(task_id)
+    assert is_complete(task)
+    report = await moderation.report(task, room)
+    assert (report["issuer"], report["redacted"], report["failed"]) == (MALLORY, 8, 0)
+    assert all(await moderation.redacted(spam))
+    assert (await moderation.refusal(room, MALLORY)).status == 403
+
+
+@ensureDeferred
+@versions
+async def test_use_admin_needs_power(moderation: Moderation, version: str) -> None:
+    """With `use_admin` the admin redacts where they may; else each event fails, with the reason."""
+    powerful = await moderation.room(MALLORY, version=version, creator=ADMIN)
+    powerless = await moderation.room(ADMIN, MALLORY, version=version)
+    absent = await moderation.room(MALLORY, version=version)
+    spam = [(await moderation.say(room, 2)) for room in (powerful, powerless, absent)]
+    task = await moderation.redact(use_admin=True)
+    assert is_complete(task)
+    assert task.result == {"rooms": 3, "redacted": 3, "failed": 6, "remaining": 0, "truncated": False}
+    assert (task.done, task.total) == (9, 9)
+    assert {report["issuer"] for report in (await moderation.reports(task)).values()} == {ADMIN}
+    assert [await moderation.redacted(events) for events in spam] == [[True] * 2, [False] * 2, [False] * 2]
+    failures = await moderation.failures(task)
+    assert failures.keys() > {stored.event.event_id for stored in spam[1] + spam[2]}
+    assert "permission to redact" in (failures[spam[1][0].event.event_id] or "")
+    assert len(await moderation.extremities(powerless)) == 1
+
+
+@ensureDeferred
+@versions
+async def test_a_remote_user_is_redacted_by_the_admin(moderation: Moderation, version: str) -> None:
+    """Nobody can sign for another server's user: the admin redacts where they have the power to."""
+    room = await moderation.room(REMOTE, version=version, creator=ADMIN)
+    other = await moderation.room(REMOTE, version=version)
+    spam, elsewhere = await moderation.say(room, 2, REMOTE), await moderation.say(other, 2, REMOTE)
+    task = await moderation.redact(REMOTE)
+    assert {report["issuer"] for report in (await moderation.reports(task)).values()} == {ADMIN}
+    assert await moderation.redacted(spam + elsewhere) == [True, True, False, False]
+    assert len(await moderation.failures(task)) == 3  # with the join
+
+
+@ensureDeferred
+async def test_soft_failures_are_foretold(moderation: Moderation) -> None:
+    """Redactions in the past are marked where other servers are in the room."""
+    alone, shared = await moderation.room(MALLORY), await moderation.room(MALLORY, REMOTE)
+    for room in (alone, shared):
+        await moderation.say(room)
+        await moderation.member(room, ALICE, MALLORY, "ban")
+    task = await moderation.redact()
+    assert not (await moderation.report(task, alone))["may_soft_fail"]
+    assert (await moderation.report(task, shared))["may_soft_fail"]
+
+
+@ensureDeferred
+async def test_a_muted_member_is_redacted_by_the_admin(moderation: Moderation) -> None:
+    """Who is in the room but may not send redactions is not the issuer."""
+    room = await moderation.room(ADMIN, MALLORY)
+    spam = await moderation.say(room, 2)
+    levels = {"users": {ADMIN: 50, MALLORY: -1}}
+    await moderation.send(room, "m.room.power_levels", ALICE, levels, state_key="")
+    task = await moderation.redact()
+    assert (await moderation.report(task, room))["issuer"] == ADMIN
+    assert all(await moderation.redacted(spam))
+    assert not await moderation.failures(task)
+
+
+@ensureDeferred
+async def test_a_ban_in_the_middle(moderation: Moderation) -> None:
+    """The issuer is chosen at each step: banning the user while the task runs makes nothing fail."""
+    room = await moderation.room(MALLORY)
+    spam = await moderation.say(room, 6)
+    task_id = await moderation.ask()
+    lease = await moderation.claim()
+    for _ in range(2):
+        await moderation.step(lease, batch=3)
+    await moderation.member(room, ALICE, MALLORY, "ban")
+    while isinstance(await moderation.step(lease, batch=3), Next):
+        pass
+    task = await moderation.task(task_id)
+    assert task.result is not None
+    assert (task.result["redacted"], task.result["failed"]) == (7, 0)
+    assert all(await moderation.redacted(spam))
+
+
+# Exactly once
+
+
+@ensureDeferred
+@pytest.mark.parametrize("batch", [1, 2, 5])
+async def test_interrupted_at_every_step(moderation: Moderation, batch: int) -> None:
+    """Each step crashes before its commit and is run again by another process: one redaction per target."""
+    rooms = [await moderation.room(MALLORY) for _ in range(3)]
+    for room in rooms:
+        await moderation.say(room, 3)
+    await moderation.member(rooms[1], ALICE, MALLORY, "ban")
+    await moderation.member(rooms[2], MALLORY, MALLORY, "leave")
+    task_id = await moderation.ask()
+    lease = await moderation.claim()
+    outcome = None
+    while not isinstance(outcome, Done):
+        before = await moderation.redactions(*rooms)
+        with pytest.raises(Crash):
+            await moderation.step(lease, batch, crash=True)
+        assert await moderation.redactions(*rooms) == before
+        outcome = await moderation.step(lease, batch)
+    task = await moderation.task(task_id)
+    assert (task.done, task.total) == (12, 12)
+    redactions = await moderation.redactions(*rooms)
+    assert len(redactions) == 12
+    assert set(redactions.values()) == {1}
+    for room in rooms:
+        assert len(await moderation.extremities(room)) <= 2
+
+
+@ensureDeferred
+async def test_a_demoted_admin_redacts_no_more(moderation: Moderation) -> None:
+    """The task fails at its next step, and what was done stays."""
+    room = await moderation.room(MALLORY)
+    await moderation.say(room, 4)
+    task_id = await moderation.ask()
+    lease = await moderation.claim()
+    await moderation.step(lease)
+    await moderation.step(lease, batch=2)
+    await moderation.do(lambda txn: txn.execute("UPDATE users SET is_admin = FALSE"))
+    assert await moderation.step(lease) == Fail(f"{ADMIN} is no longer a server admin")
+    assert (await moderation.task(task_id)).status is Status.FAILED
+    assert len(await moderation.redactions(room)) == 2
+
+
+@ensureDeferred
+async def test_the_content_is_gone_for_readers(moderation: Moderation) -> None:
+    """Also for those that had the events in memory, and as the former content of state."""
+    room = await moderation.room(MALLORY, BOB)
+    profile = {"membership": "join", "displayname": "SPAM"}
+    await moderation.send(room, "m.room.member", MALLORY, profile, state_key=MALLORY)
+    after = await moderation.member(room, MALLORY, MALLORY, "leave")
+    spam = await moderation.say(room, 2, BOB)
+    assert all(view.redaction is None for view in await moderation.views(spam))
+    await moderation.redact(BOB)
+    await moderation.redact(MALLORY)
+    assert all(await moderation.redacted(spam))
+    (view,) = await moderation.views([after])
+    assert view.previous is not None
+    assert view.previous.content == {"membership": "join"}
+    assert SERVER in view.previous.sender
