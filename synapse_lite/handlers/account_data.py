@@ -9,6 +9,7 @@ from synapse_lite.matrix.push_rules import default_push_rules
 from synapse_lite.storage import account_data
 from synapse_lite.storage.account_data import GLOBAL
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.room_closure import hold_room
 
 PUSH_RULES = "m.push_rules"
 TAG = "m.tag"
@@ -83,12 +84,12 @@ def _read(txn: Transaction, user_id: str, room_id: str | None, data_type: str) -
 
 
 def _put(txn: Transaction, user_id: str, room_id: str | None, data_type: str, content: JsonObject) -> None:
-    account_data.put_account_data(txn, user_id, _room_nid(txn, room_id), data_type, content)
+    account_data.put_account_data(txn, user_id, _held_room_nid(txn, room_id), data_type, content)
 
 
 def _change_tags(txn: Transaction, user_id: str, room_id: str, tag: str, content: JsonObject | None) -> None:
     change = partial(_with_tag, tag, content)
-    account_data.change_account_data(txn, user_id, _room_nid(txn, room_id), TAG, change)
+    account_data.change_account_data(txn, user_id, _held_room_nid(txn, room_id), TAG, change)
 
 
 def _room_nid(txn: Transaction, room_id: str | None) -> int:
@@ -97,6 +98,13 @@ def _room_nid(txn: Transaction, room_id: str | None) -> int:
     room_nid = account_data.find_room_nid(txn, room_id)
     if room_nid is None:
         raise not_found("Unknown room")
+    return room_nid
+
+
+def _held_room_nid(txn: Transaction, room_id: str | None) -> int:
+    room_nid = _room_nid(txn, room_id)
+    if room_nid != GLOBAL:
+        hold_room(txn, room_nid)
     return room_nid
 
 

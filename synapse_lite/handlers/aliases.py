@@ -16,6 +16,7 @@ from synapse_lite.matrix.event import Draft
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.branches import Room, Write
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.room_closure import hold_room
 
 VISIBILITY = ("m.room.history_visibility", "")
 
@@ -107,6 +108,7 @@ class Aliases:
     def _add(self, txn: Transaction, room: Room, user_id: str, alias: str) -> None:
         if self._require_membership and not _is_joined(txn, room.nid, user_id):
             raise forbidden("You must be in the room to create an alias for it")
+        hold_room(txn, room.nid)
         room_store.add_alias(txn, alias, room.nid, user_id)
 
     def _remove(self, txn: Transaction, requester: Requester, alias: str) -> None:

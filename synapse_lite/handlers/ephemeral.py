@@ -11,6 +11,7 @@ from synapse_lite.storage import account_data, rooms
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.ephemeral import Receipt, expire_typing, put_receipt, set_typing
+from synapse_lite.storage.room_closure import hold_room
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def _joined_room(txn: Transaction, room_id: str, user_id: str) -> Room:
     membership = rooms.membership_in(txn, room.nid, user_id) if room else None
     if room is None or membership is None or membership.membership != "join":
         raise forbidden(f"User {user_id} not in room {room_id}")
+    hold_room(txn, room.nid)
     return room
 
 

@@ -186,7 +186,7 @@ class Memberships:
             shown_profile(txn, user_id),
             guest_access is not None and guest_access.content.get("guest_access") == "can_join",
             None
-            if membership in {"join", "invite"}
+            if membership in {"join", "invite", "ban"}
             else authorising_user(txn, self._current, room, user_id, self._server_name),
         )
 

@@ -34,7 +34,7 @@ class RoomProfiles:
         self._clock = clock
 
     async def show(self, user_id: str, _changed_by: str) -> None:
-        """Each joined room gets a new member event, unless it shows the profile already."""
+        """Each joined room gets a new member event; one that shows the profile already stays as it is."""
         writes = await self._database.read(self._writes, user_id)
         for start in range(0, len(writes), CHUNK):
             chunk = writes[start : start + CHUNK]
@@ -57,8 +57,7 @@ class RoomProfiles:
         for member in members:
             old = events[member.event_nid].event.content
             new = {**{key: value for key, value in old.items() if key not in FIELDS}, **profile}
-            if new != old:
-                writes.append(Write(member.room_nid, Draft("m.room.member", user_id, new, now, user_id)))
+            writes.append(Write(member.room_nid, Draft("m.room.member", user_id, new, now, user_id)))
         return writes
 
 

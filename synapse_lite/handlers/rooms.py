@@ -1,30 +1,45 @@
 """Which room is meant, and which rooms a user is in."""
 
+from collections.abc import Sequence
+
 from synapse_lite import ids
 from synapse_lite.errors import MatrixError, forbidden, invalid_param, not_found
 from synapse_lite.storage import rooms
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Database
+from synapse_lite.storage.stream import Change, Kind
 
 CACHED_ROOMS = 50_000
 
 
 class Rooms:
-    """Finds rooms by the ids and aliases that clients use. What a room is never changes, so it is cached."""
+    """Finds rooms by the ids and aliases that clients use.
+
+    What a room is never changes, so it is cached, until the room is purged: `on_changes` is to be told.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._rooms: Cache[str, Room] = Cache(CACHED_ROOMS)
+        self._purges = 0
 
     async def find(self, room_id: str) -> Room | None:
         """None for a room that this server does not know; 400 for what is no room id."""
         room = self._rooms.get(room_id)
         if room is None:
+            purges = self._purges
             room = await self._database.read(rooms.room_by_id, ids.check_room_id(room_id))
-            if room is not None:
+            if room is not None and purges == self._purges:
                 self._rooms.put(room_id, room)
         return room
+
+    def on_changes(self, changes: Sequence[Change]) -> None:
+        """Forget the rooms that are gone: one with the same id may come to be again."""
+        gone = {change.room_nid for change in changes if change.kind is Kind.ROOM_GONE}
+        if gone:
+            self._purges += 1  # whoever is reading the database right now may have read what was before
+            self._rooms.discard(lambda room: room.nid in gone)
 
     async def require(self, room_id: str, user_id: str) -> Room:
         """403 for an unknown room, in the words for a room that the user is not in."""

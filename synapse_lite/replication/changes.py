@@ -5,10 +5,9 @@ from the database after a wake-up. A wake-up that is lost costs only time: a slo
 """
 
 import logging
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from itertools import islice
+from itertools import takewhile
 from typing import TypeVar
 
 from attrs import define, field
@@ -34,12 +33,11 @@ Listener = Callable[[Sequence[Change]], None]
 
 @define(eq=False)
 class Waiter:
-    """Somebody who waits for changes of some rooms or of a user."""
+    """Somebody who waits for changes of some rooms or of a user; told whether there are any."""
 
     rooms: Collection[int]
     user_id: str
-    woken: "Deferred[None]" = field(factory=Deferred)
-    timed_out: bool = False
+    woken: "Deferred[bool]" = field(factory=Deferred)
 
 
 class ChangeLog:
@@ -54,6 +52,7 @@ class ChangeLog:
         self._position = 0
         self._known_position = 0
         self._reading = False
+        self._stopped = False
         self._listeners: list[Listener] = []
         self._by_room: dict[int, set[Waiter]] = {}
         self._by_user: dict[str, set[Waiter]] = {}
@@ -74,11 +73,12 @@ class ChangeLog:
         self._schedule_poll()
 
     def stop(self) -> None:
+        """Nobody waits any longer."""
+        self._stopped = True
         if self._poll is not None:
             self._poll.cancel()
-        for waiters in list(self._by_user.values()):
-            for waiter in list(waiters):
-                self._wake(waiter)
+        for waiter in [waiter for waiters in self._by_user.values() for waiter in waiters]:
+            self._wake(waiter, False)
 
     async def is_alive(self) -> bool:
         """Whether the database answers."""
@@ -93,33 +93,37 @@ class ChangeLog:
         first = self._changes[0].position if self._changes else self._position + 1
         if position < first - 1:
             return None
-        start = bisect_right(self._changes, position, key=lambda change: change.position)
-        return list(islice(self._changes, start, None))
+        newest_first = takewhile(lambda change: change.position > position, reversed(self._changes))
+        return list(newest_first)[::-1]
 
-    def wait(self, rooms: Collection[int], user_id: str) -> Waiter:
-        """Its `woken` fires at the next change of one of the rooms or of the user."""
+    async def wait(self, rooms: Collection[int], user_id: str, seconds: float) -> bool:
+        """Whether one of the rooms or the user changes in time. Waits for what comes after the call."""
+        if seconds <= 0 or self._stopped:
+            return False
         waiter = Waiter(rooms, user_id)
         for room_nid in rooms:
             self._by_room.setdefault(room_nid, set()).add(waiter)
         self._by_user.setdefault(user_id, set()).add(waiter)
-        return waiter
-
-    def leave(self, waiter: Waiter) -> None:
-        for room_nid in waiter.rooms:
-            _discard(self._by_room, room_nid, waiter)
-        _discard(self._by_user, waiter.user_id, waiter)
+        timeout = self._clock.call_later(seconds, self._wake, waiter, False)
+        try:
+            return await waiter.woken
+        finally:
+            self._leave(waiter)
+            if timeout.active():
+                timeout.cancel()
 
     def committed(self, changes: Sequence[Change]) -> None:
         """What this process has just committed: the hook of every `Database`."""
-        self._bus.publish(TOPIC, str(changes[-1].position))
-        self._known_position = max(self._known_position, changes[-1].position)
+        last = changes[-1].position
+        self._known_position = max(self._known_position, last)
         if changes[0].position == self._position + 1:
             self._append(changes)
-        elif changes[-1].position > self._position:
+        elif last > self._position:
             self._read_on()
+        self._bus.publish(TOPIC, str(last))
 
     def _wake_up(self, payload: str) -> None:
-        """A position that another process has reached, or "" for "you may have missed some"."""
+        """A position that some process has reached, or "" for "you may have missed some"."""
         if payload:
             self._known_position = max(self._known_position, int(payload))
         if not payload or self._known_position > self._position:
@@ -140,11 +144,13 @@ class ChangeLog:
     async def _read(self) -> None:
         try:
             while True:
+                known = self._known_position
                 changes = await self._database.read(_read_changes, self._events, self._position)
                 fresh = [change for change in changes if change.position > self._position]
                 if fresh:
                     self._append(fresh)
-                if not changes or (len(changes) < PAGE and self._known_position <= self._position):
+                heard_of_more = self._known_position > max(known, self._position)
+                if len(changes) < PAGE and not heard_of_more:
                     return
         except Exception:
             logger.exception("cannot follow the stream; the next poll tries again")
@@ -169,14 +175,19 @@ class ChangeLog:
 
     def _wake_in_turns(self, waiters: list[Waiter]) -> None:
         for waiter in waiters[:WOKEN_PER_TURN]:
-            self._wake(waiter)
+            self._wake(waiter, True)
         if len(waiters) > WOKEN_PER_TURN:
             self._clock.call_later(0, self._wake_in_turns, waiters[WOKEN_PER_TURN:])
 
-    def _wake(self, waiter: Waiter) -> None:
-        self.leave(waiter)
+    def _wake(self, waiter: Waiter, changed: bool) -> None:
+        self._leave(waiter)
         if not waiter.woken.called:
-            waiter.woken.callback(None)
+            waiter.woken.callback(changed)
+
+    def _leave(self, waiter: Waiter) -> None:
+        for room_nid in waiter.rooms:
+            _discard(self._by_room, room_nid, waiter)
+        _discard(self._by_user, waiter.user_id, waiter)
 
 
 def _discard(waiters: dict[K, set[Waiter]], key: K, waiter: Waiter) -> None:

@@ -10,7 +10,7 @@ import orjson
 from attrs import define, field
 
 from synapse_lite.clock import Clock
-from synapse_lite.errors import MatrixError, not_found
+from synapse_lite.errors import MatrixError, forbidden, not_found
 from synapse_lite.matrix.event import Draft, Event, build_event
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 from synapse_lite.matrix.signing import SigningKey
@@ -72,12 +72,13 @@ class EventAppender:
         self._store(txn, batch)
         return room
 
-    def append(self, txn: Transaction, writes: Sequence[Write]) -> list[Result]:
+    def append(self, txn: Transaction, writes: Sequence[Write], *, even_closed: bool = False) -> list[Result]:
         """The event of each write, or why there is none; writes of one room follow each other.
 
-        Lock order: the rooms by nid, then (at the commit) the stream.
+        A room that is being purged is as good as unknown, unless `even_closed`: the purge itself writes
+        its last events. Lock order: the rooms by nid, then (at the commit) the stream.
         """
-        batch = self._begin(txn, writes)
+        batch = self._begin(txn, writes, even_closed)
         results = [self._write(txn, batch, write) for write in writes]
         if batch.new:
             self._store(txn, batch)
@@ -87,6 +88,8 @@ class EventAppender:
         branch = batch.branches.get((write.room_nid, write.anchor))
         if branch is None:
             return not_found("Unknown room")
+        if branch.is_blocked and branch.admits(write.draft):
+            return forbidden("This room has been blocked on this server")
         request = (write.session, write.room_nid, write.txn_id)
         try:
             known = batch.sent.get(request) or branch.unchanged(write.draft)  # type: ignore[arg-type]
@@ -116,17 +119,18 @@ class EventAppender:
 
     # What a batch needs to know
 
-    def _begin(self, txn: Transaction, writes: Sequence[Write]) -> Batch:
+    def _begin(self, txn: Transaction, writes: Sequence[Write], even_closed: bool) -> Batch:
         rows = txn.rows(
-            "SELECT room_nid, room_id, version, extremities, depth, snapshot_nid FROM rooms"
-            " WHERE room_nid = ANY(%s) ORDER BY room_nid FOR NO KEY UPDATE",
-            (list({write.room_nid for write in writes}),),
+            "SELECT room_nid, room_id, version, extremities, depth, snapshot_nid,"
+            " EXISTS (SELECT FROM blocked_rooms b WHERE b.room_id = rooms.room_id) FROM rooms"
+            " WHERE room_nid = ANY(%s) AND (NOT purging OR %s) ORDER BY room_nid FOR NO KEY UPDATE",
+            (list({write.room_nid for write in writes}), even_closed),
         )
         rooms = {row[0]: Room(row[0], row[1], ROOM_VERSIONS[row[2]]) for row in rows}
         wanted = _wanted(writes, rooms)
         nids: dict[BranchKey, dict[StateKey, int]] = {
             (room_nid, None): self._current(txn, room_nid, snapshot_nid, wanted.get((room_nid, None), set()))
-            for room_nid, _, _, _, _, snapshot_nid in rows
+            for room_nid, _, _, _, _, snapshot_nid, _ in rows
         }
         anchors = [(room_nid, anchor) for room_nid, anchor in wanted if anchor is not None]
         for room_nid, anchor in anchors:
@@ -136,9 +140,9 @@ class EventAppender:
 
         branches: dict[BranchKey, Branch] = {
             (room_nid, None): Branch(
-                rooms[room_nid], [events[nid] for nid in extremities], depth, snapshot_nid
+                rooms[room_nid], [events[nid] for nid in extremities], depth, snapshot_nid, is_blocked
             )
-            for room_nid, _, _, extremities, depth, snapshot_nid in rows
+            for room_nid, _, _, extremities, depth, snapshot_nid, is_blocked in rows
         }
         for room_nid, anchor in anchors:
             branches[room_nid, anchor] = Branch(

@@ -23,6 +23,8 @@ from synapse_lite.matrix.signing import SigningKey
 from synapse_lite.storage.events import StoredEvent
 from synapse_lite.storage.state import StateKey
 
+_ENTERING = frozenset({"join", "invite", "knock"})
+
 
 @frozen
 class Anchor:
@@ -67,6 +69,7 @@ class Branch:
     tips: list[StoredEvent]
     depth: int
     snapshot_nid: int
+    is_blocked: bool = False
     state: dict[StateKey, StoredEvent] = field(factory=dict)
     changed: dict[StateKey, StoredEvent] = field(factory=dict)
     written: int = 0
@@ -98,6 +101,13 @@ class Branch:
         if current and current.event.sender == draft.sender and current.event.content == draft.content:
             return current
         return None
+
+    def admits(self, draft: Draft) -> bool:
+        """Whether the draft brings somebody in, or nearer: a join, an invite or a knock."""
+        if draft.type != "m.room.member" or draft.content.get("membership") not in _ENTERING:
+            return False
+        current = self.state.get((draft.type, draft.state_key or ""))
+        return current is None or current.event.membership != "join"
 
     def applies(self, redaction: Event, target: StoredEvent) -> bool:
         state = self._state_of(needed_keys(redaction.type, redaction.sender, None, {}, redaction.version))

@@ -1,7 +1,7 @@
 """A cache of what cannot change, bounded by size."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -39,6 +39,12 @@ class Cache(Generic[K, V]):
                     self._entries.move_to_end(key)
                     found[key] = entry[0]
         return found
+
+    def discard(self, unwanted: Callable[[V], bool]) -> None:
+        """Forget some values: looks at all of them."""
+        with self._lock:
+            for key in [key for key, (value, _) in self._entries.items() if unwanted(value)]:
+                self._weight -= self._entries.pop(key)[1]
 
     def put(self, key: K, value: V, weight: int = 1) -> None:
         with self._lock:

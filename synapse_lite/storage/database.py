@@ -141,7 +141,7 @@ class Database:
         on_flushed: Callable[[float], None] = _ignore,
     ) -> None:
         self._reactor = reactor
-        self._arguments = {**_KEEPALIVES, **arguments}
+        self._arguments = arguments
         self._on_commit = on_commit
         self._on_flushed = on_flushed
         self._settings = " ".join(f"-c {key}={value}" for key, value in settings.items())
@@ -260,4 +260,4 @@ class Database:
 def connect(arguments: Mapping[str, object], options: str = "") -> extensions.connection:
     """A connection of its own, for what a pool cannot do: migrations, LISTEN."""
     own_options = f"{arguments.get('options', '')} {options}".strip()
-    return psycopg2.connect(**{**arguments, "options": own_options})  # type: ignore[call-overload, no-any-return]
+    return psycopg2.connect(**{**_KEEPALIVES, **arguments, "options": own_options})  # type: ignore[call-overload, no-any-return]

@@ -20,6 +20,8 @@ class Kind(IntEnum):
     TYPING = 3
     ACCOUNT_DATA = 4
     SESSION = 5  # a token, device or account changed: cached sessions of the user are void
+    ROOM_GONE = 6  # a room was purged: the user is out of it; without a user: its number means nothing
+    KEPT = 7  # an event below the edge of a purged history: state, or one of ours; no page shows it
 
 
 class Change(NamedTuple):

@@ -7,10 +7,11 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.stream import Kind
 
 Entry = tuple[int, int]  # position, event nid
+Span = tuple[int, int, int]  # room nid, and the stretch of the stream: after < position <= upto
 
 
 class Selection(Protocol):
-    """Which events count; a type may end in `*`, None means all."""
+    """Which events count; `*` in a type stands for any text, None means all."""
 
     @property
     def types(self) -> Sequence[str] | None: ...
@@ -20,6 +21,8 @@ class Selection(Protocol):
     def senders(self) -> Sequence[str] | None: ...
     @property
     def not_senders(self) -> Sequence[str]: ...
+    @property
+    def contains_url(self) -> bool | None: ...
 
 
 def page_backwards(
@@ -47,16 +50,16 @@ def page_forwards(
 
 
 def windows(
-    txn: Transaction, room_nids: Collection[int], after: int, upto: int, limit: int, selection: Selection
+    txn: Transaction, spans: Collection[Span], limit: int, selection: Selection
 ) -> dict[int, list[Entry]]:
-    """Of each room the newest events with `after` < position <= `upto`, oldest first, in one statement."""
+    """Of each room the newest events in its span, oldest first, in one statement."""
     join, condition, arguments = _condition(selection)
     rows = txn.rows(
-        "SELECT r.room_nid, w.position, w.event_nid FROM unnest(%s::bigint[]) AS r (room_nid) CROSS JOIN LATERAL ("
+        f"SELECT r.room_nid, w.position, w.event_nid FROM {_SPANS} CROSS JOIN LATERAL ("
         f" SELECT s.position, s.event_nid FROM stream s {join} WHERE s.room_nid = r.room_nid"
-        f" AND s.kind = {Kind.EVENT:d} AND s.position > %s AND s.position <= %s {condition}"
+        f" AND s.kind = {Kind.EVENT:d} AND s.position > r.after AND s.position <= r.upto {condition}"
         " ORDER BY s.position DESC LIMIT %s) AS w ORDER BY w.position",
-        (list(room_nids), after, upto, *arguments, limit),
+        (*_columns(spans), *arguments, limit),
     )
     found: dict[int, list[Entry]] = {}
     for room_nid, position, event_nid in rows:
@@ -64,15 +67,20 @@ def windows(
     return found
 
 
-def state_between(txn: Transaction, room_nid: int, after: int, before: int) -> list[int]:
-    """The last state event of each key with `after` < position < `before`."""
+def state_changes(txn: Transaction, spans: Collection[Span]) -> dict[int, list[int]]:
+    """Of each room the last state event of each key in its span."""
     rows = txn.rows(
-        "SELECT DISTINCT ON (e.type, e.state_key) e.event_nid FROM stream s JOIN events e USING (event_nid)"
-        f" WHERE s.room_nid = %s AND s.kind = {Kind.EVENT:d} AND s.position > %s AND s.position < %s"
-        " AND e.state_key IS NOT NULL ORDER BY e.type, e.state_key, s.position DESC",
-        (room_nid, after, before),
+        f"SELECT DISTINCT ON (r.room_nid, e.type, e.state_key) r.room_nid, e.event_nid FROM {_SPANS}"
+        f" JOIN stream s ON s.room_nid = r.room_nid AND s.kind = {Kind.EVENT:d}"
+        " AND s.position > r.after AND s.position <= r.upto"
+        " JOIN events e ON e.event_nid = s.event_nid AND e.state_key IS NOT NULL"
+        " ORDER BY r.room_nid, e.type, e.state_key, s.position DESC",
+        _columns(spans),
     )
-    return [nid for (nid,) in rows]
+    found: dict[int, list[int]] = {}
+    for room_nid, event_nid in rows:
+        found.setdefault(room_nid, []).append(event_nid)
+    return found
 
 
 def positions_of(txn: Transaction, event_nids: Collection[int]) -> dict[int, int]:
@@ -84,10 +92,18 @@ def positions_of(txn: Transaction, event_nids: Collection[int]) -> dict[int, int
 def own_memberships(txn: Transaction, user_id: str, after: int, upto: int) -> list[tuple[int, int, int]]:
     """(position, room nid, event nid) of each membership event about the user, in order."""
     return txn.rows(
-        f"SELECT position, room_nid, event_nid FROM stream WHERE user_id = %s AND kind = {Kind.EVENT:d}"
+        "SELECT position, room_nid, event_nid FROM stream"
+        f" WHERE user_id = %s AND kind IN ({Kind.EVENT:d}, {Kind.KEPT:d})"
         " AND position > %s AND position <= %s ORDER BY position",
         (user_id, after, upto),
     )
+
+
+_SPANS = "unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS r (room_nid, after, upto)"
+
+
+def _columns(spans: Collection[Span]) -> tuple[list[int], list[int], list[int]]:
+    return [span[0] for span in spans], [span[1] for span in spans], [span[2] for span in spans]
 
 
 def _condition(selection: Selection) -> tuple[str, str, list[object]]:
@@ -107,12 +123,14 @@ def _condition(selection: Selection) -> tuple[str, str, list[object]]:
         if names is not None:
             conditions.append(text)
             arguments.append(list(names))
+    if selection.contains_url is not None:
+        is_text = "json_typeof(e.json::json #> '{content,url}') IS NOT DISTINCT FROM 'string'"
+        conditions.append(is_text if selection.contains_url else f"NOT {is_text}")
     if not conditions:
         return "", "", []
     return "JOIN events e USING (event_nid)", "".join(f" AND {text}" for text in conditions), list(arguments)
 
 
 def _pattern(name: str) -> str:
-    """A type with an optional final `*` as a LIKE pattern."""
-    escaped = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return escaped[:-1] + "%" if name.endswith("*") else escaped
+    """A type with `*` as a LIKE pattern."""
+    return name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")

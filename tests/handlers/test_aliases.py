@@ -62,6 +62,9 @@ async def test_who_removes_aliases(database: Database) -> None:
         await house.aliases.remove(who, DEN)
         assert await refusal(house.aliases.room_id(DEN)) == NOT_FOUND
     assert await refusal(house.aliases.remove(alice, DEN)) == NOT_FOUND
+    await house.aliases.add(bob, DEN, room_id)
+    await house.memberships.leave(alice, room_id, None)
+    assert await refusal(house.aliases.remove(alice, DEN)) == FORBIDDEN
 
 
 @ensureDeferred

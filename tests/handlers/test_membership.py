@@ -189,11 +189,31 @@ async def test_nobody_left_to_admit(database: Database, version: str) -> None:
     house = House(database)
     club = await house.room(room_version=version)
     rule = {"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": club}]}
-    room_id = await house.room(room_version=version, initial_state=[(("m.room.join_rules", ""), rule)])
     await house.join(club, bob, mallory)
-    await house.join(room_id, bob)
+    creator = {} if version == "12" else {ALICE: 100}
+    for levels in ({"invite": 1}, {"invite": 0, "users": {BOB: -1, **creator}}):
+        room_id = await house.room(
+            room_version=version,
+            initial_state=[(("m.room.join_rules", ""), rule)],
+            power_levels=levels,
+        )
+        await house.join(room_id, bob)
+        await house.memberships.leave(alice, room_id, None)
+        assert await refusal(house.memberships.join(mallory, room_id)) == (400, "M_UNABLE_TO_GRANT_JOIN")
+
+
+@versions
+@ensureDeferred
+async def test_the_banned_are_not_admitted(database: Database, version: str) -> None:
+    """Being a member of an allowed room is no way around a ban."""
+    house = House(database)
+    club = await house.room(room_version=version)
+    rule = {"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": club}]}
+    room_id = await house.room(room_version=version, initial_state=[(("m.room.join_rules", ""), rule)])
+    await house.join(club, bob)
+    await house.memberships.ban(alice, room_id, BOB, None)
     await house.memberships.leave(alice, room_id, None)
-    assert await refusal(house.memberships.join(mallory, room_id)) == (400, "M_UNABLE_TO_GRANT_JOIN")
+    assert await refusal(house.memberships.join(bob, room_id)) == FORBIDDEN
 
 
 @ensureDeferred

@@ -125,7 +125,7 @@ async def test_member_lists_are_filtered(database: Database) -> None:
 @versions
 @ensureDeferred
 async def test_members_at_a_point_in_time(database: Database, version: str) -> None:
-    """A sync token names the point; nobody looks beyond their own leave, or before they may."""
+    """A sync token names the point; nobody looks at moments whose events they may not see."""
     house = House(database)
     hidden = [(("m.room.history_visibility", ""), {"history_visibility": "joined"})]
     room_id = await house.room(room_version=version, initial_state=hidden)
@@ -147,6 +147,19 @@ async def test_members_at_a_point_in_time(database: Database, version: str) -> N
     assert await refusal(at("s0", alice)) == FORBIDDEN
     assert await refusal(at("yesterday", alice)) == (400, "M_INVALID_PARAM")
     assert await at(end, mallory) == {ALICE: "join", BOB: "leave", MALLORY: "join"}
+
+
+@ensureDeferred
+async def test_nobody_looks_beyond_their_leave(database: Database) -> None:
+    """A token of later shows the members of that moment."""
+    house = House(database)
+    room_id = await house.room()
+    await house.join(room_id, bob)
+    await house.memberships.leave(bob, room_id, None)
+    await house.join(room_id, mallory)
+    query = MemberQuery(at=await now(database))
+    assert await members(house, bob, room_id, query) == {ALICE: "join", BOB: "leave"}
+    assert MALLORY in await members(house, alice, room_id, query)
 
 
 @versions

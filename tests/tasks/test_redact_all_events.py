@@ -1,20 +1,27 @@
 """Redacting all events of a user: what is redacted, by whom, and exactly once."""
 
 from collections.abc import AsyncIterator
+from threading import Event
 from typing import Any
 
 import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 
 from synapse_lite.storage.branches import Room
-from synapse_lite.storage.database import Database
+from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import StoredEvent
 from synapse_lite.storage.tasks import Status
 from synapse_lite.tasks.actions.redact_all_events import UNKNOWN_ROOM
 from synapse_lite.tasks.outcome import Done, Fail, Next
 from tests.builders import ALICE, BOB, MALLORY, SERVER
+from tests.conftest import database_arguments
+from tests.processes.harness import wait_until
 from tests.tasks.redacting import ADMIN, Crash, Moderation, is_complete
+
+__all__ = ["database_arguments"]  # a fresh database for each test
 
 REMOTE = "@mallory:elsewhere.test"
 versions = pytest.mark.parametrize("version", ["10", "11", "12"])
@@ -206,7 +213,8 @@ async def test_a_member_redacts_at_the_head(moderation: Moderation, version: str
 async def test_an_admin_with_power_redacts_for_who_is_gone(moderation: Moderation, version: str) -> None:
     """Where the user is no longer joined, an admin who is and may redact does it, at the head."""
     room = await moderation.room(ADMIN, MALLORY, version=version)
-    await moderation.send(room, "m.room.power_levels", ALICE, {"users": {ADMIN: 50}}, state_key="")
+    users = {ADMIN: 50} | ({} if version == "12" else {ALICE: 100})
+    await moderation.send(room, "m.room.power_levels", ALICE, {"users": users}, state_key="")
     spam = await moderation.say(room, 3)
     await moderation.member(room, ALICE, MALLORY, "ban")
     task = await moderation.redact()
@@ -223,7 +231,8 @@ async def test_an_anchored_user_changes_nothing_but_content(
     moderation: Moderation, version: str, how: str
 ) -> None:
     """Without such an admin the user redacts in the past: one extremity more at the most, which the next
-    event merges; neither departure nor topic is undone."""  # fmt: skip
+    event merges; neither departure nor topic is undone.
+    """
     room = await moderation.room(ADMIN, MALLORY, version=version)  # the admin has no power
     await moderation.send(room, "m.room.topic", ALICE, {"topic": "before"}, state_key="")
     spam = await moderation.say(room, 7)
@@ -353,6 +362,28 @@ async def test_interrupted_at_every_step(moderation: Moderation, batch: int) -> 
     assert set(redactions.values()) == {1}
     for room in rooms:
         assert len(await moderation.extremities(room)) <= 2
+
+
+@ensureDeferred
+async def test_a_redaction_at_the_same_moment(moderation: Moderation) -> None:
+    """The step waits for a writer of the room, and sees that the user has just redacted the event."""
+    room = await moderation.room(MALLORY)
+    (spam,) = await moderation.say(room)
+    await moderation.ask(event_types=("m.room.message",))
+    lease = await moderation.claim()
+    await moderation.step(lease)
+    written = Event()
+
+    def redact_slowly(txn: Transaction) -> None:
+        moderation.world.send(txn, room, "m.room.redaction", MALLORY, {}, redacts=spam.event.event_id)
+        written.set()
+        wait_until(lambda: txn.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the step waits")
+
+    by_the_user = Deferred.fromCoroutine(moderation.do(redact_slowly))
+    await deferToThread(written.wait, 10)
+    assert isinstance(await moderation.step(lease), Done)
+    await by_the_user
+    assert await moderation.redactions(room) == {spam.event.event_id: 1}
 
 
 @ensureDeferred

@@ -21,6 +21,7 @@ from synapse_lite.cli.demo.stages import Stages
 from synapse_lite.cli.demo.traffic import Cast, Plan, assemble_cast
 from synapse_lite.cli.ready import Ready, redact_example
 from synapse_lite.cli.up import Request, run_site
+from synapse_lite.errors import ConfigError
 from synapse_lite.workers.supervisor import StopAsked, stop_signals
 
 _LAST_LINES = 20
@@ -91,6 +92,7 @@ def _perform(request: Request, plan: Plan, *, keep: bool, as_json: bool) -> None
     log_file = request.data.path / "demo.log"
 
     def rehearse_and_report(ready: Ready) -> None:
+        starting_stage.advance(len(ready.pids))
         starting.close()
         with stop_signals(_stop):
             cast = assemble_cast(ready, stages)
@@ -100,11 +102,12 @@ def _perform(request: Request, plan: Plan, *, keep: bool, as_json: bool) -> None
         if keep:
             _explain(screen if as_json else Console(highlight=False, soft_wrap=True), cast, ready, log_file)
         else:
+            screen.print("Stopping ...")
             signal.raise_signal(signal.SIGTERM)  # `run_site` takes it as the wish to end
 
     request.data.make()
     with _log_to(log_file), ExitStack() as starting:
-        starting.enter_context(stages.stage(f"Starting {1 + request.workers} processes"))
+        starting_stage = starting.enter_context(stages.stage("Starting processes", 1 + request.workers))
         run_site(request, rehearse_and_report)
     if not reports:
         raise StoppedError("stopped before the end")
@@ -118,11 +121,11 @@ def _stop(asked: StopAsked) -> None:
 
 @contextmanager
 def _log_to(file: Path) -> Iterator[None]:
-    """What the processes say goes to the file; after an error its end is shown."""
+    """What the processes say goes to the file; when they may be at fault, its end is shown."""
     try:
         with file.open("a", buffering=1, encoding="utf-8") as log, redirect_stderr(log):
             yield
-    except StoppedError:
+    except (StoppedError, ConfigError):
         raise
     except Exception:
         with file.open(encoding="utf-8", errors="replace") as log:

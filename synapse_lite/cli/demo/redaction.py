@@ -29,9 +29,9 @@ class Redaction:
     failed: Mapping[str, str]
 
 
-def redact(admin: User, user_id: str, stages: Stages) -> Redaction:
-    """Redact everything that the user sent. Raises DemoError when the task fails or stands still."""
-    with admin.connect() as connection, stages.stage("Redacting") as stage:
+def redact(admin: User, user_id: str, expected: int, stages: Stages) -> Redaction:
+    """Redact everything that the user sent, about `expected` events. Raises DemoError when the task fails or stands still."""
+    with admin.connect() as connection, stages.stage("Redacting", expected) as stage:
         started = progressed = time.monotonic()
         answer = connection.call("POST", f"{_ADMIN}/{quote(user_id)}/redact", {"rooms": []})
         task_id: str = answer["redact_id"]

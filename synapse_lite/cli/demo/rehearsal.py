@@ -20,7 +20,7 @@ def rehearse(
     send_spam(cast, rooms, stages)
     sent = time.monotonic()
     part(cast, rooms)
-    redaction = redact(cast.admin, cast.spammer.user_id, stages)
+    redaction = redact(cast.admin, cast.spammer.user_id, plan.messages + plan.rooms, stages)
     readings = read_back(cast, rooms, stages)
     return write_report(
         rooms,

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import attrs
 import click
 import orjson
+from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from synapse_lite.cli.demo.reading import Reading
 from synapse_lite.cli.demo.redaction import Redaction
@@ -118,7 +119,14 @@ def print_json(report: Report) -> None:
 
 def print_text(report: Report) -> None:
     console = Console(highlight=False)
-    table = Table("room", "spammer", "messages", "redacted", "redacted by")
+    table = Table(
+        Column("room", overflow="fold"),
+        "spammer",
+        Column("messages", justify="right"),
+        Column("redacted", justify="right"),
+        Column("redacted by", overflow="fold"),
+        box=SIMPLE,
+    )
     for room in report.rooms:
         table.add_row(
             room.room_id, room.spammer, str(room.messages), str(room.redacted), room.issuer or "nobody"
@@ -129,7 +137,7 @@ def print_text(report: Report) -> None:
         f"[bold]{report.sends_per_second:.0f}[/] a second"
     )
     console.print(
-        f"redacted  {report.redactions} events in {report.redact_seconds:.1f} s: "
+        f"redacted  {report.redactions} messages and joins in {report.redact_seconds:.1f} s: "
         f"[bold]{report.redactions_per_second:.0f}[/] a second, by [bold]{', '.join(report.runners)}[/]"
     )
     verdict = (

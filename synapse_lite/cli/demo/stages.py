@@ -36,22 +36,27 @@ class Stages:
         self._console = console
 
     @contextmanager
-    def stage(self, name: str, total: int | None = None) -> Iterator[Stage]:
+    def stage(self, name: str, total: int) -> Iterator[Stage]:
+        """Bars leave standard output and standard error alone: they may be redirected meanwhile."""
         if not self._console.is_terminal:
             self._console.print(f"{name} ...")
-        # Standard error belongs to the log of the processes meanwhile.
         with self._progress() as progress:
-            yield Stage(progress, progress.add_task(f"{name:<{_NAME_WIDTH}}", total=total, note=""))
+            task = progress.add_task(f"{name:<{_NAME_WIDTH}}", total=total, note="")
+            yield Stage(progress, task)
+        if not self._console.is_terminal:
+            done = progress.tasks[task]
+            self._console.print(f"{name}: {done.completed:.0f} of {done.total:.0f} in {done.elapsed:.1f} s")
 
     def _progress(self) -> Progress:
         return Progress(
             SpinnerColumn(finished_text="✔"),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}", markup=False),
             console=self._console,
             redirect_stdout=False,
             redirect_stderr=False,
+            disable=not self._console.is_terminal,
         )

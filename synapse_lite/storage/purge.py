@@ -1,0 +1,249 @@
+"""Deleting all rows of a room, slice by slice.
+
+`TABLES` says where they are and in which order they go: what leads readers to a room (aliases,
+memberships) before what they would read there. A test compares it with the database's catalogue.
+
+What remains is the memory that the room is gone: one row in `purged_rooms`, and in the stream rows of
+kind ROOM_GONE, which tell members who were away that they are out (`departures`).
+"""
+
+from collections.abc import Collection, Sequence
+
+from attrs import frozen
+
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import Kind
+
+Key = tuple[int | str, ...]
+
+
+@frozen
+class Table:
+    """`keys` order its rows within a room; an index begins with `room_nid` and these, or few rows have it.
+
+    `followers` are tables whose rows go with the row of the same `event_nid`. `spared` is a condition:
+    rows that stay.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    followers: tuple[str, ...] = ()
+    spared: str = "FALSE"
+
+
+MEMBERSHIPS = Table("memberships", ("user_id",))
+
+TABLES = (
+    Table("room_aliases", ("alias",)),
+    Table("typing", ("user_id",)),
+    Table("receipts", ("user_id", "receipt_type", "thread_id")),
+    Table("account_data", ("user_id", "type")),
+    Table("current_state", ("type", "state_key")),
+    MEMBERSHIPS,
+    # Before the events: who follows the stream finds every event of which it tells.
+    Table("stream", ("kind", "position"), spared=f"kind = {Kind.ROOM_GONE:d}"),
+    Table("redactions", ("event_nid",)),
+    Table("events", ("depth", "event_nid"), followers=("event_transactions",)),
+    Table("snapshot_candidates", ("snapshot_nid",)),
+    Table("state_snapshots", ("snapshot_nid",)),
+)
+
+
+@frozen
+class Slice:
+    """Some rows of a table, in order: how many of the table and of its followers, and the last key.
+
+    `last` is None when there are no more.
+    """
+
+    rows: dict[str, int]
+    last: Key | None
+
+
+def count_slice(txn: Transaction, table: Table, room_nid: int, after: Key, limit: int) -> Slice:
+    """The next `limit` rows after the key `after` (empty: from the start), only counted."""
+    keys = _read_keys(txn, table, room_nid, after, limit)
+    rows = {table.name: len(keys)}
+    for follower in table.followers:
+        rows[follower] = txn.value(
+            f"SELECT count(*) FROM {follower} WHERE event_nid = ANY(%s)", (_event_nids(table, keys),)
+        )
+    return Slice(rows, keys[-1] if len(keys) == limit else None)
+
+
+def delete_slice(
+    txn: Transaction, table: Table, room_nid: int, after: Key, limit: int, server_name: str
+) -> Slice:
+    """As `count_slice`, and the rows are gone. `server_name` is ours: its users are told."""
+    keys = _read_keys(txn, table, room_nid, after, limit)
+    if not keys:
+        return Slice({}, None)
+    if table is MEMBERSHIPS:
+        _say_goodbye(txn, room_nid, [str(user_id) for (user_id,) in keys], server_name)
+    rows = {}
+    for follower in table.followers:
+        rows[follower] = txn.execute(
+            f"DELETE FROM {follower} WHERE event_nid = ANY(%s)", (_event_nids(table, keys),)
+        )
+    condition, arguments = _after(table, room_nid, after)
+    rows[table.name] = txn.execute(
+        f"DELETE FROM {table.name} WHERE {condition} AND {_tuple(table)} <= {_marks(table)}",
+        (*arguments, *keys[-1]),
+    )
+    return Slice(rows, keys[-1] if len(keys) == limit else None)
+
+
+def delete_room(txn: Transaction, room_nid: int) -> bool:
+    """Delete the room's own row, at last, and tell all processes; False when a table still has rows of it."""
+    if txn.row("SELECT FROM rooms WHERE room_nid = %s FOR UPDATE", (room_nid,)) is None:
+        return True
+    if any(_read_keys(txn, table, room_nid, (), 1) for table in TABLES):
+        return False
+    txn.execute("DELETE FROM rooms WHERE room_nid = %s", (room_nid,))
+    txn.publish(Kind.ROOM_GONE, room_nid=room_nid)
+    return True
+
+
+def is_whole(txn: Transaction, room_nid: int) -> bool:
+    """Whether events can be added to the room: its head and its current state are there."""
+    return bool(
+        txn.value(
+            "SELECT cardinality(extremities) > 0"
+            " AND EXISTS (SELECT FROM current_state c WHERE c.room_nid = r.room_nid AND c.type = 'm.room.create')"
+            " AND (r.snapshot_nid = 0 OR EXISTS (SELECT FROM state_snapshots s WHERE s.snapshot_nid = r.snapshot_nid))"
+            " AND NOT EXISTS (SELECT FROM ("
+            "   SELECT unnest(extremities) AS event_nid UNION ALL"
+            "   SELECT c.event_nid FROM current_state c WHERE c.room_nid = r.room_nid) AS needed"
+            "  WHERE NOT EXISTS (SELECT FROM events e WHERE e.event_nid = needed.event_nid))"
+            " FROM rooms r WHERE r.room_nid = %s",
+            (room_nid,),
+        )
+    )
+
+
+def present_members(
+    txn: Transaction, room_nid: int, server_name: str, after: str, limit: int
+) -> list[tuple[str, str]]:
+    """(user id, membership) of the server's users who are joined, invited or knock, by user id."""
+    return txn.rows(
+        "SELECT user_id, membership FROM memberships WHERE room_nid = %s AND user_id > %s"
+        f" AND membership IN ('join', 'invite', 'knock') AND {_IS_LOCAL} ORDER BY user_id LIMIT %s",
+        (room_nid, after, *_local(server_name), limit),
+    )
+
+
+def count_present(txn: Transaction, room_nid: int, server_name: str) -> int:
+    return int(
+        txn.value(
+            "SELECT count(*) FROM memberships WHERE room_nid = %s"
+            f" AND membership IN ('join', 'invite', 'knock') AND {_IS_LOCAL}",
+            (room_nid, *_local(server_name)),
+        )
+    )
+
+
+def is_joined_by_any(txn: Transaction, room_nid: int, server_name: str) -> bool:
+    """Whether users of the server are joined."""
+    row = txn.row(
+        f"SELECT FROM memberships WHERE room_nid = %s AND membership = 'join' AND {_IS_LOCAL} LIMIT 1",
+        (room_nid, *_local(server_name)),
+    )
+    return row is not None
+
+
+def forget_all(txn: Transaction, room_nid: int, user_ids: Collection[str]) -> None:
+    """Hide the room from users who left it."""
+    txn.execute(
+        "UPDATE memberships SET forgotten = TRUE WHERE room_nid = %s AND user_id = ANY(%s)"
+        " AND membership IN ('leave', 'ban')",
+        (room_nid, list(user_ids)),
+    )
+
+
+def move_aliases(txn: Transaction, room_nid: int, new_room_nid: int) -> list[str]:
+    """All aliases of a room name the new one from now on; these aliases."""
+    rows = txn.rows(
+        "UPDATE room_aliases SET room_nid = %s WHERE room_nid = %s RETURNING alias", (new_room_nid, room_nid)
+    )
+    return sorted(alias for (alias,) in rows)
+
+
+@frozen
+class Departure:
+    """Somebody is out of a room that was purged; `position` is that of their leave."""
+
+    position: int
+    room_id: str
+    purged_ts: int
+
+
+def departures(txn: Transaction, user_id: str, after: int, upto: int) -> list[Departure]:
+    """The purged rooms that the user left at `after` < position <= `upto`, and is not in again."""
+    rows = txn.rows(
+        "SELECT max(s.position), p.room_id, max(p.purged_ts) FROM stream s JOIN purged_rooms p USING (room_nid)"
+        f" WHERE s.user_id = %s AND s.kind = {Kind.ROOM_GONE:d} AND s.position > %s AND s.position <= %s"
+        " AND NOT EXISTS (SELECT FROM rooms r JOIN memberships m USING (room_nid)"
+        "  WHERE r.room_id = p.room_id AND m.user_id = s.user_id)"
+        " GROUP BY p.room_id ORDER BY 1",
+        (user_id, after, upto),
+    )
+    return [Departure(*row) for row in rows]
+
+
+# Pieces
+
+_IS_LOCAL = "right(user_id, %s) = %s"
+
+
+def _local(server_name: str) -> tuple[int, str]:
+    return len(server_name) + 1, f":{server_name}"
+
+
+def _say_goodbye(txn: Transaction, room_nid: int, user_ids: Sequence[str], server_name: str) -> None:
+    """Leave in the stream, where each user left, that they did; nothing else of what they were before.
+
+    Their leave keeps its position, so that no client sees it twice. Who has not left is told now.
+    """
+    local = [user_id for user_id in user_ids if user_id.endswith(f":{server_name}")]
+    left = txn.rows(
+        f"UPDATE stream s SET kind = {Kind.ROOM_GONE:d}, event_nid = NULL FROM memberships m"
+        " WHERE m.room_nid = %s AND m.user_id = ANY(%s) AND m.membership IN ('leave', 'ban')"
+        " AND s.event_nid = m.event_nid AND s.user_id = m.user_id RETURNING s.user_id",
+        (room_nid, local),
+    )
+    txn.execute(
+        f"DELETE FROM stream WHERE user_id = ANY(%s) AND kind IN ({Kind.EVENT:d}, {Kind.KEPT:d})"
+        " AND room_nid = %s",
+        (list(user_ids), room_nid),
+    )
+    for user_id in sorted(set(local) - {user_id for (user_id,) in left}):
+        txn.publish(Kind.ROOM_GONE, room_nid=room_nid, user_id=user_id)
+
+
+def _read_keys(txn: Transaction, table: Table, room_nid: int, after: Key, limit: int) -> list[Key]:
+    condition, arguments = _after(table, room_nid, after)
+    columns = ", ".join(table.keys)
+    return txn.rows(
+        f"SELECT {columns} FROM {table.name} WHERE {condition} ORDER BY {columns} LIMIT %s",
+        (*arguments, limit),
+    )
+
+
+def _after(table: Table, room_nid: int, after: Key) -> tuple[str, list[object]]:
+    condition = f"room_nid = %s AND NOT ({table.spared})"
+    if not after:
+        return condition, [room_nid]
+    return f"{condition} AND {_tuple(table)} > {_marks(table)}", [room_nid, *after]
+
+
+def _tuple(table: Table) -> str:
+    return f"({', '.join(table.keys)})"
+
+
+def _marks(table: Table) -> str:
+    return f"({', '.join(['%s'] * len(table.keys))})"
+
+
+def _event_nids(table: Table, keys: Collection[Key]) -> list[int | str]:
+    position = table.keys.index("event_nid")
+    return [key[position] for key in keys]

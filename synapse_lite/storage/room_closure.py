@@ -1,0 +1,51 @@
+"""Closing rooms: to those who want in (blocked), and to every writer (about to be purged).
+
+Whoever writes what belongs to a room locks its row first, and looks at `purging` under that lock: the
+appender for events (`append`), everybody else through `hold_room`. So nothing can be written behind
+the back of a purge, on whatever process.
+"""
+
+from synapse_lite.errors import not_found
+from synapse_lite.storage.database import Transaction
+
+
+def hold_room(txn: Transaction, room_nid: int) -> None:
+    """Keep the room as it is until the transaction ends; 404 `M_NOT_FOUND` when it is going, or gone."""
+    held = txn.row("SELECT FROM rooms WHERE room_nid = %s AND NOT purging FOR KEY SHARE", (room_nid,))
+    if held is None:
+        raise not_found("Unknown room")
+
+
+def close_room(txn: Transaction, room_nid: int, now_ms: int) -> None:
+    """From this commit on nobody writes into the room; waits for those who do. Closing again is no error."""
+    txn.row("SELECT FROM rooms WHERE room_nid = %s FOR UPDATE", (room_nid,))
+    txn.execute("UPDATE rooms SET purging = TRUE WHERE room_nid = %s AND NOT purging", (room_nid,))
+    txn.execute(
+        "INSERT INTO purged_rooms (room_nid, room_id, purged_ts)"
+        " SELECT room_nid, room_id, %s FROM rooms WHERE room_nid = %s ON CONFLICT DO NOTHING",
+        (now_ms, room_nid),
+    )
+
+
+def reopen_room(txn: Transaction, room_nid: int) -> None:
+    """Undo `close_room`, as long as nothing of the room is deleted."""
+    txn.execute("UPDATE rooms SET purging = FALSE WHERE room_nid = %s", (room_nid,))
+    txn.execute("DELETE FROM purged_rooms WHERE room_nid = %s", (room_nid,))
+
+
+def block_room(txn: Transaction, room_id: str, user_id: str) -> None:
+    """Nobody joins, invites or knocks from now on. Who blocked first stands; the room may be unknown."""
+    txn.execute(
+        "INSERT INTO blocked_rooms (room_id, user_id) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (room_id, user_id),
+    )
+
+
+def unblock_room(txn: Transaction, room_id: str) -> None:
+    txn.execute("DELETE FROM blocked_rooms WHERE room_id = %s", (room_id,))
+
+
+def blocked_by(txn: Transaction, room_id: str) -> str | None:
+    """Who blocked the room; None when it is not blocked."""
+    user_id: str | None = txn.value("SELECT user_id FROM blocked_rooms WHERE room_id = %s", (room_id,))
+    return user_id
