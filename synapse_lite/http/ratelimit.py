@@ -57,7 +57,7 @@ class RateLimiter:
         self._empty_at[key] = empty_at
         # Two are looked at for each one added, so that the dictionary shrinks.
         for _ in range(2):
-            oldest = next(iter(self._empty_at))
-            if self._empty_at[oldest] > now and len(self._empty_at) <= self._max_keys:
+            oldest = next(iter(self._empty_at), None)
+            if oldest is None or (self._empty_at[oldest] > now and len(self._empty_at) <= self._max_keys):
                 return
             del self._empty_at[oldest]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from attrs import define, field, frozen
 
-from synapse_lite.canonical_json import MAX_SAFE_INTEGER
+from synapse_lite.canonical_json import MAX_SAFE_INTEGER, JsonObject, encode
 from synapse_lite.errors import not_found
 from synapse_lite.matrix.auth_rules import (
     auth_keys,
@@ -98,7 +98,7 @@ class Branch:
         if draft.state_key is None:
             return None
         current = self.state.get((draft.type, draft.state_key))
-        if current and current.event.sender == draft.sender and current.event.content == draft.content:
+        if current and current.event.sender == draft.sender and _same(current.event.content, draft.content):
             return current
         return None
 
@@ -133,6 +133,11 @@ class Branch:
             raise not_found("Could not find the event to redact")
         if not write.privileged:
             check_redaction_request(write.draft.sender, target.event.sender, state)
+
+
+def _same(one: JsonObject, other: JsonObject) -> bool:
+    """Equal as JSON: unlike in Python, true is not 1."""
+    return one == other and encode(one) == encode(other)
 
 
 def draft_needs(draft: Draft, version: RoomVersion) -> list[StateKey]:

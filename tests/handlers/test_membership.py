@@ -11,7 +11,7 @@ from tests.handlers.house import House, alice, bob, mallory, refusal, requester
 FORBIDDEN = (403, "M_FORBIDDEN")
 TOO_MANY = (429, "M_LIMIT_EXCEEDED")
 TIGHT = {"per_second": 1e-6, "burst_count": 1}
-versions = pytest.mark.parametrize("version", ["10", "11", "12"])
+versions = pytest.mark.parametrize("version", ["11", "12"])
 
 
 @versions

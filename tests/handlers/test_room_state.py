@@ -12,7 +12,7 @@ from tests.handlers.house import House, alice, bob, decoded, mallory, refusal, r
 
 FORBIDDEN = (403, "M_FORBIDDEN")
 ANYONE = MemberQuery()
-versions = pytest.mark.parametrize("version", ["10", "11", "12"])
+versions = pytest.mark.parametrize("version", ["11", "12"])
 
 
 async def members(house: House, who: Requester, room_id: str, query: MemberQuery = ANYONE) -> dict[str, str]:

@@ -47,6 +47,13 @@ def test_a_refusal_costs_nothing():
     assert retry_after_ms(limiter) == retry_after_ms(limiter) == 1000
 
 
+def test_what_costs_nothing_always_passes():
+    """A cost of 0 leaves an empty bucket empty."""
+    limiter = RateLimiter(ManualClock(), Limit(1, 1))
+    limiter.check("k", cost=0)
+    limiter.check("k")
+
+
 def test_cost():
     """One call may weigh as much as several."""
     limiter = RateLimiter(ManualClock(), Limit(1, 5))

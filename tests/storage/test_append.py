@@ -111,6 +111,8 @@ async def test_the_same_state_again_is_no_event(database: Database, version: str
         room = world.room(txn, version=version)
         first = world.send(txn, room, "m.room.name", ALICE, {"name": "x"}, state_key="")
         assert world.send(txn, room, "m.room.name", ALICE, {"name": "x"}, state_key="").nid == first.nid
+        yes = world.send(txn, room, "org.example", ALICE, {"on": True}, state_key="")
+        assert world.send(txn, room, "org.example", ALICE, {"on": 1}, state_key="").nid != yes.nid
 
     await database.transact(run)
 
