@@ -19,7 +19,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) ## Redact and purge under load, with workers that get killed (ARGS="--help")
+demo: $(READY) ## Redact a spammer's 1,000 messages on background workers, and prove it (ARGS="--help")
 	$(BIN)/synapse-lite demo $(ARGS)
 
 up: $(READY) ## Run a server here: main process, two workers, PostgreSQL (ARGS="--port 8080")

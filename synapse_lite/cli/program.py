@@ -3,10 +3,13 @@
 import click
 
 from synapse_lite.cli.demo import demo
+from synapse_lite.cli.doctor import doctor
 from synapse_lite.cli.exits import Exit, explained
 from synapse_lite.cli.generate_config import generate_config
+from synapse_lite.cli.redact import redact
 from synapse_lite.cli.register_user import register_user
 from synapse_lite.cli.server import main_process, migrate_database, worker_process
+from synapse_lite.cli.tasks import tasks
 from synapse_lite.cli.up import up
 from synapse_lite.cli.version import version
 
@@ -29,6 +32,9 @@ for command in (
     generate_config,
     register_user,
     migrate_database,
+    tasks,
+    redact,
+    doctor,
     version,
 ):
     main.add_command(explained(command))

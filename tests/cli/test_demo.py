@@ -11,7 +11,7 @@ from synapse_lite.cli.demo.reading import Reading, examine
 from synapse_lite.cli.demo.redaction import Redaction
 from synapse_lite.cli.demo.report import find_problems
 from synapse_lite.cli.demo.traffic import Plan, Room, Stance
-from tests.processes import STOP, Process, processes_of, wait_until
+from tests.processes.harness import STOP, Process, processes_of, wait_until
 
 SPAMMER, OWNER = "@spammer:demo.test", "@owner:demo.test"
 MARKER = "spam1234"

@@ -1,0 +1,88 @@
+"""Checks of the database: reachable, fit, migrated, and of the same time as this machine."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import attrs
+
+from synapse_lite.cli.doctor.findings import Finding, error, ok, warning
+from synapse_lite.cli.output import duration
+from synapse_lite.storage.diagnosis import DatabaseFacts, read_facts
+from synapse_lite.storage.session import Session
+
+OLDEST_MAJOR_VERSION = 14
+_BYTE_ORDER = frozenset(("C", "POSIX", "C.UTF-8", "C.utf8"))
+_SKEW_WARNING_MS = 1000
+_SKEW_ERROR_MS = 60_000
+
+
+@attrs.frozen
+class Skew:
+    """How far the database's clock is ahead of ours, at most `uncertainty_ms` wrong."""
+
+    ahead_ms: float
+    uncertainty_ms: float
+
+
+def measure(session: Session, now_ms: Callable[[], int]) -> tuple[DatabaseFacts, Skew]:
+    """Raises DatabaseError."""
+    session.read(read_facts)  # connects: the time that this takes is not of interest
+    before = now_ms()
+    facts = session.read(read_facts)
+    after = now_ms()
+    return facts, Skew(facts.clock_ms - (before + after) / 2, (after - before) / 2)
+
+
+def check_facts(facts: DatabaseFacts, *, any_locale: bool) -> Iterator[Finding]:
+    if facts.major_version < OLDEST_MAJOR_VERSION:
+        yield error(
+            "database",
+            f"PostgreSQL {facts.version} is too old",
+            f"use PostgreSQL {OLDEST_MAJOR_VERSION} or newer",
+        )
+    elif facts.encoding != "UTF8":
+        yield error(
+            "database",
+            f"its encoding is {facts.encoding}",
+            "make a database with: CREATE DATABASE ... ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
+        )
+    elif not {facts.collation, facts.character_type} <= _BYTE_ORDER and not any_locale:
+        yield warning(
+            "database",
+            f"its locale is {facts.collation}, {facts.character_type}: an update of the operating system may "
+            "change the order of texts, and so break indexes",
+            "make a database with LOCALE 'C', or reindex after such an update and set "
+            "database.allow_unsafe_locale",
+        )
+    else:
+        yield ok("database", f"PostgreSQL {facts.version}, {facts.encoding}, locale {facts.collation}")
+
+
+def check_clock(skew: Skew) -> Finding:
+    ahead = abs(skew.ahead_ms)
+    if ahead <= _SKEW_WARNING_MS + skew.uncertainty_ms:
+        return ok("clock", "this machine and the database agree")
+    direction = "ahead of" if skew.ahead_ms > 0 else "behind"
+    finding = error if ahead > _SKEW_ERROR_MS else warning
+    return finding(
+        "clock",
+        f"the database's clock is {duration(ahead)} {direction} that of this machine",
+        "synchronise both with NTP: events are stamped by the one, tasks by the other",
+    )
+
+
+def check_schema(applied: Sequence[str], available: Sequence[str]) -> Finding:
+    if missing := [name for name in available if name not in applied]:
+        return error(
+            "schema",
+            f"{len(missing)} of {len(available)} migrations are missing",
+            "run synapse-lite migrate, or start the server, which does so, too",
+            missing,
+        )
+    if newer := [name for name in applied if name not in available]:
+        return warning(
+            "schema",
+            "the database has migrations that this program does not know",
+            "update this program: a newer one has been at work",
+            newer,
+        )
+    return ok("schema", f"all {len(available)} migrations are applied")
