@@ -21,6 +21,8 @@ DEFAULT_URL = "http://localhost:8008"
 MAX_PAGE = 1000
 _ADMIN = "/_synapse/admin/v1"
 _CLIENT = "/_matrix/client/v3"
+_NO_ROOM = "!nothing:dry-run.invalid"
+_BAD_REQUEST = 400
 _DEVICE_NAME = "synapse-lite command"
 
 
@@ -86,6 +88,21 @@ class AdminApi:
         """The id of the task."""
         redact_id: str = self._call("POST", _path("user", user_id, "redact"), body)["redact_id"]
         return redact_id
+
+    def knows_dry_run(self, user_id: str) -> bool:
+        """Whether `dry_run` keeps the server from redacting. Asking does no harm where it is not known.
+
+        A server that reads the field refuses a value that is not a boolean, and says so. One that ignores
+        it gets a request about a room that cannot exist.
+        """
+        try:
+            self.redact(user_id, {"rooms": [_NO_ROOM], "dry_run": "?"})
+        except ApiError as error:
+            if error.status == _BAD_REQUEST and "dry_run" in str(error):
+                return True
+            if error.status != _BAD_REQUEST:
+                raise
+        return False
 
     def redaction(self, redact_id: str) -> JsonObject:
         return self._call("GET", _path("user", "redact_status", redact_id))

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 import orjson
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -26,7 +25,7 @@ def open_console(*, stderr: bool = False) -> Console:
 
 def new_table(*names: str) -> Table:
     """Left-aligned columns; long words are folded, never cut off."""
-    return Table(*(Column(name, overflow="fold") for name in names), box=SIMPLE, pad_edge=False)
+    return Table(*(Column(name, overflow="fold") for name in names), box=None, padding=(0, 2, 0, 0))
 
 
 def plain(text: object) -> str:

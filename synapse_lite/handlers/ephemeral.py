@@ -10,7 +10,7 @@ from synapse_lite.handlers.auth import Requester
 from synapse_lite.storage import account_data, rooms
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.ephemeral import Receipt, expire_typing, put_receipt, set_typing
+from synapse_lite.storage.ephemeral import Receipt, expire_typing, is_news, put_receipt, set_typing
 from synapse_lite.storage.room_closure import hold_room
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 FULLY_READ = "m.fully_read"
 RECEIPT_TYPES = frozenset({"m.read", "m.read.private", FULLY_READ})
 MAX_TYPING_MS = 120_000
-MAX_ID_LENGTH = 255
+MAX_ID_BYTES = 255
+MAIN_THREAD = "main"
 
 
 class EphemeralHandler:
@@ -29,15 +30,19 @@ class EphemeralHandler:
     async def read(
         self, requester: Requester, room_id: str, receipts: dict[str, str], thread_id: str | None = None
     ) -> None:
-        """Store receipts (type to event id) of a room that the requester is in.
+        """Store receipts (type to event id) of a room that the requester is in; they never go back.
 
-        400 `M_INVALID_PARAM` for an unknown type; 403 `M_FORBIDDEN` for a stranger.
+        400 `M_INVALID_PARAM` for an unknown type, no event id, no thread; 403 `M_FORBIDDEN` for a stranger.
         """
         for receipt_type, event_id in receipts.items():
             if receipt_type not in RECEIPT_TYPES:
                 raise invalid_param(f"Receipt type must be one of: {', '.join(sorted(RECEIPT_TYPES))}")
-            if not event_id.startswith("$") or len(event_id) > MAX_ID_LENGTH:
+            if not _is_event_id(event_id):
                 raise invalid_param("Not an event id")
+        if thread_id is not None and not (thread_id == MAIN_THREAD or _is_event_id(thread_id)):
+            raise invalid_param("thread_id must be 'main' or the event id of the root of a thread")
+        if thread_id is not None and FULLY_READ in receipts:
+            raise invalid_param(f"thread_id is not compatible with {FULLY_READ} receipts")
         await self._database.transact(
             _read, requester.user_id, room_id, receipts, thread_id or "", self._clock.now_ms()
         )
@@ -58,6 +63,10 @@ class EphemeralHandler:
             logger.exception("typing is not expired; the next time does it")
 
 
+def _is_event_id(text: str) -> bool:
+    return text.startswith("$") and len(text.encode()) <= MAX_ID_BYTES and "\0" not in text
+
+
 def _joined_room(txn: Transaction, room_id: str, user_id: str) -> Room:
     room = rooms.room_by_id(txn, room_id)
     membership = rooms.membership_in(txn, room.nid, user_id) if room else None
@@ -73,7 +82,9 @@ def _read(
     room = _joined_room(txn, room_id, user_id)
     for receipt_type, event_id in receipts.items():
         if receipt_type == FULLY_READ:
-            account_data.put_account_data(txn, user_id, room.nid, FULLY_READ, {"event_id": event_id})
+            known = account_data.read_account_data(txn, user_id, room.nid, FULLY_READ)
+            if known is None or is_news(txn, event_id, known["event_id"]):
+                account_data.put_account_data(txn, user_id, room.nid, FULLY_READ, {"event_id": event_id})
         else:
             put_receipt(txn, Receipt(room.nid, user_id, receipt_type, thread_id, event_id, now_ms))
 

@@ -17,7 +17,7 @@ Names = tuple[str, ...]
 
 @frozen
 class EventFilter:
-    """None = no restriction. Types may end in `*`; `limit` counts events, already clamped."""
+    """None = no restriction. `*` in a type stands for any text; `limit` counts events, already clamped."""
 
     types: Names | None = None
     not_types: Names = ()
@@ -29,14 +29,14 @@ class EventFilter:
     lazy_load_members: bool = False
     limit: int = DEFAULT_LIMIT
 
-    @property
-    def takes_all(self) -> bool:
-        """Nothing that depends on the single event is asked."""
+    def hides_in(self, room_id: str) -> bool:
+        """Whether it may leave out some events of the room, whatever the limit."""
         return (
-            self.types is None
-            and self.senders is None
-            and self.contains_url is None
-            and not (self.not_types or self.not_senders)
+            self.types is not None
+            or self.senders is not None
+            or self.contains_url is not None
+            or bool(self.not_types or self.not_senders)
+            or not self.takes_room(room_id)
         )
 
     def takes_type(self, kind: str) -> bool:
@@ -52,6 +52,9 @@ class EventFilter:
 
     def takes_room(self, room_id: str) -> bool:
         return (self.rooms is None or room_id in self.rooms) and room_id not in self.not_rooms
+
+    def takes_in(self, room_id: str, event: Event) -> bool:
+        return self.takes_room(room_id) and self.takes(event)
 
 
 @frozen
@@ -128,6 +131,18 @@ def _names(body: JsonObject, name: str) -> Names | None:
 
 
 def _matches(kind: str, patterns: Iterable[str]) -> bool:
-    return any(
-        kind == pattern or (pattern.endswith("*") and kind.startswith(pattern[:-1])) for pattern in patterns
-    )
+    return any(kind == pattern or ("*" in pattern and _fits(kind, pattern)) for pattern in patterns)
+
+
+def _fits(kind: str, pattern: str) -> bool:
+    """The parts between the `*` follow each other in the type: each is taken where it comes first."""
+    first, *middle, last = pattern.split("*")
+    if not kind.startswith(first):
+        return False
+    end = len(first)
+    for part in middle:
+        start = kind.find(part, end)
+        if start < 0:
+            return False
+        end = start + len(part)
+    return kind.endswith(last) and end + len(last) <= len(kind)

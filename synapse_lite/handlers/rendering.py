@@ -1,6 +1,7 @@
 """Events as clients get them (client-server API, "Room event format")."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import orjson
 
@@ -33,21 +34,25 @@ def render_all(views: Iterable[View], *, session: str | None, now_ms: int) -> li
 
 def with_fields(events: Sequence[orjson.Fragment], fields: Sequence[str]) -> list[JsonObject]:
     """Only the named fields of rendered events, as a filter's `event_fields` asks."""
-    return [_pick(orjson.loads(orjson.dumps(event)), fields) for event in events]
+    paths = [_path(field) for field in fields]
+    return [_pick(orjson.loads(orjson.dumps(event)), paths) for event in events]
 
 
-def _pick(event: JsonObject, fields: Sequence[str]) -> JsonObject:
+def _path(field: str) -> list[str]:
+    """The names between the dots; a backslash before a dot or a backslash makes it part of a name."""
+    hidden = field.replace("\\\\", "\1").replace("\\.", "\0")
+    return [name.replace("\0", ".").replace("\1", "\\") for name in hidden.split(".")]
+
+
+def _pick(event: JsonObject, paths: Sequence[Sequence[str]]) -> JsonObject:
     picked: JsonObject = {}
-    for field in fields:
-        *parents, last = field.replace("\\.", "\0").split(".")
-        source, target = event, picked
-        for name in (part.replace("\0", ".") for part in parents):
-            found = source.get(name)
-            if not isinstance(found, dict):
-                break
-            source, target = found, target.setdefault(name, {})
-        else:
-            name = last.replace("\0", ".")
-            if name in source:
-                target[name] = source[name]
+    for *parents, last in paths:
+        source: Any = event
+        for name in parents:
+            source = source.get(name) if isinstance(source, dict) else None
+        if isinstance(source, dict) and last in source:
+            target = picked
+            for name in parents:
+                target = target.setdefault(name, {})
+            target[last] = source[last]
     return picked

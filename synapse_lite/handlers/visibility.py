@@ -1,11 +1,11 @@
 """Which events of a room a user may see (client-server API, "Room History Visibility")."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from synapse_lite.errors import forbidden
-from synapse_lite.matrix.visibility import better_membership, less_restrictive, may_see
+from synapse_lite.matrix.visibility import better_membership, may_see
 from synapse_lite.storage import rooms, timeline
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Transaction
@@ -13,24 +13,54 @@ from synapse_lite.storage.events import EventStore, StoredEvent
 from synapse_lite.storage.state import NidMap, StateKey, StateStore
 
 _VISIBILITY = ("m.room.history_visibility", "")
+_HIDES_NOTHING = frozenset({None, "shared", "world_readable"})  # from members
+_CHANGES_FOLLOWED = 10
 NEVER = -1
 
 
 @frozen
 class Viewer:
-    """A user's view of a room: what they are in it, since when (`position` of that membership event)."""
+    """A user's view of a room. `member` is their current member event, `position` its position.
+
+    `left_at` is the position of the event by which they last ceased to be joined, `left_state` the
+    snapshot after it. `sees_all`: joined, in a room that never hid anything from its members.
+    `visibility` is the room's history visibility now.
+    """
 
     user_id: str
-    membership: str | None
+    member: StoredEvent | None = None
     position: int = NEVER
+    left_at: int = NEVER
+    left_state: int = 0
+    sees_all: bool = False
+    visibility: str | None = None
+
+    @property
+    def membership(self) -> str | None:
+        return self.member.event.membership if self.member else None
 
     @property
     def is_joined(self) -> bool:
         return self.membership == "join"
 
+    @property
+    def may_look(self) -> bool:
+        """Whether there may be anything in the room for them to see."""
+        return (
+            self.is_joined
+            or self.left_at != NEVER
+            or self.visibility == "world_readable"
+            or (self.visibility == "invited" and self.membership == "invite")
+        )
+
+    def joined_after(self, position: int) -> bool:
+        """Whether the user was joined at any later point."""
+        return self.is_joined or position < self.left_at
+
     def end(self, now: int) -> int:
-        """The last position that concerns the viewer: their leave, when they left."""
-        return self.position if self.membership in {"leave", "ban"} else now
+        """The last position that concerns the viewer: the end of their membership, when that has ended."""
+        is_over = self.membership in {"leave", "ban"} and self.visibility != "world_readable"
+        return self.position if is_over else now
 
 
 class Visibility:
@@ -41,20 +71,33 @@ class Visibility:
         self._state = state
 
     def viewer(self, txn: Transaction, room: Room | None, user_id: str) -> Viewer:
-        """403 `M_FORBIDDEN` for a stranger, unless anybody may read the room; the same for an unknown room."""
-        membership = rooms.membership_in(txn, room.nid, user_id) if room else None
-        if room is None or ((membership is None or membership.forgotten) and not self._is_open(txn, room)):
+        """403 `M_FORBIDDEN` for an unknown room, and for who was never joined, or has forgotten the room.
+
+        Unless anybody may read the room, or those who are invited.
+        """
+        viewer = Viewer(user_id) if room is None else self._viewer(txn, room, user_id)
+        if not viewer.may_look:
             raise forbidden("You aren't a member of the room and weren't previously a member of the room.")
-        if membership is None or membership.forgotten:
-            return Viewer(user_id, None)
-        position = timeline.positions_of(txn, [membership.event_nid]).get(membership.event_nid, NEVER)
-        return Viewer(user_id, membership.membership, position)
+        return viewer
+
+    def viewers(
+        self, txn: Transaction, user_id: str, members: Mapping[int, StoredEvent]
+    ) -> dict[int, Viewer]:
+        """The user's view of each room, by nid; `members` are their current member events."""
+        positions = timeline.positions_of(txn, [stored.nid for stored in members.values()])
+        joined = [nid for nid, stored in members.items() if stored.event.membership == "join"]
+        hide_nothing = self._hide_nothing(txn, joined)
+        viewers = {}
+        for nid, stored in members.items():
+            viewer = Viewer(user_id, stored, positions.get(stored.nid, NEVER), sees_all=nid in hide_nothing)
+            viewers[nid] = viewer if viewer.is_joined else _departed(txn, viewer, stored.nid)
+        return viewers
 
     def only_visible(
         self, txn: Transaction, viewer: Viewer, entries: Sequence[timeline.Entry]
     ) -> list[timeline.Entry]:
         """Those of the entries (oldest first or last) that the viewer may see."""
-        if not entries or (viewer.is_joined and viewer.position <= min(entries)[0]):
+        if not entries or viewer.sees_all or (viewer.is_joined and viewer.position <= min(entries)[0]):
             return list(entries)
         events = self._events.load(txn, [nid for _, nid in entries])
         member = ("m.room.member", viewer.user_id)
@@ -63,30 +106,63 @@ class Visibility:
         deciding = self._events.load(txn, {nid for state in states.values() for nid in state.values()})
 
         def sees(position: int, stored: StoredEvent) -> bool:
-            before, after = states[stored.before_nid], states[stored.after_nid]
-            return may_see(
-                less_restrictive(
-                    _content(before, _VISIBILITY, deciding), _content(after, _VISIBILITY, deciding)
-                ),
-                better_membership(_content(before, member, deciding), _content(after, member, deciding)),
-                joined_since=viewer.is_joined or position < viewer.position,
+            if stored.event.is_state and stored.event.key == member:
+                return True
+            around = (states[stored.before_nid], states[stored.after_nid])
+            membership = better_membership(*(_content(state, member, deciding) for state in around))
+            return any(
+                may_see(_content(state, _VISIBILITY, deciding), membership, viewer.joined_after(position))
+                for state in around
             )
 
         return [(position, nid) for position, nid in entries if nid in events and sees(position, events[nid])]
 
-    def _is_open(self, txn: Transaction, room: Room) -> bool:
-        """World readable now."""
-        current = self._state.current(txn, [(room.nid, _VISIBILITY)])
+    def _viewer(self, txn: Transaction, room: Room, user_id: str) -> Viewer:
+        stored = self._visibilities(txn, [room.nid]).get(room.nid)
+        visibility = _said(stored, _VISIBILITY) if stored else None
+        found = rooms.membership_in(txn, room.nid, user_id)
+        if found is None or found.forgotten:
+            return Viewer(user_id, visibility=visibility)
+        member = self._events.load(txn, [found.event_nid])[found.event_nid]
+        return evolve(self.viewers(txn, user_id, {room.nid: member})[room.nid], visibility=visibility)
+
+    def _hide_nothing(self, txn: Transaction, room_nids: Collection[int]) -> set[int]:
+        """Those of the rooms that have never hidden an event from who joined later."""
+        hide_nothing = set(room_nids)
+        said = self._visibilities(txn, room_nids) if room_nids else {}
+        for _ in range(_CHANGES_FOLLOWED):
+            hide_nothing -= {
+                nid for nid, stored in said.items() if _said(stored, _VISIBILITY) not in _HIDES_NOTHING
+            }
+            replaced = {nid: said[nid].replaces_nid for nid in hide_nothing & said.keys()}
+            earlier = self._events.load(txn, {nid for nid in replaced.values() if nid is not None})
+            said = {nid: earlier[event] for nid, event in replaced.items() if event in earlier}
+            if not said:
+                break
+        return hide_nothing - said.keys()
+
+    def _visibilities(self, txn: Transaction, room_nids: Collection[int]) -> dict[int, StoredEvent]:
+        """The current `m.room.history_visibility` of the rooms that have one."""
+        current = self._state.current(txn, [(nid, _VISIBILITY) for nid in room_nids])
         events = self._events.load(txn, list(current.values()))
-        return any(
-            stored.event.content.get("history_visibility") == "world_readable" for stored in events.values()
-        )
+        return {room_nid: events[nid] for (room_nid, _), nid in current.items()}
 
 
-def _content(state: NidMap, key: StateKey, events: dict[int, StoredEvent]) -> str | None:
+def _departed(txn: Transaction, viewer: Viewer, member_nid: int) -> Viewer:
+    """The viewer, who is not joined, with the point at which they ceased to be."""
+    departure = rooms.departure(txn, member_nid)
+    if departure is None:
+        return viewer
+    left_at = timeline.positions_of(txn, [departure.event_nid]).get(departure.event_nid, NEVER)
+    return evolve(viewer, left_at=left_at, left_state=departure.after_nid)
+
+
+def _content(state: NidMap, key: StateKey, events: Mapping[int, StoredEvent]) -> str | None:
     """The history visibility or the membership that the state says."""
     stored = events.get(state.get(key, 0))
-    if stored is None:
-        return None
+    return None if stored is None else _said(stored, key)
+
+
+def _said(stored: StoredEvent, key: StateKey) -> str | None:
     value = stored.event.content.get("history_visibility" if key == _VISIBILITY else "membership")
     return value if isinstance(value, str) else None

@@ -23,33 +23,53 @@ class Receipt:
 
 
 def put_receipt(txn: Transaction, receipt: Receipt) -> None:
+    """Store the receipt, unless one for the same or a later event is there.
+
+    A private one is published as a change of its owner's own data, so that nobody else even wakes.
+    """
+    key = (receipt.room_nid, receipt.user_id, receipt.receipt_type, receipt.thread_id)
+    known = txn.value(
+        "SELECT event_id FROM receipts"
+        " WHERE room_nid = %s AND user_id = %s AND receipt_type = %s AND thread_id = %s FOR UPDATE",
+        key,
+    )
+    if known is not None and not is_news(txn, receipt.event_id, known):
+        return
     txn.execute(
         "INSERT INTO receipts (room_nid, user_id, receipt_type, thread_id, event_id, ts)"
         " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (room_nid, user_id, receipt_type, thread_id)"
         " DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts",
-        (
-            receipt.room_nid,
-            receipt.user_id,
-            receipt.receipt_type,
-            receipt.thread_id,
-            receipt.event_id,
-            receipt.ts,
-        ),
+        (*key, receipt.event_id, receipt.ts),
     )
-    txn.publish(Kind.RECEIPT, room_nid=receipt.room_nid, user_id=receipt.user_id)
+    kind = Kind.ACCOUNT_DATA if receipt.receipt_type == PRIVATE else Kind.RECEIPT
+    txn.publish(kind, room_nid=receipt.room_nid, user_id=receipt.user_id)
+
+
+def is_news(txn: Transaction, event_id: str, known: str) -> bool:
+    """Whether the event is another than the known one, and not known to be earlier."""
+    earlier = txn.value(
+        "SELECT new.position < old.position FROM events n JOIN stream new USING (event_nid),"
+        " events o JOIN stream old USING (event_nid) WHERE n.event_id = %s AND o.event_id = %s",
+        (event_id, known),
+    )
+    return event_id != known and not earlier
 
 
 def receipts(
     txn: Transaction, room_nids: Collection[int], reader: str, changed: Collection[tuple[int, str]] | None
 ) -> list[Receipt]:
     """What the reader may see of the rooms' receipts; of (room, user) pairs in `changed` only, if given."""
+    join, arguments = "", []
+    if changed is not None:
+        join = " JOIN unnest(%s::bigint[], %s::text[]) AS c (room_nid, user_id) USING (room_nid, user_id)"
+        arguments = [[room_nid for room_nid, _ in changed], [user_id for _, user_id in changed]]
     rows = txn.rows(
-        "SELECT room_nid, user_id, receipt_type, thread_id, event_id, ts FROM receipts"
-        " WHERE room_nid = ANY(%s) AND (receipt_type <> %s OR user_id = %s)",
-        (list(room_nids), PRIVATE, reader),
+        f"SELECT room_nid, user_id, receipt_type, thread_id, event_id, ts FROM receipts{join}"
+        " WHERE room_nid = ANY(%s) AND (receipt_type <> %s OR user_id = %s)"
+        " ORDER BY room_nid, ts, user_id, receipt_type, thread_id",
+        (*arguments, list(room_nids), PRIVATE, reader),
     )
-    found = [Receipt(*row) for row in rows]
-    return found if changed is None else [one for one in found if (one.room_nid, one.user_id) in changed]
+    return [Receipt(*row) for row in rows]
 
 
 def set_typing(txn: Transaction, room_nid: int, user_id: str, expires_ts: int, now_ms: int) -> None:

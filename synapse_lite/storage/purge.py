@@ -44,7 +44,7 @@ TABLES = (
     Table("stream", ("kind", "position"), spared=f"kind = {Kind.ROOM_GONE:d}"),
     Table("redactions", ("event_nid",)),
     Table("events", ("depth", "event_nid"), followers=("event_transactions",)),
-    Table("snapshot_candidates", ("snapshot_nid",)),
+    Table("snapshot_candidates", ("task_id", "snapshot_nid")),
     Table("state_snapshots", ("snapshot_nid",)),
 )
 
@@ -78,9 +78,9 @@ def delete_slice(
     keys = _read_keys(txn, table, room_nid, after, limit)
     if not keys:
         return Slice({}, None)
-    if table is MEMBERSHIPS:
-        _say_goodbye(txn, room_nid, [str(user_id) for (user_id,) in keys], server_name)
     rows = {}
+    if table is MEMBERSHIPS:
+        rows["stream"] = _say_goodbye(txn, room_nid, [str(user_id) for (user_id,) in keys], server_name)
     for follower in table.followers:
         rows[follower] = txn.execute(
             f"DELETE FROM {follower} WHERE event_nid = ANY(%s)", (_event_nids(table, keys),)
@@ -199,10 +199,11 @@ def _local(server_name: str) -> tuple[int, str]:
     return len(server_name) + 1, f":{server_name}"
 
 
-def _say_goodbye(txn: Transaction, room_nid: int, user_ids: Sequence[str], server_name: str) -> None:
+def _say_goodbye(txn: Transaction, room_nid: int, user_ids: Sequence[str], server_name: str) -> int:
     """Leave in the stream, where each user left, that they did; nothing else of what they were before.
 
-    Their leave keeps its position, so that no client sees it twice. Who has not left is told now.
+    Their leave keeps its position, so that no client sees it twice. Who has not left is told now. The
+    number of positions that told of the users.
     """
     local = [user_id for user_id in user_ids if user_id.endswith(f":{server_name}")]
     left = txn.rows(
@@ -211,13 +212,14 @@ def _say_goodbye(txn: Transaction, room_nid: int, user_ids: Sequence[str], serve
         " AND s.event_nid = m.event_nid AND s.user_id = m.user_id RETURNING s.user_id",
         (room_nid, local),
     )
-    txn.execute(
+    deleted = txn.execute(
         f"DELETE FROM stream WHERE user_id = ANY(%s) AND kind IN ({Kind.EVENT:d}, {Kind.KEPT:d})"
         " AND room_nid = %s",
         (list(user_ids), room_nid),
     )
     for user_id in sorted(set(local) - {user_id for (user_id,) in left}):
         txn.publish(Kind.ROOM_GONE, room_nid=room_nid, user_id=user_id)
+    return len(left) + deleted
 
 
 def _read_keys(txn: Transaction, table: Table, room_nid: int, after: Key, limit: int) -> list[Key]:

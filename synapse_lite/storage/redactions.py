@@ -65,9 +65,13 @@ def unknown_rooms(txn: Transaction, room_ids: Collection[str]) -> list[str]:
     return sorted(set(room_ids) - {room_id for (room_id,) in rows})
 
 
-def lock_room(txn: Transaction, room_nid: int) -> None:
-    """Until the transaction ends, nobody else writes into the room: neither redactions nor memberships."""
-    txn.execute("SELECT FROM rooms WHERE room_nid = %s FOR NO KEY UPDATE", (room_nid,))
+def lock_room(txn: Transaction, room_nid: int) -> bool:
+    """Until the transaction ends, nobody else writes into the room: neither redactions nor memberships.
+
+    False when the room is being purged, or is gone.
+    """
+    statement = "SELECT FROM rooms WHERE room_nid = %s AND NOT purging FOR NO KEY UPDATE"
+    return txn.row(statement, (room_nid,)) is not None
 
 
 def newest_since(txn: Transaction, wanted: Redactable, room_nid: int, limit: int) -> int | None:

@@ -16,15 +16,18 @@ def hold_room(txn: Transaction, room_nid: int) -> None:
         raise not_found("Unknown room")
 
 
-def close_room(txn: Transaction, room_nid: int, now_ms: int) -> None:
-    """From this commit on nobody writes into the room; waits for those who do. Closing again is no error."""
-    txn.row("SELECT FROM rooms WHERE room_nid = %s FOR UPDATE", (room_nid,))
-    txn.execute("UPDATE rooms SET purging = TRUE WHERE room_nid = %s AND NOT purging", (room_nid,))
+def close_room(txn: Transaction, room_nid: int, now_ms: int) -> bool:
+    """From this commit on nobody writes into the room; waits for those who do. False: it was closed, or gone."""
+    is_closed = txn.value("SELECT purging FROM rooms WHERE room_nid = %s FOR UPDATE", (room_nid,))
+    if is_closed is not False:
+        return False
+    txn.execute("UPDATE rooms SET purging = TRUE WHERE room_nid = %s", (room_nid,))
     txn.execute(
         "INSERT INTO purged_rooms (room_nid, room_id, purged_ts)"
         " SELECT room_nid, room_id, %s FROM rooms WHERE room_nid = %s ON CONFLICT DO NOTHING",
         (now_ms, room_nid),
     )
+    return True
 
 
 def reopen_room(txn: Transaction, room_nid: int) -> None:

@@ -25,27 +25,14 @@ class Selection(Protocol):
     def contains_url(self) -> bool | None: ...
 
 
-def page_backwards(
-    txn: Transaction, room_nid: int, upto: int, after: int, limit: int, selection: Selection
-) -> list[Entry]:
-    """The newest events with `after` < position <= `upto`, newest first."""
+def page(txn: Transaction, span: Span, limit: int, selection: Selection, *, backwards: bool) -> list[Entry]:
+    """The first events of a span, or (backwards) the last ones, newest first."""
     join, condition, arguments = _condition(selection)
+    order = "DESC" if backwards else "ASC"
     return txn.rows(
         f"SELECT s.position, s.event_nid FROM stream s {join} WHERE s.room_nid = %s AND s.kind = {Kind.EVENT:d}"
-        f" AND s.position <= %s AND s.position > %s {condition} ORDER BY s.position DESC LIMIT %s",
-        (room_nid, upto, after, *arguments, limit),
-    )
-
-
-def page_forwards(
-    txn: Transaction, room_nid: int, after: int, upto: int, limit: int, selection: Selection
-) -> list[Entry]:
-    """The oldest events with `after` < position <= `upto`, oldest first."""
-    join, condition, arguments = _condition(selection)
-    return txn.rows(
-        f"SELECT s.position, s.event_nid FROM stream s {join} WHERE s.room_nid = %s AND s.kind = {Kind.EVENT:d}"
-        f" AND s.position > %s AND s.position <= %s {condition} ORDER BY s.position LIMIT %s",
-        (room_nid, after, upto, *arguments, limit),
+        f" AND s.position > %s AND s.position <= %s {condition} ORDER BY s.position {order} LIMIT %s",
+        (*span, *arguments, limit),
     )
 
 
@@ -71,7 +58,7 @@ def state_changes(txn: Transaction, spans: Collection[Span]) -> dict[int, list[i
     """Of each room the last state event of each key in its span."""
     rows = txn.rows(
         f"SELECT DISTINCT ON (r.room_nid, e.type, e.state_key) r.room_nid, e.event_nid FROM {_SPANS}"
-        f" JOIN stream s ON s.room_nid = r.room_nid AND s.kind = {Kind.EVENT:d}"
+        f" JOIN stream s ON s.room_nid = r.room_nid AND s.kind IN ({Kind.EVENT:d}, {Kind.KEPT:d})"
         " AND s.position > r.after AND s.position <= r.upto"
         " JOIN events e ON e.event_nid = s.event_nid AND e.state_key IS NOT NULL"
         " ORDER BY r.room_nid, e.type, e.state_key, s.position DESC",

@@ -15,7 +15,7 @@ from synapse_lite import canonical_json
 from synapse_lite.errors import SynapseLiteError
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.tasks import Fenced, Lease, Status
+from synapse_lite.storage.tasks import Fenced, Lease, Status, Transition
 from synapse_lite.tasks.outcome import Done, Fail, Later, Next, Outcome
 from synapse_lite.tasks.registry import Registered
 from synapse_lite.tasks.specs import Snapshot, TaskSpec, TidiesOnCancel
@@ -28,7 +28,15 @@ class Cancelled:
     """Instead of a step, the task was cancelled as someone had asked."""
 
 
-def run_step(txn: Transaction, lease: Lease, work: Registered, batch: int) -> Outcome | Cancelled:
+@frozen
+class Paused:
+    """Instead of a step, the task was given back, because its action is paused."""
+
+
+NoStep = Cancelled | Paused
+
+
+def run_step(txn: Transaction, lease: Lease, work: Registered, batch: int) -> Outcome | NoStep:
     fenced = store.fence(txn, lease)
     try:
         task = _snapshot(lease, work.spec, fenced, batch)
@@ -40,6 +48,9 @@ def run_step(txn: Transaction, lease: Lease, work: Registered, batch: int) -> Ou
                 work.handler.on_cancel(txn, task)
             store.finish(txn, lease, Status.CANCELLED)
             return Cancelled()
+        if fenced.paused:
+            store.release(txn, lease, Transition.PAUSED)
+            return Paused()
         outcome = work.handler.step(txn, task)
     _write_outcome(txn, lease, outcome)
     return outcome

@@ -1,14 +1,16 @@
-"""Ask for a task, watch it, cancel it: what every process may do, whether it runs tasks or not."""
+"""Ask for a task, watch it, cancel it, try it again: what every process may do, whether it runs tasks or not."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
+from synapse_lite.errors import Errcode, MatrixError, not_found
 from synapse_lite.ids import random_text
 from synapse_lite.replication.bus import Bus
 from synapse_lite.storage import tasks as store
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Database, Transaction, UniqueViolation
 from synapse_lite.storage.tasks import (
+    ActionState,
     NewTask,
     Runner,
     Status,
@@ -17,26 +19,33 @@ from synapse_lite.storage.tasks import (
     TaskFilter,
     TaskItem,
     Unserved,
+    WaitingReason,
 )
 from synapse_lite.tasks.specs import C, P, TaskSpec
 
 __all__ = [
     "TOPIC",
+    "ActionState",
     "Enqueued",
     "Runner",
     "Status",
     "Task",
+    "TaskDetails",
     "TaskEvent",
     "TaskItem",
     "TaskPage",
     "TaskQueue",
     "Unserved",
+    "WaitingReason",
 ]
 
 TOPIC = "tasks"
 """On the bus: a task may be there to run."""
 
 ID_LENGTH = 16
+Control = Callable[[ActionState], tuple[bool, int | None]]
+"""From what holds for an action to what shall hold: paused, max_running."""
+
 MAX_PAGE = 1000
 
 
@@ -54,6 +63,15 @@ class TaskPage:
 
     tasks: list[Task]
     next_token: str | None
+
+
+@frozen
+class TaskDetails:
+    """A task, its history (oldest first), and how many items there are by outcome."""
+
+    task: Task
+    history: list[TaskEvent]
+    items: dict[str, int]
 
 
 class TaskQueue:
@@ -147,6 +165,40 @@ class TaskQueue:
         self.announce()
         return task
 
+    async def retry(self, task_id: str, *, from_start: bool, requester: str, endpoint: str) -> Task:
+        """Let a task that has ended go on from its cursor; or `from_start`, as a new task like it.
+
+        404 when there is none; 400 `M_UNKNOWN` when it has not ended, or when another task with its
+        action and unique key is pending.
+        """
+        new_id = random_text(ID_LENGTH) if from_start else None
+        try:
+            task = await self._database.transact(_retry, task_id, new_id, requester, endpoint)
+        except UniqueViolation:
+            raise MatrixError(400, Errcode.UNKNOWN, "Another task for the same is pending already") from None
+        self.announce()
+        return task
+
+    async def details(self, task_id: str) -> TaskDetails | None:
+        return await self._database.snapshot(_details, task_id)
+
+    async def actions(self) -> list[ActionState]:
+        """All that any process has ever been able to run, or that are pending; by name."""
+        return await self._database.read(store.read_actions)
+
+    async def action(self, name: str) -> ActionState:
+        """404 `M_NOT_FOUND` when no process was ever able to run it, and none is pending."""
+        return await self._database.read(_action, name)
+
+    async def control(self, name: str, change: Control) -> ActionState:
+        """Pause, resume or limit an action: `change` gives (paused, max_running). 404 as for `action`.
+
+        Tasks of a paused action stop at their next step, and go on from there.
+        """
+        state = await self._database.transact(_control, name, change)
+        self.announce()
+        return state
+
     async def items(
         self, task_id: str, *, outcome: str | None = None, after: str | None = None, limit: int = 100
     ) -> list[TaskItem]:
@@ -159,6 +211,7 @@ class TaskQueue:
         return await self._database.read(store.read_history, task_id)
 
     async def runners(self) -> list[Runner]:
+        """By name; those that died less than an hour ago too."""
         return await self._database.read(store.read_runners)
 
     async def unserved(self) -> list[Unserved]:
@@ -169,3 +222,40 @@ class TaskQueue:
 def _cancel(txn: Transaction, task_id: str) -> Task | None:
     store.request_cancel(txn, task_id)
     return store.read_task(txn, task_id)
+
+
+def _retry(txn: Transaction, task_id: str, new_id: str | None, requester: str, endpoint: str) -> Task:
+    task = _existing(txn, task_id)
+    if task.finished_at_ms is None:
+        raise MatrixError(400, Errcode.UNKNOWN, f"The task is {task.status}: it has not ended")
+    if new_id is None:
+        store.reopen(txn, task_id, requester=requester)
+    else:
+        store.repeat(txn, task_id, new_id, requester=requester, endpoint=endpoint)
+    return _existing(txn, new_id or task_id)
+
+
+def _existing(txn: Transaction, task_id: str) -> Task:
+    task = store.read_task(txn, task_id)
+    if task is None:
+        raise not_found(f"Task '{task_id}' not found")
+    return task
+
+
+def _details(txn: Transaction, task_id: str) -> TaskDetails | None:
+    task = store.read_task(txn, task_id)
+    if task is None:
+        return None
+    return TaskDetails(task, store.read_history(txn, task_id), store.count_items(txn, task_id))
+
+
+def _action(txn: Transaction, name: str) -> ActionState:
+    for state in store.read_actions(txn, name):
+        return state
+    raise not_found(f"Action '{name}' not found")
+
+
+def _control(txn: Transaction, name: str, change: Control) -> ActionState:
+    paused, max_running = change(_action(txn, name))
+    store.write_control(txn, name, paused=paused, max_running=max_running)
+    return _action(txn, name)

@@ -1,15 +1,26 @@
-"""What this process can run: explicit, and fixed before the scheduler starts."""
+"""What a process can run: the one list of tasks, and the registry that a process makes of it.
+
+Every process that runs tasks registers all of the list, before its scheduler starts. A new task is
+one line in `CATALOGUE`; what the line needs must be in `TaskStores`.
+"""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from attrs import frozen
 
+from synapse_lite.clock import Clock
 from synapse_lite.errors import SynapseLiteError
+from synapse_lite.storage.append import EventAppender
+from synapse_lite.storage.events import EventStore
+from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.tasks import Capability
+from synapse_lite.tasks.actions.noop import NOOP, Noop
+from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistory
+from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, PurgeRoom
+from synapse_lite.tasks.actions.redact_all_events import REDACT_ALL_EVENTS, RedactAllEvents
+from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM, ShutdownAndPurgeRoom
 from synapse_lite.tasks.specs import C, P, TaskSpec, TransactionalTask
-
-Stores = TypeVar("Stores")
 
 
 class RegistryError(SynapseLiteError):
@@ -17,11 +28,22 @@ class RegistryError(SynapseLiteError):
 
 
 @frozen
-class Binding(Generic[Stores]):
+class TaskStores:
+    """What the steps of tasks work with."""
+
+    appender: EventAppender
+    events: EventStore
+    state: StateStore
+    clock: Clock
+    server_name: str
+
+
+@frozen
+class Binding:
     """One line of the catalogue: a task, and how to build what runs it."""
 
     spec: TaskSpec[Any, Any]
-    build: Callable[[Stores], TransactionalTask[Any, Any]]
+    build: Callable[[TaskStores], TransactionalTask[Any, Any]]
 
 
 @frozen
@@ -48,7 +70,7 @@ class TaskRegistry:
             raise RegistryError(f"{spec.action}/{spec.version} is registered twice")
         self._registered[key] = Registered(spec, handler)
 
-    def register_all(self, bindings: Iterable[Binding[Stores]], stores: Stores) -> None:
+    def register_all(self, bindings: Iterable[Binding], stores: TaskStores) -> None:
         for binding in bindings:
             self.register(binding.spec, binding.build(stores))
 
@@ -65,3 +87,17 @@ class TaskRegistry:
             return self._registered[action, version]
         except KeyError:
             raise RegistryError(f"{action}/{version} is not registered here") from None
+
+
+Catalogue = tuple[Binding, ...]
+
+CATALOGUE: Catalogue = (
+    Binding(NOOP, lambda _: Noop()),
+    Binding(
+        REDACT_ALL_EVENTS,
+        lambda s: RedactAllEvents(s.appender, s.events, s.state, s.clock, s.server_name),
+    ),
+    Binding(SHUTDOWN_AND_PURGE_ROOM, lambda s: ShutdownAndPurgeRoom(s.appender, s.clock, s.server_name)),
+    Binding(PURGE_ROOM, lambda s: PurgeRoom(s.clock, s.server_name)),
+    Binding(PURGE_HISTORY, lambda s: PurgeHistory(s.server_name)),
+)

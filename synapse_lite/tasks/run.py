@@ -10,7 +10,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import CommitUncertainError, Database
 from synapse_lite.storage.tasks import Claimed, Lease, LeaseLostError
-from synapse_lite.tasks.lease import Cancelled, describe, give_up, record_failure, run_step
+from synapse_lite.tasks.lease import NoStep, describe, give_up, record_failure, run_step
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.outcome import Later, Next, Outcome
 from synapse_lite.tasks.registry import Registered
@@ -100,7 +100,7 @@ class TaskRun:
                 return
         logger.warning("task %s is dropped: its runner expired", self._lease.task_id)
 
-    async def _run_step(self) -> Outcome | Cancelled:
+    async def _run_step(self) -> Outcome | NoStep:
         action = self._work.spec.action
         started_ms = self._clock.now_ms()
         with self._metrics.step_seconds.labels(action).time():

@@ -40,6 +40,7 @@ class Heartbeat:
         self._clock = clock
         self._name = name
         self._capabilities = capabilities
+        self.lease_seconds = lease_seconds
         self._ttl_ms = round(lease_seconds * 1000)
         self._interval = lease_seconds / BEATS_PER_LEASE
         settings = {

@@ -11,7 +11,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.replication.bus import Bus
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Database, Transaction, UniqueViolation
-from synapse_lite.storage.tasks import Capability, Claimed, Gauges, Lease, Unserved
+from synapse_lite.storage.tasks import ActionFullError, Capability, Claimed, Gauges, Lease, Unserved
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.queue import TOPIC
 from synapse_lite.tasks.registry import TaskRegistry
@@ -21,6 +21,7 @@ from synapse_lite.tasks.runners import Heartbeat
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
+POLLS_PER_LEASE = 2  # so that whoever is idle knows of a lease before it ends
 SURVEY_SECONDS = 30.0
 
 
@@ -51,6 +52,7 @@ class TaskScheduler:
         self._clock = clock
         self._metrics = metrics
         self._concurrency = concurrency
+        self._poll_seconds = min(POLL_SECONDS, heartbeat.lease_seconds / POLLS_PER_LEASE)
         self._backoff = backoff
         self._runner = ""
         self._running: dict[Lease, Deferred[None]] = {}
@@ -97,20 +99,20 @@ class TaskScheduler:
                 seconds = await self._fill_slots()
             except Exception:
                 logger.exception("no task can be claimed")
-                seconds = POLL_SECONDS
-            await self._news.wait(min(seconds, random.uniform(0.8, 1.2) * POLL_SECONDS))  # noqa: S311 (jitter)
+                seconds = self._poll_seconds
+            await self._news.wait(min(seconds, random.uniform(0.8, 1.2) * self._poll_seconds))  # noqa: S311 (jitter)
 
     async def _fill_slots(self) -> float:
         """Claim until all slots are taken or nothing is left; the seconds until there may be more."""
         while len(self._running) < self._concurrency and not self._draining:
             try:
                 claimed, due_ms = await self._look()
-            except UniqueViolation:
-                continue  # another process was faster with the same lock key
+            except (UniqueViolation, ActionFullError):
+                continue  # another process was faster with the same lock key, or the last place of the action
             if claimed is None:
-                return POLL_SECONDS if due_ms is None else due_ms / 1000
+                return self._poll_seconds if due_ms is None else due_ms / 1000
             self._launch(claimed)
-        return POLL_SECONDS
+        return self._poll_seconds
 
     async def _look(self) -> tuple[Claimed | None, int | None]:
         running = [lease.task_id for lease in self._running]

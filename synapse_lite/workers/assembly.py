@@ -6,9 +6,8 @@ from attrs import frozen
 
 from synapse_lite.config.model import Config
 from synapse_lite.matrix.signing import SigningKey
-from synapse_lite.tasks.catalogue import Catalogue, TaskStores
 from synapse_lite.tasks.metrics import TaskMetrics
-from synapse_lite.tasks.registry import TaskRegistry
+from synapse_lite.tasks.registry import Catalogue, TaskRegistry, TaskStores
 from synapse_lite.tasks.runners import Heartbeat
 from synapse_lite.tasks.scheduler import TaskScheduler
 from synapse_lite.workers.core import Core, build_core

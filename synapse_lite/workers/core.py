@@ -23,8 +23,9 @@ MEBIBYTE = 2**20
 EVENT_CACHE_BYTES = 64 * MEBIBYTE
 STATE_CACHE_BYTES = 16 * MEBIBYTE
 
-# A process that is frozen inside a transaction must not keep its locks: that of the stream stops every writer.
-IDLE_IN_TRANSACTION = "10s"
+# A process that is frozen inside a transaction must not keep its locks: that of the stream stops every writer,
+# that of a task keeps others from taking it over when the lease ends.
+IDLE_IN_TRANSACTION_MS = 10_000
 STATEMENT_TIMEOUT = "30s"
 STREAM_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
@@ -82,7 +83,7 @@ def build_core(reactor: Any, config: Config, signing_key: SigningKey) -> Core:
     def database(name: str, size: int) -> Database:
         settings = {
             "application_name": f"{config.worker_name}_{name}",
-            "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
+            "idle_in_transaction_session_timeout": str(min(IDLE_IN_TRANSACTION_MS, config.tasks.lease)),
             "statement_timeout": STATEMENT_TIMEOUT,
         }
         return Database(

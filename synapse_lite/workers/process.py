@@ -14,7 +14,7 @@ from synapse_lite.config.model import Config
 from synapse_lite.config.secret_files import ensure_registration_secret
 from synapse_lite.http.context import request_id
 from synapse_lite.storage.migrate import migrate
-from synapse_lite.tasks.catalogue import CATALOGUE, Catalogue
+from synapse_lite.tasks.registry import CATALOGUE, Catalogue
 from synapse_lite.workers import logs
 from synapse_lite.workers.assembly import Homeserver, assemble
 from synapse_lite.workers.keys import load_signing_key

@@ -11,6 +11,7 @@ from synapse_lite.handlers.auth import LastSeen, Sessions
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.ephemeral import EphemeralHandler
 from synapse_lite.handlers.history import HistoryHandler
+from synapse_lite.handlers.history_purge import HistoryPurge
 from synapse_lite.handlers.login import LoginLimiters, Logins, PasswordChanges
 from synapse_lite.handlers.membership import Memberships
 from synapse_lite.handlers.membership_limits import MembershipLimits
@@ -18,7 +19,9 @@ from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.handlers.profiles import Profiles
 from synapse_lite.handlers.redactions import RedactionsHandler
 from synapse_lite.handlers.registration import Registration, SharedSecretRegistration
+from synapse_lite.handlers.room_admin import RoomAdmin
 from synapse_lite.handlers.room_creation import RoomCreation
+from synapse_lite.handlers.room_deletion import RoomDeletion
 from synapse_lite.handlers.room_profiles import RoomProfiles
 from synapse_lite.handlers.room_state import RoomState
 from synapse_lite.handlers.rooms import Rooms
@@ -26,14 +29,19 @@ from synapse_lite.handlers.sending import Sending, SendingLimits
 from synapse_lite.handlers.sync.handler import SyncHandler
 from synapse_lite.handlers.sync.joined import JoinedRoomsReader
 from synapse_lite.handlers.sync.reading import SyncReader
+from synapse_lite.handlers.tasks import TasksHandler
 from synapse_lite.handlers.uia import InteractiveAuth
 from synapse_lite.handlers.visibility import Visibility
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.http.router import Route
+from synapse_lite.rest.admin.purge_history import PurgeHistoryApi
 from synapse_lite.rest.admin.redactions import RedactionsApi
 from synapse_lite.rest.admin.register import SharedSecretRegisterApi
+from synapse_lite.rest.admin.room_deletion import RoomDeletionApi
+from synapse_lite.rest.admin.rooms import RoomsApi
 from synapse_lite.rest.admin.server import ServerApi
 from synapse_lite.rest.admin.tasks import TasksApi
+from synapse_lite.rest.admin.ui import UiApi
 from synapse_lite.rest.client.account import AccountApi
 from synapse_lite.rest.client.account_data import AccountDataApi
 from synapse_lite.rest.client.aliases import AliasApi
@@ -55,6 +63,7 @@ from synapse_lite.rest.client.rooms import RoomApi
 from synapse_lite.rest.client.send import SendApi
 from synapse_lite.rest.client.sync import SyncApi
 from synapse_lite.rest.gate import Gate
+from synapse_lite.tasks.waiting import TaskWaiter
 from synapse_lite.workers.core import Core
 
 
@@ -89,7 +98,7 @@ def build_services(reactor: Any, config: Config, core: Core) -> Services:
         *_room_routes(config, core, gate),
         *_reading_routes(config, core, gate),
         *EphemeralApi(gate, ephemeral).routes(),
-        *_admin_routes(core, gate),
+        *_admin_routes(config, core, gate),
     ]
     return Services(tuple(routes), last_seen, passwords, ephemeral)
 
@@ -138,6 +147,7 @@ def _account_routes(
 
 def _room_routes(config: Config, core: Core, gate: Gate) -> list[Route]:
     rooms = Rooms(core.requests)
+    core.log.listen(rooms.on_changes)
     current = CurrentState(core.events, core.state)
     member_limits = MembershipLimits.build(config, core.clock)
     limits = SendingLimits(
@@ -189,11 +199,18 @@ def _reading_routes(config: Config, core: Core, gate: Gate) -> list[Route]:
     ]
 
 
-def _admin_routes(core: Core, gate: Gate) -> list[Route]:
+def _admin_routes(config: Config, core: Core, gate: Gate) -> list[Route]:
+    waiter = TaskWaiter(core.queue, core.bus, core.clock)
+    deletion = RoomDeletion(core.queue, waiter, config, core.server_name)
+    rooms = RoomAdmin(core.requests, core.events, core.state, core.clock, core.server_name)
     return [
         *ServerApi().routes(),
         *RedactionsApi(gate, RedactionsHandler(core.queue)).routes(),
-        *TasksApi(gate, core.queue).routes(),
+        *RoomsApi(gate, rooms).routes(),
+        *RoomDeletionApi(gate, deletion).routes(),
+        *PurgeHistoryApi(gate, HistoryPurge(core.requests, core.queue)).routes(),
+        *TasksApi(gate, TasksHandler(core.queue)).routes(),
+        *UiApi().routes(),
     ]
 
 

@@ -97,10 +97,12 @@ class Moderation:
         assert claimed is not None
         return claimed.lease
 
-    async def step(self, lease: Lease, batch: int = 100, *, crash: bool = False) -> Outcome | Cancelled:
-        """One step in a process that has just started."""
-        fresh = World(self.clock)
-        handler = RedactAllEvents(fresh.appender, fresh.events, fresh.state, self.clock, SERVER)
+    async def step(
+        self, lease: Lease, batch: int = 100, *, process: World | None = None, crash: bool = False
+    ) -> Outcome | Cancelled:
+        """One step, in a process that has just started unless another one is given."""
+        process = process or World(self.clock)
+        handler = RedactAllEvents(process.appender, process.events, process.state, self.clock, SERVER)
 
         def run(txn: Transaction) -> Outcome | Cancelled:
             outcome = run_step(txn, lease, Registered(REDACT_ALL_EVENTS, handler), batch)

@@ -259,6 +259,22 @@ async def test_an_anchored_user_changes_nothing_but_content(
 
 
 @ensureDeferred
+async def test_one_chain_whoever_works_on_it(moderation: Moderation) -> None:
+    """Steps of several processes go on from each other, also from one with higher event ids: one branch."""
+    room = await moderation.room(MALLORY)
+    await moderation.say(room, 6)
+    await moderation.member(room, ALICE, MALLORY, "ban")
+    await moderation.ask()
+    lease = await moderation.claim()
+    for _ in range(2):
+        outcome: object = await moderation.step(lease, batch=2)
+    while isinstance(outcome, Next):
+        outcome = await moderation.step(lease, batch=2, process=moderation.world)
+        assert len(await moderation.extremities(room)) <= 2
+    assert len(await moderation.redactions(room)) == 7
+
+
+@ensureDeferred
 @versions
 async def test_use_admin_needs_power(moderation: Moderation, version: str) -> None:
     """With `use_admin` the admin redacts where they may; else each event fails, with the reason."""
@@ -332,6 +348,30 @@ async def test_a_ban_in_the_middle(moderation: Moderation) -> None:
     assert task.result is not None
     assert (task.result["redacted"], task.result["failed"]) == (7, 0)
     assert all(await moderation.redacted(spam))
+
+
+@ensureDeferred
+async def test_rooms_that_are_purged_are_passed_over(moderation: Moderation) -> None:
+    """Whether the purge began before the task or in the middle of it; the others are done."""
+    rooms = [await moderation.room(MALLORY) for _ in range(4)]
+    spam = [(await moderation.say(room, 2)) for room in rooms]
+
+    def purge(txn: Transaction, room: Room) -> None:
+        txn.execute("UPDATE rooms SET purging = TRUE WHERE room_nid = %s", (room.nid,))
+        txn.execute("DELETE FROM current_state WHERE room_nid = %s", (room.nid,))
+
+    await moderation.do(purge, rooms[1])
+    task_id = await moderation.ask(event_types=("m.room.message",))
+    lease = await moderation.claim()
+    await moderation.step(lease)
+    await moderation.step(lease, batch=3)
+    await moderation.do(purge, rooms[2])
+    assert isinstance(await moderation.step(lease), Done)
+    task = await moderation.task(task_id)
+    assert task.result is not None
+    assert (task.result["redacted"], task.result["failed"]) == (5, 0)
+    assert await moderation.redacted(spam[0] + spam[3]) == [True] * 4
+    assert (await moderation.reports(task)).keys() == {rooms[0].room_id, rooms[3].room_id}
 
 
 # Exactly once

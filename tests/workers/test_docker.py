@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from synapse_lite.config.load import load
-from tests.processes import Process, free_port
+from tests.processes.harness import Process, free_port
 
 DOCKER = Path(__file__).parents[2] / "docker"
 HTTP_PORT = 8008

@@ -13,7 +13,7 @@ import pytest
 
 from synapse_lite.workers import embedded_postgres
 from synapse_lite.workers.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
-from tests.processes import is_running, wait_until
+from tests.processes.harness import is_running, wait_until
 
 
 @pytest.fixture

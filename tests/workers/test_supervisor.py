@@ -14,7 +14,7 @@ import pytest
 from synapse_lite.workers.children import Program
 from synapse_lite.workers.guardian import Guardian
 from synapse_lite.workers.supervisor import Event, StartError, StopAsked, Supervisor, Timing, stop_signals
-from tests.processes import is_running, wait_until
+from tests.processes.harness import is_running, wait_until
 
 # Each says that it is ready by making a file, whose path takes the place of the health URL.
 OBEDIENT = "import pathlib, signal, sys; pathlib.Path(sys.argv[1]).touch(); print('hello', flush=True); signal.pause()"

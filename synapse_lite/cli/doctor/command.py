@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from synapse_lite.cli.doctor.database import check_clock, check_facts, check_schema, measure
-from synapse_lite.cli.doctor.engine import check_names, check_runners, check_unserved
-from synapse_lite.cli.doctor.findings import Finding, error, has_errors, ok, warning
+from synapse_lite.cli.doctor.engine import check_runners, check_unserved
+from synapse_lite.cli.doctor.findings import Finding, Level, error, has_errors, ok, warning
 from synapse_lite.cli.doctor.listeners import check_listeners
 from synapse_lite.cli.doctor.report import as_json_object, print_report
 from synapse_lite.cli.exits import Exit
@@ -87,27 +87,25 @@ def examine_database(config: Config) -> Iterator[Finding]:
     with closing(Session(arguments, settings)) as session:
         try:
             facts, skew = measure(session, _now_ms)
+            yield from check_facts(facts, any_locale=config.database.allow_unsafe_locale)
+            yield check_clock(skew)
+            schema = check_schema(session.read(read_migrations), available())
+            yield schema
+            if schema.level is not Level.ERROR:
+                yield from examine_tasks(session, config, facts.clock_ms)
         except DatabaseError as problem:
             yield error(
                 "database",
-                "cannot be reached",
-                "start PostgreSQL, and compare database.args",
+                "does not answer",
+                "start PostgreSQL, and compare database.args with it",
                 str(problem).splitlines(),
             )
-            return
-        yield from check_facts(facts, any_locale=config.database.allow_unsafe_locale)
-        yield check_clock(skew)
-        schema = check_schema(session.read(read_migrations), available())
-        yield schema
-        if not has_errors([schema]):
-            yield from examine_tasks(session, config, facts.clock_ms)
 
 
 def examine_tasks(session: Session, config: Config, now_ms: int) -> Iterator[Finding]:
     """`now_ms` by the database's clock."""
-    named = config.run_background_tasks_on
-    yield from check_runners(session.read(read_runners), named, now_ms)
-    yield check_names(session.read(read_runner_names), named)
+    runners, seen = session.read(read_runners), session.read(read_runner_names)
+    yield from check_runners(runners, seen, config.run_background_tasks_on, now_ms)
     yield check_unserved(session.read(read_unserved), now_ms)
 
 

@@ -1,50 +1,46 @@
 """Checks of the task engine: who is alive, who is missing, and what nobody can run."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from synapse_lite.cli.doctor.findings import Finding, error, ok, warning
 from synapse_lite.cli.output import ago, duration
 from synapse_lite.storage.tasks import Runner, Unserved
 
 
-def check_runners(runners: Sequence[Runner], named: Collection[str], now_ms: int) -> Iterator[Finding]:
-    """`named` in run_background_tasks_on; `now_ms` by the database's clock."""
-    alive = sorted({runner.name for runner in runners if runner.alive})
-    if not alive:
-        yield error(
-            "runners", "no process runs tasks: all of them wait", f"start {' or '.join(sorted(named))}"
-        )
-    else:
+def check_runners(
+    runners: Sequence[Runner], seen: Mapping[str, int], named: Collection[str], now_ms: int
+) -> Iterator[Finding]:
+    """`seen`: when each process that has ever run tasks was last known to; `named`: in run_background_tasks_on.
+
+    Times are those of the database's clock.
+    """
+    alive = {runner.name for runner in runners if runner.alive}
+    if alive:
         running = sum(runner.active for runner in runners if runner.alive)
-        yield ok("runners", f"alive: {', '.join(alive)}; tasks running: {running}")
-    dead = [runner for runner in runners if runner.name not in alive]
-    if dead:
+        yield ok("runners", f"alive: {_names(alive)}; tasks running: {running}")
+    else:
+        yield error("runners", "no process runs tasks: all of them wait", f"start {_names(named)}")
+    absent = ({runner.name for runner in runners} | set(named) & set(seen)) - alive
+    if absent:
         yield warning(
             "runners",
-            "some have died and not come back",
-            "start them again, or take them out of run_background_tasks_on; others have taken over their tasks"
-            if alive
-            else "start them again; their tasks wait",
-            [f"{runner.name}: no sign of life since {ago(runner.expires_at_ms, now_ms)}" for runner in dead],
+            f"not running now: {_names(absent)}",
+            "start them again, or take them out of run_background_tasks_on",
+            [f"{name}: last seen {ago(seen[name], now_ms)}" for name in sorted(absent)],
         )
-    if strange := sorted(set(alive) - set(named)):
+    if strange := alive - set(named):
         yield warning(
             "runners",
-            f"not in run_background_tasks_on, but running tasks: {', '.join(strange)}",
+            f"not in run_background_tasks_on, but running tasks: {_names(strange)}",
             "give all processes the same run_background_tasks_on",
         )
-
-
-def check_names(seen: Collection[str], named: Collection[str]) -> Finding:
-    """`seen`: processes that have ever run tasks."""
-    if never := sorted(set(named) - set(seen)):
-        return error(
-            "names",
-            f"in run_background_tasks_on, but never seen: {', '.join(never)}",
+    if never := set(named) - set(seen):
+        yield error(
+            "runners",
+            f"in run_background_tasks_on, but never seen: {_names(never)}",
             "start a process with this worker_name, or correct the name",
-            [f"seen: {', '.join(sorted(seen)) or 'nobody'}"],
+            [f"seen: {_names(seen) or 'nobody'}"],
         )
-    return ok("names", f"run_background_tasks_on: all have been seen: {', '.join(sorted(named))}")
 
 
 def check_unserved(unserved: Sequence[Unserved], now_ms: int) -> Finding:
@@ -57,6 +53,10 @@ def check_unserved(unserved: Sequence[Unserved], now_ms: int) -> Finding:
         "the tasks with synapse-lite tasks cancel",
         [_describe(entry, now_ms) for entry in unserved],
     )
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _describe(entry: Unserved, now_ms: int) -> str:

@@ -16,6 +16,11 @@ from synapse_lite.cli.tasks.watching import (
     interval_option,
     watch,
 )
+from synapse_lite.errors import SynapseLiteError
+
+
+class DryRunError(SynapseLiteError):
+    """The server does not do dry runs; a redaction cannot be undone."""
 
 
 @click.command()
@@ -56,6 +61,8 @@ def redact(
     body: dict[str, Any] = {"rooms": list(rooms)}
     body |= {name: value for name, value in optional.items() if value is not None}
     with open_admin_api(access) as api:
+        if dry_run and not api.knows_dry_run(user_id):
+            raise DryRunError("this server cannot count without redacting: it ignores dry_run")
         redact_id = api.redact(user_id, body)
         if not (is_watched or dry_run):
             if as_json:
@@ -70,5 +77,7 @@ def redact(
     else:
         open_console().print(report(status))
     check_complete(tasks)
+    if dry_run and "would_redact" not in (status["result"] or {}):
+        raise DryRunError("the server has redacted although it should only have counted")
     if status["failed_redactions"]:
         raise TaskEndedError(f"{len(status['failed_redactions'])} events could not be redacted")

@@ -9,7 +9,7 @@ from synapse_lite.cli.exits import explained
 from synapse_lite.cli.options import Access, access_options, json_option
 from synapse_lite.cli.output import echo_json, open_console
 from synapse_lite.cli.tasks.screen import choose_screen
-from synapse_lite.cli.tasks.tables import action_table, runner_table, task_details, task_table
+from synapse_lite.cli.tasks.tables import TaskTable, action_table, runner_table, task_details
 from synapse_lite.cli.tasks.watching import (
     ENDED,
     PENDING,
@@ -75,7 +75,7 @@ def list_tasks(
     with open_admin_api(access) as api:
         wanted = Wanted(statuses, actions, resource)
         page = api.tasks(wanted, limit=None if is_all else limit, from_token=from_token)
-    _print(page, task_table(page["scheduled_tasks"]), as_json=as_json)
+    _print(page, TaskTable(page["scheduled_tasks"]), as_json=as_json)
     if "next_token" in page and not as_json:
         click.echo(f"There are more: --all, or --from {page['next_token']}")
 

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.cli.output import duration, new_table, plain
-from synapse_lite.cli.tasks.tables import note, progress_words, status_text
+from synapse_lite.cli.output import duration, plain
+from synapse_lite.cli.tasks.tables import add_narrow_row, new_narrow_table, note, progress_words
 
 _BAR_WIDTH = 20
 _QUIET = 10.0  # seconds between lines that tell of nothing but numbers
@@ -91,19 +91,12 @@ def choose_screen(console: Console) -> Screen:
 
 
 def live_table(tasks: Sequence[JsonObject]) -> Table:
-    table = new_table("id", "action", "resource", "status", "", "progress", "left", "runner", "note")
+    table = new_narrow_table()
     for task in tasks:
-        table.add_row(
-            plain(task["id"]),
-            plain(task["action"]),
-            plain(task["resource_id"]),
-            status_text(task["status"]),
-            _bar(task),
-            progress_words(task),
-            _left(task),
-            plain(task["runner"]),
-            note(task),
-        )
+        progress = Table.grid()
+        for line in (_bar(task), progress_words(task), _left(task)):
+            progress.add_row(line)
+        add_narrow_row(table, task, progress)
     return table
 
 
@@ -116,18 +109,18 @@ def _bar(task: JsonObject) -> ProgressBar:
 
 def _left(task: JsonObject) -> str:
     eta = task["eta_ms"]
-    return "" if eta is None or task["finished_ts"] is not None else duration(eta)
+    return "" if eta is None or task["finished_ts"] is not None else f"{duration(eta)} left"
 
 
 def _line(task: JsonObject) -> str:
-    left, runner = _left(task), plain(task["runner"])
+    runner = plain(task["runner"])
     words = (
         time.strftime("%H:%M:%S"),
         plain(task["id"]),
         plain(task["action"]),
         plain(task["status"]),
         progress_words(task),
-        left and f"{left} left",
+        _left(task),
         runner and f"on {runner}",
         note(task).plain,
     )

@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import attrs
 import orjson
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +26,10 @@ _REASONS = {
     "backoff": "waits after a failure",
     "lock": "waits for another task on the same",
 }
-_HIDDEN = ("history", "items", "params", "result", "progress")
+_WIDE = 160
+_ID_WIDTH = 16
+_STATUS_WIDTH = 11
+_HIDDEN = ("history", "items", "params", "result", "progress", "timestamp_ms")
 
 
 def status_text(status: str) -> Text:
@@ -37,7 +41,7 @@ def progress_words(task: JsonObject) -> str:
     done, total = task["progress"]["done"], task["progress"]["total"]
     if total is None:
         return str(done) if done else ""
-    return f"{done}/{total} {100 * done // total} %" if total else f"{done}/{total}"
+    return f"{done}/{total} {min(100, 100 * done // total)} %" if total else f"{done}/{total}"
 
 
 def note(task: JsonObject) -> Text:
@@ -56,21 +60,55 @@ def note(task: JsonObject) -> Text:
     return Text(", ".join(word for word in words if word))
 
 
-def task_table(tasks: Iterable[JsonObject]) -> Table:
-    table = new_table("id", "action", "resource", "status", "progress", "runner", "when", "note")
-    now = now_ms()
-    for task in tasks:
-        table.add_row(
-            plain(task["id"]),
-            plain(task["action"]),
-            plain(task["resource_id"]),
-            status_text(task["status"]),
-            progress_words(task),
-            plain(task["runner"]),
-            ago(task["timestamp_ms"], now),
-            note(task),
-        )
+@attrs.frozen
+class TaskTable:
+    """A line for each task where there is room, else two."""
+
+    tasks: Sequence[JsonObject]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        now = now_ms()
+        yield self._wide(now) if options.max_width >= _WIDE else self._narrow(now)
+
+    def _wide(self, now: int) -> Table:
+        table = new_table("id", "action", "status", "progress", "when", "runner", "resource", "note")
+        for task in self.tasks:
+            table.add_row(
+                plain(task["id"]),
+                plain(task["action"]),
+                status_text(task["status"]),
+                progress_words(task),
+                ago(task["timestamp_ms"], now),
+                plain(task["runner"]),
+                plain(task["resource_id"]),
+                note(task),
+            )
+        return table
+
+    def _narrow(self, now: int) -> Table:
+        table = new_narrow_table()
+        for task in self.tasks:
+            add_narrow_row(table, task, f"{progress_words(task)}\n{ago(task['timestamp_ms'], now)}")
+        return table
+
+
+def new_narrow_table() -> Table:
+    """For `add_narrow_row`. An id is never broken: it is there to be copied."""
+    table = Table(box=None, padding=(0, 2, 1, 0))
+    table.add_column("task", min_width=_ID_WIDTH, overflow="fold")
+    table.add_column("state", min_width=_STATUS_WIDTH, overflow="fold")
+    table.add_column("progress", no_wrap=True)
+    table.add_column("about", overflow="fold")
     return table
+
+
+def add_narrow_row(table: Table, task: JsonObject, progress: RenderableType) -> None:
+    table.add_row(
+        f"{plain(task['id'])}\n{plain(task['action'])}",
+        Text("\n").join([status_text(task["status"]), Text(plain(task["runner"]))]),
+        progress,
+        Text("\n").join([Text(plain(task["resource_id"])), note(task)]),
+    )
 
 
 def task_details(task: JsonObject) -> RenderableType:
@@ -78,7 +116,7 @@ def task_details(task: JsonObject) -> RenderableType:
     now = now_ms()
     grid = _grid()
     for name, value in task.items():
-        if name not in _HIDDEN and value not in (None, []):
+        if name not in _HIDDEN and value not in (None, False, []):
             grid.add_row(name, status_text(value) if name == "status" else _words(name, value, now))
     grid.add_row("progress", progress_words(task) or "0")
     if task["progress"]["phase"]:
@@ -152,7 +190,7 @@ def _grid() -> Table:
 
 
 def _words(name: str, value: Any, now: int) -> str:
-    if name in ("timestamp_ms", "created_ts", "updated_ts", "finished_ts"):
+    if name in ("created_ts", "updated_ts", "finished_ts"):
         return ago(value, now)
     if name == "eta_ms":
         return duration(value)

@@ -1,20 +1,21 @@
 """GET /sync: what is new for a client, or waiting until something is."""
 
 import orjson
-from twisted.internet.defer import Deferred
 
 from synapse_lite.clock import Clock
-from synapse_lite.handlers.sync.joined import JoinedRoomsReader, is_own_membership
+from synapse_lite.handlers.sync.joined import JoinedRooms, JoinedRoomsReader, is_own_membership
 from synapse_lite.handlers.sync.live import live_result
 from synapse_lite.handlers.sync.reading import SyncReader
 from synapse_lite.handlers.sync.values import SyncRequest, SyncResult
 from synapse_lite.handlers.sync.writing import write_sync
-from synapse_lite.replication.changes import ChangeLog, Waiter
+from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore
-from synapse_lite.storage.stream import Change
+from synapse_lite.storage.stream import read_position
 
 MAX_TIMEOUT_MS = 10 * 60 * 1000
+
+Answer = tuple[int, bytes | None]  # how far a result goes, and its JSON unless it is empty
 
 
 class SyncHandler:
@@ -38,68 +39,53 @@ class SyncHandler:
 
     async def sync(self, request: SyncRequest) -> bytes:
         """The body of the answer; an empty result after the request's timeout."""
-        if request.since is None:
-            return await self._database.snapshot(self._read_initial, request)
+        if request.since is None or request.full_state:
+            return await self._database.snapshot(self._read_at_once, request)
         deadline = self._clock.now_ms() + min(request.timeout_ms, MAX_TIMEOUT_MS)
-        user_id, since = request.requester.user_id, request.since
+        since = await self._reached(request.since)
         while True:
-            joined = await self._joined.of(user_id)
-            changes = self._log.since(since)
-            mine = changes and [change for change in changes if change.concerns(user_id, joined.rooms)]
-            if mine or mine is None or request.full_state:
-                since, body = await self._result(
-                    request, since, mine, ahead=joined.position > self._log.position
-                )
-                if body is not None:
-                    return body
-            else:
-                since = max(since, self._log.position)
-            if self._log.position > since:
-                continue
-            waiter = self._log.wait(joined.rooms, user_id)
-            if not await self._wait(waiter, deadline - self._clock.now_ms()):
+            joined = await self._joined.of(request.user_id)
+            answer = self._answer_from_memory(request, since, joined)
+            if answer is None:
+                answer = await self._database.snapshot(self._read, request, since)
+            since, body = answer
+            if body is not None:
+                return body
+            if self._log.position > min(since, joined.position):
+                continue  # while the database was read, the world went on
+            seconds = (deadline - self._clock.now_ms()) / 1000
+            if not await self._log.wait(joined.rooms, request.user_id, seconds):
                 return self._write(request, SyncResult(since))
 
-    async def _result(
-        self, request: SyncRequest, since: int, mine: list[Change] | None, *, ahead: bool
-    ) -> tuple[int, bytes | None]:
-        """How far the result goes, and its body unless it is empty. `ahead`: of the log, so that it cannot answer."""
-        user_id = request.requester.user_id
-        simple = mine and not (
-            ahead or request.full_state or any(is_own_membership(c, user_id) for c in mine)
-        )
-        result = live_result(request, mine, self._log.position, self._events) if mine and simple else None
-        if result is None:
-            return await self._database.snapshot(self._read, request, since)
-        return result.position, None if result.is_empty else self._write(request, result)
+    async def _reached(self, since: int) -> int:
+        """The position, or the end of the stream when it never came so far: say, a backup was restored."""
+        if since <= self._log.position:
+            return since
+        return min(since, await self._database.read(read_position))
 
-    def _read_initial(self, txn: Transaction, request: SyncRequest) -> bytes:
-        return self._write(request, self._reader.initial(txn, request, self._clock.now_ms()))
+    def _answer_from_memory(self, request: SyncRequest, since: int, joined: JoinedRooms) -> Answer | None:
+        """None when the memory of the stream cannot tell."""
+        changes = self._log.since(since)
+        if changes is None or joined.position > self._log.position:
+            return None
+        user_id = request.user_id
+        mine = [change for change in changes if change.concerns(user_id, joined.rooms)]
+        if any(is_own_membership(change, user_id) for change in mine):
+            return None
+        result = live_result(request, mine, max(since, self._log.position), self._events)
+        return None if result is None else self._answer(request, result)
 
-    def _read(self, txn: Transaction, request: SyncRequest, since: int) -> tuple[int, bytes | None]:
-        result = self._reader.since(txn, request, since, self._clock.now_ms())
+    def _read_at_once(self, txn: Transaction, request: SyncRequest) -> bytes:
+        now_ms = self._clock.now_ms()
+        if request.since is None:
+            return self._write(request, self._reader.initial(txn, request, now_ms))
+        return self._write(request, self._reader.since(txn, request, request.since, now_ms))
+
+    def _read(self, txn: Transaction, request: SyncRequest, since: int) -> Answer:
+        return self._answer(request, self._reader.since(txn, request, since, self._clock.now_ms()))
+
+    def _answer(self, request: SyncRequest, result: SyncResult) -> Answer:
         return result.position, None if result.is_empty else self._write(request, result)
 
     def _write(self, request: SyncRequest, result: SyncResult) -> bytes:
         return orjson.dumps(write_sync(request, result, self._clock.now_ms()))
-
-    async def _wait(self, waiter: Waiter, milliseconds: int) -> bool:
-        """Whether the waiter was woken in time."""
-        if milliseconds <= 0:
-            self._log.leave(waiter)
-            return False
-        woken: Deferred[None] = waiter.woken
-        timeout = self._clock.call_later(milliseconds / 1000, _give_up, waiter)
-        try:
-            await woken
-        finally:
-            self._log.leave(waiter)
-            if timeout.active():
-                timeout.cancel()
-        return not waiter.timed_out
-
-
-def _give_up(waiter: Waiter) -> None:
-    if not waiter.woken.called:
-        waiter.timed_out = True
-        waiter.woken.callback(None)

@@ -30,11 +30,12 @@ class JoinedRoomsReader:
         self._cache: Cache[str, JoinedRooms] = Cache(CACHED_USERS)
 
     async def of(self, user_id: str) -> JoinedRooms:
-        """As of now, or later than what the log has seen when it was read from the database."""
+        """As of what the log has seen, or later when the database knows more."""
         known = self._cache.get(user_id)
         current = self._updated(user_id, known) if known else None
-        if current is None:
-            current = await self._database.snapshot(_read, user_id)
+        while current is None:
+            read = await self._database.snapshot(_read, user_id)
+            current = self._updated(user_id, read)  # the log may have gone on meanwhile
         self._cache.put(user_id, current)
         return current
 
@@ -45,21 +46,22 @@ class JoinedRoomsReader:
         changes = self._log.since(known.position)
         if changes is None:
             return None
-        joined = set(known.rooms)
+        rooms = known.rooms
         for change in changes:
             if is_own_membership(change, user_id):
-                stored = self._events.cached([change.event_nid]).get(change.event_nid)  # type: ignore[list-item, arg-type]
-                if stored is None or change.room_nid is None:
+                if change.room_nid is None or change.event_nid is None:
                     return None
-                if stored.event.membership == "join":
-                    joined.add(change.room_nid)
-                else:
-                    joined.discard(change.room_nid)
-        return JoinedRooms(self._log.position, frozenset(joined))
+                stored = self._events.cached([change.event_nid]).get(change.event_nid)
+                if stored is None:
+                    return None
+                room = {change.room_nid}
+                rooms = rooms | room if stored.event.membership == "join" else rooms - room
+        return JoinedRooms(self._log.position, rooms)
 
 
 def is_own_membership(change: Change, user_id: str) -> bool:
-    return change.kind is Kind.EVENT and change.user_id == user_id
+    """Whether the user came into a room, or went out of it, or it is gone."""
+    return change.kind in {Kind.EVENT, Kind.ROOM_GONE} and change.user_id == user_id
 
 
 def _read(txn: Transaction, user_id: str) -> JoinedRooms:

@@ -7,6 +7,7 @@ from attrs import frozen
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.auth import Requester
 from synapse_lite.handlers.filters import SyncFilter
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import View
 
 
@@ -19,6 +20,26 @@ class SyncRequest:
     timeout_ms: int
     filter: SyncFilter
     full_state: bool = False
+
+    @property
+    def user_id(self) -> str:
+        return self.requester.user_id
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether only those members are wanted who say something."""
+        return self.filter.state.lazy_load_members
+
+
+@frozen
+class Reading:
+    """The reading of a sync: in which transaction, for whom, of which stretch of the stream."""
+
+    txn: Transaction
+    request: SyncRequest
+    since: int
+    position: int
+    now_ms: int
 
 
 @frozen
@@ -36,7 +57,7 @@ class RoomDelta:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.timeline or self.state or self.account_data or self.ephemeral)
+        return not (self.timeline or self.limited or self.state or self.account_data or self.ephemeral)
 
 
 @frozen

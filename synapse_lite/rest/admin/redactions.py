@@ -17,7 +17,7 @@ MAX_ROOMS = 10_000
 
 
 class RedactBody(BaseModel):
-    """Synapse's fields, and `event_types`; unknown ones are ignored."""
+    """Synapse's fields, `event_types` and `dry_run`; unknown ones are ignored."""
 
     model_config = ConfigDict(strict=True)
 
@@ -28,6 +28,7 @@ class RedactBody(BaseModel):
     before_ts: int | None = None
     after_ts: int | None = None
     event_types: list[str] | None = None
+    dry_run: bool | None = None
 
 
 class RedactionsApi:
@@ -57,6 +58,7 @@ class RedactionsApi:
             before_ts=body.before_ts or None,
             after_ts=body.after_ts or None,
             event_types=None if body.event_types is None else tuple(body.event_types),
+            dry_run=bool(body.dry_run),
         )
         return {"redact_id": await self._redactions.start(requester.user_id, params)}
 

@@ -1,23 +1,57 @@
-"""The tasks of the server."""
+"""The tasks of the server, those who run them, and their actions."""
+
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import invalid_param
+from synapse_lite.errors import bad_json
+from synapse_lite.handlers.tasks import Change, TasksHandler
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
 from synapse_lite.rest.gate import Gate
-from synapse_lite.tasks.queue import Status, Task, TaskQueue
 
 PAGE = 100
 MAX_PAGE = 1000
+MAX_RUNNING = 2**31 - 1
+ADMIN = "/_synapse/admin/v1"
+
+B = TypeVar("B", bound=BaseModel)
+
+
+class RetryBody(BaseModel):
+    """Where to go on: where the task stopped, or at the start."""
+
+    model_config = ConfigDict(strict=True)
+
+    origin: Literal["cursor", "start"] = Field(default="cursor", alias="from")
+
+
+class ControlBody(BaseModel):
+    """What is absent stays as it is; `max_running` null means no limit."""
+
+    model_config = ConfigDict(strict=True)
+
+    paused: bool = False
+    max_running: int | None = Field(default=None, ge=1, le=MAX_RUNNING)
 
 
 class TasksApi:
-    def __init__(self, gate: Gate, queue: TaskQueue) -> None:
+    def __init__(self, gate: Gate, tasks: TasksHandler) -> None:
         self._gate = gate
-        self._queue = queue
+        self._tasks = tasks
 
     def routes(self) -> list[Route]:
-        return [Route("GET", "/_synapse/admin/v1/scheduled_tasks", self.find)]
+        return [
+            Route("GET", f"{ADMIN}/scheduled_tasks", self.find),
+            Route("GET", f"{ADMIN}/scheduled_tasks/{{task_id}}", self.show),
+            Route("POST", f"{ADMIN}/scheduled_tasks/{{task_id}}/cancel", self.cancel),
+            Route("POST", f"{ADMIN}/scheduled_tasks/{{task_id}}/retry", self.retry),
+            Route("GET", f"{ADMIN}/task_runners", self.runners),
+            Route("GET", f"{ADMIN}/task_actions", self.actions),
+            Route("GET", f"{ADMIN}/task_actions/{{action}}", self.action),
+            Route("PUT", f"{ADMIN}/task_actions/{{action}}", self.control),
+        ]
 
     async def find(self, request: Request) -> JsonObject:
         """`GET /_synapse/admin/v1/scheduled_tasks`: Synapse's filters, and `from` and `limit`.
@@ -26,44 +60,63 @@ class TasksApi:
         `from` the `next_token`, which is absent on the last one.
         """
         await self._gate.admin(request)
-        page = await self._queue.find(
+        return await self._tasks.find(
             actions=[name for name in request.query_list("action_name") if name],
             resource_id=request.query("resource_id") or None,
-            statuses=_statuses(request.query_list("status") or request.query_list("job_status")),
+            statuses=request.query_list("status") or request.query_list("job_status"),
             max_timestamp_ms=request.query_int("max_timestamp", None),
             from_token=request.query("from") or None,
             limit=max(1, min(request.query_int("limit", PAGE), MAX_PAGE)),
         )
-        answer: JsonObject = {"scheduled_tasks": [_shown(task) for task in page.tasks]}
-        if page.next_token is not None:
-            answer["next_token"] = page.next_token
-        return answer
+
+    async def show(self, request: Request, task_id: str) -> JsonObject:
+        """`GET /_synapse/admin/v1/scheduled_tasks/{task_id}`"""
+        await self._gate.admin(request)
+        return await self._tasks.show(task_id)
+
+    async def cancel(self, request: Request, task_id: str) -> JsonObject:
+        """`POST /_synapse/admin/v1/scheduled_tasks/{task_id}/cancel`"""
+        await self._gate.admin(request)
+        return await self._tasks.cancel(task_id)
+
+    async def retry(self, request: Request, task_id: str) -> JsonObject:
+        """`POST /_synapse/admin/v1/scheduled_tasks/{task_id}/retry`"""
+        requester = await self._gate.admin(request)
+        body = _read(RetryBody, request.json_object(allow_empty=True))
+        return await self._tasks.retry(
+            task_id, from_start=body.origin == "start", requester=requester.user_id
+        )
+
+    async def runners(self, request: Request) -> JsonObject:
+        """`GET /_synapse/admin/v1/task_runners`"""
+        await self._gate.admin(request)
+        return await self._tasks.runners()
+
+    async def actions(self, request: Request) -> JsonObject:
+        """`GET /_synapse/admin/v1/task_actions`"""
+        await self._gate.admin(request)
+        return await self._tasks.actions()
+
+    async def action(self, request: Request, action: str) -> JsonObject:
+        """`GET /_synapse/admin/v1/task_actions/{action}`"""
+        await self._gate.admin(request)
+        return await self._tasks.action(action)
+
+    async def control(self, request: Request, action: str) -> JsonObject:
+        """`PUT /_synapse/admin/v1/task_actions/{action}`"""
+        await self._gate.admin(request)
+        body = _read(ControlBody, request.json_object())
+        given = body.model_fields_set
+        change = Change(
+            body.paused, body.max_running, sets_paused="paused" in given, sets_limit="max_running" in given
+        )
+        return await self._tasks.control(action, change)
 
 
-def _statuses(words: list[str]) -> list[Status]:
+def _read(model: type[B], body: JsonObject) -> B:
+    """400 `M_BAD_JSON` with every mistake."""
     try:
-        return [Status(word) for word in words]
-    except ValueError:
-        known = ", ".join(Status)
-        raise invalid_param(f"Query parameter 'status' must be one of: {known}") from None
-
-
-def _shown(task: Task) -> JsonObject:
-    """Synapse's seven fields first."""
-    return {
-        "id": task.id,
-        "action": task.action,
-        "status": str(task.status),
-        "timestamp_ms": task.timestamp_ms,
-        "resource_id": task.resource_id,
-        "result": task.result,
-        "error": task.error,
-        "version": task.version,
-        "progress": {"done": task.done, "total": task.total, "phase": task.phase},
-        "attempt": task.attempt,
-        "runner": task.owner,
-        "runnable_by": task.runnable_by,
-        "requester": task.requester,
-        "endpoint": task.endpoint,
-        "created_ts": task.created_at_ms,
-    }
+        return model.model_validate(body)
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+        raise bad_json("; ".join(f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in mistakes)) from None

@@ -16,11 +16,12 @@ CREATE TABLE purged_rooms (
     purged_ts BIGINT NOT NULL
 );
 
--- While the history of a room is purged: its snapshots of which no use has been found so far.
+-- While a task purges the history of a room: the snapshots of which it has found no use so far.
 CREATE TABLE snapshot_candidates (
     room_nid BIGINT NOT NULL,
+    task_id TEXT NOT NULL,
     snapshot_nid BIGINT NOT NULL,
-    PRIMARY KEY (room_nid, snapshot_nid)
+    PRIMARY KEY (room_nid, task_id, snapshot_nid)
 );
 
 CREATE INDEX events_room ON events (room_nid, depth, event_nid);

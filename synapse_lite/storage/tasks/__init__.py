@@ -1,5 +1,6 @@
 """The statements of the task engine."""
 
+from synapse_lite.storage.tasks.controls import ActionFullError, read_actions, write_control
 from synapse_lite.storage.tasks.leases import (
     LeaseLostError,
     checkpoint,
@@ -11,9 +12,10 @@ from synapse_lite.storage.tasks.leases import (
     release,
     retry,
 )
-from synapse_lite.storage.tasks.pending import enqueue, request_cancel
+from synapse_lite.storage.tasks.pending import enqueue, reopen, repeat, request_cancel
 from synapse_lite.storage.tasks.records import (
     HISTORY_LENGTH,
+    count_items,
     read_history,
     read_items,
     record_item,
@@ -21,6 +23,7 @@ from synapse_lite.storage.tasks.records import (
     record_transition,
 )
 from synapse_lite.storage.tasks.rows import (
+    ActionState,
     Capability,
     Claimed,
     Fenced,
@@ -35,6 +38,7 @@ from synapse_lite.storage.tasks.rows import (
     TaskItem,
     Transition,
     Unserved,
+    WaitingReason,
 )
 from synapse_lite.storage.tasks.runners import (
     beat,
@@ -48,6 +52,8 @@ from synapse_lite.storage.tasks.views import read_gauges, read_task, read_tasks,
 
 __all__ = [
     "HISTORY_LENGTH",
+    "ActionFullError",
+    "ActionState",
     "Capability",
     "Claimed",
     "Fenced",
@@ -63,15 +69,18 @@ __all__ = [
     "TaskItem",
     "Transition",
     "Unserved",
+    "WaitingReason",
     "beat",
     "checkpoint",
     "claim",
+    "count_items",
     "enqueue",
     "fence",
     "finish",
     "mark_seen",
     "postpone",
     "prune_runners",
+    "read_actions",
     "read_gauges",
     "read_history",
     "read_items",
@@ -86,6 +95,9 @@ __all__ = [
     "register_runner",
     "release",
     "remove_runner",
+    "reopen",
+    "repeat",
     "request_cancel",
     "retry",
+    "write_control",
 ]

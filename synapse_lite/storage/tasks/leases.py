@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 
 from synapse_lite.errors import SynapseLiteError
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.tasks.controls import check_room_for_one
 from synapse_lite.storage.tasks.records import record_transition
 from synapse_lite.storage.tasks.rows import Capability, Claimed, Fenced, Lease, Status, Transition
 
@@ -26,16 +27,22 @@ WITH next AS MATERIALIZED (
       AND CASE t.status
           WHEN 'scheduled' THEN t.run_at <= now_ms() AND (t.lock_key IS NULL OR t.lock_key NOT IN (
               SELECT o.lock_key FROM scheduled_tasks o WHERE o.status = 'active' AND o.lock_key IS NOT NULL))
+              AND t.action NOT IN (SELECT c.action FROM task_controls c WHERE c.max_running <= (
+                  SELECT count(*) FROM scheduled_tasks o WHERE o.status = 'active' AND o.action = c.action))
           WHEN 'active' THEN t.id <> ALL (%(running)s::text[]) AND (t.owner = %(runner)s OR NOT EXISTS (
               SELECT 1 FROM task_runners r WHERE r.runner = t.owner AND r.expires_at > now_ms()))
           END
+      AND (t.cancel_requested_at IS NOT NULL
+          OR t.action NOT IN (SELECT c.action FROM task_controls c WHERE c.paused))
       AND EXISTS (SELECT 1 FROM task_runners me WHERE me.runner = %(runner)s AND me.expires_at > now_ms())
     ORDER BY t.priority DESC, t.run_at, t.id LIMIT 1
     FOR UPDATE OF t SKIP LOCKED)
 UPDATE scheduled_tasks t SET status = 'active', owner = %(runner)s, epoch = t.epoch + 1,
-    attempt = t.attempt + (next.owner IS NOT NULL)::int, updated_at = now_ms()
+    attempt = t.attempt + (next.owner IS NOT NULL)::int, updated_at = now_ms(), claimed_at = now_ms(),
+    claimed_done = t.done
 FROM next WHERE t.id = next.id
-RETURNING t.id, t.epoch, t.action, t.version, t.attempt, t.max_attempts, next.owner
+RETURNING t.id, t.epoch, t.action, t.version, t.attempt, t.max_attempts, next.owner,
+    next.owner IS NULL AND EXISTS (SELECT FROM task_controls c WHERE c.action = t.action AND c.max_running IS NOT NULL)
 """
 
 _NEXT_DUE = """
@@ -48,8 +55,9 @@ WHERE due > now_ms()
 """
 
 _FENCE = """
-SELECT params::text, cursor::text, done, total, attempt, max_attempts, requester, cancel_requested_at IS NOT NULL
-FROM scheduled_tasks
+SELECT version, params::text, cursor::text, done, total, attempt, max_attempts, requester,
+    cancel_requested_at IS NOT NULL, EXISTS (SELECT FROM task_controls c WHERE c.action = t.action AND c.paused)
+FROM scheduled_tasks t
 WHERE id = %s AND epoch = %s AND owner = %s AND status = 'active' FOR KEY SHARE
 """
 
@@ -60,14 +68,17 @@ def claim(
     """Take the next task that may run, or whose owner is dead, among `capabilities`.
 
     `running` are the ids of the tasks that this process works on. `UniqueViolation` when another
-    process took a task with the same lock key at the same moment: look again.
+    process took a task with the same lock key at the same moment, `ActionFullError` when it took the
+    last place of the action: look again.
     """
     if not capabilities:
         return None
     row = txn.row(_CLAIM, {"runner": runner, "capabilities": tuple(capabilities), "running": list(running)})
     if row is None:
         return None
-    task_id, epoch, action, version, attempt, max_attempts, owner = row
+    task_id, epoch, action, version, attempt, max_attempts, owner, is_limited = row
+    if is_limited:
+        check_room_for_one(txn, action)
     transition = Transition.CLAIMED if owner is None else Transition.RESCUED
     record_transition(txn, task_id, transition, runner=runner, detail=owner and f"from {owner}")
     return Claimed(Lease(task_id, epoch, runner), action, version, attempt, max_attempts, owner)
@@ -124,10 +135,10 @@ def retry(txn: Transaction, lease: Lease, error: str, *, delay_ms: int) -> None:
     _record(txn, lease, Transition.RETRIED, f"in {delay_ms} ms: {error}")
 
 
-def release(txn: Transaction, lease: Lease) -> None:
+def release(txn: Transaction, lease: Lease, why: Transition = Transition.RELEASED) -> None:
     """Give the task back as it is, with its place in the queue."""
     _write(txn, lease, "status = 'scheduled', owner = NULL", {})
-    _record(txn, lease, Transition.RELEASED, None)
+    _record(txn, lease, why, None)
 
 
 def finish(

@@ -1,4 +1,4 @@
-"""Statements of those who ask: enqueue and cancel."""
+"""Statements of those who ask: enqueue, cancel, and try again what has ended."""
 
 from attrs import asdict
 
@@ -14,6 +14,20 @@ VALUES (%(id)s, %(action)s, %(version)s, %(requester)s, %(endpoint)s, %(resource
 ON CONFLICT (action, unique_key) WHERE status IN ('scheduled', 'active')
     DO UPDATE SET unique_key = excluded.unique_key -- changes nothing, but returns the row
 RETURNING id
+"""
+
+_REOPEN = """
+UPDATE scheduled_tasks SET status = 'scheduled', attempt = 0, result = NULL, error = NULL, finished_at = NULL,
+    cancel_requested_at = NULL, claimed_at = NULL, run_at = now_ms(), updated_at = now_ms()
+WHERE id = %s AND finished_at IS NOT NULL
+"""
+
+_REPEAT = """
+INSERT INTO scheduled_tasks (id, action, version, requester, endpoint, resource_id, unique_key, lock_key,
+    priority, max_attempts, params, run_at, created_at, updated_at)
+SELECT %(new_id)s, action, version, %(requester)s, %(endpoint)s, resource_id, unique_key, lock_key,
+    priority, max_attempts, params, now_ms(), now_ms(), now_ms()
+FROM scheduled_tasks WHERE id = %(id)s
 """
 
 # A task that has begun is left to a live runner, if there is one, so that its handler can tidy up.
@@ -49,3 +63,17 @@ def request_cancel(txn: Transaction, task_id: str) -> None:
     if status is not None:
         cancelled = status == "cancelled"
         record_transition(txn, task_id, Transition.CANCELLED if cancelled else Transition.CANCEL_REQUESTED)
+
+
+def reopen(txn: Transaction, task_id: str, *, requester: str) -> None:
+    """A task that has ended goes on from its cursor; `UniqueViolation` when its unique key is pending."""
+    if txn.execute(_REOPEN, (task_id,)):
+        record_transition(txn, task_id, Transition.REOPENED, detail=f"by {requester}")
+
+
+def repeat(txn: Transaction, task_id: str, new_id: str, *, requester: str, endpoint: str) -> None:
+    """A new task like that one; `UniqueViolation` when its unique key is pending."""
+    arguments = {"id": task_id, "new_id": new_id, "requester": requester, "endpoint": endpoint}
+    if txn.execute(_REPEAT, arguments):
+        detail = f"{requester} through {endpoint}, as {task_id}"
+        record_transition(txn, new_id, Transition.ENQUEUED, detail=detail)

@@ -60,3 +60,12 @@ def read_items(
         {"id": task_id, "outcome": outcome, "after": after, "limit": limit},
     )
     return [TaskItem(*row) for row in rows]
+
+
+def count_items(txn: Transaction, task_id: str) -> dict[str, int]:
+    """By outcome."""
+    rows = txn.rows(
+        "SELECT outcome, count(*) FROM task_items WHERE task_id = %s GROUP BY outcome ORDER BY outcome",
+        (task_id,),
+    )
+    return dict(rows)

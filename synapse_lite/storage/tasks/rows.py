@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from attrs import field, frozen
+from attrs.converters import optional
 
 from synapse_lite.canonical_json import JsonObject
 
@@ -19,6 +20,15 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+class WaitingReason(StrEnum):
+    """Why a pending task does not run."""
+
+    NO_RUNNER = "no_runner"  # no live process is able to
+    PAUSED = "paused"  # its action is
+    BACKOFF = "backoff"  # its time has not come
+    LOCK = "lock"  # another task holds its lock key, or the last place of its action
+
+
 class Transition(StrEnum):
     """What can happen to a task; the words of its history."""
 
@@ -29,6 +39,8 @@ class Transition(StrEnum):
     RETRIED = "retried"
     RELEASED = "released"
     CANCEL_REQUESTED = "cancel_requested"
+    REOPENED = "reopened"  # had ended, and goes on from its cursor
+    PAUSED = "paused"  # released, because its action is paused
     COMPLETED = "complete"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -63,7 +75,7 @@ class Task:
     `timestamp_ms` is when it may run while it is scheduled, else its last change. `owner` is the name
     of the runner that works on it; `attempt` counts failures since the last progress. `runnable_by`
     names the live runners that are able to run it, and `last_seen_runner` the runner that was able to
-    most recently, alive or not.
+    most recently, alive or not. `claimed_done` was done when the present owner took it.
     """
 
     id: str
@@ -88,8 +100,25 @@ class Task:
     created_at_ms: int
     updated_at_ms: int
     finished_at_ms: int | None
+    claimed_at_ms: int | None
+    claimed_done: int
     runnable_by: list[str]
     last_seen_runner: str | None
+    waiting_reason: WaitingReason | None = field(converter=optional(WaitingReason))
+
+    @property
+    def eta_ms(self) -> int | None:
+        """Milliseconds until it is done, at the pace of its present owner; None when that is not known."""
+        progress = self.done - self.claimed_done
+        if (
+            self.status is not Status.ACTIVE
+            or self.total is None
+            or self.claimed_at_ms is None
+            or progress <= 0
+        ):
+            return None
+        left = max(0, self.total - self.done)
+        return left * (self.updated_at_ms - self.claimed_at_ms) // progress
 
 
 @frozen
@@ -147,6 +176,19 @@ class Unserved:
 
 
 @frozen
+class ActionState:
+    """`max_running` None: no limit. `pending` tasks wait, `active` ones have an owner."""
+
+    action: str
+    versions: list[int]
+    paused: bool
+    max_running: int | None
+    pending: int
+    active: int
+    runnable_by: list[str]
+
+
+@frozen
 class Lease:
     """The right to work on a task, until someone else claims it."""
 
@@ -171,6 +213,7 @@ class Claimed:
 class Fenced:
     """A task under its fence: nobody else can claim it before the transaction ends. JSON is text."""
 
+    version: int
     params: str
     cursor: str | None
     done: int
@@ -179,6 +222,7 @@ class Fenced:
     max_attempts: int
     requester: str
     cancel_requested: bool
+    paused: bool
 
 
 @frozen

@@ -4,18 +4,37 @@ from typing import Any
 
 from synapse_lite.errors import invalid_param
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.tasks.rows import Gauges, Task, TaskFilter, Unserved
+from synapse_lite.storage.tasks.rows import Gauges, Status, Task, TaskFilter, Unserved
 
+_PENDING = frozenset({Status.SCHEDULED, Status.ACTIVE})
 _TIMESTAMP = "CASE t.status WHEN 'scheduled' THEN t.run_at ELSE t.updated_at END"
+
+_ABLE = """
+SELECT r.name FROM task_runner_actions a JOIN task_runners r USING (runner)
+WHERE (a.action, a.version) = (t.action, t.version) AND r.expires_at > now_ms()
+"""
+
+_WAITING_REASON = f"""
+CASE WHEN t.finished_at IS NOT NULL THEN NULL
+    WHEN EXISTS (SELECT FROM task_runners r WHERE r.runner = t.owner AND r.expires_at > now_ms()) THEN NULL
+    WHEN NOT EXISTS ({_ABLE}) THEN 'no_runner'
+    WHEN EXISTS (SELECT FROM task_controls c WHERE c.action = t.action AND c.paused) THEN 'paused'
+    WHEN t.status = 'active' THEN NULL
+    WHEN t.run_at > now_ms() THEN 'backoff'
+    WHEN EXISTS (SELECT FROM scheduled_tasks o WHERE o.status = 'active' AND o.lock_key = t.lock_key)
+        OR EXISTS (SELECT FROM task_controls c WHERE c.action = t.action AND c.max_running <=
+            (SELECT count(*) FROM scheduled_tasks o WHERE o.status = 'active' AND o.action = t.action)) THEN 'lock'
+END
+"""
 
 _TASK = f"""
 SELECT t.id, t.action, t.version, t.status, {_TIMESTAMP}, t.resource_id, t.params, t.result, t.error,
     t.done, t.total, t.phase, regexp_replace(t.owner, '#[^#]*$', ''), t.attempt, t.max_attempts, t.priority, t.requester, t.endpoint,
-    t.cancel_requested_at IS NOT NULL, t.created_at, t.updated_at, t.finished_at,
-    ARRAY(SELECT DISTINCT r.name FROM task_runner_actions a JOIN task_runners r USING (runner)
-        WHERE (a.action, a.version) = (t.action, t.version) AND r.expires_at > now_ms() ORDER BY r.name),
+    t.cancel_requested_at IS NOT NULL, t.created_at, t.updated_at, t.finished_at, t.claimed_at, t.claimed_done,
+    ARRAY(SELECT DISTINCT name FROM ({_ABLE}) AS able ORDER BY name),
     (SELECT s.name FROM task_actions_seen s WHERE (s.action, s.version) = (t.action, t.version)
-        ORDER BY s.last_seen_at DESC LIMIT 1)
+        ORDER BY s.last_seen_at DESC LIMIT 1),
+    {_WAITING_REASON}
 FROM scheduled_tasks t
 """
 
@@ -42,11 +61,46 @@ def read_tasks(
 ) -> tuple[list[Task], str | None]:
     """A page in order of the timestamp, and the token of the next one.
 
-    A task that changes while someone pages may be seen twice, but is not missed. There is no index on
-    the timestamp, because every checkpoint would have to write it.
+    A task that changes while someone pages may be seen twice, but is not missed. The timestamp of
+    pending tasks has no index, because every checkpoint would have to write it; finished ones, of
+    which there are many, are read in order through the index on `finished_at`.
     """
-    conditions = ["true"]
-    arguments: dict[str, Any] = {"limit": limit + 1}
+    arguments: dict[str, Any] = {"limit": limit + 1, "max_timestamp": wanted.max_timestamp_ms}
+    if from_token is not None:
+        arguments["from_timestamp"], arguments["from_id"] = _parse_token(from_token)
+    conditions = _conditions(wanted, arguments)
+    statuses = frozenset(wanted.statuses or Status)
+    parts = []
+    if statuses & _PENDING:
+        parts.append(_ids("t.status IN ('scheduled', 'active')", _TIMESTAMP, conditions, arguments))
+    if statuses - _PENDING:
+        parts.append(_ids("t.finished_at IS NOT NULL", "t.finished_at", conditions, arguments))
+    rows = txn.rows(
+        f"{_TASK} JOIN (SELECT id, timestamp FROM ({' UNION ALL '.join(parts)}) AS found"
+        " ORDER BY timestamp, id LIMIT %(limit)s) AS page USING (id) ORDER BY page.timestamp, page.id",
+        arguments,
+    )
+    tasks = [Task(*row) for row in rows[:limit]]
+    more = len(rows) > limit
+    return tasks, f"{tasks[-1].timestamp_ms}_{tasks[-1].id}" if more else None
+
+
+def _ids(part: str, timestamp: str, conditions: list[str], arguments: dict[str, Any]) -> str:
+    """The page's ids and timestamps, were there only this part of the tasks."""
+    own = [part, *conditions]
+    if arguments["max_timestamp"] is not None:
+        own.append(f"{timestamp} <= %(max_timestamp)s")
+    if "from_id" in arguments:
+        own.append(f"({timestamp}, t.id) > (%(from_timestamp)s, %(from_id)s)")
+    return (
+        f"(SELECT t.id, {timestamp} AS timestamp FROM scheduled_tasks t WHERE {' AND '.join(own)}"
+        f" ORDER BY {timestamp}, t.id LIMIT %(limit)s)"
+    )
+
+
+def _conditions(wanted: TaskFilter, arguments: dict[str, Any]) -> list[str]:
+    """All but those on the timestamp. Adds to `arguments`."""
+    conditions = []
     if wanted.actions:
         conditions.append("t.action = ANY(%(actions)s)")
         arguments["actions"] = list(wanted.actions)
@@ -56,18 +110,7 @@ def read_tasks(
     if wanted.statuses:
         conditions.append("t.status = ANY(%(statuses)s)")
         arguments["statuses"] = [str(status) for status in wanted.statuses]
-    if wanted.max_timestamp_ms is not None:
-        conditions.append(f"{_TIMESTAMP} <= %(max_timestamp)s")
-        arguments["max_timestamp"] = wanted.max_timestamp_ms
-    if from_token is not None:
-        conditions.append(f"({_TIMESTAMP}, t.id) > (%(from_timestamp)s, %(from_id)s)")
-        arguments["from_timestamp"], arguments["from_id"] = _parse_token(from_token)
-    rows = txn.rows(
-        f"{_TASK} WHERE {' AND '.join(conditions)} ORDER BY {_TIMESTAMP}, t.id LIMIT %(limit)s", arguments
-    )
-    tasks = [Task(*row) for row in rows[:limit]]
-    more = len(rows) > limit
-    return tasks, f"{tasks[-1].timestamp_ms}_{tasks[-1].id}" if more else None
+    return conditions
 
 
 def read_unserved(txn: Transaction) -> list[Unserved]:

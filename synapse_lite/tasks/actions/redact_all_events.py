@@ -21,7 +21,7 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
 from synapse_lite.storage.redactions import Redactable
 from synapse_lite.storage.state import StateStore
-from synapse_lite.storage.tasks import TaskItem, record_items
+from synapse_lite.storage.tasks import TaskItem, read_items, record_items
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
 from synapse_lite.tasks.specs import Snapshot, TaskSpec
 
@@ -34,6 +34,8 @@ MAX_ROOMS = 50  # in one step, for a user of many rooms with little to redact
 FAILED = "failed"  # outcome of an event that could not be redacted; the detail says why
 ROOM = "room"  # outcome of a room; the detail is a RoomReport as JSON
 UNKNOWN_ROOM = "unknown_room"
+WOULD_REDACT = "would_redact"  # outcome of a room in a dry run; the detail is a number of events
+SHOWN_ROOMS = 1000  # in the result of a dry run
 
 
 class _Model(BaseModel):
@@ -41,7 +43,10 @@ class _Model(BaseModel):
 
 
 class RedactParams(_Model):
-    """`rooms` empty: every room that holds an event of the user. `limit`: per room; None: no limit."""
+    """`rooms` empty: every room that holds an event of the user. `limit`: per room; None: no limit.
+
+    `dry_run`: only count what would be redacted.
+    """
 
     user_id: str
     rooms: tuple[str, ...] = ()
@@ -51,6 +56,7 @@ class RedactParams(_Model):
     before_ts: int | None = None
     after_ts: int | None = None
     event_types: tuple[str, ...] | None = None
+    dry_run: bool = False
 
     def wanted(self) -> Redactable:
         return Redactable(self.user_id, self.event_types, self.before_ts, self.after_ts)
@@ -112,7 +118,7 @@ REDACT_ALL_EVENTS = TaskSpec(
     params=RedactParams,
     cursor=RedactCursor,
     resource=lambda params: params.user_id,
-    unique=lambda params: params.user_id,
+    unique=lambda params: None if params.dry_run else params.user_id,
 )
 
 
@@ -134,6 +140,8 @@ class RedactAllEvents:
             return Fail(f"{task.requester} is no longer a server admin")
         if task.cursor is None:
             return _plan(txn, task)
+        if task.params.dry_run:
+            return _count(txn, task, task.cursor)
         cursor = task.cursor
         budget = min(task.batch, MAX_BATCH)
         done = 0
@@ -151,20 +159,28 @@ class RedactAllEvents:
     def _room(
         self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], cursor: RedactCursor
     ) -> RoomCursor | None:
-        """The room to work on, locked: whoever may redact now may do so until the commit."""
-        params, room = task.params, cursor.room
+        """The room to work on, locked: whoever may redact now may do so until the commit.
+
+        Rooms that are being purged are passed over.
+        """
+        params, room, after_nid = task.params, cursor.room, cursor.after_nid
         if room is not None:
-            redactions.lock_room(txn, room.room_nid)
-            issuer, branch = self._issuer(txn, task, room.room_nid)
-            return room.model_copy(update={"issuer": issuer, "branch": branch and (room.branch or branch)})
-        found = redactions.next_room(txn, params.user_id, cursor.after_nid, params.rooms)
-        if found is None:
-            return None
-        room_nid, room_id = found
-        redactions.lock_room(txn, room_nid)
-        issuer, branch = self._issuer(txn, task, room_nid)
-        since = params.limit and redactions.newest_since(txn, params.wanted(), room_nid, params.limit)
-        return RoomCursor(room_nid=room_nid, room_id=room_id, issuer=issuer, branch=branch, since=since)
+            if redactions.lock_room(txn, room.room_nid):
+                issuer, branch = self._issuer(txn, task, room.room_nid)
+                branch = branch and (room.branch or branch)
+                return room.model_copy(update={"issuer": issuer, "branch": branch})
+            after_nid = room.room_nid
+        while found := redactions.next_room(txn, params.user_id, after_nid, params.rooms):
+            after_nid, room_id = found
+            if redactions.lock_room(txn, after_nid):
+                issuer, branch = self._issuer(txn, task, after_nid)
+                since = params.limit and redactions.newest_since(
+                    txn, params.wanted(), after_nid, params.limit
+                )
+                return RoomCursor(
+                    room_nid=after_nid, room_id=room_id, issuer=issuer, branch=branch, since=since
+                )
+        return None
 
     def _issuer(
         self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], room_nid: int
@@ -277,7 +293,46 @@ def _plan(txn: Transaction, task: Snapshot[RedactParams, RedactCursor]) -> Next:
     unknown = redactions.unknown_rooms(txn, params.rooms)
     record_items(txn, task.id, [TaskItem(room_id, UNKNOWN_ROOM, None) for room_id in unknown])
     total = redactions.count_to_redact(txn, params.wanted(), params.rooms, params.limit)
-    return Next(RedactCursor(), phase="redact", total=total)
+    return Next(RedactCursor(), phase="count" if params.dry_run else "redact", total=total)
+
+
+def _count(
+    txn: Transaction, task: Snapshot[RedactParams, RedactCursor], cursor: RedactCursor
+) -> Next | Done:
+    """A step of a dry run: the same walk, which neither locks nor writes but for the cursor."""
+    params = task.params
+    done = 0
+    for _ in range(MAX_ROOMS):
+        room = cursor.room
+        if room is None:
+            found = redactions.next_room(txn, params.user_id, cursor.after_nid, params.rooms)
+            if found is None:
+                return Done(_counts(txn, task.id, cursor), done=done)
+            room = RoomCursor(room_nid=found[0], room_id=found[1], issuer="", branch=None)
+        budget = task.batch - done
+        left = budget if params.limit is None else min(budget, params.limit - room.redacted)
+        targets = redactions.to_redact(txn, params.wanted(), room.room_nid, room.before_nid, left)
+        done += len(targets)
+        room = room.model_copy(
+            update={
+                "before_nid": targets[-1][0] if targets else None,
+                "redacted": room.redacted + len(targets),
+            }
+        )
+        if len(targets) == budget:
+            return Next(cursor.model_copy(update={"room": room}), done=done)
+        if room.redacted:
+            record_items(txn, task.id, [TaskItem(room.room_id, WOULD_REDACT, str(room.redacted))])
+        cursor = RedactCursor(after_nid=room.room_nid, redacted=cursor.redacted + room.redacted)
+    return Next(cursor, done=done)
+
+
+def _counts(txn: Transaction, task_id: str, cursor: RedactCursor) -> JsonObject:
+    items = read_items(txn, task_id, outcome=WOULD_REDACT, after=None, limit=SHOWN_ROOMS)
+    return {
+        "would_redact": cursor.redacted,
+        "rooms": {item.item: int(item.detail or 0) for item in items},
+    }
 
 
 def _is_joined(txn: Transaction, room_nid: int, user_id: str) -> bool:

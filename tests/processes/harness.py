@@ -57,13 +57,22 @@ def processes_of(directory: Path) -> list[int]:
 
 
 class Process:
-    """`python -m synapse_lite ...` in a directory; what it says on standard error is in `log()`."""
+    """`python -m synapse_lite ...` in a directory; what it says on standard error is in `log()`.
+
+    `module`: another one to run than `synapse_lite`.
+    """
 
     def __init__(
-        self, name: str, arguments: Sequence[str], directory: Path, environ: Mapping[str, str] | None = None
+        self,
+        name: str,
+        arguments: Sequence[str],
+        directory: Path,
+        environ: Mapping[str, str] | None = None,
+        *,
+        module: str = "synapse_lite",
     ) -> None:
         self.name = name
-        self._arguments = arguments
+        self._command = [sys.executable, "-m", module, *arguments]
         self._directory = directory
         self._environ = {**os.environ, **(environ or {})}
         self._log = directory / f"{name}.log"
@@ -89,7 +98,7 @@ class Process:
     def start(self) -> None:
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "synapse_lite", *self._arguments],
+                self._command,
                 cwd=self._directory,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,

@@ -1,0 +1,48 @@
+"""Purging the history of rooms."""
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.errors import bad_json
+from synapse_lite.handlers.history_purge import HistoryPurge, HistoryPurgeRequest
+from synapse_lite.http.request import Request, parameter
+from synapse_lite.http.router import Route
+from synapse_lite.rest.gate import Gate
+
+PATH = "/_synapse/admin/v1/purge_history/{room_id}"
+
+
+class PurgeHistoryApi:
+    def __init__(self, gate: Gate, purges: HistoryPurge) -> None:
+        self._gate = gate
+        self._purges = purges
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("POST", PATH, self.start),
+            Route("POST", f"{PATH}/{{event_id}}", self.start),
+            Route("GET", "/_synapse/admin/v1/purge_history_status/{purge_id}", self.status),
+        ]
+
+    async def start(self, request: Request, room_id: str, event_id: str | None = None) -> JsonObject:
+        """`POST /_synapse/admin/v1/purge_history/{room_id}` and `…/{event_id}`"""
+        requester = await self._gate.admin(request)
+        body = request.json_object(allow_empty=True)
+        wanted = HistoryPurgeRequest(
+            room_id,
+            event_id or parameter(body, "purge_up_to_event_id", str, None),
+            _timestamp(body),
+            delete_local_events=bool(body.get("delete_local_events")),
+            dry_run=parameter(body, "dry_run", bool, False),
+        )
+        return {"purge_id": await self._purges.start(requester.user_id, wanted)}
+
+    async def status(self, request: Request, purge_id: str) -> JsonObject:
+        """`GET /_synapse/admin/v1/purge_history_status/{purge_id}`"""
+        await self._gate.admin(request)
+        return await self._purges.status(purge_id)
+
+
+def _timestamp(body: JsonObject) -> int | None:
+    value = body.get("purge_up_to_ts")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise bad_json("purge_up_to_ts must be an int")
+    return value

@@ -1,0 +1,94 @@
+"""Rooms, as operators see them."""
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.errors import invalid_param
+from synapse_lite.handlers.room_admin import ORDER_NAMES, RoomAdmin, RoomQuery
+from synapse_lite.http.request import Request, parameter
+from synapse_lite.http.router import Route
+from synapse_lite.rest.gate import Gate
+
+PATH = "/_synapse/admin/v1/rooms"
+PAGE = 100
+MAX_PAGE = 1000
+
+
+class RoomsApi:
+    def __init__(self, gate: Gate, rooms: RoomAdmin) -> None:
+        self._gate = gate
+        self._rooms = rooms
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("GET", PATH, self.find),
+            Route("GET", f"{PATH}/{{room_id}}", self.details),
+            Route("GET", f"{PATH}/{{room_id}}/members", self.members),
+            Route("GET", f"{PATH}/{{room_id}}/state", self.state),
+            Route("GET", f"{PATH}/{{room_id}}/block", self.block_status),
+            Route("PUT", f"{PATH}/{{room_id}}/block", self.block),
+            Route("GET", f"{PATH}/{{room_id}}/forward_extremities", self.extremities),
+            Route("DELETE", f"{PATH}/{{room_id}}/forward_extremities", self.delete_extremities),
+        ]
+
+    async def find(self, request: Request) -> JsonObject:
+        """`GET /_synapse/admin/v1/rooms`"""
+        await self._gate.admin(request)
+        query = RoomQuery(
+            request.query("search_term"),
+            _flag(request, "public_rooms"),
+            _flag(request, "empty_rooms"),
+            request.query_choice("order_by", ORDER_NAMES, "name"),
+            request.query_choice("dir", ("f", "b"), "f") == "b",
+            request.query_int("from", 0),
+            min(request.query_int("limit", PAGE), MAX_PAGE),
+        )
+        return await self._rooms.find(query)
+
+    async def details(self, request: Request, room_id: str) -> JsonObject:
+        """`GET /_synapse/admin/v1/rooms/{room_id}`"""
+        await self._gate.admin(request)
+        return await self._rooms.details(room_id)
+
+    async def members(self, request: Request, room_id: str) -> JsonObject:
+        """`GET /_synapse/admin/v1/rooms/{room_id}/members`"""
+        await self._gate.admin(request)
+        members = await self._rooms.members(room_id)
+        return {"members": members, "total": len(members)}
+
+    async def state(self, request: Request, room_id: str) -> JsonObject:
+        """`GET /_synapse/admin/v1/rooms/{room_id}/state`"""
+        await self._gate.admin(request)
+        return {"state": await self._rooms.state(room_id, request.query("type") or None)}
+
+    async def block_status(self, request: Request, room_id: str) -> JsonObject:
+        """`GET /_synapse/admin/v1/rooms/{room_id}/block`"""
+        await self._gate.admin(request)
+        return await self._rooms.block_status(room_id)
+
+    async def block(self, request: Request, room_id: str) -> JsonObject:
+        """`PUT /_synapse/admin/v1/rooms/{room_id}/block`"""
+        requester = await self._gate.admin(request)
+        block = parameter(request.json_object(), "block", bool)
+        if block:
+            await self._rooms.block(room_id, requester.user_id)
+        else:
+            await self._rooms.unblock(room_id)
+        return {"block": block}
+
+    async def extremities(self, request: Request, room_id: str) -> JsonObject:
+        """`GET /_synapse/admin/v1/rooms/{room_id_or_alias}/forward_extremities`"""
+        await self._gate.admin(request)
+        found = await self._rooms.extremities(room_id)
+        return {"count": len(found), "results": found}
+
+    async def delete_extremities(self, request: Request, room_id: str) -> JsonObject:
+        """`DELETE /_synapse/admin/v1/rooms/{room_id_or_alias}/forward_extremities`"""
+        await self._gate.admin(request)
+        return {"deleted": await self._rooms.keep_newest_extremity(room_id)}
+
+
+def _flag(request: Request, name: str) -> bool | None:
+    """None when it is not asked for."""
+    text = request.query(name)
+    if text is not None and text not in ("true", "false"):
+        raise invalid_param(f"Query parameter {name!r} must be 'true' or 'false'")
+    return None if text is None else text == "true"

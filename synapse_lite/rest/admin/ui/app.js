@@ -1,0 +1,150 @@
+// Signing in and out, and what is shown to whom.
+
+import * as api from "./api.js";
+import { Detail } from "./detail.js";
+import { byId, setAttribute, setNotice, setText } from "./dom.js";
+import { duration } from "./format.js";
+import { Poller } from "./poller.js";
+import { ask } from "./question.js";
+import { wireRedactForm } from "./redact.js";
+import { Runners } from "./runners.js";
+import { TaskList } from "./tasks.js";
+
+const RUNNERS_EVERY = 3; // polls
+const NOT_ADMIN = "This account is not an administrator of this server.";
+const ENDED = "Your session has ended. Please sign in again.";
+const STATES = { live: "Live", paused: "Paused", failing: "No answer" };
+
+let polls = 0;
+
+const list = new TaskList({ onOpen: open, onChange: refresh, onDone: refresh, onError: show });
+const detail = new Detail({ onChange: refresh, onError: show });
+const runners = new Runners({ onActions: (names) => list.offerActions(names) });
+const poller = new Poller({ work, onState: showState, onError: fail });
+
+wireRedactForm({ onStarted: (id) => { refresh(); open(id); }, onError: show });
+wireSignIn("password-form", (form) => api.logIn(form.user.value.trim(), form.password.value));
+wireSignIn("token-form", (form) => api.adopt(form.token.value.trim()));
+byId("sign-out").addEventListener("click", signOut);
+if (api.session.value) enter();
+else leave();
+
+async function work() {
+  const more = polls++ % RUNNERS_EVERY === 0 ? [runners.refresh()] : [];
+  await Promise.all([list.refresh(), detail.refresh(), ...more]);
+  setNotice(byId("problem"), null);
+}
+
+function refresh() {
+  polls = 0;
+  poller.now();
+}
+
+function open(id) {
+  detail.open(id);
+}
+
+function showState(state) {
+  setText(byId("live"), STATES[state]);
+  setAttribute(byId("live"), "data-state", state);
+}
+
+/** Whether it is worth to ask again. */
+function fail(error, waitMs) {
+  showState("failing");
+  if (error.status === 401 || error.status === 403) {
+    leave(error.status === 401 ? ENDED : NOT_ADMIN);
+    return false;
+  }
+  setNotice(byId("problem"), `${error.message} Next try in ${duration(waitMs)}.`);
+  return true;
+}
+
+/** An error of something that was asked for once. */
+function show(error) {
+  if (error.status === 401) leave(ENDED);
+  else setNotice(byId("problem"), error.message);
+}
+
+function wireSignIn(id, signIn) {
+  const form = byId(id);
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const button = form.querySelector("button");
+    button.disabled = true;
+    setNotice(byId("sign-in-problem"), null);
+    try {
+      const session = await signIn(form);
+      await checkAdmin(session);
+      api.session.value = session;
+      form.reset();
+      enter();
+    } catch (error) {
+      setNotice(byId("sign-in-problem"), signInWords(error, id));
+    } finally {
+      button.disabled = false;
+    }
+  });
+}
+
+/** A session that we opened and cannot use is closed again. */
+async function checkAdmin(session) {
+  try {
+    await api.checkAdmin(session.token);
+  } catch (error) {
+    if (error.isMissing) return;
+    if (!session.pasted) await api.logOut(session.token).catch(() => {});
+    throw error.status === 403 ? new Error(NOT_ADMIN) : error;
+  }
+}
+
+function signInWords(error, form) {
+  if (error.status === 429) return `Too many tries. Wait ${duration(error.retryAfterMs ?? 60_000)}.`;
+  if (error.status === 401) return "This token is not valid.";
+  if (error.errcode === "M_FORBIDDEN" && form === "password-form") return "Wrong user or password.";
+  if (error.isMissing) return "This address does not lead to a Matrix server.";
+  return error.message;
+}
+
+function enter() {
+  setText(byId("who-name"), api.session.value.userId);
+  for (const id of ["who", "console", "live"]) byId(id).hidden = false;
+  byId("sign-in").hidden = true;
+  polls = 0;
+  poller.start();
+  byId("content").focus();
+}
+
+function leave(words = null) {
+  poller.stop();
+  api.session.value = null;
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  list.clear();
+  runners.clear();
+  for (const id of ["who", "console", "live"]) byId(id).hidden = true;
+  byId("sign-in").hidden = false;
+  setNotice(byId("sign-in-problem"), words);
+  byId("user").focus();
+}
+
+async function signOut() {
+  const { token, pasted } = api.session.value;
+  const chosen = pasted ? await askAboutToken() : "end";
+  if (chosen === null) return;
+  leave();
+  if (chosen === "forget") return;
+  try {
+    await api.logOut(token);
+  } catch (error) {
+    if (error.status !== 401) setNotice(byId("sign-in-problem"), `Signed out here, but the session may live on: ${error.message}`);
+  }
+}
+
+/** The token came from elsewhere, and may be in use there. */
+function askAboutToken() {
+  return ask("Sign out", "You pasted this token. Ending its session makes it useless everywhere.", [
+    { label: "Stay", value: null },
+    { label: "Only forget it here", value: "forget" },
+    { label: "End the session", value: "end", tone: "danger" },
+  ]);
+}

@@ -1,0 +1,220 @@
+"""Deleting the past of a room: events below an edge, and the state snapshots that nothing needs then.
+
+State events stay, for the state of what remains is made of them; they, and what else stays, get the
+kind KEPT in the stream: no page shows them, so that pagination ends at the edge.
+"""
+
+from collections.abc import Collection, Sequence
+
+from attrs import frozen
+
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import Kind
+
+Place = tuple[int, int]  # depth, event nid
+START: Place = (-1, 0)
+
+
+@frozen
+class Edge:
+    """Events of the room with a smaller depth go; with `keeps_local`, not those of our users.
+
+    `server_name` is ours.
+    """
+
+    room_nid: int
+    depth: int
+    server_name: str
+    keeps_local: bool
+
+
+@frozen
+class PastSlice:
+    """Some events below the edge: those to delete (of our users, of others), those that stay.
+
+    `last` is None when there are no more.
+    """
+
+    local: list[int]
+    remote: list[int]
+    kept: list[int]
+    last: Place | None
+
+    @property
+    def doomed(self) -> list[int]:
+        return [*self.local, *self.remote]
+
+
+def depth_of_event(txn: Transaction, event_id: str) -> tuple[str, int] | None:
+    """(room id, depth) of an event."""
+    return txn.row(
+        "SELECT r.room_id, e.depth FROM events e JOIN rooms r USING (room_nid) WHERE e.event_id = %s",
+        (event_id,),
+    )
+
+
+def depth_at_time(txn: Transaction, room_nid: int, ts: int) -> int | None:
+    """The depth of the last event received before or at `ts` (ms); None when there is none.
+
+    Positions and times of receipt rise together, so that the event is found by halving.
+    """
+    low, high = 0, int(txn.value("SELECT position FROM stream_position"))
+    while low < high:
+        middle = (low + high + 1) // 2
+        position, _, received_ts = _event_at(txn, room_nid, middle) or (0, 0, 0)
+        if received_ts <= ts:
+            low = middle
+        else:
+            high = position - 1
+    found = _event_at(txn, room_nid, low)
+    return found[1] if found else None
+
+
+def _event_at(txn: Transaction, room_nid: int, position: int) -> tuple[int, int, int] | None:
+    """(position, depth, received ts) of the last event up to a position."""
+    return txn.row(
+        "SELECT s.position, e.depth, e.received_ts FROM stream s JOIN events e USING (event_nid)"
+        f" WHERE s.room_nid = %s AND s.kind = {Kind.EVENT:d} AND s.position <= %s"
+        " ORDER BY s.position DESC LIMIT 1",
+        (room_nid, position),
+    )
+
+
+def read_past(txn: Transaction, edge: Edge, after: Place, limit: int) -> PastSlice:
+    """The next events below the edge.
+
+    A redaction stays as long as what it redacts: without it the content would come back.
+    """
+    rows = txn.rows(
+        "SELECT e.depth, e.event_nid, right(e.sender, %(suffix_length)s) = %(suffix)s AS is_local,"
+        " e.state_key IS NOT NULL OR e.event_nid = ANY(r.extremities)"
+        "  OR EXISTS (SELECT FROM redactions d JOIN events t ON t.event_nid = d.target_nid"
+        "   WHERE d.event_nid = e.event_nid AND d.applied AND (t.state_key IS NOT NULL OR t.depth >= %(depth)s OR t.depth > e.depth"
+        "    OR t.event_nid = ANY(r.extremities)"
+        "    OR (%(keeps)s AND right(t.sender, %(suffix_length)s) = %(suffix)s))) AS needed"
+        " FROM events e JOIN rooms r USING (room_nid)"
+        " WHERE e.room_nid = %(room_nid)s AND e.depth < %(depth)s"
+        " AND (e.depth, e.event_nid) > (%(after_depth)s, %(after_nid)s)"
+        " ORDER BY e.depth, e.event_nid LIMIT %(limit)s",
+        {
+            "room_nid": edge.room_nid,
+            "depth": edge.depth,
+            "keeps": edge.keeps_local,
+            "suffix": f":{edge.server_name}",
+            "suffix_length": len(edge.server_name) + 1,
+            "after_depth": after[0],
+            "after_nid": after[1],
+            "limit": limit,
+        },
+    )
+    found = PastSlice([], [], [], rows[-1][:2] if len(rows) == limit else None)
+    for _, nid, is_local, needed in rows:
+        if needed or (is_local and edge.keeps_local):
+            found.kept.append(nid)
+        else:
+            (found.local if is_local else found.remote).append(nid)
+    return found
+
+
+def delete_events(txn: Transaction, nids: Sequence[int]) -> None:
+    """Delete events, with all that belongs to single events."""
+    for statement in (
+        "DELETE FROM redactions WHERE redacts IN (SELECT event_id FROM events WHERE event_nid = ANY(%s))",
+        "DELETE FROM redactions WHERE event_nid = ANY(%s)",
+        "DELETE FROM event_transactions WHERE event_nid = ANY(%s)",
+        "DELETE FROM stream WHERE event_nid = ANY(%s)",
+        "DELETE FROM events WHERE event_nid = ANY(%s)",
+    ):
+        txn.execute(statement, (list(nids),))
+
+
+def hide_events(txn: Transaction, nids: Collection[int]) -> None:
+    """Take events out of the pages, and their snapshots from state events that others have replaced.
+
+    Of the past of a user who is not joined, the snapshots stay: what they may still read is decided by them.
+    """
+    txn.execute(
+        f"UPDATE stream SET kind = {Kind.KEPT:d} WHERE event_nid = ANY(%s) AND kind = {Kind.EVENT:d}",
+        (list(nids),),
+    )
+    txn.execute(
+        "UPDATE events e SET before_nid = 0, after_nid = 0 WHERE event_nid = ANY(%s) AND after_nid <> 0"
+        " AND state_key IS NOT NULL AND (type <> 'm.room.member' OR (membership = 'join' AND EXISTS ("
+        "  SELECT FROM memberships m WHERE (m.room_nid, m.user_id, m.membership)"
+        "  = (e.room_nid, e.state_key, 'join')))) AND NOT EXISTS (SELECT FROM current_state c"
+        "  WHERE (c.room_nid, c.type, c.state_key) = (e.room_nid, e.type, e.state_key)"
+        "  AND c.event_nid = e.event_nid)",
+        (list(nids),),
+    )
+
+
+# Snapshots: all of the room are candidates, those in use are taken off the list, the rest goes. What is
+# made meanwhile is on no list, and builds on snapshots that are in use: the rooms' heads, or events' own.
+
+
+@frozen
+class Candidates:
+    """The list of one task."""
+
+    room_nid: int
+    task_id: str
+
+
+def clear_candidates(txn: Transaction, room_nid: int, limit: int) -> int:
+    """Forget the lists of tasks that were cancelled; how many entries."""
+    return txn.execute(
+        "DELETE FROM snapshot_candidates WHERE (room_nid, task_id, snapshot_nid) IN"
+        " (SELECT room_nid, task_id, snapshot_nid FROM snapshot_candidates WHERE room_nid = %s LIMIT %s)",
+        (room_nid, limit),
+    )
+
+
+def list_candidates(txn: Transaction, candidates: Candidates, after_nid: int, limit: int) -> int | None:
+    """Put the next snapshots of the room on the list; the last of them, None when there are no more."""
+    rows = txn.rows(
+        "INSERT INTO snapshot_candidates (room_nid, task_id, snapshot_nid)"
+        " SELECT room_nid, %s, snapshot_nid FROM state_snapshots WHERE room_nid = %s AND snapshot_nid > %s"
+        " ORDER BY snapshot_nid LIMIT %s ON CONFLICT DO NOTHING RETURNING snapshot_nid",
+        (candidates.task_id, candidates.room_nid, after_nid, limit),
+    )
+    return max(nid for (nid,) in rows) if len(rows) == limit else None
+
+
+def spare_head(txn: Transaction, candidates: Candidates) -> None:
+    """The snapshot of the current state is in use, with all that it builds on."""
+    snapshot_nid = txn.value("SELECT snapshot_nid FROM rooms WHERE room_nid = %s", (candidates.room_nid,))
+    _spare(txn, candidates, [snapshot_nid or 0])
+
+
+def spare_used(txn: Transaction, candidates: Candidates, after: Place, limit: int) -> Place | None:
+    """So are those of the next events; the last of them, None when there are no more."""
+    rows = txn.rows(
+        "SELECT depth, event_nid, before_nid, after_nid FROM events"
+        " WHERE room_nid = %s AND (depth, event_nid) > (%s, %s) ORDER BY depth, event_nid LIMIT %s",
+        (candidates.room_nid, *after, limit),
+    )
+    _spare(txn, candidates, {nid for row in rows for nid in row[2:]} - {0})
+    return rows[-1][:2] if len(rows) == limit else None
+
+
+def free_candidates(txn: Transaction, candidates: Candidates, limit: int) -> int:
+    """Delete snapshots that are still on the list; how many."""
+    rows = txn.rows(
+        "DELETE FROM snapshot_candidates WHERE (room_nid, task_id, snapshot_nid) IN"
+        " (SELECT room_nid, task_id, snapshot_nid FROM snapshot_candidates"
+        "  WHERE room_nid = %s AND task_id = %s ORDER BY snapshot_nid LIMIT %s) RETURNING snapshot_nid",
+        (candidates.room_nid, candidates.task_id, limit),
+    )
+    nids = [nid for (nid,) in rows]
+    return txn.execute("DELETE FROM state_snapshots WHERE snapshot_nid = ANY(%s)", (nids,))
+
+
+def _spare(txn: Transaction, candidates: Candidates, snapshot_nids: Collection[int]) -> None:
+    txn.execute(
+        "WITH RECURSIVE used AS ("
+        "  SELECT unnest(%s::bigint[]) AS snapshot_nid"
+        "  UNION SELECT s.base_nid FROM used JOIN state_snapshots s USING (snapshot_nid) WHERE s.base_nid <> 0"
+        ") DELETE FROM snapshot_candidates c USING used"
+        " WHERE (c.room_nid, c.task_id, c.snapshot_nid) = (%s, %s, used.snapshot_nid)",
+        (list(snapshot_nids), candidates.room_nid, candidates.task_id),
+    )

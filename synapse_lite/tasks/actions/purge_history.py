@@ -1,0 +1,152 @@
+"""Delete the history of a room before a point, and free the state snapshots that nothing needs then."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.storage import history_purge as history
+from synapse_lite.storage import rooms
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.history_purge import START, Candidates, Edge
+from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
+from synapse_lite.tasks.specs import Snapshot, TaskSpec
+
+MAX_ROWS = 2000  # in one step
+
+
+class Phase(StrEnum):
+    EVENTS = "events"
+    CLEAR = "clear"  # what a cancelled task left behind
+    LIST = "list"  # of the snapshots
+    USE = "use"  # which of them are in use
+    FREE = "free"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PurgeHistoryParams(_Model):
+    """Events with a smaller depth go. `dry_run`: only count."""
+
+    room_id: str
+    depth: int
+    delete_local_events: bool = False
+    dry_run: bool = False
+
+
+class PurgeHistoryCursor(_Model):
+    """`after`: depth and nid of the last event that is done in this phase; `after_snapshot` in LIST."""
+
+    phase: Phase = Phase.EVENTS
+    room_nid: int
+    after: tuple[int, int] = START
+    after_snapshot: int = 0
+    local: int = 0
+    remote: int = 0
+    kept: int = 0
+    freed: int = 0
+
+
+HistoryTask = Snapshot[PurgeHistoryParams, PurgeHistoryCursor]
+
+PURGE_HISTORY = TaskSpec(
+    action="purge_history",
+    version=1,
+    params=PurgeHistoryParams,
+    cursor=PurgeHistoryCursor,
+    resource=lambda params: params.room_id,
+    lock=lambda params: f"room:{params.room_id}",
+)
+
+
+class PurgeHistory:
+    """The step of `PURGE_HISTORY`. The room goes on meanwhile. `server_name` is ours."""
+
+    def __init__(self, server_name: str) -> None:
+        self._server_name = server_name
+
+    def step(self, txn: Transaction, task: HistoryTask) -> Outcome:
+        cursor = task.cursor
+        if cursor is None:
+            return _begin(txn, task.params)
+        limit = min(task.batch, MAX_ROWS)
+        candidates = Candidates(cursor.room_nid, task.id)
+        match cursor.phase:
+            case Phase.EVENTS:
+                return self._purge(txn, task.params, cursor, limit)
+            case Phase.CLEAR:
+                cleared = history.clear_candidates(txn, cursor.room_nid, limit)
+                return _next(cursor, phase=Phase.CLEAR if cleared else Phase.LIST)
+            case Phase.LIST:
+                return _list(txn, candidates, cursor, limit)
+            case Phase.USE:
+                return _find_use(txn, candidates, cursor, limit)
+            case Phase.FREE:
+                return _free(txn, candidates, cursor, limit)
+
+    def _purge(
+        self, txn: Transaction, params: PurgeHistoryParams, cursor: PurgeHistoryCursor, limit: int
+    ) -> Outcome:
+        edge = Edge(cursor.room_nid, params.depth, self._server_name, not params.delete_local_events)
+        past = history.read_past(txn, edge, cursor.after, limit)
+        if not params.dry_run:
+            history.delete_events(txn, past.doomed)
+            history.hide_events(txn, past.kept)
+        counts = {
+            "local": cursor.local + len(past.local),
+            "remote": cursor.remote + len(past.remote),
+            "kept": cursor.kept + len(past.kept),
+        }
+        done = len(past.doomed) + len(past.kept)
+        if past.last is not None:
+            return _next(cursor, done=done, after=past.last, **counts)
+        after = cursor.model_copy(update={"after": START, **counts})
+        if params.dry_run:
+            return Done(_result(after, dry_run=True), done=done)
+        return _next(after, done=done, phase=Phase.CLEAR)
+
+
+def _begin(txn: Transaction, params: PurgeHistoryParams) -> Outcome:
+    room = rooms.room_by_id(txn, params.room_id)
+    if room is None:
+        return Fail("The room is unknown")
+    return _next(PurgeHistoryCursor(room_nid=room.nid))
+
+
+def _list(txn: Transaction, candidates: Candidates, cursor: PurgeHistoryCursor, limit: int) -> Outcome:
+    last = history.list_candidates(txn, candidates, cursor.after_snapshot, limit)
+    if last is not None:
+        return _next(cursor, after_snapshot=last)
+    return _next(cursor, phase=Phase.USE)
+
+
+def _find_use(txn: Transaction, candidates: Candidates, cursor: PurgeHistoryCursor, limit: int) -> Outcome:
+    if cursor.after == START:  # with the first events: after the list is complete
+        history.spare_head(txn, candidates)
+    last = history.spare_used(txn, candidates, cursor.after, limit)
+    if last is not None:
+        return _next(cursor, after=last)
+    return _next(cursor, phase=Phase.FREE)
+
+
+def _free(txn: Transaction, candidates: Candidates, cursor: PurgeHistoryCursor, limit: int) -> Outcome:
+    freed = history.free_candidates(txn, candidates, limit)
+    after = cursor.model_copy(update={"freed": cursor.freed + freed})
+    return _next(after, done=freed) if freed else Done(_result(after, dry_run=False))
+
+
+def _next(cursor: PurgeHistoryCursor, *, done: int = 0, **changes: object) -> Next:
+    after = cursor.model_copy(update=changes)
+    return Next(after, done=done, phase=after.phase)
+
+
+def _result(cursor: PurgeHistoryCursor, *, dry_run: bool) -> JsonObject:
+    return {
+        "dry_run": dry_run,
+        "local_events": cursor.local,
+        "remote_events": cursor.remote,
+        "kept_events": cursor.kept,
+        "freed_snapshots": cursor.freed,
+    }

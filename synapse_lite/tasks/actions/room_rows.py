@@ -1,0 +1,69 @@
+"""The walk over all rows of a room, to count or to delete them: what several tasks have in common."""
+
+from collections.abc import Callable
+from functools import partial
+
+from pydantic import BaseModel, ConfigDict
+
+from synapse_lite.storage import purge
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.purge import TABLES, Key, Slice, Table
+
+MAX_ROWS = 2000  # in one statement
+
+Visit = Callable[[Table, Key, int], Slice]
+
+
+class Walk(BaseModel):
+    """How far it has come: in `TABLES[table]` up to the key `after`. `rows` counts by table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: int = 0
+    after: tuple[int | str, ...] = ()
+    rows: dict[str, int] = {}
+
+    @property
+    def has_ended(self) -> bool:
+        return self.table == len(TABLES)
+
+    @property
+    def total(self) -> int:
+        return sum(self.rows.values())
+
+    def again(self) -> "Walk":
+        """From the start, counting on."""
+        return Walk(rows=self.rows)
+
+
+def count_rows(txn: Transaction, walk: Walk, room_nid: int, budget: int) -> Walk:
+    """Go on counting, over at most `budget` rows."""
+    return _advance(walk, budget, partial(_count, txn, room_nid))
+
+
+def delete_rows(txn: Transaction, walk: Walk, room_nid: int, budget: int, server_name: str) -> Walk:
+    """Go on deleting, at most `budget` rows and those that follow them."""
+
+    def delete(table: Table, after: Key, limit: int) -> Slice:
+        return purge.delete_slice(txn, table, room_nid, after, limit, server_name)
+
+    return _advance(walk, budget, delete)
+
+
+def _count(txn: Transaction, room_nid: int, table: Table, after: Key, limit: int) -> Slice:
+    return purge.count_slice(txn, table, room_nid, after, limit)
+
+
+def _advance(walk: Walk, budget: int, visit: Visit) -> Walk:
+    left = min(budget, MAX_ROWS)
+    while left > 0 and not walk.has_ended:
+        table = TABLES[walk.table]
+        found = visit(table, walk.after, left)
+        rows = {name: walk.rows.get(name, 0) + count for name, count in found.rows.items()}
+        walk = Walk(
+            table=walk.table if found.last else walk.table + 1,
+            after=found.last or (),
+            rows={**walk.rows, **{name: count for name, count in rows.items() if count}},
+        )
+        left -= found.rows.get(table.name, 0)
+    return walk

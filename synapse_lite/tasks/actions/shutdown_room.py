@@ -1,0 +1,294 @@
+"""Shut a room down: its members out (into a new room, if one is wanted), its aliases moved, its rows deleted.
+
+Each step does a part of one phase. What became of each member and alias is an item of the task.
+"""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
+from synapse_lite.errors import MatrixError
+from synapse_lite.ids import random_text
+from synapse_lite.matrix.event import Draft
+from synapse_lite.matrix.room_versions import ROOM_VERSIONS
+from synapse_lite.storage import purge, rooms
+from synapse_lite.storage.accounts import find_account, read_profile
+from synapse_lite.storage.append import EventAppender
+from synapse_lite.storage.branches import Write
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.room_closure import block_room, close_room, reopen_room
+from synapse_lite.storage.tasks import TaskItem, record_items
+from synapse_lite.tasks.actions.purge_room import STILL_JOINED
+from synapse_lite.tasks.actions.room_rows import Walk, count_rows, delete_rows
+from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
+from synapse_lite.tasks.specs import Snapshot, TaskSpec
+
+MAX_LEAVES = 100  # in one step: each is an event, and holds the stream for a moment
+ROOM_ID_LETTERS = 18
+MEMBER = "m.room.member"
+SHOWN = ("displayname", "avatar_url")
+
+# Outcomes of items.
+KICKED = "kicked"
+FAILED_TO_KICK = "failed_to_kick"
+MOVED_ALIAS = "moved_alias"
+NEW_ROOM = "new_room"
+
+
+class Phase(StrEnum):
+    COUNT = "count"
+    FOUND = "new_room"
+    MEMBERS = "members"
+    ALIASES = "aliases"
+    PURGE = "purge"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Replacement(_Model):
+    """The new room: as its creator would have made it. `state` follows the creator's join, in that order."""
+
+    creator: str
+    version: str
+    create: JsonObject
+    state: tuple[tuple[str, str, JsonObject], ...]
+    message: str
+
+
+class ShutdownParams(_Model):
+    """`force_purge`: although users of this server are still joined. `dry_run`: only count."""
+
+    room_id: str
+    new_room: Replacement | None = None
+    block: bool = False
+    purge: bool = True
+    force_purge: bool = False
+    dry_run: bool = False
+
+
+class ShutdownCursor(_Model):
+    """`after_user`: members up to here are out. `was_whole`: events could be added when it began."""
+
+    phase: Phase
+    room_nid: int
+    was_whole: bool
+    counted: Walk = Walk()
+    new_room_nid: int | None = None
+    new_room_id: str | None = None
+    after_user: str = ""
+    kicked: int = 0
+    failed: int = 0
+    aliases: int = 0
+    deleted: Walk = Walk()
+
+
+ShutdownTask = Snapshot[ShutdownParams, ShutdownCursor]
+
+SHUTDOWN_AND_PURGE_ROOM = TaskSpec(
+    action="shutdown_and_purge_room",
+    version=1,
+    params=ShutdownParams,
+    cursor=ShutdownCursor,
+    resource=lambda params: params.room_id,
+    unique=lambda params: f"{params.room_id} (dry run)" if params.dry_run else params.room_id,
+    lock=lambda params: f"room:{params.room_id}",
+)
+
+
+class ShutdownAndPurgeRoom:
+    """The step of `SHUTDOWN_AND_PURGE_ROOM`. An unknown room is no error: there is nothing left of it."""
+
+    def __init__(self, appender: EventAppender, clock: Clock, server_name: str) -> None:
+        self._appender = appender
+        self._clock = clock
+        self._server_name = server_name
+
+    def step(self, txn: Transaction, task: ShutdownTask) -> Outcome:
+        cursor = task.cursor
+        if cursor is None:
+            return self._begin(txn, task)
+        reopened = _closes(task) and close_room(txn, cursor.room_nid, self._clock.now_ms())
+        if reopened:  # the task is tried again, and others may have come in meanwhile
+            phase = Phase.MEMBERS if cursor.phase is Phase.ALIASES else cursor.phase
+            cursor = _with(cursor, phase=phase, after_user="")
+        match cursor.phase:
+            case Phase.COUNT:
+                return self._count(txn, task, cursor)
+            case Phase.FOUND:
+                return self._found(txn, task, cursor)
+            case Phase.MEMBERS:
+                return self._lead_out(txn, task, cursor)
+            case Phase.ALIASES:
+                return self._move_aliases(txn, task, cursor)
+            case Phase.PURGE:
+                return self._delete(txn, task, cursor)
+
+    def on_cancel(self, txn: Transaction, task: ShutdownTask) -> None:
+        """A room of which nothing is deleted goes on, with those who are still in it."""
+        cursor = task.cursor
+        if cursor is not None and cursor.was_whole and cursor.phase is not Phase.PURGE and _closes(task):
+            reopen_room(txn, cursor.room_nid)
+
+    # The phases
+
+    def _begin(self, txn: Transaction, task: ShutdownTask) -> Outcome:
+        params = task.params
+        admin = find_account(txn, task.requester)
+        if admin is None or not admin.is_admin or admin.deactivated:
+            return Fail(f"{task.requester} is no longer a server admin")
+        if params.block and not params.dry_run:
+            block_room(txn, params.room_id, task.requester)
+        room = rooms.room_by_id(txn, params.room_id)
+        if room is None:
+            return Done({"dry_run": params.dry_run, "rows": {}})
+        cursor = ShutdownCursor(phase=Phase.COUNT, room_nid=room.nid, was_whole=purge.is_whole(txn, room.nid))
+        if _closes(task):
+            close_room(txn, room.nid, self._clock.now_ms())
+        return _next(cursor)
+
+    def _count(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
+        """So that progress has a total: rows to delete, and members to lead out."""
+        if task.params.purge:
+            cursor = _with(cursor, counted=count_rows(txn, cursor.counted, cursor.room_nid, task.batch))
+            if not cursor.counted.has_ended:
+                return _next(cursor)
+        members = purge.count_present(txn, cursor.room_nid, self._server_name)
+        if task.params.dry_run:
+            return Done({"dry_run": True, "members": members, "rows": cursor.counted.rows})
+        phase = Phase.FOUND if task.params.new_room else Phase.MEMBERS
+        return _next(_with(cursor, phase=phase), total=members + cursor.counted.total)
+
+    def _found(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
+        plan = _replacement(task)
+        version = ROOM_VERSIONS[plan.version]
+        room_id = None if version.room_id_is_hash else f"!{random_text(ROOM_ID_LETTERS)}:{self._server_name}"
+        create = self._draft("m.room.create", plan.creator, plan.create, "")
+        room = self._appender.found(txn, create, version, room_id)
+        drafts = [
+            self._join(txn, plan.creator),
+            *(self._draft(kind, plan.creator, content, key) for kind, key, content in plan.state),
+        ]
+        self._append_all(txn, [Write(room.nid, draft) for draft in drafts])
+        record_items(txn, task.id, [TaskItem(room.room_id, NEW_ROOM, None)])
+        return _next(_with(cursor, phase=Phase.MEMBERS, new_room_nid=room.nid, new_room_id=room.room_id))
+
+    def _lead_out(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
+        limit = min(task.batch, MAX_LEAVES)
+        members = purge.present_members(txn, cursor.room_nid, self._server_name, cursor.after_user, limit)
+        # Where no event can be added any more, they are told when their membership is deleted.
+        failures = self._leave(txn, cursor, members) if members and cursor.was_whole else {}
+        record_items(
+            txn,
+            task.id,
+            [
+                TaskItem(user_id, FAILED_TO_KICK if user_id in failures else KICKED, failures.get(user_id))
+                for user_id, _ in members
+            ],
+        )
+        ended = len(members) < limit
+        after = _with(
+            cursor,
+            phase=Phase.ALIASES if ended else Phase.MEMBERS,
+            after_user=members[-1][0] if members else cursor.after_user,
+            kicked=cursor.kicked + len(members) - len(failures),
+            failed=cursor.failed + len(failures),
+        )
+        return _next(after, done=len(members))
+
+    def _move_aliases(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
+        if cursor.new_room_nid is not None:
+            plan = _replacement(task)
+            text = {"msgtype": "m.text", "body": plan.message}
+            self._append_all(
+                txn, [Write(cursor.new_room_nid, self._draft("m.room.message", plan.creator, text, None))]
+            )
+            moved = purge.move_aliases(txn, cursor.room_nid, cursor.new_room_nid)
+            record_items(txn, task.id, [TaskItem(alias, MOVED_ALIAS, None) for alias in moved])
+            cursor = _with(cursor, aliases=len(moved))
+        if not task.params.purge:
+            return Done(_result(cursor))
+        if self._is_inhabited(txn, cursor) and not task.params.force_purge:
+            reopen_room(txn, cursor.room_nid)
+            return Fail(STILL_JOINED)
+        return _next(_with(cursor, phase=Phase.PURGE))
+
+    def _delete(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
+        walk = delete_rows(txn, cursor.deleted, cursor.room_nid, task.batch, self._server_name)
+        done = walk.total - cursor.deleted.total
+        if walk.has_ended:
+            if purge.delete_room(txn, cursor.room_nid):
+                return Done(_result(_with(cursor, deleted=walk)), done=done)
+            walk = walk.again()
+        return _next(_with(cursor, deleted=walk), done=done)
+
+    # Pieces
+
+    def _leave(
+        self, txn: Transaction, cursor: ShutdownCursor, members: list[tuple[str, str]]
+    ) -> dict[str, str]:
+        """Each leaves in their own name; who was joined joins the new room. Why that failed, by user."""
+        leaves = [
+            Write(cursor.room_nid, self._draft(MEMBER, user_id, {"membership": "leave"}, user_id))
+            for user_id, _ in members
+        ]
+        joined = [user_id for user_id, membership in members if membership == "join"]
+        joins = (
+            [Write(cursor.new_room_nid, self._join(txn, user_id)) for user_id in joined]
+            if cursor.new_room_nid is not None
+            else []
+        )
+        results = self._appender.append(txn, [*leaves, *joins], even_closed=True)
+        failures: dict[str, str] = {}
+        for write, result in zip([*leaves, *joins], results, strict=True):
+            if isinstance(result, MatrixError):
+                failures.setdefault(write.draft.sender, str(result))
+        purge.forget_all(txn, cursor.room_nid, [user_id for user_id, _ in members])
+        return failures
+
+    def _is_inhabited(self, txn: Transaction, cursor: ShutdownCursor) -> bool:
+        return cursor.was_whole and purge.is_joined_by_any(txn, cursor.room_nid, self._server_name)
+
+    def _append_all(self, txn: Transaction, writes: list[Write]) -> None:
+        for result in self._appender.append(txn, writes):
+            if isinstance(result, MatrixError):
+                raise result
+
+    def _join(self, txn: Transaction, user_id: str) -> Draft:
+        profile = read_profile(txn, user_id) or {}
+        shown = {name: profile[name] for name in SHOWN if name in profile}
+        return self._draft(MEMBER, user_id, {**shown, "membership": "join"}, user_id)
+
+    def _draft(self, kind: str, sender: str, content: JsonObject, state_key: str | None) -> Draft:
+        return Draft(kind, sender, content, self._clock.now_ms(), state_key)
+
+
+def _closes(task: ShutdownTask) -> bool:
+    return task.params.purge and not task.params.dry_run
+
+
+def _replacement(task: ShutdownTask) -> Replacement:
+    if task.params.new_room is None:
+        raise ValueError("no new room was asked for")
+    return task.params.new_room
+
+
+def _with(cursor: ShutdownCursor, **changes: object) -> ShutdownCursor:
+    return cursor.model_copy(update=changes)
+
+
+def _next(cursor: ShutdownCursor, *, done: int = 0, total: int | None = None) -> Next:
+    return Next(cursor, done=done, phase=cursor.phase, total=total)
+
+
+def _result(cursor: ShutdownCursor) -> JsonObject:
+    return {
+        "new_room_id": cursor.new_room_id,
+        "kicked": cursor.kicked,
+        "failed_to_kick": cursor.failed,
+        "moved_aliases": cursor.aliases,
+        "rows": cursor.deleted.rows,
+    }

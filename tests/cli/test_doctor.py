@@ -1,0 +1,289 @@
+"""`doctor`, on real databases and real sockets."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
+from typing import Any
+
+import orjson
+import psycopg2
+import pytest
+import yaml
+from click.testing import Result
+
+from synapse_lite.cli.doctor.database import Skew, check_clock, check_facts, check_schema
+from synapse_lite.cli.doctor.findings import Finding, Level
+from synapse_lite.cli.doctor.listeners import probe
+from synapse_lite.config.listeners import Listener
+from synapse_lite.storage.diagnosis import DatabaseFacts
+from synapse_lite.storage.migrate import available
+from tests.cli.admin_server import run
+
+
+class Health(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def address_string(self) -> str:
+        return "a client"
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Of a server whose /health is well."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join(10)
+
+
+def config_file(directory: Path, database: dict[str, Any], port: int, **others: Any) -> Path:
+    listener = {"port": port, "type": "http", "resources": [{"names": ["client"]}]}
+    options = {
+        "server_name": "hs.test",
+        "database": {"name": "psycopg2", "args": database, "allow_unsafe_locale": True},
+        "listeners": [listener],
+    }
+    file = directory / "homeserver.yaml"
+    file.write_text(yaml.safe_dump(options | others))
+    return file
+
+
+def execute(database: dict[str, Any], *statements: str) -> None:
+    with closing(psycopg2.connect(**database)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+
+def runner(name: str, seconds: int) -> str:
+    """A process whose lease ends in so many seconds."""
+    return (
+        "INSERT INTO task_runners (runner, name, started_at, expires_at)"
+        f" VALUES ('{name}#1', '{name}', now_ms() - 9000, now_ms() + {seconds * 1000})"
+    )
+
+
+def checks(result: Result) -> list[dict[str, Any]]:
+    """Those of the one JSON document on standard output."""
+    assert result.stdout.count("\n") == 1
+    document = orjson.loads(result.stdout)
+    assert document["ok"] == (result.exit_code == 0)
+    for check in document["checks"]:
+        assert set(check) == {"check", "level", "summary", "details", "advice"}
+        assert (check["advice"] is None) == (check["level"] == "ok")
+    return document["checks"]
+
+
+def worst(found: list[dict[str, Any]], check: str) -> dict[str, Any]:
+    order = ["ok", "warning", "error"]
+    return max((c for c in found if c["check"] == check), key=lambda c: order.index(c["level"]))
+
+
+def test_all_is_well(tmp_path: Path, database_arguments: dict[str, Any], port: int) -> None:
+    """A migrated database, a live process and an open port: exit code 0, and nothing but ok."""
+    execute(database_arguments, runner("main", 60))
+    file = config_file(tmp_path, database_arguments, port)
+    result = run("doctor", "-c", str(file), "--json")
+    found = checks(result)
+    assert {check["level"] for check in found} == {"ok"}, found
+    assert {check["check"] for check in found} == {
+        "config",
+        "database",
+        "clock",
+        "schema",
+        "runners",
+        "tasks",
+        "listeners",
+    }
+    shown = run("doctor", "-c", str(file))
+    assert shown.exit_code == 0
+    assert "0 errors, 0 warnings" in shown.stdout
+
+
+def test_a_wrong_configuration_is_1(tmp_path: Path) -> None:
+    """Every mistake is listed, in both forms, and nothing else is looked at."""
+    file = tmp_path / "homeserver.yaml"
+    file.write_text("server_name: hs.test\ndatabase: {name: sqlite3}\nlisteners: 7\n")
+    result = run("doctor", "-c", str(file), "--json")
+    assert result.exit_code == 1
+    (check,) = checks(result)
+    assert (check["check"], check["level"], len(check["details"])) == ("config", "error", 2)
+    shown = run("doctor", "-c", str(file))
+    assert shown.exit_code == 1
+    assert "listeners: should be a list" in shown.stdout
+    assert run("doctor").exit_code == 1
+
+
+def test_options_without_effect_are_warnings(
+    tmp_path: Path, database_arguments: dict[str, Any], port: int
+) -> None:
+    """Unknown ones and those of Synapse that are not implemented are named; the exit code stays 0."""
+    execute(database_arguments, runner("main", 60))
+    file = config_file(tmp_path, database_arguments, port, enable_registraton=True, user_directory={})
+    result = run("doctor", "-c", str(file), "--json")
+    assert result.exit_code == 0
+    warnings = [check for check in checks(result) if check["level"] == "warning"]
+    assert [check["details"] for check in warnings] == [["enable_registraton"], ["user_directory"]]
+
+
+def test_a_database_that_does_not_answer(tmp_path: Path, port: int) -> None:
+    """It is one error, and the listeners are looked at all the same."""
+    file = config_file(tmp_path, {"host": str(tmp_path), "dbname": "x"}, port)
+    result = run("doctor", "-c", str(file), "--json")
+    assert result.exit_code == 3
+    found = checks(result)
+    assert worst(found, "database")["level"] == "error"
+    assert str(tmp_path) in worst(found, "database")["details"][0]
+    assert worst(found, "listeners")["level"] == "ok"
+    assert "> start PostgreSQL" in run("doctor", "-c", str(file)).stdout
+
+
+def test_an_empty_database(tmp_path: Path, postgres: dict[str, Any], port: int) -> None:
+    """The missing migrations are named; the tables that they would make are not asked."""
+    execute(postgres, "CREATE DATABASE doctor_empty TEMPLATE template0")
+    file = config_file(tmp_path, {**postgres, "dbname": "doctor_empty"}, port)
+    result = run("doctor", "-c", str(file), "--json")
+    execute(postgres, "DROP DATABASE doctor_empty WITH (FORCE)")
+    assert result.exit_code == 3
+    schema = worst(checks(result), "schema")
+    assert schema["details"] == available()
+    assert "synapse-lite migrate" in schema["advice"]
+
+
+def test_what_nobody_can_run_and_who_is_missing(
+    tmp_path: Path, database_arguments: dict[str, Any], port: int
+) -> None:
+    """An unserved action names the process that knew it; names never seen, dead and unnamed ones are told apart."""
+    execute(
+        database_arguments,
+        runner("main", 60),
+        runner("background1", -60),
+        "INSERT INTO task_actions_seen (action, version, name, last_seen_at)"
+        " VALUES ('purge_room', 2, 'background2', now_ms() - 5000)",
+        "INSERT INTO scheduled_tasks (id, action, version, requester, endpoint, priority, run_at, params,"
+        " max_attempts, created_at, updated_at) SELECT 'task' || n, 'purge_room', 2, '@a:b', 'x', 0, now_ms() - 90000,"
+        " '{}', 1, 0, 0 FROM generate_series(1, 3) n",
+    )
+    named = ["background1", "background2", "bakground3"]
+    file = config_file(tmp_path, database_arguments, port, run_background_tasks_on=named)
+    result = run("doctor", "-c", str(file), "--json")
+    assert result.exit_code == 3
+    found = checks(result)
+    tasks = worst(found, "tasks")
+    assert tasks["level"] == "error"
+    assert "purge_room v2: 3, the oldest for 1 min 3" in tasks["details"][0]
+    assert "background2 could" in tasks["details"][0]
+    by_level = {
+        level: [c["summary"] for c in found if c["check"] == "runners" and c["level"] == level]
+        for level in Level
+    }
+    assert by_level["ok"] == ["alive: main; tasks running: 0"]
+    assert by_level["warning"] == [
+        "not running now: background1, background2",
+        "not in run_background_tasks_on, but running tasks: main",
+    ]
+    assert by_level["error"] == ["in run_background_tasks_on, but never seen: bakground3"]
+
+
+def test_nobody_runs_tasks(tmp_path: Path, database_arguments: dict[str, Any], port: int) -> None:
+    """Without a live process every task waits: that is an error."""
+    execute(database_arguments, runner("main", -1))
+    file = config_file(tmp_path, database_arguments, port)
+    result = run("doctor", "-c", str(file), "--json")
+    assert result.exit_code == 3
+    assert worst(checks(result), "runners")["summary"] == "no process runs tasks: all of them wait"
+
+
+def test_a_listener_that_does_not_answer(tmp_path: Path, database_arguments: dict[str, Any]) -> None:
+    """The process and the address are named; those of a worker are looked at when its file is given."""
+    execute(database_arguments, runner("main", 60))
+    main = config_file(tmp_path, database_arguments, 1)
+    worker = tmp_path / "worker.yaml"
+    options = {"worker_app": "synapse_lite", "worker_name": "w1", "worker_listeners": []}
+    worker.write_text(yaml.safe_dump(options))
+    result = run("doctor", "-c", str(main), "--json")
+    assert result.exit_code == 3
+    assert worst(checks(result), "listeners")["summary"].startswith("main does not answer on localhost:1")
+    of_worker = checks(run("doctor", "-c", str(main), "-c", str(worker), "--json"))
+    assert worst(of_worker, "listeners")["summary"] == "w1 listens nowhere"
+
+
+def test_sockets_and_strange_servers(tmp_path: Path, port: int) -> None:
+    """A Unix socket is asked too; TLS to a server without it, and a file that is no socket, are problems."""
+    path = tmp_path / "main.sock"
+    listener = Listener.model_validate({"path": str(path), "type": "http"})
+    with ThreadingUnixStreamServer(str(path), Health) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        assert probe(listener) is None
+        server.shutdown()
+        thread.join(10)
+    assert probe(listener) is not None
+    secure = Listener.model_validate(
+        {"port": port, "type": "http", "tls": True, "bind_addresses": ["127.0.0.1"]}
+    )
+    assert "SSL" in (probe(secure) or "")
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "uncertainty_ms", "level"),
+    [
+        (0, 0, Level.OK),
+        (900, 0, Level.OK),
+        (1900, 1000, Level.OK),
+        (-5000, 0, Level.WARNING),
+        (120_000, 0, Level.ERROR),
+    ],
+)
+def test_clocks(ahead_ms: float, uncertainty_ms: float, level: Level) -> None:
+    """A slow answer is not taken for a wrong clock."""
+    assert check_clock(Skew(ahead_ms, uncertainty_ms)).level is level
+
+
+def test_the_direction_of_the_skew() -> None:
+    """Which of the two clocks is ahead is what the operator must know."""
+    assert "5 s behind that of this machine" in check_clock(Skew(-5000, 0)).summary
+    assert "5 s ahead of that of this machine" in check_clock(Skew(5000, 0)).summary
+
+
+def facts(version: int = 160_004, encoding: str = "UTF8", locale: str = "C") -> DatabaseFacts:
+    return DatabaseFacts(version, f"{version // 10_000}.4", encoding, locale, locale, 0)
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "words"),
+    [
+        (facts(), Level.OK, "PostgreSQL 16.4"),
+        (facts(version=130_004), Level.ERROR, "13.4 is too old"),
+        (facts(encoding="LATIN1"), Level.ERROR, "encoding is LATIN1"),
+        (facts(locale="de_DE.UTF-8"), Level.WARNING, "locale is de_DE.UTF-8"),
+    ],
+)
+def test_the_fitness_of_the_database(found: DatabaseFacts, level: Level, words: str) -> None:
+    """Version and encoding are required, the locale is advice."""
+    (finding,) = check_facts(found, any_locale=False)
+    assert finding.level is level
+    assert words in finding.summary
+
+
+def test_an_unsafe_locale_may_be_allowed() -> None:
+    """`allow_unsafe_locale` means that the operator knows."""
+    (finding,) = check_facts(facts(locale="de_DE.UTF-8"), any_locale=True)
+    assert finding.level is Level.OK
+
+
+def test_a_database_that_is_ahead() -> None:
+    """Migrations of a newer program are a warning: both run side by side."""
+    finding: Finding = check_schema(["0001_a.sql", "0009_new.sql"], ["0001_a.sql"])
+    assert (finding.level, finding.details) == (Level.WARNING, ["0009_new.sql"])

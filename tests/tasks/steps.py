@@ -1,0 +1,107 @@
+"""Any task of the catalogue, run step by step on a real database, each step in a process that has just started."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from attrs import define, field
+from pydantic import BaseModel
+
+from synapse_lite.replication.bus import LocalBus
+from synapse_lite.storage import accounts
+from synapse_lite.storage import tasks as store
+from synapse_lite.storage.accounts import NewAccount
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.tasks import Lease, Task
+from synapse_lite.tasks.lease import Cancelled, run_step
+from synapse_lite.tasks.outcome import Next, Outcome
+from synapse_lite.tasks.queue import TaskQueue
+from synapse_lite.tasks.registry import CATALOGUE, TaskRegistry, TaskStores
+from synapse_lite.tasks.specs import TaskSpec
+from tests.builders import SERVER, TickingClock, World
+
+ADMIN = f"@admin:{SERVER}"
+RUNNER = "w#1"
+T = TypeVar("T")
+
+
+class Crash(Exception):  # noqa: N818 (not a mistake of anybody)
+    """The process ends before the commit."""
+
+
+@define
+class Steps:
+    """`world` writes into rooms; `run` runs a task to its end."""
+
+    database: Database
+    clock: TickingClock = field(factory=TickingClock)
+    world: World = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.world = World(self.clock)
+
+    @property
+    def queue(self) -> TaskQueue:
+        return TaskQueue(self.database, LocalBus())
+
+    async def do(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        return await self.database.transact(function, *args, **kwargs)
+
+    async def open(self) -> None:
+        """Make the administrator, and a runner for the steps."""
+
+        def create(txn: Transaction) -> None:
+            accounts.create_account(txn, NewAccount(ADMIN, 1, is_admin=True))
+            store.register_runner(txn, RUNNER, "w", _registry(self).capabilities(), 600_000)
+
+        await self.do(create)
+
+    async def ask(self, spec: TaskSpec[Any, Any], params: BaseModel) -> str:
+        return (await self.queue.enqueue(spec, params, requester=ADMIN, endpoint="test")).id
+
+    async def claim(self, spec: TaskSpec[Any, Any]) -> Lease:
+        claimed = await self.do(store.claim, RUNNER, [(spec.action, spec.version)], [])
+        assert claimed is not None
+        return claimed.lease
+
+    async def step(
+        self, spec: TaskSpec[Any, Any], lease: Lease, batch: int = 100, *, crash: bool = False
+    ) -> Outcome | Cancelled:
+        work = _registry(self).get(spec.action, spec.version)
+
+        def run(txn: Transaction) -> Outcome | Cancelled:
+            outcome = run_step(txn, lease, work, batch)
+            if crash:
+                raise Crash
+            return outcome
+
+        return await self.do(run)
+
+    async def go_on(self, spec: TaskSpec[Any, Any], batch: int = 100) -> None:
+        """Claim what is pending, and run it to its end."""
+        lease = await self.claim(spec)
+        while isinstance(await self.step(spec, lease, batch), Next):
+            pass
+
+    async def run(self, spec: TaskSpec[Any, Any], params: BaseModel, batch: int = 100) -> Task:
+        task_id = await self.ask(spec, params)
+        await self.go_on(spec, batch)
+        return await self.task(task_id)
+
+    async def task(self, task_id: str) -> Task:
+        task = await self.do(store.read_task, task_id)
+        assert task is not None
+        return task
+
+    async def items(self, task_id: str, outcome: str) -> list[str]:
+        items = await self.do(store.read_items, task_id, outcome=outcome, after=None, limit=1000)
+        return [item.item for item in items]
+
+
+def _registry(steps: Steps) -> TaskRegistry:
+    """Of a process without memory."""
+    fresh = World(steps.clock)
+    registry = TaskRegistry()
+    registry.register_all(
+        CATALOGUE, TaskStores(fresh.appender, fresh.events, fresh.state, steps.clock, SERVER)
+    )
+    return registry

@@ -1,0 +1,452 @@
+"""Shutting down and purging rooms: everything goes, whatever happens on the way, and nothing else does."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+
+from synapse_lite.errors import MatrixError
+from synapse_lite.handlers.filters import DEFAULT_LIMIT, read_sync_filter
+from synapse_lite.handlers.sync.departures import read_departures
+from synapse_lite.handlers.sync.values import RoomDelta, SyncRequest
+from synapse_lite.matrix.room_versions import ROOM_VERSIONS
+from synapse_lite.storage import rooms
+from synapse_lite.storage.branches import Room
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.room_closure import blocked_by
+from synapse_lite.storage.stream import Change, Kind, read_position
+from synapse_lite.storage.tasks import Status, Task
+from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, STILL_JOINED, PurgeRoomParams
+from synapse_lite.tasks.actions.shutdown_room import (
+    KICKED,
+    MOVED_ALIAS,
+    NEW_ROOM,
+    SHUTDOWN_AND_PURGE_ROOM,
+    Replacement,
+    ShutdownParams,
+)
+from synapse_lite.tasks.lease import Cancelled
+from synapse_lite.tasks.outcome import Next
+from tests.builders import ALICE, BOB, MALLORY, SERVER
+from tests.conftest import database_arguments
+from tests.handlers.house import House, alice, bob, mallory, refusal, requester
+from tests.tasks.remains import contents, furnish, remains, traces
+from tests.tasks.steps import ADMIN, Crash, Steps
+
+__all__ = ["database_arguments"]  # a fresh database for each test
+
+versions = pytest.mark.parametrize("version", ["10", "12"])
+SHUTDOWN = SHUTDOWN_AND_PURGE_ROOM
+
+
+@pytest_twisted.async_yield_fixture
+async def steps(database: Database) -> AsyncIterator[Steps]:
+    steps = Steps(database)
+    await steps.open()
+    yield steps
+
+
+async def furnished(steps: Steps, version: str = "12", messages: int = 0) -> Room:
+    """A room of Alice and Bob, with something in every table."""
+
+    def make(txn: Transaction) -> Room:
+        room = steps.world.room(txn, ALICE, BOB, version=version)
+        furnish(txn, steps.world, room)
+        for _ in range(messages):
+            steps.world.message(txn, room, BOB)
+        return room
+
+    return await steps.do(make)
+
+
+async def shut_down(steps: Steps, room: Room, batch: int = 100, **params: Any) -> Task:
+    return await steps.run(SHUTDOWN, ShutdownParams(room_id=room.room_id, **params), batch)
+
+
+def replacement(version: str = "12") -> Replacement:
+    creator = f"@warden:{SERVER}"
+    create: dict[str, Any] = {"room_version": version}
+    if not ROOM_VERSIONS[version].implicit_creator:
+        create["creator"] = creator
+    users = {} if ROOM_VERSIONS[version].privileged_creators else {creator: 100}
+    levels = {"users": users, "users_default": -10}
+    state = (("m.room.power_levels", "", levels), ("m.room.join_rules", "", {"join_rule": "public"}))
+    return Replacement(creator=creator, version=version, create=create, state=state, message="Moved.")
+
+
+async def departed(steps: Steps, user_id: str, since: int) -> list[RoomDelta]:
+    """What a sync from `since` on says about rooms that are gone."""
+    request = SyncRequest(requester(user_id), since, 0, read_sync_filter({}, DEFAULT_LIMIT))
+
+    def read(txn: Transaction) -> list[RoomDelta]:
+        return read_departures(txn, request, since, read_position(txn))
+
+    return await steps.do(read)
+
+
+# Everything goes
+
+
+@versions
+@ensureDeferred
+async def test_nothing_is_left_of_the_room_and_all_of_others(steps: Steps, version: str) -> None:
+    """No row of any table names the room, its events or its snapshots; another room has not changed at all."""
+    room, other = await furnished(steps, version), await furnished(steps, version)
+    gone, before = await steps.do(traces, room), await steps.do(contents, other)
+    assert len(before) == len(await steps.do(contents, room)) == 13
+    task = await shut_down(steps, room)
+    assert (task.status, task.error) == (Status.COMPLETE, None)
+    assert await steps.do(remains, gone) == {}
+    assert await steps.do(contents, other) == before
+    assert task.result is not None
+    assert task.result["rows"]["events"] == len(gone.event_ids) + 2  # two leaves
+
+
+@versions
+@ensureDeferred
+async def test_interrupted_in_every_step(steps: Steps, version: str) -> None:
+    """A process that dies in any step leaves nothing done twice, and nothing undone."""
+    room, other = await furnished(steps, version, messages=30), await furnished(steps, version)
+    gone, before = await steps.do(traces, room), await steps.do(contents, other)
+    task_id = await steps.ask(SHUTDOWN, ShutdownParams(room_id=room.room_id, new_room=replacement(version)))
+    lease = await steps.claim(SHUTDOWN)
+    count = 0
+    outcome: Any = None
+    while count == 0 or isinstance(outcome, Next):
+        with pytest.raises(Crash):
+            await steps.step(SHUTDOWN, lease, 10, crash=True)
+        outcome = await steps.step(SHUTDOWN, lease, 10)
+        count += 1
+    task = await steps.task(task_id)
+    assert count > 15
+    assert task.status is Status.COMPLETE
+    assert await steps.items(task_id, KICKED) == [ALICE, BOB]
+    assert len(await steps.items(task_id, NEW_ROOM)) == 1
+    assert await steps.do(remains, gone) == {}
+    assert await steps.do(contents, other) == before
+
+
+@ensureDeferred
+async def test_progress_ends_at_its_total(steps: Steps) -> None:
+    """The total counts rows and members; the rows of the leaves come on top."""
+    room = await furnished(steps, messages=50)
+    task = await shut_down(steps, room, batch=10)
+    assert task.total is not None
+    assert task.result is not None
+    added = 2 * 3  # an event, its position and its snapshot for each leave
+    assert task.done == task.total + added
+    assert sum(task.result["rows"].values()) == task.done - 2
+
+
+@ensureDeferred
+async def test_a_dry_run_changes_nothing_and_counts_all(steps: Steps) -> None:
+    """The counts are those of the purge, but for its own leaves."""
+    room = await furnished(steps, messages=30)
+    before = await steps.do(contents, room)
+    dry = await shut_down(steps, room, batch=10, dry_run=True, block=True)
+    assert dry.result is not None
+    assert await steps.do(contents, room) == before
+    assert await steps.do(blocked_by, room.room_id) is None
+    assert (dry.result["dry_run"], dry.result["members"]) == (True, 2)
+    real = await shut_down(steps, room)
+    assert real.result is not None
+    for leaves in ("events", "stream", "state_snapshots"):
+        dry.result["rows"][leaves] += 2
+    assert dry.result["rows"] == real.result["rows"]
+
+
+# Cancelled, and tried again
+
+
+@ensureDeferred
+async def test_cancelled_in_any_step_and_deleted_again(steps: Steps) -> None:
+    """Before rows are deleted the room goes on; later it stays closed. A second request finishes either."""
+    reopened = closed = 0
+    for number in range(40):
+        room = await furnished(steps, messages=10)
+        gone = await steps.do(traces, room)
+        task_id = await steps.ask(SHUTDOWN, ShutdownParams(room_id=room.room_id))
+        lease = await steps.claim(SHUTDOWN)
+        outcome: Any = Next
+        for _ in range(number + 1):
+            outcome = await steps.step(SHUTDOWN, lease, 10)
+        if not isinstance(outcome, Next):
+            break
+        phase = (await steps.task(task_id)).phase
+        await steps.queue.cancel(task_id)
+        assert isinstance(await steps.step(SHUTDOWN, lease), Cancelled)
+        result = await steps.do(
+            steps.world.try_send, room, "m.room.member", MALLORY, {"membership": "join"}, state_key=MALLORY
+        )
+        if phase == "purge":
+            closed += 1
+            assert isinstance(result, MatrixError)
+        else:
+            reopened += 1
+            assert not isinstance(result, MatrixError)
+        again = await shut_down(steps, room)
+        assert again.status is Status.COMPLETE
+        assert await steps.do(remains, gone) == {}
+    assert reopened > 3
+    assert closed > 3
+
+
+@ensureDeferred
+async def test_tried_again_after_a_cancel(steps: Steps) -> None:
+    """Who came in while the room was open again is led out too."""
+    room = await furnished(steps)
+    gone = await steps.do(traces, room)
+    task_id = await steps.ask(SHUTDOWN, ShutdownParams(room_id=room.room_id))
+    lease = await steps.claim(SHUTDOWN)
+    while (await steps.task(task_id)).phase != "aliases":
+        await steps.step(SHUTDOWN, lease, 50)
+    await steps.queue.cancel(task_id)
+    await steps.step(SHUTDOWN, lease)
+    await steps.do(steps.world.member, room, ALICE, ALICE, "join")
+    await steps.do(
+        lambda txn: txn.execute(
+            "UPDATE scheduled_tasks SET status = 'scheduled', finished_at = NULL, cancel_requested_at = NULL"
+        )
+    )
+    await steps.go_on(SHUTDOWN)
+    assert (await steps.task(task_id)).status is Status.COMPLETE
+    assert await steps.do(remains, gone) == {}
+
+
+# Members, aliases, the new room
+
+
+@versions
+@ensureDeferred
+async def test_members_move_into_the_new_room(steps: Steps, version: str) -> None:
+    """Joined users join it, invited ones do not; aliases and the message are there; banned users are passed over."""
+    carol, dave = f"@carol:{SERVER}", f"@dave:{SERVER}"
+    room = await furnished(steps, version)
+    await steps.do(steps.world.member, room, ALICE, carol, "invite")
+    await steps.do(steps.world.member, room, ALICE, dave, "ban")
+    task = await shut_down(steps, room, new_room=replacement(version))
+    assert task.status is Status.COMPLETE
+    assert await steps.items(task.id, KICKED) == [ALICE, BOB, carol]
+    assert await steps.items(task.id, MOVED_ALIAS) == [f"#room{room.nid}:{SERVER}"]
+    (new_room_id,) = await steps.items(task.id, NEW_ROOM)
+
+    def look(txn: Transaction) -> None:
+        new = rooms.room_by_id(txn, new_room_id)
+        assert new is not None
+        joined = {member.user_id for member in rooms.members(txn, new.nid, ["join"])}
+        assert joined == {ALICE, BOB, f"@warden:{SERVER}"}
+        assert rooms.room_of_alias(txn, f"#room{room.nid}:{SERVER}") == new_room_id
+        last = txn.value(
+            "SELECT json FROM events WHERE room_nid = %s ORDER BY depth DESC LIMIT 1", (new.nid,)
+        )
+        assert '"body":"Moved."' in last
+
+    await steps.do(look)
+
+
+@ensureDeferred
+async def test_shut_down_without_purge(steps: Steps) -> None:
+    """Members are out and have forgotten the room; its events stay, and it is not closed."""
+    room = await furnished(steps)
+    task = await shut_down(steps, room, purge=False)
+    assert task.status is Status.COMPLETE
+
+    def look(txn: Transaction) -> None:
+        members = rooms.members(txn, room.nid, ["leave"])
+        assert [(member.user_id, member.sender, member.forgotten) for member in members] == [
+            (ALICE, ALICE, True),
+            (BOB, BOB, True),
+        ]
+        assert rooms.aliases_of(txn, room.nid) == [f"#room{room.nid}:{SERVER}"]
+        steps.world.member(txn, room, BOB, BOB, "join")
+
+    await steps.do(look)
+
+
+@ensureDeferred
+async def test_many_members_leave_in_batches(steps: Steps) -> None:
+    """Every member gets a leave of their own before the first row goes."""
+    users = [f"@u{n:03}:{SERVER}" for n in range(35)]
+    room = await steps.do(steps.world.room, ALICE, *users)
+    task_id = await steps.ask(SHUTDOWN, ShutdownParams(room_id=room.room_id))
+    lease = await steps.claim(SHUTDOWN)
+    while (await steps.task(task_id)).phase != "purge":
+        await steps.step(SHUTDOWN, lease, 10)
+    left = await steps.do(rooms.members, room.nid, ["leave"])
+    assert [member.user_id for member in left] == [ALICE, *users]
+    published = await steps.do(
+        lambda txn: txn.value(
+            "SELECT count(*) FROM stream JOIN events USING (event_nid)"
+            f" WHERE kind = {Kind.EVENT:d} AND membership = 'leave'"
+        )
+    )
+    assert published == 36
+
+
+@ensureDeferred
+async def test_users_still_joined(steps: Steps) -> None:
+    """`purge_room` refuses a room in which users of this server are, which then goes on; not with `force`."""
+    room = await furnished(steps)
+    gone = await steps.do(traces, room)
+    task = await steps.run(PURGE_ROOM, PurgeRoomParams(room_id=room.room_id))
+    assert (task.status, task.error) == (Status.FAILED, STILL_JOINED)
+    await steps.do(steps.world.message, room, BOB)
+    gone = await steps.do(traces, room)
+    since = await steps.do(read_position)
+    forced = await steps.run(PURGE_ROOM, PurgeRoomParams(room_id=room.room_id, force=True), 10)
+    assert forced.status is Status.COMPLETE
+    assert forced.done == forced.total
+    assert await steps.do(remains, gone) == {}
+    assert [delta.room_id for delta in await departed(steps, BOB, since)] == [room.room_id]
+
+
+@ensureDeferred
+async def test_an_unknown_room(steps: Steps) -> None:
+    """There is nothing to do, but to block it if asked."""
+    room_id = f"!unknown:{SERVER}"
+    task = await steps.run(SHUTDOWN, ShutdownParams(room_id=room_id, block=True))
+    assert task.status is Status.COMPLETE
+    assert await steps.do(blocked_by, room_id) == ADMIN
+    assert (await steps.run(PURGE_ROOM, PurgeRoomParams(room_id=room_id))).status is Status.COMPLETE
+
+
+@ensureDeferred
+async def test_who_is_no_longer_admin(steps: Steps) -> None:
+    """The task fails before it does anything."""
+    room = await furnished(steps)
+    before = await steps.do(contents, room)
+    await steps.do(lambda txn: txn.execute("UPDATE users SET is_admin = FALSE"))
+    task = await shut_down(steps, room, block=True)
+    assert (task.status, task.error) == (Status.FAILED, f"{ADMIN} is no longer a server admin")
+    assert await steps.do(contents, room) == before
+
+
+# Remainders
+
+
+@pytest.mark.parametrize(
+    "missing", ["events", "stream", "state_snapshots", "current_state", "memberships", "extremities", "all"]
+)
+@ensureDeferred
+async def test_fragments_of_a_room(steps: Steps, missing: str) -> None:
+    """Whatever is missing of a room, the rest of it goes."""
+    room = await furnished(steps)
+    gone = await steps.do(traces, room)
+
+    def damage(txn: Transaction) -> None:
+        if missing == "extremities":
+            txn.execute("UPDATE rooms SET extremities = '{}'")
+            return
+        tables = [missing] if missing != "all" else ["events", "stream", "current_state", "memberships"]
+        if "events" in tables:  # one never goes without the other
+            tables.append("event_transactions")
+        for table in tables:
+            txn.execute(f"DELETE FROM {table} WHERE room_nid = %s", (room.nid,))
+
+    await steps.do(damage)
+    task = await shut_down(steps, room)
+    assert (task.status, task.error) == (Status.COMPLETE, None)
+    assert await steps.do(remains, gone) == {}
+
+
+# Writers
+
+
+@ensureDeferred
+async def test_writers_are_refused_and_leave_nothing(steps: Steps, database: Database) -> None:
+    """Between any two steps, on another process: clean errors, and no row."""
+    house = House(database)
+    room = await furnished(steps)
+    gone = await steps.do(traces, room)
+    assert await house.say(room.room_id, bob)  # the room is cached there
+    gone = await steps.do(traces, room)
+    await steps.ask(SHUTDOWN, ShutdownParams(room_id=room.room_id))
+    lease = await steps.claim(SHUTDOWN)
+    number = 0
+    while isinstance(await steps.step(SHUTDOWN, lease, 10), Next):
+        number += 1
+        for attempt in (
+            house.say(room.room_id, bob, txn_id=f"x{number}"),
+            house.memberships.join(mallory, room.room_id),
+            house.memberships.invite(alice, room.room_id, MALLORY, None),
+            house.aliases.add(alice, f"#late{number}:{SERVER}", room.room_id),
+        ):
+            status, _ = await refusal(attempt)
+            assert status in {400, 403, 404}
+    assert number > 10
+    assert await steps.do(remains, gone) == {}
+    assert (await steps.do(contents, room)).keys() == {"purged_rooms", "stream"}
+
+
+@ensureDeferred
+async def test_a_blocked_room(steps: Steps, database: Database) -> None:
+    """Nobody comes in; who is in may speak, change their profile, and leave."""
+    house = House(database)
+    room_id = await house.room(alice)
+    await house.memberships.join(bob, room_id)
+    await steps.do(lambda txn: txn.execute("INSERT INTO blocked_rooms VALUES (%s, %s)", (room_id, ADMIN)))
+    for attempt in (
+        house.memberships.join(mallory, room_id),
+        house.memberships.invite(alice, room_id, MALLORY, None),
+        house.memberships.knock(mallory, room_id, None),
+    ):
+        with pytest.raises(MatrixError) as caught:
+            await attempt
+        assert (caught.value.status, caught.value.errcode) == (403, "M_FORBIDDEN")
+        assert str(caught.value) == "This room has been blocked on this server"
+    await house.say(room_id, bob)
+    await house.memberships.join(bob, room_id, {"displayname": "Bob"})
+    await house.memberships.leave(bob, room_id, None)
+
+
+# What members see
+
+
+@ensureDeferred
+async def test_members_who_were_away_learn_that_they_are_out(steps: Steps) -> None:
+    """From any token before the leave on, a sync has it, once; a later token does not."""
+    room = await furnished(steps)
+    since = await steps.do(read_position)
+    await shut_down(steps, room, batch=10)
+    (delta,) = await departed(steps, BOB, since)
+    (view,) = delta.timeline
+    event = view.stored.event
+    assert (delta.room_id, event.type, event.state_key, event.sender) == (
+        room.room_id,
+        "m.room.member",
+        BOB,
+        BOB,
+    )
+    assert event.content == {"membership": "leave"}
+    assert [one.room_id for one in await departed(steps, ALICE, 0)] == [room.room_id]
+    assert await departed(steps, MALLORY, 0) == []
+    assert await departed(steps, BOB, delta.prev_batch + 1) == []
+
+
+@ensureDeferred
+async def test_a_room_that_comes_to_be_again(steps: Steps, database: Database, changes: list[Change]) -> None:
+    """A process that knew the old room forgets it; joins and invites to the new one work, and sync tells no leave."""
+    house = House(database)
+    room = await furnished(steps, "10")
+    assert (await house.rooms.require(room.room_id, BOB)).nid == room.nid
+    changes.clear()
+    await shut_down(steps, room)
+    house.rooms.on_changes(changes)
+    assert await house.rooms.find(room.room_id) is None
+
+    def found_again(txn: Transaction) -> None:
+        version = ROOM_VERSIONS["10"]
+        create = steps.world.draft(
+            "m.room.create", ALICE, {"room_version": "10", "creator": ALICE}, state_key=""
+        )
+        new = steps.world.appender.found(txn, create, version, room.room_id)
+        steps.world.member(txn, new, ALICE, ALICE, "join")
+        steps.world.send(txn, new, "m.room.join_rules", ALICE, {"join_rule": "public"}, state_key="")
+
+    await steps.do(found_again)
+    await house.memberships.join(bob, room.room_id)
+    await house.memberships.invite(alice, room.room_id, MALLORY, None)
+    await house.say(room.room_id, bob)
+    assert await departed(steps, BOB, 0) == []
