@@ -51,6 +51,8 @@ def run_step(txn: Transaction, lease: Lease, work: Registered, batch: int) -> Ou
         if fenced.paused:
             store.release(txn, lease, Transition.PAUSED)
             return Paused()
+        if fenced.version != work.spec.version:
+            _upgrade(txn, lease, work.spec, task)
         outcome = work.handler.step(txn, task)
     _write_outcome(txn, lease, outcome)
     return outcome
@@ -86,14 +88,19 @@ def describe(error: Exception) -> str:
 def _snapshot(lease: Lease, spec: TaskSpec[Any, Any], fenced: Fenced, batch: int) -> Snapshot[Any, Any]:
     return Snapshot(
         id=lease.task_id,
-        params=spec.params.model_validate_json(fenced.params),
-        cursor=None if fenced.cursor is None else spec.cursor.model_validate_json(fenced.cursor),
+        params=spec.read_params(fenced.params, fenced.version),
+        cursor=None if fenced.cursor is None else spec.read_cursor(fenced.cursor, fenced.version),
         done=fenced.done,
         total=fenced.total,
         attempt=fenced.attempt,
         batch=batch,
         requester=fenced.requester,
     )
+
+
+def _upgrade(txn: Transaction, lease: Lease, spec: TaskSpec[Any, Any], task: Snapshot[Any, Any]) -> None:
+    cursor = None if task.cursor is None else task.cursor.model_dump_json()
+    store.upgrade(txn, lease, spec.version, task.params.model_dump_json(), cursor)
 
 
 def _write_outcome(txn: Transaction, lease: Lease, outcome: Outcome) -> None:

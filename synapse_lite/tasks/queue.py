@@ -111,23 +111,9 @@ class TaskQueue:
         run_at_ms: int | None = None,
     ) -> Enqueued:
         """As `enqueue`, in a transaction of the caller, who calls `announce` after the commit."""
-        task_id = random_text(ID_LENGTH)
-        task = NewTask(
-            id=task_id,
-            action=spec.action,
-            version=spec.version,
-            params=params.model_dump_json(),
-            requester=requester,
-            endpoint=endpoint,
-            resource_id=spec.resource(params),
-            unique_key=spec.unique(params),
-            lock_key=spec.lock(params),
-            priority=spec.priority,
-            max_attempts=spec.max_attempts,
-            run_at_ms=run_at_ms,
-        )
+        task = new_task(spec, params, requester=requester, endpoint=endpoint, run_at_ms=run_at_ms)
         pending_id = store.enqueue(txn, task)
-        return Enqueued(pending_id, created=pending_id == task_id)
+        return Enqueued(pending_id, created=pending_id == task.id)
 
     def announce(self) -> None:
         """Wake the schedulers of all processes. Without it a task waits for their next poll."""
@@ -217,6 +203,25 @@ class TaskQueue:
     async def unserved(self) -> list[Unserved]:
         """Pending tasks that no live process is able to run."""
         return await self._database.read(store.read_unserved)
+
+
+def new_task(
+    spec: TaskSpec[P, C], params: P, *, requester: str, endpoint: str, run_at_ms: int | None = None
+) -> NewTask:
+    return NewTask(
+        id=random_text(ID_LENGTH),
+        action=spec.action,
+        version=spec.version,
+        params=params.model_dump_json(),
+        requester=requester,
+        endpoint=endpoint,
+        resource_id=spec.resource(params),
+        unique_key=spec.unique(params),
+        lock_key=spec.lock(params),
+        priority=spec.priority,
+        max_attempts=spec.max_attempts,
+        run_at_ms=run_at_ms,
+    )
 
 
 def _cancel(txn: Transaction, task_id: str) -> Task | None:

@@ -4,7 +4,7 @@ Every process that runs tasks registers all of the list, before its scheduler st
 one line in `CATALOGUE`; what the line needs must be in `TaskStores`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -15,6 +15,7 @@ from synapse_lite.storage.append import EventAppender
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.tasks import Capability
+from synapse_lite.tasks import duties
 from synapse_lite.tasks.actions.noop import NOOP, Noop
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistory
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, PurgeRoom
@@ -36,6 +37,8 @@ class TaskStores:
     state: StateStore
     clock: Clock
     server_name: str
+    task_retention_ms: int
+    redaction_retention_ms: int | None
 
 
 @frozen
@@ -62,17 +65,32 @@ class TaskRegistry:
         self._frozen = False
 
     def register(self, spec: TaskSpec[P, C], handler: TransactionalTask[P, C]) -> None:
-        """`RegistryError` after `freeze`, or for a second handler of the same action and version."""
-        key = (spec.action, spec.version)
-        if self._frozen:
-            raise RegistryError(f"{spec.action}/{spec.version} is registered after the scheduler was built")
-        if key in self._registered:
-            raise RegistryError(f"{spec.action}/{spec.version} is registered twice")
-        self._registered[key] = Registered(spec, handler)
+        """For its version, and for those from which its upcasts lead to it.
+
+        `RegistryError` after `freeze`, for a second handler of the same action and version, and for a
+        gap between the versions.
+        """
+        self._add(_registrations(spec, handler))
 
     def register_all(self, bindings: Iterable[Binding], stores: TaskStores) -> None:
-        for binding in bindings:
-            self.register(binding.spec, binding.build(stores))
+        """All of them, or none when one of them raises."""
+        self._add(
+            [
+                registration
+                for binding in bindings
+                for registration in _registrations(binding.spec, binding.build(stores))
+            ]
+        )
+
+    def _add(self, registrations: Sequence[tuple[Capability, Registered]]) -> None:
+        known = dict(self._registered)
+        for (action, version), registered in registrations:
+            if self._frozen:
+                raise RegistryError(f"{action}/{version} is registered after the scheduler was built")
+            if (action, version) in known:
+                raise RegistryError(f"{action}/{version} is registered twice")
+            known[action, version] = registered
+        self._registered = known
 
     def freeze(self) -> "TaskRegistry":
         self._frozen = True
@@ -88,6 +106,23 @@ class TaskRegistry:
         except KeyError:
             raise RegistryError(f"{action}/{version} is not registered here") from None
 
+    def specs(self) -> list[TaskSpec[Any, Any]]:
+        """Each once, in order of registration."""
+        return [
+            registered.spec
+            for (_, version), registered in self._registered.items()
+            if version == registered.spec.version
+        ]
+
+
+def _registrations(
+    spec: TaskSpec[P, C], handler: TransactionalTask[P, C]
+) -> list[tuple[Capability, Registered]]:
+    versions = spec.versions
+    if versions != list(range(versions[0], versions[0] + len(versions))):
+        raise RegistryError(f"{spec.action}: a gap in the versions {versions}")
+    return [((spec.action, version), Registered(spec, handler)) for version in versions]
+
 
 Catalogue = tuple[Binding, ...]
 
@@ -97,6 +132,10 @@ CATALOGUE: Catalogue = (
         REDACT_ALL_EVENTS,
         lambda s: RedactAllEvents(s.appender, s.events, s.state, s.clock, s.server_name),
     ),
+    Binding(duties.PRUNE_TASKS, lambda s: duties.prune_tasks(s.task_retention_ms)),
+    Binding(duties.ERASE_REDACTED, lambda s: duties.erase_redacted_events(s.clock, s.redaction_retention_ms)),
+    Binding(duties.EXPIRE_SESSIONS, lambda s: duties.expire_sessions(s.clock)),
+    Binding(duties.TRIM_STREAM, lambda s: duties.trim_stream(s.clock)),
     Binding(SHUTDOWN_AND_PURGE_ROOM, lambda s: ShutdownAndPurgeRoom(s.appender, s.clock, s.server_name)),
     Binding(PURGE_ROOM, lambda s: PurgeRoom(s.clock, s.server_name)),
     Binding(PURGE_HISTORY, lambda s: PurgeHistory(s.server_name)),

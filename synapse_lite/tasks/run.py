@@ -10,6 +10,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import CommitUncertainError, Database
 from synapse_lite.storage.tasks import Claimed, Lease, LeaseLostError
+from synapse_lite.tasks.context import task_id
 from synapse_lite.tasks.lease import NoStep, describe, give_up, record_failure, run_step
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.outcome import Later, Next, Outcome
@@ -53,6 +54,7 @@ class TaskRun:
         backoff: Backoff,
         is_current: Callable[[Lease], bool],
         is_draining: Callable[[], bool],
+        step_target_ms: int = STEP_TARGET_MS,
     ) -> None:
         self._claimed = claimed
         self._lease = claimed.lease
@@ -63,11 +65,13 @@ class TaskRun:
         self._backoff = backoff
         self._is_current = is_current
         self._is_draining = is_draining
+        self._step_target_ms = step_target_ms
         # A task that failed starts again with less.
         self._batch = max(MIN_BATCH, FIRST_BATCH >> claimed.attempt)
 
     async def run(self) -> None:
         """Never raises: what could not be written down is found by the next claim."""
+        task_id.set(self._lease.task_id)
         try:
             if self._claimed.attempt >= self._claimed.max_attempts:
                 await self._database.transact(give_up, self._lease, "its last runner died")
@@ -105,16 +109,16 @@ class TaskRun:
         started_ms = self._clock.now_ms()
         with self._metrics.step_seconds.labels(action).time():
             outcome = await self._database.transact(run_step, self._lease, self._work, self._batch)
-        self._batch = adapt_batch(self._batch, self._clock.now_ms() - started_ms)
+        self._batch = adapt_batch(self._batch, self._clock.now_ms() - started_ms, self._step_target_ms)
         if isinstance(outcome, Next | Later):
             self._metrics.rows_done.labels(action).inc(outcome.done)
         return outcome
 
 
-def adapt_batch(batch: int, elapsed_ms: int) -> int:
-    """The size of the next step, so that steps come to last about `STEP_TARGET_MS`."""
-    if elapsed_ms > STEP_TARGET_MS:
+def adapt_batch(batch: int, elapsed_ms: int, target_ms: int = STEP_TARGET_MS) -> int:
+    """The size of the next step, so that steps come to last about `target_ms`."""
+    if elapsed_ms > target_ms:
         return max(MIN_BATCH, batch // 2)
-    if elapsed_ms < STEP_TARGET_MS // 2:
+    if elapsed_ms < target_ms // 2:
         return min(MAX_BATCH, batch * 2)
     return batch

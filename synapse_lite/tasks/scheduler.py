@@ -2,8 +2,9 @@
 
 import logging
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -13,16 +14,19 @@ from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Database, Transaction, UniqueViolation
 from synapse_lite.storage.tasks import ActionFullError, Capability, Claimed, Gauges, Lease, Unserved
 from synapse_lite.tasks.metrics import TaskMetrics
-from synapse_lite.tasks.queue import TOPIC
+from synapse_lite.tasks.queue import TOPIC, new_task
 from synapse_lite.tasks.registry import TaskRegistry
-from synapse_lite.tasks.run import Backoff, TaskRun
+from synapse_lite.tasks.run import STEP_TARGET_MS, Backoff, TaskRun
 from synapse_lite.tasks.runners import Heartbeat
+from synapse_lite.tasks.specs import TaskSpec
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
 POLLS_PER_LEASE = 2  # so that whoever is idle knows of a lease before it ends
 SURVEY_SECONDS = 30.0
+DUTY = "duty"
+"""Who asks for periodic tasks, and where."""
 
 
 class TaskScheduler:
@@ -44,6 +48,7 @@ class TaskScheduler:
         metrics: TaskMetrics,
         concurrency: int = 2,
         backoff: Backoff = Backoff(),  # noqa: B008 (immutable)
+        step_target_ms: int = STEP_TARGET_MS,
     ) -> None:
         self._database = database
         self._registry = registry.freeze()
@@ -54,6 +59,7 @@ class TaskScheduler:
         self._concurrency = concurrency
         self._poll_seconds = min(POLL_SECONDS, heartbeat.lease_seconds / POLLS_PER_LEASE)
         self._backoff = backoff
+        self._step_target_ms = step_target_ms
         self._runner = ""
         self._running: dict[Lease, Deferred[None]] = {}
         self._draining = False
@@ -134,6 +140,7 @@ class TaskScheduler:
             backoff=self._backoff,
             is_current=lambda lease: lease.runner == self._runner,
             is_draining=lambda: self._draining,
+            step_target_ms=self._step_target_ms,
         )
         running = Deferred.fromCoroutine(run.run())
         self._running[lease] = running
@@ -154,7 +161,7 @@ class TaskScheduler:
                 logger.exception("the gauges of the tasks are stale")
 
     async def _survey(self) -> Gauges:
-        gauges = await self._database.transact(_survey, self._runner)
+        gauges = await self._database.transact(_survey, self._runner, self._registry.specs())
         self._metrics.show(gauges)
         return gauges
 
@@ -202,7 +209,11 @@ def _look(
     return store.claim(txn, runner, capabilities, running), due_ms
 
 
-def _survey(txn: Transaction, runner: str) -> Gauges:
+def _survey(txn: Transaction, runner: str, specs: Iterable[TaskSpec[Any, Any]]) -> Gauges:
+    """Say that we are here, see to it that periodic tasks have a next run, and count."""
     store.mark_seen(txn, runner)
-    store.prune_runners(txn)
+    for spec in specs:
+        if spec.every_seconds is not None:
+            task = new_task(spec, spec.params(), requester=DUTY, endpoint=DUTY)
+            store.schedule_duty(txn, task, spec.every_seconds * 1000)
     return store.read_gauges(txn)

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
+import orjson
 from attrs import frozen
 from pydantic import BaseModel
 
+from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage.database import Transaction
 from synapse_lite.tasks.outcome import Outcome
 
@@ -17,6 +19,20 @@ def nothing(_params: BaseModel) -> None:
     """No key."""
 
 
+def unchanged(value: JsonObject) -> JsonObject:
+    """The same in the next version."""
+    return value
+
+
+@frozen
+class Upcast:
+    """How a row of `version` becomes one of the next version: JSON objects in and out."""
+
+    version: int
+    params: Callable[[JsonObject], JsonObject] = unchanged
+    cursor: Callable[[JsonObject], JsonObject] = unchanged
+
+
 @frozen
 class TaskSpec(Generic[P, C]):
     """An action, and the shape of its params and cursor as of `version`.
@@ -24,6 +40,12 @@ class TaskSpec(Generic[P, C]):
     From the params follow `resource` (the user or room that it is about, for listings), `unique` (at
     most one pending task per action and key) and `lock` (at most one active task per key, whatever
     the action). `max_attempts` counts failures in a row without progress.
+
+    `upcasts` lead, without a gap, from the oldest version of which rows may exist to this one. A row of
+    an older version becomes one of this version with its next step: older processes no longer see it.
+
+    With `every_seconds` the engine enqueues the task itself, with the defaults of its params: once for
+    each multiple of that time, whatever the number of processes.
     """
 
     action: str
@@ -35,6 +57,30 @@ class TaskSpec(Generic[P, C]):
     lock: Callable[[P], str | None] = nothing
     priority: int = 0
     max_attempts: int = 10
+    upcasts: tuple[Upcast, ...] = ()
+    every_seconds: int | None = None
+
+    @property
+    def versions(self) -> list[int]:
+        """All that it can run; the last is its own."""
+        return [*(upcast.version for upcast in self.upcasts), self.version]
+
+    def read_params(self, text: str, version: int) -> P:
+        """`ValidationError` when it does not fit."""
+        value = orjson.loads(text)
+        for upcast in self._from(version):
+            value = upcast.params(value)
+        return self.params.model_validate(value)
+
+    def read_cursor(self, text: str, version: int) -> C:
+        """`ValidationError` when it does not fit."""
+        value = orjson.loads(text)
+        for upcast in self._from(version):
+            value = upcast.cursor(value)
+        return self.cursor.model_validate(value)
+
+    def _from(self, version: int) -> list[Upcast]:
+        return [upcast for upcast in self.upcasts if upcast.version >= version]
 
 
 @frozen

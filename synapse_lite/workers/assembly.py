@@ -7,6 +7,7 @@ from attrs import frozen
 from synapse_lite.config.model import Config
 from synapse_lite.matrix.signing import SigningKey
 from synapse_lite.tasks.metrics import TaskMetrics
+from synapse_lite.tasks.packages import register_packages
 from synapse_lite.tasks.registry import Catalogue, TaskRegistry, TaskStores
 from synapse_lite.tasks.runners import Heartbeat
 from synapse_lite.tasks.scheduler import TaskScheduler
@@ -64,9 +65,17 @@ def _scheduler(
     if not role.runs_tasks:
         return None
     registry = TaskRegistry()
-    registry.register_all(
-        catalogue, TaskStores(core.appender, core.events, core.state, core.clock, core.server_name)
+    stores = TaskStores(
+        appender=core.appender,
+        events=core.events,
+        state=core.state,
+        clock=core.clock,
+        server_name=core.server_name,
+        task_retention_ms=config.tasks.retention,
+        redaction_retention_ms=config.redaction_retention_period,
     )
+    registry.register_all(catalogue, stores)
+    register_packages(registry, stores)
     heartbeat = Heartbeat(
         reactor,
         core.clock,
@@ -83,4 +92,5 @@ def _scheduler(
         clock=core.clock,
         metrics=TaskMetrics(core.metrics),
         concurrency=config.tasks.concurrency,
+        step_target_ms=config.tasks.step_target,
     )

@@ -14,6 +14,7 @@ from synapse_lite.config.model import Config
 from synapse_lite.config.secret_files import ensure_registration_secret
 from synapse_lite.http.context import request_id
 from synapse_lite.storage.migrate import migrate
+from synapse_lite.tasks.context import task_id
 from synapse_lite.tasks.registry import CATALOGUE, Catalogue
 from synapse_lite.workers import logs
 from synapse_lite.workers.assembly import Homeserver, assemble
@@ -21,7 +22,7 @@ from synapse_lite.workers.keys import load_signing_key
 
 logger = logging.getLogger(__name__)
 
-CONTEXT: dict[str, ContextVar[str]] = {"request_id": request_id}
+CONTEXT: dict[str, ContextVar[str]] = {"request_id": request_id, "task_id": task_id}
 STOP_SECONDS = 25.0
 FAILED = 3
 

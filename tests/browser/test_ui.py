@@ -225,7 +225,9 @@ def test_tasks_are_shown_live(signed_in: Browser, stage: Stage) -> None:
     signed_in.wait_for("#task-rows td[data-label=Left]", "≈")
     assert signed_in.script("return document.querySelector('#task-rows progress').value") == 0.6
     assert signed_in.script("return document.activeElement.className") == "link"
-    task.update(status="complete", runner=None)
+    task.update(status="scheduled", runner=None, waiting_reason="backoff", timestamp_ms=now() + 600_000)
+    signed_in.wait_for("#task-rows .remarks", "begins in 9 min 5")
+    task.update(status="complete", waiting_reason=None, timestamp_ms=now())
     signed_in.click("#filters [value=complete]")
     signed_in.wait_for("#task-rows .badge", "complete")
 
@@ -447,7 +449,7 @@ def test_a_server_with_a_problem(signed_in: Browser, stage: Stage) -> None:
     stage.tasks = [a_task(1)]
     signed_in.wait_for("#task-rows", "@spam1")
     stage.refusals[ADMIN] = Refusal(500, "M_UNKNOWN", "Internal server error")
-    signed_in.wait_for("#problem", "Internal server error Next try in")
+    signed_in.wait_for("#problem", "Internal server error. Next try in")
     assert signed_in.text("#live") == "No answer"
     assert "@spam1" in signed_in.text("#task-rows")
     _picture(signed_in, "problem")
@@ -526,14 +528,18 @@ def test_a_user_is_redacted_on_a_real_server(window: Browser, tmp_path: Path) ->
         window.click("#redact [name=dry]")
         window.click("#redact-button")
         _choose(window, "Redact everything")
-        window.wait_for("#detail")
+        panel = window.wait_for("#detail-body", "complete")
+        assert {"enqueued", "claimed", "background1", "@spam:localhost"} <= set(panel.split())
+        _picture(window, "real-detail")
         window.press(ESCAPE)
+        assert "redact_all_events v1" in window.wait_for("#runners", "alive")
         window.click("#filters [value=complete]")
         window.wait_for("#task-rows tr", "complete")
         row = window.text("#task-rows tr")
         assert "redact_all_events" in row
         assert "@spam:localhost" in row
         assert "@admin:localhost" in row
+        _picture(window, "real-tasks")
         window.click("#sign-out")
         window.wait_for("#sign-in")
         window.open("about:blank")

@@ -28,6 +28,17 @@ def reused_database(postgres: dict[str, Any]) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
+def other_connections(reused_database: Database) -> Iterator[Database]:
+    """To the same database, as a second process has them."""
+    database = Database(
+        reactor, reused_database._arguments, name="other", size=2, on_commit=lambda _: None, settings={}
+    )
+    database.start()
+    yield database
+    database.stop()
+
+
+@pytest.fixture(scope="session")
 def filled_tables(postgres: dict[str, Any]) -> list[str]:
     """The tables in which tests leave rows: those that are empty in a new database."""
     with psycopg2.connect(**{**postgres, "dbname": TEMPLATE}) as connection, connection.cursor() as cursor:

@@ -382,7 +382,7 @@ async def test_runners_are_forgotten_after_an_hour(database: Database) -> None:
     await register(database, "new#1")
     await expire(database, "new#1")
     await execute(database, "UPDATE task_runners SET expires_at = now_ms() - 3700000 WHERE name = 'old'")
-    await database.transact(store.prune_runners)
+    assert await database.transact(store.prune_runners, 10) == 1
     assert [runner.name for runner in await database.read(store.read_runners)] == ["new"]
 
 

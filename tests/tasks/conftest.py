@@ -58,6 +58,11 @@ class Engine:
     ) -> TaskScheduler:
         registry = TaskRegistry()
         registry.register(spec, handler)
+        return await self.start_all(registry, name=name, lease_seconds=lease_seconds)
+
+    async def start_all(
+        self, registry: TaskRegistry, *, name: str = "w", lease_seconds: float = 15.0
+    ) -> TaskScheduler:
         heartbeat = Heartbeat(
             reactor,
             self.clock,

@@ -23,7 +23,8 @@ def database_arguments(task_database_arguments: dict[str, Any]) -> dict[str, Any
     """Connection arguments of a database without tasks and runners."""
     execute(
         task_database_arguments,
-        "DELETE FROM scheduled_tasks; DELETE FROM task_runners; DELETE FROM task_actions_seen",
+        "DELETE FROM scheduled_tasks; DELETE FROM task_runners; DELETE FROM task_actions_seen;"
+        "DELETE FROM task_controls; DELETE FROM task_duties",
     )
     return task_database_arguments
 

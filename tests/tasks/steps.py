@@ -1,4 +1,4 @@
-"""Any task of the catalogue, run step by step on a real database, each step in a process that has just started."""
+"""The tasks about rooms, run step by step on a real database, each step in a process that has just started."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,10 +12,13 @@ from synapse_lite.storage import tasks as store
 from synapse_lite.storage.accounts import NewAccount
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.tasks import Lease, Task
+from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistory
+from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, PurgeRoom
+from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM, ShutdownAndPurgeRoom
 from synapse_lite.tasks.lease import Cancelled, run_step
 from synapse_lite.tasks.outcome import Next, Outcome
 from synapse_lite.tasks.queue import TaskQueue
-from synapse_lite.tasks.registry import CATALOGUE, TaskRegistry, TaskStores
+from synapse_lite.tasks.registry import TaskRegistry
 from synapse_lite.tasks.specs import TaskSpec
 from tests.builders import SERVER, TickingClock, World
 
@@ -101,7 +104,7 @@ def _registry(steps: Steps) -> TaskRegistry:
     """Of a process without memory."""
     fresh = World(steps.clock)
     registry = TaskRegistry()
-    registry.register_all(
-        CATALOGUE, TaskStores(fresh.appender, fresh.events, fresh.state, steps.clock, SERVER)
-    )
+    registry.register(SHUTDOWN_AND_PURGE_ROOM, ShutdownAndPurgeRoom(fresh.appender, steps.clock, SERVER))
+    registry.register(PURGE_ROOM, PurgeRoom(steps.clock, SERVER))
+    registry.register(PURGE_HISTORY, PurgeHistory(SERVER))
     return registry

@@ -10,7 +10,9 @@ from pytest_twisted import ensureDeferred
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.filters import DEFAULT_LIMIT, read_sync_filter
 from synapse_lite.handlers.sync.departures import read_departures
-from synapse_lite.handlers.sync.values import RoomDelta, SyncRequest
+from synapse_lite.handlers.sync.reading import SyncReader
+from synapse_lite.handlers.sync.values import RoomDelta, SyncRequest, SyncResult
+from synapse_lite.handlers.visibility import Visibility
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.storage import rooms
 from synapse_lite.storage.branches import Room
@@ -29,7 +31,7 @@ from synapse_lite.tasks.actions.shutdown_room import (
 )
 from synapse_lite.tasks.lease import Cancelled
 from synapse_lite.tasks.outcome import Next
-from tests.builders import ALICE, BOB, MALLORY, SERVER
+from tests.builders import ALICE, BOB, MALLORY, SERVER, World
 from tests.conftest import database_arguments
 from tests.handlers.house import House, alice, bob, mallory, refusal, requester
 from tests.tasks.remains import contents, furnish, remains, traces
@@ -423,6 +425,38 @@ async def test_members_who_were_away_learn_that_they_are_out(steps: Steps) -> No
     assert [one.room_id for one in await departed(steps, ALICE, 0)] == [room.room_id]
     assert await departed(steps, MALLORY, 0) == []
     assert await departed(steps, BOB, delta.prev_batch + 1) == []
+
+
+@ensureDeferred
+async def test_a_sync_at_any_moment(steps: Steps) -> None:
+    """Between any two steps, from any token: the room is there, or the leave is; in the end it is the leave."""
+    start = await steps.do(read_position)
+    room = await furnished(steps)
+    tokens = [start, start + 1, await steps.do(read_position)]
+    await steps.ask(SHUTDOWN, ShutdownParams(room_id=room.room_id))
+    lease = await steps.claim(SHUTDOWN)
+    number = 0
+    while isinstance(await steps.step(SHUTDOWN, lease, 10), Next):
+        number += 1
+        for since in tokens:
+            result = await sync(steps, BOB, since)
+            assert [one.room_id for one in (*result.joined, *result.left)] in ([], [room.room_id])
+        await sync(steps, BOB, None)
+    assert number > 10
+    for since in tokens:
+        result = await sync(steps, BOB, since)
+        assert [one.room_id for one in result.left] == [room.room_id]
+        assert [*result.joined, *result.invited, *result.knocked] == []
+    assert (await sync(steps, BOB, None)).joined == []
+
+
+async def sync(steps: Steps, user_id: str, since: int | None) -> SyncResult:
+    fresh = World()
+    reader = SyncReader(fresh.events, fresh.state, Visibility(fresh.events, fresh.state))
+    request = SyncRequest(requester(user_id), since, 0, read_sync_filter({}, DEFAULT_LIMIT))
+    if since is None:
+        return await steps.database.snapshot(reader.initial, request, 1)
+    return await steps.database.snapshot(reader.since, request, since, 1)
 
 
 @ensureDeferred

@@ -23,3 +23,9 @@ CREATE TABLE stream_marks (
     position BIGINT NOT NULL
 );
 CREATE INDEX stream_passing ON stream (position) WHERE kind IN (2, 3, 5);
+
+-- The last slot of each periodic task that became a row: none is run twice.
+CREATE TABLE task_duties (
+    action TEXT PRIMARY KEY,
+    slot BIGINT NOT NULL
+);

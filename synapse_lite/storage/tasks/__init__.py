@@ -1,6 +1,13 @@
 """The statements of the task engine."""
 
 from synapse_lite.storage.tasks.controls import ActionFullError, read_actions, write_control
+from synapse_lite.storage.tasks.duties import (
+    KEPT_RUNS,
+    prune_items,
+    prune_runners,
+    prune_tasks,
+    schedule_duty,
+)
 from synapse_lite.storage.tasks.leases import (
     LeaseLostError,
     checkpoint,
@@ -11,6 +18,7 @@ from synapse_lite.storage.tasks.leases import (
     read_next_due,
     release,
     retry,
+    upgrade,
 )
 from synapse_lite.storage.tasks.pending import enqueue, reopen, repeat, request_cancel
 from synapse_lite.storage.tasks.records import (
@@ -43,7 +51,6 @@ from synapse_lite.storage.tasks.rows import (
 from synapse_lite.storage.tasks.runners import (
     beat,
     mark_seen,
-    prune_runners,
     read_runners,
     register_runner,
     remove_runner,
@@ -52,6 +59,7 @@ from synapse_lite.storage.tasks.views import read_gauges, read_task, read_tasks,
 
 __all__ = [
     "HISTORY_LENGTH",
+    "KEPT_RUNS",
     "ActionFullError",
     "ActionState",
     "Capability",
@@ -79,7 +87,9 @@ __all__ = [
     "finish",
     "mark_seen",
     "postpone",
+    "prune_items",
     "prune_runners",
+    "prune_tasks",
     "read_actions",
     "read_gauges",
     "read_history",
@@ -99,5 +109,7 @@ __all__ = [
     "repeat",
     "request_cancel",
     "retry",
+    "schedule_duty",
+    "upgrade",
     "write_control",
 ]

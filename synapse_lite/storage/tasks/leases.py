@@ -100,6 +100,16 @@ def fence(txn: Transaction, lease: Lease) -> Fenced:
     return Fenced(*row)
 
 
+def upgrade(txn: Transaction, lease: Lease, version: int, params: str, cursor: str | None) -> None:
+    """The task is one of another version from now on. `params` and `cursor` are JSON text."""
+    _write(
+        txn,
+        lease,
+        "version = %(version)s, params = %(params)s, cursor = %(cursor)s",
+        {"version": version, "params": params, "cursor": cursor},
+    )
+
+
 def checkpoint(
     txn: Transaction, lease: Lease, cursor: str, *, done: int, phase: str | None, total: int | None
 ) -> None:

@@ -5,8 +5,6 @@ from collections.abc import Collection
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.tasks.rows import Capability, Runner
 
-_KEEP_DEAD_MS = 3_600_000
-
 _RUNNERS = """
 SELECT r.runner, r.name, r.started_at, r.expires_at, r.expires_at > now_ms(),
     (SELECT count(*) FROM scheduled_tasks t WHERE t.status = 'active' AND t.owner = r.runner),
@@ -57,11 +55,6 @@ def mark_seen(txn: Transaction, runner: str) -> None:
 def remove_runner(txn: Transaction, runner: str) -> None:
     mark_seen(txn, runner)
     txn.execute("DELETE FROM task_runners WHERE runner = %s", (runner,))
-
-
-def prune_runners(txn: Transaction) -> None:
-    """Forget who has been dead for an hour."""
-    txn.execute("DELETE FROM task_runners WHERE expires_at < now_ms() - %s", (_KEEP_DEAD_MS,))
 
 
 def read_runners(txn: Transaction) -> list[Runner]:

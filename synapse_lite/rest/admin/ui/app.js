@@ -56,7 +56,7 @@ function fail(error, waitMs) {
     leave(error.status === 401 ? ENDED : NOT_ADMIN);
     return false;
   }
-  setNotice(byId("problem"), `${error.message} Next try in ${duration(waitMs)}.`);
+  setNotice(byId("problem"), `${error.message.replace(/\.?$/, ".")} Next try in ${duration(waitMs)}.`);
   return true;
 }
 

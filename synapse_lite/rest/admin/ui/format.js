@@ -27,7 +27,8 @@ export const moment = (ms) =>
 export const json = (value) => JSON.stringify(value, null, 2);
 
 export function progressWords({ done, total }) {
+  if (total === 0) return "nothing to do";
   if (total === null || total === undefined) return done > 0 ? `${number(done)} done` : "";
-  const percent = total > 0 ? ` · ${Math.min(100, Math.floor((100 * done) / total))} %` : "";
-  return `${number(done)} of ${number(total)}${percent}`;
+  const percent = Math.min(100, Math.floor((100 * done) / total));
+  return `${number(done)} of ${number(total)} · ${percent} %`;
 }

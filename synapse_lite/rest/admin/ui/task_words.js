@@ -1,13 +1,13 @@
 // What a task says of itself, in the list and in the panel.
 
-import { element, setAttribute, setText } from "./dom.js";
+import * as api from "./api.js";
 import { isPending } from "./commands.js";
-import { progressWords } from "./format.js";
+import { element, setAttribute, setText } from "./dom.js";
+import { duration, progressWords } from "./format.js";
 
 const WAITING = {
   no_runner: "no process is able to run it",
   paused: "its action is paused",
-  backoff: "waits before it tries again",
   lock: "waits for another task",
 };
 
@@ -19,9 +19,15 @@ export function isUnserved(task) {
 
 /** Why it does not run, its phase, how often it was tried. */
 export function notes(task) {
-  const reason = isUnserved(task) ? WAITING.no_runner : isPending(task) && WAITING[task.waiting_reason];
+  const reason = isUnserved(task) ? WAITING.no_runner : WAITING[task.waiting_reason] ?? start(task);
   const attempts = task.attempt > 1 ? `attempt ${task.attempt}${task.max_attempts ? ` of ${task.max_attempts}` : ""}` : "";
   return [reason, task.status === "active" && task.progress?.phase, attempts].filter(Boolean).join(" · ");
+}
+
+/** While a task is scheduled, its timestamp is when it may run: a duty's next time, or the next try. */
+function start(task) {
+  const wait = task.status === "scheduled" ? task.timestamp_ms - api.now() : 0;
+  return wait > 0 ? `begins in ${duration(wait)}` : null;
 }
 
 export function badge() {

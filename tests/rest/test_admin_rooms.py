@@ -1,0 +1,281 @@
+"""Rooms as operators see them: Synapse's keys and types, every order, every filter."""
+
+from typing import Any
+
+import pytest
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+
+from synapse_lite.storage.database import Database
+from tests.builders import SERVER
+from tests.rest.admin_home import V1, AdminHome
+from tests.rest.rooms_home import path_part
+
+LISTED: dict[str, tuple[type, ...]] = {
+    "room_id": (str,),
+    "name": (str, type(None)),
+    "canonical_alias": (str, type(None)),
+    "joined_members": (int,),
+    "joined_local_members": (int,),
+    "version": (str,),
+    "creator": (str,),
+    "encryption": (str, type(None)),
+    "federatable": (bool,),
+    "public": (bool,),
+    "join_rules": (str, type(None)),
+    "guest_access": (str, type(None)),
+    "history_visibility": (str, type(None)),
+    "state_events": (int,),
+    "room_type": (str, type(None)),
+}
+DETAILED = LISTED | {
+    "avatar": (str, type(None)),
+    "topic": (str, type(None)),
+    "joined_local_devices": (int,),
+    "forgotten": (bool,),
+    "tombstoned": (bool,),
+    "replacement_room": (str, type(None)),
+}
+ORDERS = [name for name in LISTED if name not in {"room_id", "room_type"}] + ["alphabetical", "size"]
+
+
+@pytest_twisted.async_yield_fixture
+async def home(database: Database) -> Any:
+    home = AdminHome(database)
+    await home.open()
+    yield home
+
+
+def check(room: dict[str, Any], fields: dict[str, tuple[type, ...]]) -> None:
+    """The fields, all of them, exactly typed."""
+    assert room.keys() == fields.keys()
+    assert {name for name, kinds in fields.items() if type(room[name]) not in kinds} == set()
+
+
+async def three_rooms(home: AdminHome) -> list[str]:
+    """Paths: "Alpha", public, old, with an alias, a member more; "beta", encrypted, a space; one without a name."""
+    alice, bob = await home.user("alice"), await home.user("bob")
+    first = await home.room(
+        alice, name="Alpha", room_version="10", visibility="public", room_alias_name="first", topic="All"
+    )
+    await home.ok("POST", f"{first}/join", {}, bob)
+    encryption = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm"}}
+    second = await home.room(
+        bob,
+        name="beta",
+        preset="private_chat",
+        initial_state=[encryption],
+        creation_content={"type": "m.space", "m.federate": False},
+    )
+    return [first, second, await home.room(alice)]
+
+
+def names(answer: Any) -> list[str | None]:
+    return [room["name"] for room in answer["rooms"]]
+
+
+@ensureDeferred
+async def test_the_list(home: AdminHome) -> None:
+    """Fifteen fields, what they say, and the page."""
+    await three_rooms(home)
+    answer = await home.admin("GET", f"{V1}/rooms")
+    assert answer.keys() == {"rooms", "offset", "total_rooms"}
+    assert (answer["offset"], answer["total_rooms"]) == (0, 3)
+    assert names(answer) == ["Alpha", "beta", None]
+    for room in answer["rooms"]:
+        check(room, LISTED)
+    first, second, _ = answer["rooms"]
+    assert first | {"room_id": "", "state_events": 0} == {
+        "room_id": "",
+        "name": "Alpha",
+        "canonical_alias": f"#first:{SERVER}",
+        "joined_members": 2,
+        "joined_local_members": 2,
+        "version": "10",
+        "creator": f"@alice:{SERVER}",
+        "encryption": None,
+        "federatable": True,
+        "public": True,
+        "join_rules": "public",
+        "guest_access": "forbidden",
+        "history_visibility": "shared",
+        "state_events": 0,
+        "room_type": None,
+    }
+    assert (second["encryption"], second["federatable"], second["room_type"]) == (
+        "m.megolm",
+        False,
+        "m.space",
+    )
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@ensureDeferred
+async def test_every_order_both_ways(home: AdminHome, order: str) -> None:
+    """What has a value is sorted by it: counts and versions from the greatest down, the others up."""
+    await three_rooms(home)
+    field = {"alphabetical": "name", "size": "joined_members"}.get(order, order)
+    forwards = await home.admin("GET", f"{V1}/rooms?order_by={order}")
+    backwards = await home.admin("GET", f"{V1}/rooms?order_by={order}&dir=b")
+    falls = field in {"joined_members", "joined_local_members", "version", "state_events"}
+    for answer, descends in ((forwards, falls), (backwards, not falls)):
+        values = [room[field] for room in answer["rooms"] if room[field] is not None]
+        if field == "version":
+            values = list(map(int, values))
+        assert values == sorted(values, reverse=descends)
+        assert len(answer["rooms"]) == 3
+
+
+@ensureDeferred
+async def test_pages(home: AdminHome) -> None:
+    """Numbers that lead forth and back, without gaps."""
+    await three_rooms(home)
+    first = await home.admin("GET", f"{V1}/rooms?limit=2")
+    assert (names(first), first["next_batch"], "prev_batch" in first) == (["Alpha", "beta"], 2, False)
+    second = await home.admin("GET", f"{V1}/rooms?limit=2&from=2")
+    assert (names(second), second["prev_batch"], "next_batch" in second) == ([None], 0, False)
+    count = await home.admin("GET", f"{V1}/rooms?limit=0")
+    assert (count["rooms"], count["total_rooms"]) == ([], 3)
+
+
+@ensureDeferred
+async def test_searches(home: AdminHome) -> None:
+    """Part of a name or an alias, whatever the case; a whole room id; and the two filters, together with them."""
+    _, second, _ = await three_rooms(home)
+    room_id = second.removeprefix("rooms/")
+    for query, found in (
+        ("search_term=ALPH", ["Alpha"]),
+        ("search_term=irs", ["Alpha"]),
+        (f"search_term={path_part(room_id)}", ["beta"]),
+        (f"search_term={path_part(room_id[:-1])}", []),
+        ("search_term=hs.test", []),
+        ("search_term=%25", []),
+        ("public_rooms=true", ["Alpha"]),
+        ("public_rooms=false", ["beta", None]),
+        ("search_term=a&public_rooms=false", ["beta"]),
+        ("empty_rooms=true", []),
+        ("empty_rooms=false", ["Alpha", "beta", None]),
+    ):
+        assert names(await home.admin("GET", f"{V1}/rooms?{query}")) == found, query
+    assert await home.refusal("GET", f"{V1}/rooms?search_term=", None, home.token) == (400, "M_INVALID_PARAM")
+    for wrong in ("order_by=size_of", "dir=up", "from=-1", "limit=x", "public_rooms=1"):
+        assert await home.refusal("GET", f"{V1}/rooms?{wrong}", None, home.token) == (400, "M_INVALID_PARAM")
+
+
+@ensureDeferred
+async def test_details(home: AdminHome) -> None:
+    """The fields of the list and six more."""
+    first, *_ = await three_rooms(home)
+    path = f"{V1}/{first}"
+    details = await home.admin("GET", path)
+    check(details, DETAILED)
+    assert (details["topic"], details["forgotten"], details["tombstoned"]) == ("All", False, False)
+    assert details["joined_local_devices"] == 2
+    assert await home.refusal("GET", f"{V1}/rooms/!unknown:{SERVER}", None, home.token) == (
+        404,
+        "M_NOT_FOUND",
+    )
+
+
+@ensureDeferred
+async def test_odd_names(home: AdminHome) -> None:
+    """A name that is no text, or holds NUL, is none to sort by, and breaks no list."""
+    alice = await home.user("alice")
+    for name in (7, {"a": 1}, "nul \0 byte", None):
+        content = {"type": "m.room.name", "state_key": "", "content": {"name": name}}
+        await home.room(alice, initial_state=[content])
+    assert len((await home.admin("GET", f"{V1}/rooms?search_term=nul"))["rooms"]) == 0
+    assert set(names(await home.admin("GET", f"{V1}/rooms"))) == {None, "nul \0 byte"}
+
+
+@ensureDeferred
+async def test_members_and_state(home: AdminHome) -> None:
+    """Who is joined, and the current state events, all or of a type."""
+    first, *_ = await three_rooms(home)
+    answer = await home.admin("GET", f"{V1}/{first}/members")
+    assert answer == {"members": [f"@alice:{SERVER}", f"@bob:{SERVER}"], "total": 2}
+    state = (await home.admin("GET", f"{V1}/{first}/state"))["state"]
+    assert {"type", "state_key", "content", "event_id", "sender", "origin_server_ts", "room_id"} <= state[
+        0
+    ].keys()
+    levels = (await home.admin("GET", f"{V1}/{first}/state?type=m.room.power_levels"))["state"]
+    assert [event["content"]["users"] for event in levels] == [{f"@alice:{SERVER}": 100}]
+    for part in ("members", "state"):
+        path = f"{V1}/rooms/!unknown:{SERVER}/{part}"
+        assert await home.refusal("GET", path, None, home.token) == (404, "M_NOT_FOUND")
+
+
+@ensureDeferred
+async def test_blocking(home: AdminHome) -> None:
+    """Known rooms and unknown ones; blocked by whom; nobody joins while it lasts."""
+    first, *_ = await three_rooms(home)
+    carol = await home.user("carol")
+    for path in (f"{V1}/{first}/block", f"{V1}/rooms/!unknown:{SERVER}/block"):
+        assert await home.admin("GET", path) == {"block": False}
+        assert await home.admin("PUT", path, {"block": True}) == {"block": True}
+        assert await home.admin("GET", path) == {"block": True, "user_id": f"@admin:{SERVER}"}
+    answer = await home.call("POST", f"{first}/join", {}, carol)
+    assert (answer.status, answer.json()) == (
+        403,
+        {"errcode": "M_FORBIDDEN", "error": "This room has been blocked on this server"},
+    )
+    assert await home.admin("PUT", f"{V1}/{first}/block", {"block": False}) == {"block": False}
+    await home.ok("POST", f"{first}/join", {}, carol)
+    for body, errcode in (({}, "M_MISSING_PARAM"), ({"block": 1}, "M_BAD_JSON"), (b"", "M_NOT_JSON")):
+        assert await home.refusal("PUT", f"{V1}/{first}/block", body, home.token) == (400, errcode)
+    assert await home.refusal("GET", f"{V1}/rooms/nonsense/block", None, home.token) == (400, "M_UNKNOWN")
+
+
+@ensureDeferred
+async def test_forward_extremities(home: AdminHome) -> None:
+    """By room id and alias; deleting leaves the newest, on which the next event is built."""
+    first, *_ = await three_rooms(home)
+    path = f"{V1}/rooms/{path_part(f'#first:{SERVER}')}/forward_extremities"
+
+    def fork(txn: Any) -> None:
+        txn.execute(
+            "UPDATE rooms r SET extremities = extremities ||"
+            " (SELECT min(event_nid) FROM events e WHERE e.room_nid = r.room_nid)"
+        )
+
+    await home.steps.do(fork)
+    answer = await home.admin("GET", path)
+    assert answer["count"] == 2
+    assert [{name: type(value) for name, value in one.items()} for one in answer["results"]] == [
+        {"event_id": str, "state_group": int, "depth": int, "received_ts": int}
+    ] * 2
+    newest = max(answer["results"], key=lambda one: one["depth"])
+    assert await home.admin("DELETE", path) == {"deleted": 1}
+    assert (await home.admin("GET", f"{V1}/{first}/forward_extremities"))["results"] == [newest]
+    assert await home.admin("DELETE", path) == {"deleted": 0}
+    for name, status in ((f"#unknown:{SERVER}", 404), (f"!unknown:{SERVER}", 404), ("nonsense", 400)):
+        wrong = f"{V1}/rooms/{path_part(name)}/forward_extremities"
+        assert (await home.refusal("GET", wrong, None, home.token))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"{V1}/rooms"),
+        ("GET", f"{V1}/rooms/!r:x"),
+        ("GET", f"{V1}/rooms/!r:x/members"),
+        ("GET", f"{V1}/rooms/!r:x/state"),
+        ("GET", f"{V1}/rooms/!r:x/block"),
+        ("PUT", f"{V1}/rooms/!r:x/block"),
+        ("GET", f"{V1}/rooms/!r:x/forward_extremities"),
+        ("DELETE", f"{V1}/rooms/!r:x/forward_extremities"),
+        ("DELETE", f"{V1}/rooms/!r:x"),
+        ("DELETE", "/_synapse/admin/v2/rooms/!r:x"),
+        ("GET", "/_synapse/admin/v2/rooms/!r:x/delete_status"),
+        ("GET", "/_synapse/admin/v2/rooms/delete_status/x"),
+        ("POST", f"{V1}/purge_history/!r:x"),
+        ("POST", f"{V1}/purge_history/!r:x/$e"),
+        ("GET", f"{V1}/purge_history_status/x"),
+    ],
+)
+@ensureDeferred
+async def test_for_administrators_only(home: AdminHome, method: str, path: str) -> None:
+    """Users are refused, and so is who does not say who they are."""
+    alice = await home.user("alice")
+    assert await home.refusal(method, path, {}, alice) == (403, "M_FORBIDDEN")
+    assert await home.refusal(method, path, {}) == (401, "M_MISSING_TOKEN")
