@@ -6,14 +6,17 @@ state, receipts, account data.
 """
 
 import argparse
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
+from twisted.internet import reactor
 
 from synapse_lite.clock import Clock, ReactorClock
-from synapse_lite.config.load import load_config
+from synapse_lite.config.load import load
 from synapse_lite.errors import MatrixError
 from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
@@ -32,3 +35,120 @@ BATCH = 500
 CACHE_BYTES = 64 * 2**20
 VERSION = "12"
 PARAGRAPH = "It was a bright cold day in April, and the clocks were striking thirteen. " * 2
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Plan:
+    """`events` in all; `members` of them are joins. One event of `state_every` is a topic."""
+
+    events: int
+    members: int
+    state_every: int = 100
+
+
+class Seeder:
+    """Writes through one connection, in this thread."""
+
+    def __init__(self, arguments: Mapping[str, object], key: SigningKey, clock: Clock) -> None:
+        self._session = Session(arguments, {"application_name": "seed_room"})
+        self._events = EventStore(CACHE_BYTES)
+        self._appender = EventAppender(
+            self._events, StateStore(CACHE_BYTES), key, clock, forget_on_leave=False
+        )
+        self._clock = clock
+        self._server_name = key.server_name
+
+    def seed(self, plan: Plan) -> Room:
+        """The new room, with an alias, and in it receipts and account data of every member."""
+        creator, *others = (f"@seed{number}:{self._server_name}" for number in range(plan.members))
+        room = self._transact(self._found, creator)
+        for batch in _batches(others):
+            self._transact(self._join, room, batch)
+        for numbers in _batches(range(plan.events - len(others) - 4)):
+            self._transact(self._speak, room, plan, creator, numbers)
+        return room
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _transact(self, function: Callable[..., T], *args: object) -> T:
+        def run(txn: Transaction) -> T:
+            result = function(txn, *args)
+            txn.flush()
+            return result
+
+        return self._session.transact(run)
+
+    def _found(self, txn: Transaction, creator: str) -> Room:
+        create = self._draft("m.room.create", creator, {"room_version": VERSION}, "")
+        room = self._appender.found(txn, create, ROOM_VERSIONS[VERSION], None)
+        self._append(
+            txn,
+            room,
+            [
+                self._draft("m.room.member", creator, {"membership": "join"}, creator),
+                self._draft("m.room.power_levels", creator, {"users": {}}, ""),
+                self._draft("m.room.join_rules", creator, {"join_rule": "public"}, ""),
+            ],
+        )
+        rooms.add_alias(txn, f"#seed{room.nid}:{self._server_name}", room.nid, creator)
+        return room
+
+    def _join(self, txn: Transaction, room: Room, users: Sequence[str]) -> None:
+        self._append(
+            txn, room, [self._draft("m.room.member", user, {"membership": "join"}, user) for user in users]
+        )
+        for user in users:
+            ephemeral.put_receipt(txn, Receipt(room.nid, user, "m.read", "", "$seed", self._clock.now_ms()))
+            account_data.put_account_data(txn, user, room.nid, "m.fully_read", {"event_id": "$seed"})
+
+    def _speak(self, txn: Transaction, room: Room, plan: Plan, creator: str, numbers: Sequence[int]) -> None:
+        drafts = []
+        for number in numbers:
+            user = f"@seed{number % plan.members}:{self._server_name}"
+            if number % plan.state_every == 0:
+                drafts.append(self._draft("m.room.topic", creator, {"topic": f"Part {number}"}, ""))
+            else:
+                content = {"msgtype": "m.text", "body": f"{number}: {PARAGRAPH}"}
+                drafts.append(self._draft("m.room.message", user, content, None))
+        self._append(txn, room, drafts, first=numbers[0])
+
+    def _append(
+        self, txn: Transaction, room: Room, drafts: Sequence[Draft], first: int | None = None
+    ) -> None:
+        """With `first`, each as if sent with a transaction id of its own, counted from there."""
+        writes = [
+            Write(room.nid, draft, None if first is None else f"{draft.sender} device SEED", f"{number}")
+            for number, draft in enumerate(drafts, start=first or 0)
+        ]
+        for result in self._appender.append(txn, writes):
+            if isinstance(result, MatrixError):
+                raise result
+
+    def _draft(self, kind: str, sender: str, content: dict[str, object], state_key: str | None) -> Draft:
+        return Draft(kind, sender, content, self._clock.now_ms(), state_key)
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("-c", "--config", type=Path, action="append", required=True)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--members", type=int, default=20_000)
+    wanted = parser.parse_args()
+    config = load(wanted.config, os.environ)
+    key = load_signing_key(config.signing_key_path, config.server_name)
+    seeder = Seeder(config.database.dsn_kwargs(), key, ReactorClock(reactor))
+    started = time.monotonic()
+    room = seeder.seed(Plan(wanted.events, wanted.members))
+    seeder.close()
+    print(f"{room.room_id}  ({wanted.events / (time.monotonic() - started):.0f} events a second)")
+
+
+if __name__ == "__main__":
+    main()

@@ -57,9 +57,14 @@ class RedactionsHandler:
             "rooms": {item.item: _report(item) for item in rooms},
             "unknown_rooms": [item.item for item in unknown],
             "result": task.result,
-            "runner": task.owner,
+            "runner": task.owner or await self._last_runner(task.id),
             "requester": task.requester,
         }
+
+    async def _last_runner(self, task_id: str) -> str | None:
+        """The name of who worked on the task last."""
+        runners = [event.runner for event in await self._queue.history(task_id) if event.runner]
+        return runners[-1].rpartition("#")[0] if runners else None
 
 
 def _state(task: Task) -> JsonObject:

@@ -75,21 +75,16 @@ def delete_slice(
     txn: Transaction, table: Table, room_nid: int, after: Key, limit: int, server_name: str
 ) -> Slice:
     """As `count_slice`, and the rows are gone. `server_name` is ours: its users are told."""
-    keys = _read_keys(txn, table, room_nid, after, limit)
-    if not keys:
-        return Slice({}, None)
     rows = {}
     if table is MEMBERSHIPS:
-        rows["stream"] = _say_goodbye(txn, room_nid, [str(user_id) for (user_id,) in keys], server_name)
+        members = _read_keys(txn, table, room_nid, after, limit)
+        rows["stream"] = _say_goodbye(txn, room_nid, [str(user_id) for (user_id,) in members], server_name)
+    keys = _delete_keys(txn, table, room_nid, after, limit)
+    rows[table.name] = len(keys)
     for follower in table.followers:
         rows[follower] = txn.execute(
             f"DELETE FROM {follower} WHERE event_nid = ANY(%s)", (_event_nids(table, keys),)
         )
-    condition, arguments = _after(table, room_nid, after)
-    rows[table.name] = txn.execute(
-        f"DELETE FROM {table.name} WHERE {condition} AND {_tuple(table)} <= {_marks(table)}",
-        (*arguments, *keys[-1]),
-    )
     return Slice(rows, keys[-1] if len(keys) == limit else None)
 
 
@@ -223,27 +218,30 @@ def _say_goodbye(txn: Transaction, room_nid: int, user_ids: Sequence[str], serve
 
 
 def _read_keys(txn: Transaction, table: Table, room_nid: int, after: Key, limit: int) -> list[Key]:
-    condition, arguments = _after(table, room_nid, after)
+    text, arguments = _select(table, ", ".join(table.keys), room_nid, after, limit)
+    return txn.rows(text, arguments)
+
+
+def _delete_keys(txn: Transaction, table: Table, room_nid: int, after: Key, limit: int) -> list[Key]:
+    """By the rows' places on the disk: for a range of keys the planner may prefer to read the whole table."""
+    text, arguments = _select(table, "ctid", room_nid, after, limit)
     columns = ", ".join(table.keys)
     return txn.rows(
-        f"SELECT {columns} FROM {table.name} WHERE {condition} ORDER BY {columns} LIMIT %s",
-        (*arguments, limit),
+        f"WITH gone AS (DELETE FROM {table.name} WHERE ctid = ANY(ARRAY({text})) RETURNING {columns})"
+        f" SELECT {columns} FROM gone ORDER BY {columns}",
+        arguments,
     )
 
 
-def _after(table: Table, room_nid: int, after: Key) -> tuple[str, list[object]]:
-    condition = f"room_nid = %s AND NOT ({table.spared})"
-    if not after:
-        return condition, [room_nid]
-    return f"{condition} AND {_tuple(table)} > {_marks(table)}", [room_nid, *after]
-
-
-def _tuple(table: Table) -> str:
-    return f"({', '.join(table.keys)})"
-
-
-def _marks(table: Table) -> str:
-    return f"({', '.join(['%s'] * len(table.keys))})"
+def _select(table: Table, columns: str, room_nid: int, after: Key, limit: int) -> tuple[str, list[object]]:
+    """The next rows of the room in the table's order."""
+    keys = ", ".join(table.keys)
+    passed = f" AND ({keys}) > ({', '.join(['%s'] * len(after))})" if after else ""
+    text = (
+        f"SELECT {columns} FROM {table.name} WHERE room_nid = %s AND NOT ({table.spared}){passed}"
+        f" ORDER BY {keys} LIMIT %s"
+    )
+    return text, [room_nid, *after, limit]
 
 
 def _event_nids(table: Table, keys: Collection[Key]) -> list[int | str]:

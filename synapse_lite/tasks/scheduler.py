@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 5.0
 POLLS_PER_LEASE = 2  # so that whoever is idle knows of a lease before it ends
 SURVEY_SECONDS = 30.0
+CANCEL_GRACE_SECONDS = 10.0
+"""For so long a step may go on after a cancel; then its statement is stopped."""
 DUTY = "duty"
 """Who asks for periodic tasks, and where."""
 
@@ -102,6 +104,7 @@ class TaskScheduler:
     async def _claim_forever(self) -> None:
         while not self._draining:
             try:
+                await self._interrupt_cancelled()
                 seconds = await self._fill_slots()
             except Exception:
                 logger.exception("no task can be claimed")
@@ -119,6 +122,12 @@ class TaskScheduler:
                 return self._poll_seconds if due_ms is None else due_ms / 1000
             self._launch(claimed)
         return self._poll_seconds
+
+    async def _interrupt_cancelled(self) -> None:
+        if self._running:
+            grace_ms = round(CANCEL_GRACE_SECONDS * 1000)
+            for task_id in await self._database.read(store.interrupt_cancelled, grace_ms):
+                logger.warning("task %s was cancelled, but its step goes on: it is stopped", task_id)
 
     async def _look(self) -> tuple[Claimed | None, int | None]:
         running = [lease.task_id for lease in self._running]

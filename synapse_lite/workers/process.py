@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner
+from twisted.python.failure import Failure
 
 from synapse_lite import __version__
 from synapse_lite.config.model import Config
@@ -59,8 +60,12 @@ class Life:
     def _end(self) -> "Deferred[None]":
         stopped = Deferred.fromCoroutine(self._stop())
         stopped.addTimeout(STOP_SECONDS, self._reactor)
-        stopped.addErrback(lambda failure: logger.error("%s did not stop cleanly: %s", self._name, failure))
+        stopped.addErrback(self._give_up)
         return stopped
+
+    def _give_up(self, failure: Failure) -> None:
+        logger.error("%s did not stop cleanly: %s", self._name, failure)
+        self.exit_code = FAILED
 
     async def _stop(self) -> None:
         if self.exit_code == 0:
@@ -71,7 +76,10 @@ class Life:
 
 
 def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
-    """Run the process that the configuration describes; its exit code. `ConfigError` before it begins."""
+    """Run the process that the configuration describes; its exit code. `ConfigError` before it begins.
+
+    Does not return when the process could not start or stop in order: it ends at once then.
+    """
     logs.set_up(config.log, config.effective_log_config, process=config.worker_name, context=CONTEXT)
     logs.bridge_twisted(globalLogBeginner)
     config = ensure_registration_secret(config)
@@ -82,10 +90,16 @@ def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
     if pid_file is not None:
         pid_file.write_text(f"{os.getpid()}\n", "utf-8")
     try:
-        return Life(_reactor, assemble(_reactor, config, signing_key, catalogue), config.worker_name).run()
+        life = Life(_reactor, assemble(_reactor, config, signing_key, catalogue), config.worker_name)
+        exit_code = life.run()
     finally:
         if pid_file is not None:
             pid_file.unlink(missing_ok=True)
+    if exit_code != 0:
+        # The threads of what did not start or stop as it should would keep the process for ever.
+        logging.shutdown()
+        os._exit(exit_code)
+    return exit_code
 
 
 def _report(config: Config) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredQueue, ensureDeferred
 
 from synapse_lite.canonical_json import JsonObject
@@ -49,9 +50,10 @@ class ObservedLog(ChangeLog):
         self.waiting: DeferredQueue[str] = DeferredQueue()
 
     async def wait(self, rooms: Any, user_id: str, seconds: float) -> bool:
+        waiting = ensureDeferred(super().wait(rooms, user_id, seconds))
         if seconds > 0:
-            self.waiting.put(user_id)
-        return await super().wait(rooms, user_id, seconds)
+            reactor.callLater(0, self.waiting.put, user_id)
+        return await waiting
 
 
 def requester(user_id: str, device: str = "DEVICE") -> Requester:

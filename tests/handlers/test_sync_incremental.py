@@ -275,7 +275,7 @@ async def test_typing(server: SyncServer) -> None:
     assert await typing() == [[]]
     await server.ephemeral.type(requester(BOB), room.room_id, 10_000)
     assert await typing() == [[BOB]]
-    server.clock.reactor.rightNow += 11  # type: ignore[misc]
+    server.clock.reactor.rightNow += 11
     await server.ephemeral.expire()
     assert await typing() == [[]]
 

@@ -62,7 +62,7 @@ class Site:
         self.processes: dict[str, Process] = {}
         self._data.make()
         self._data.write_up_file(
-            port=self._port("main"), database=database, task_runners=runners, rate_limits=False
+            port=self.port("main"), database=database, task_runners=runners, rate_limits=False
         )
         options = {
             "server_name": SERVER,
@@ -78,11 +78,14 @@ class Site:
     def start(self, *names: str, module: str = "synapse_lite") -> None:
         """Returns when all of them answer."""
         for name in names:
-            process = self._process(name, module)
-            self.processes[name] = process
-            self._stack.enter_context(process)
+            self.launch(name, module=module)
         for name in names:
             self.processes[name].wait_healthy(self.url(name))
+
+    def launch(self, name: str, *, module: str = "synapse_lite") -> Process:
+        """Start it, and do not wait."""
+        process = self.processes[name] = self._process(name, module)
+        return self._stack.enter_context(process)
 
     def stop(self, *names: str) -> None:
         """SIGTERM to all of them at once, and wait for the end."""
@@ -101,14 +104,14 @@ class Site:
         self._stack.close()
 
     def url(self, name: str = "main") -> str:
-        return f"http://{LOCALHOST}:{self._port(name)}"
+        return f"http://{LOCALHOST}:{self.port(name)}"
 
-    def _port(self, name: str) -> int:
+    def port(self, name: str) -> int:
         return self._ports.setdefault(name, free_port())
 
     def _process(self, name: str, module: str) -> Process:
         listener = {
-            "port": self._port(name),
+            "port": self.port(name),
             "type": "http",
             "bind_addresses": [LOCALHOST],
             "resources": [{"names": ["client", "metrics"]}],

@@ -20,7 +20,7 @@ from synapse_lite.storage.tasks.leases import (
     retry,
     upgrade,
 )
-from synapse_lite.storage.tasks.pending import enqueue, reopen, repeat, request_cancel
+from synapse_lite.storage.tasks.pending import enqueue, interrupt_cancelled, reopen, repeat, request_cancel
 from synapse_lite.storage.tasks.records import (
     HISTORY_LENGTH,
     count_items,
@@ -85,6 +85,7 @@ __all__ = [
     "enqueue",
     "fence",
     "finish",
+    "interrupt_cancelled",
     "mark_seen",
     "postpone",
     "prune_items",

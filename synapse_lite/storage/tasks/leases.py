@@ -54,8 +54,10 @@ SELECT min(due) - now_ms() FROM (
 WHERE due > now_ms()
 """
 
+# The connection bears the name of the task until the transaction ends: for `interrupt_cancelled`, and for
+# people who look at pg_stat_activity.
 _FENCE = """
-SELECT version, params::text, cursor::text, done, total, attempt, max_attempts, requester,
+SELECT set_config('application_name', 'task ' || id, true), version, params::text, cursor::text, done, total, attempt, max_attempts, requester,
     cancel_requested_at IS NOT NULL, EXISTS (SELECT FROM task_controls c WHERE c.action = t.action AND c.paused)
 FROM scheduled_tasks t
 WHERE id = %s AND epoch = %s AND owner = %s AND status = 'active' FOR KEY SHARE
@@ -97,7 +99,7 @@ def fence(txn: Transaction, lease: Lease) -> Fenced:
     row = txn.row(_FENCE, (lease.task_id, lease.epoch, lease.runner))
     if row is None:
         raise LeaseLostError(f"task {lease.task_id} is no longer ours")
-    return Fenced(*row)
+    return Fenced(*row[1:])
 
 
 def upgrade(txn: Transaction, lease: Lease, version: int, params: str, cursor: str | None) -> None:

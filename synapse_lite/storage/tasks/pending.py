@@ -65,6 +65,23 @@ def request_cancel(txn: Transaction, task_id: str) -> None:
         record_transition(txn, task_id, Transition.CANCELLED if cancelled else Transition.CANCEL_REQUESTED)
 
 
+def interrupt_cancelled(txn: Transaction, grace_ms: int) -> list[str]:
+    """Stop the statements of steps whose cancel is older than the grace period; the ids of the tasks."""
+    rows = txn.rows(
+        "SELECT id FROM scheduled_tasks WHERE status = 'active' AND cancel_requested_at < now_ms() - %s",
+        (grace_ms,),
+    )
+    if not rows:
+        return []
+    names = [f"task {task_id}" for (task_id,) in rows]
+    stopped = txn.rows(
+        "SELECT application_name FROM pg_stat_activity WHERE application_name = ANY(%s) AND state = 'active'"
+        " AND datname = current_database() AND pg_cancel_backend(pid)",
+        (names,),
+    )
+    return [name.removeprefix("task ") for (name,) in stopped]
+
+
 def reopen(txn: Transaction, task_id: str, *, requester: str) -> None:
     """A task that has ended goes on from its cursor; `UniqueViolation` when its unique key is pending."""
     if txn.execute(_REOPEN, (task_id,)):

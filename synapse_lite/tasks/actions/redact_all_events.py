@@ -101,8 +101,9 @@ class RedactCursor(_Model):
 class RoomReport(_Model):
     """What became of a room, shown by the status endpoint.
 
-    `issuer`: who redacted, at the end if that changed meanwhile. `remaining` counts what `limit` left out. `may_soft_fail`: the issuer is no longer joined, so that
-    other servers in the room may keep the redactions from their clients.
+    `issuer`: who redacted, at the end if that changed meanwhile. `remaining` counts what `limit` left
+    out. `may_soft_fail`: the issuer is no longer joined, so that other servers in the room may keep the
+    redactions from their clients.
     """
 
     issuer: str
@@ -296,9 +297,7 @@ def _plan(txn: Transaction, task: Snapshot[RedactParams, RedactCursor]) -> Next:
     return Next(RedactCursor(), phase="count" if params.dry_run else "redact", total=total)
 
 
-def _count(
-    txn: Transaction, task: Snapshot[RedactParams, RedactCursor], cursor: RedactCursor
-) -> Next | Done:
+def _count(txn: Transaction, task: Snapshot[RedactParams, RedactCursor], cursor: RedactCursor) -> Next | Done:
     """A step of a dry run: the same walk, which neither locks nor writes but for the cursor."""
     params = task.params
     done = 0
