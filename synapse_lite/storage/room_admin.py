@@ -130,6 +130,25 @@ def is_forgotten(txn: Transaction, room_nid: int, server_name: str) -> bool:
     return remembered is None
 
 
+def forgotten_rooms(
+    txn: Transaction, server_name: str, after_nid: int, limit: int
+) -> tuple[list[str], int | None]:
+    """Of the next `limit` rooms those in which users of this server were, and that all have forgotten.
+
+    With them the last room that was looked at, None when there are no more.
+    """
+    rows = txn.rows(
+        "SELECT r.room_nid, r.room_id, EXISTS (SELECT FROM memberships m WHERE m.room_nid = r.room_nid"
+        "  AND right(m.user_id, %(suffix_length)s) = %(suffix)s)"
+        " AND NOT EXISTS (SELECT FROM memberships m WHERE m.room_nid = r.room_nid AND NOT m.forgotten"
+        "  AND right(m.user_id, %(suffix_length)s) = %(suffix)s)"
+        " FROM rooms r WHERE r.room_nid > %(after_nid)s ORDER BY r.room_nid LIMIT %(limit)s",
+        {**_suffix(server_name), "after_nid": after_nid, "limit": limit},
+    )
+    last = rows[-1][0] if len(rows) == limit else None
+    return [room_id for _, room_id, is_forgotten in rows if is_forgotten], last
+
+
 @frozen
 class Extremity:
     """A forward extremity, and the snapshot of the state after it."""

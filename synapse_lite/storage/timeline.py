@@ -89,6 +89,10 @@ def own_memberships(txn: Transaction, user_id: str, after: int, upto: int) -> li
 _SPANS = "unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS r (room_nid, after, upto)"
 
 
+# PostgreSQL does not look into JSON with a NUL.
+_HAS_URL = "json_typeof(replace(e.json, '\\u0000', '\\u0001')::json #> '{content,url}') IS NOT DISTINCT FROM 'string'"
+
+
 def _columns(spans: Collection[Span]) -> tuple[list[int], list[int], list[int]]:
     return [span[0] for span in spans], [span[1] for span in spans], [span[2] for span in spans]
 
@@ -111,8 +115,7 @@ def _condition(selection: Selection) -> tuple[str, str, list[object]]:
             conditions.append(text)
             arguments.append(list(names))
     if selection.contains_url is not None:
-        is_text = "json_typeof(e.json::json #> '{content,url}') IS NOT DISTINCT FROM 'string'"
-        conditions.append(is_text if selection.contains_url else f"NOT {is_text}")
+        conditions.append(_HAS_URL if selection.contains_url else f"NOT {_HAS_URL}")
     if not conditions:
         return "", "", []
     return "JOIN events e USING (event_nid)", "".join(f" AND {text}" for text in conditions), list(arguments)

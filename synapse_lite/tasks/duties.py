@@ -7,6 +7,7 @@ from synapse_lite.storage import expiry, sessions
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.erasure import erase_redacted
+from synapse_lite.tasks.actions.forgotten_rooms import ForgottenRooms
 from synapse_lite.tasks.actions.sweep import Sweep, duty, until_none_left
 
 HOUR = 3600
@@ -16,6 +17,7 @@ PRUNE_TASKS = duty("prune_tasks", HOUR)
 ERASE_REDACTED = duty("erase_redacted_events", 6 * HOUR)
 EXPIRE_SESSIONS = duty("expire_sessions", HOUR)
 TRIM_STREAM = duty("trim_stream", DAY)
+PURGE_FORGOTTEN_ROOMS = duty("purge_forgotten_rooms", HOUR)
 
 TRIED_AGAIN_MS = DAY * 1000  # for so long clients may send again, or finish what they began
 FOLLOWED_MS = 7 * DAY * 1000  # for so long a /sync token sees all that happened
@@ -75,6 +77,13 @@ def expire_sessions(clock: Clock) -> Sweep:
             "event_transactions": until_none_left(expired.transactions),
         }
     )
+
+
+def purge_forgotten_rooms(clock: Clock, server_name: str, retention_ms: int | None) -> Sweep:
+    """`retention_ms` None: they are kept for ever."""
+    if retention_ms is None:
+        return Sweep({})
+    return Sweep({"rooms": ForgottenRooms(clock, server_name, retention_ms).schedule_purges})
 
 
 def trim_stream(clock: Clock) -> Sweep:

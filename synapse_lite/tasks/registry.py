@@ -39,6 +39,7 @@ class TaskStores:
     server_name: str
     task_retention_ms: int
     redaction_retention_ms: int | None
+    forgotten_room_retention_ms: int | None = None
 
 
 @frozen
@@ -136,6 +137,10 @@ CATALOGUE: Catalogue = (
     Binding(duties.ERASE_REDACTED, lambda s: duties.erase_redacted_events(s.clock, s.redaction_retention_ms)),
     Binding(duties.EXPIRE_SESSIONS, lambda s: duties.expire_sessions(s.clock)),
     Binding(duties.TRIM_STREAM, lambda s: duties.trim_stream(s.clock)),
+    Binding(
+        duties.PURGE_FORGOTTEN_ROOMS,
+        lambda s: duties.purge_forgotten_rooms(s.clock, s.server_name, s.forgotten_room_retention_ms),
+    ),
     Binding(SHUTDOWN_AND_PURGE_ROOM, lambda s: ShutdownAndPurgeRoom(s.appender, s.clock, s.server_name)),
     Binding(PURGE_ROOM, lambda s: PurgeRoom(s.clock, s.server_name)),
     Binding(PURGE_HISTORY, lambda s: PurgeHistory(s.server_name)),

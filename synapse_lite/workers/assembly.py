@@ -73,6 +73,7 @@ def _scheduler(
         server_name=core.server_name,
         task_retention_ms=config.tasks.retention,
         redaction_retention_ms=config.redaction_retention_period,
+        forgotten_room_retention_ms=config.forgotten_room_retention_period,
     )
     registry.register_all(catalogue, stores)
     register_packages(registry, stores)

@@ -8,8 +8,10 @@ from attrs import define, field
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
+from synapse_lite.handlers.redactions import RedactionsHandler
 from synapse_lite.handlers.tasks import TasksHandler
 from synapse_lite.replication.bus import LocalBus
+from synapse_lite.rest.admin.redactions import RedactionsApi
 from synapse_lite.rest.admin.tasks import TasksApi
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Database, Transaction
@@ -86,7 +88,6 @@ def office(home: Home, database: Database) -> Office:
         user_token = await home.register("user")
         token = await home.register("admin")
         await home.make_admin("@admin:hs.test")
-        await home.database.transact(lambda txn: txn.execute("SELECT 1"))
         return Office(home, database, token, user_token)
 
     office: Office = pytest_twisted.blockon(Deferred.fromCoroutine(open_office()))
@@ -340,3 +341,15 @@ async def test_controls_are_checked(office: Office) -> None:
     unknown = f"{ADMIN}/task_actions/unknown"
     assert await office.refusal("PUT", unknown, {"paused": True}) == (404, "M_NOT_FOUND")
     assert await office.refusal("GET", unknown) == (404, "M_NOT_FOUND")
+
+
+@ensureDeferred
+async def test_a_dry_run_of_a_redaction(office: Office) -> None:
+    """It is a task of its own, beside which the real one may be asked for."""
+    office.home.add_routes(RedactionsApi(office.home.gate, RedactionsHandler(office.queue)).routes())
+    redact = f"{ADMIN}/user/@spam:hs.test/redact"
+    dry = await office.post(redact, {"rooms": [], "dry_run": True})
+    real = await office.post(redact, {"rooms": []})
+    office.home.add_routes(TasksApi(office.home.gate, TasksHandler(office.queue)).routes())
+    assert (await office.show(dry["redact_id"]))["params"]["dry_run"] is True
+    assert (await office.show(real["redact_id"]))["params"]["dry_run"] is False

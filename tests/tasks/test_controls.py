@@ -6,6 +6,7 @@ import time
 import pytest
 from pydantic import BaseModel
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.tasks import scheduler
@@ -101,7 +102,7 @@ async def test_a_limit_holds_over_processes(engine: Engine) -> None:
 
 @ensureDeferred
 async def test_a_stuck_statement_is_stopped(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the grace period the step of a cancelled task is stopped and rolled back."""
+    """After the grace period the step of a cancelled task is stopped and rolled back, and nothing else."""
     monkeypatch.setattr(scheduler, "CANCEL_GRACE_SECONDS", 0.05)
     gate = Gate()
 
@@ -114,11 +115,15 @@ async def test_a_stuck_statement_is_stopped(engine: Engine, monkeypatch: pytest.
     asked = await engine.queue.enqueue(SLEEP, Nothing(), **ASKED)
     await gate.entered
     gate.open()
+    bystander = Deferred.fromCoroutine(
+        engine.database.read(lambda txn: txn.value("SELECT 'done' FROM pg_sleep(0.5)"))
+    )
     await engine.queue.cancel(asked.id)
     await engine.clock.sleep(0.1)
     engine.queue.announce()
     task = await engine.until_ended(asked.id)
     assert task.status is Status.CANCELLED
+    assert await bystander == "done"
     kinds = [event.transition for event in await engine.queue.history(asked.id)]
     assert kinds == ["enqueued", "claimed", "cancel_requested", "retried", "claimed", "cancelled"]
 

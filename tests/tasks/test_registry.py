@@ -1,10 +1,15 @@
 """What a process can run is explicit and fixed."""
 
+import pkgutil
+from importlib import import_module
+
 import pytest
 from attrs import evolve
 
+from synapse_lite.tasks import actions, duties
 from synapse_lite.tasks.actions.noop import NOOP, Noop
-from synapse_lite.tasks.registry import Binding, RegistryError, TaskRegistry
+from synapse_lite.tasks.registry import CATALOGUE, Binding, RegistryError, TaskRegistry
+from synapse_lite.tasks.specs import TaskSpec
 
 
 def test_handlers_by_action_and_version() -> None:
@@ -30,3 +35,18 @@ def test_nothing_is_registered_after_the_start() -> None:
     """A frozen registry refuses."""
     with pytest.raises(RegistryError):
         TaskRegistry().freeze().register(NOOP, Noop())
+
+
+def test_every_task_is_in_the_catalogue() -> None:
+    """Whatever spec an action defines has one line, and each (action, version) is there once."""
+    names = [name for _, name, _ in pkgutil.iter_modules(actions.__path__)]
+    modules = [duties, *(import_module(f"{actions.__name__}.{name}") for name in names)]
+    defined = {
+        (value.action, value.version)
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, TaskSpec)
+    }
+    bound = [(binding.spec.action, version) for binding in CATALOGUE for version in binding.spec.versions]
+    assert set(bound) == defined
+    assert len(bound) == len(set(bound))

@@ -74,12 +74,13 @@ def interrupt_cancelled(txn: Transaction, grace_ms: int) -> list[str]:
     if not rows:
         return []
     names = [f"task {task_id}" for (task_id,) in rows]
+    # Not as a condition: conditions are tested in any order.
     stopped = txn.rows(
-        "SELECT application_name FROM pg_stat_activity WHERE application_name = ANY(%s) AND state = 'active'"
-        " AND datname = current_database() AND pg_cancel_backend(pid)",
+        "SELECT application_name, pg_cancel_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = ANY(%s) AND state = 'active' AND datname = current_database()",
         (names,),
     )
-    return [name.removeprefix("task ") for (name,) in stopped]
+    return [name.removeprefix("task ") for name, was_stopped in stopped if was_stopped]
 
 
 def reopen(txn: Transaction, task_id: str, *, requester: str) -> None:

@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict
 from synapse_lite.clock import Clock
 from synapse_lite.storage import purge, rooms
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.room_admin import is_forgotten
 from synapse_lite.storage.room_closure import close_room, reopen_room
 from synapse_lite.tasks.actions.room_rows import Walk, count_rows, delete_rows
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
@@ -18,10 +19,11 @@ class _Model(BaseModel):
 
 
 class PurgeRoomParams(_Model):
-    """`force`: although users of this server are joined."""
+    """`force`: although users of this server are joined. `only_if_forgotten`: else there is nothing to do."""
 
     room_id: str
     force: bool = False
+    only_if_forgotten: bool = False
 
 
 class PurgeRoomCursor(_Model):
@@ -68,6 +70,8 @@ class PurgeRoom:
     def _begin(self, txn: Transaction, params: PurgeRoomParams) -> Outcome:
         room = rooms.room_by_id(txn, params.room_id)
         if room is None:
+            return Done({"rows": {}})
+        if params.only_if_forgotten and not is_forgotten(txn, room.nid, self._server_name):
             return Done({"rows": {}})
         close_room(txn, room.nid, self._clock.now_ms())
         was_whole = purge.is_whole(txn, room.nid)

@@ -286,6 +286,7 @@ class RedactAllEvents:
             room.room_nid,
             Draft(REDACTION, room.issuer, content, self._clock.now_ms(), redacts=event_id),
             anchor=Anchor(branch.event_nid, branch.snapshot_nid, branch.depth) if branch else None,
+            privileged=domain_of(params.user_id) == self._server_name,
         )
 
 
