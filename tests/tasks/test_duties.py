@@ -105,7 +105,13 @@ async def test_few_runs_are_remembered(database: Database) -> None:
 def test_all_duties_are_in_the_catalogue() -> None:
     """Every duty that the module defines has a binding."""
     specs = {binding.spec.action for binding in CATALOGUE if binding.spec.every_seconds}
-    assert specs == {"prune_tasks", "erase_redacted_events", "expire_sessions", "trim_stream"}
+    assert specs == {
+        "prune_tasks",
+        "erase_redacted_events",
+        "expire_sessions",
+        "purge_forgotten_rooms",
+        "trim_stream",
+    }
 
 
 @ensureDeferred

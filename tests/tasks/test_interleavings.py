@@ -425,7 +425,7 @@ class Engine(RuleBasedStateMachine):
 def test_no_interleaving_breaks_the_engine(task_database_arguments: dict[str, Any]) -> None:
     """One owner at a time, every item once, nothing left that can run, ended tasks untouched."""
     bounds = settings(
-        max_examples=30,
+        max_examples=20,
         stateful_step_count=100,
         deadline=None,
         print_blob=True,
