@@ -19,11 +19,12 @@ from synapse_lite.handlers.sync.values import SyncRequest
 from synapse_lite.handlers.tokens import read_token
 from synapse_lite.handlers.visibility import Visibility
 from synapse_lite.replication.bus import Bus, LocalBus
-from synapse_lite.replication.changes import ChangeLog
+from synapse_lite.replication.changes import POLL_SECONDS, ChangeLog
 from synapse_lite.storage import account_data, rooms
 from synapse_lite.storage.branches import Room, Write
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import StoredEvent
+from synapse_lite.storage.stream import read_position
 from tests.builders import ALICE, World
 from tests.http.memory import ManualClock
 
@@ -100,6 +101,7 @@ class SyncServer:
 
     async def poll(self, user_id: str, since: str, **more: Any) -> "Deferred[JsonObject]":
         """A long poll that waits already."""
+        self.log.waiting.pending.clear()
         answer = ensureDeferred(self.sync(user_id, since, **{"timeout_ms": 30_000, **more}))
         waiting = self.log.waiting.get()
 
@@ -112,6 +114,14 @@ class SyncServer:
         await waiting
         assert not answer.called
         return answer
+
+    async def catch_up(self) -> None:
+        """Poll the database until this process has seen what others wrote."""
+        position = await self.database.read(read_position)
+        while self.log.position < position:
+            if not self.log._reading:
+                self.clock.advance(POLL_SECONDS)
+            await self.database.read(read_position)
 
     async def token(self, user_id: str = ALICE) -> str:
         """A `since` for everything that follows."""

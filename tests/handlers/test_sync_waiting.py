@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.sync import handler as handler_module
 from synapse_lite.replication.bus import LocalBus
-from synapse_lite.replication.changes import POLL_SECONDS, WOKEN_PER_TURN
+from synapse_lite.replication.changes import WOKEN_PER_TURN
 from synapse_lite.storage.database import Database
 from tests.builders import ALICE, BOB, MALLORY
 from tests.handlers.sync_server import SyncServer, TickingManualClock, requester, section, timeline_ids
@@ -196,7 +196,7 @@ async def test_a_token_of_another_process(server: SyncServer, other: SyncServer)
     assert other.log.position < server.log.position
     poll = await other.poll(ALICE, since)
     said = await server.say(room, ALICE)
-    other.clock.advance(POLL_SECONDS)
+    await other.catch_up()
     assert timeline_ids(await poll, room) == [said]
 
 
@@ -207,7 +207,7 @@ async def test_a_lost_wake_up_is_found_by_the_poll(server: SyncServer, other: Sy
     poll = await other.poll(ALICE, await server.token())
     said = await server.say(room, BOB)
     assert not poll.called
-    other.clock.advance(POLL_SECONDS)
+    await other.catch_up()
     assert timeline_ids(await poll, room) == [said]
 
 
@@ -218,12 +218,12 @@ async def test_a_room_joined_through_another_process(server: SyncServer, other: 
     await other.room(BOB)
     poll = await other.poll(BOB, await other.token(BOB))
     joined = await server.join(room, BOB)
-    other.clock.advance(POLL_SECONDS)
+    await other.catch_up()
     answer = await poll
     assert joined in timeline_ids(answer, room)
     poll = await other.poll(BOB, answer["next_batch"])
     said = await server.say(room, ALICE)
-    other.clock.advance(POLL_SECONDS)
+    await other.catch_up()
     assert timeline_ids(await poll, room) == [said]
 
 

@@ -4,7 +4,6 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.defer import ensureDeferred as start
 
 from synapse_lite.clock import ReactorClock
 from synapse_lite.replication import changes as module
@@ -199,7 +198,7 @@ async def test_waiting(database: Database) -> None:
     database._on_commit = follower.log.committed
 
     def wait(user_id: str, rooms: set[int], seconds: float = 10) -> "Deferred[bool]":
-        return start(follower.log.wait(rooms, user_id, seconds))
+        return Deferred.fromCoroutine(follower.log.wait(rooms, user_id, seconds))
 
     waiting = {"room": wait(BOB, {1, 2}), "self": wait(ALICE, set()), "neither": wait(BOB, {3})}
     await _publish(database, room_nid=2)
@@ -227,7 +226,7 @@ async def test_two_processes(database: Database, database_arguments: dict[str, o
         for follower in (writer, reader):
             await follower.log.start()
         database._on_commit = writer.log.committed
-        waiter = start(reader.log.wait({1}, BOB, 10))
+        waiter = Deferred.fromCoroutine(reader.log.wait({1}, BOB, 10))
         await _publish(database)
         assert await waiter is True
         assert reader.heard == [1]
