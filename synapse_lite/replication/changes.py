@@ -25,6 +25,7 @@ TOPIC = "stream"
 KEPT = 20_000  # changes in memory
 PAGE = 1_000
 POLL_SECONDS = 1.0
+IDLE_SECONDS = 0.25  # how late a process may be for whom nobody waits
 WOKEN_PER_TURN = 20  # so that waking a large room does not hold the reactor
 
 K = TypeVar("K")
@@ -57,6 +58,12 @@ class ChangeLog:
         self._by_room: dict[int, set[Waiter]] = {}
         self._by_user: dict[str, set[Waiter]] = {}
         self._poll: DelayedCall | None = None
+        self._idle_read: DelayedCall | None = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether another process is known to have written what is not in memory yet."""
+        return self._known_position > self._position
 
     @property
     def position(self) -> int:
@@ -75,8 +82,9 @@ class ChangeLog:
     def stop(self) -> None:
         """Nobody waits any longer."""
         self._stopped = True
-        if self._poll is not None:
-            self._poll.cancel()
+        for call in (self._poll, self._idle_read):
+            if call is not None and call.active():
+                call.cancel()
         for waiter in [waiter for waiters in self._by_user.values() for waiter in waiters]:
             self._wake(waiter, False)
 
@@ -105,6 +113,8 @@ class ChangeLog:
             self._by_room.setdefault(room_nid, set()).add(waiter)
         self._by_user.setdefault(user_id, set()).add(waiter)
         timeout = self._clock.call_later(seconds, self._wake, waiter, False)
+        if self.is_behind:
+            self._read_on()
         try:
             return await waiter.woken
         finally:
@@ -126,8 +136,11 @@ class ChangeLog:
         """A position that some process has reached, or "" for "you may have missed some"."""
         if payload:
             self._known_position = max(self._known_position, int(payload))
-        if not payload or self._known_position > self._position:
+        if not payload or (self.is_behind and self._by_user):
             self._read_on()
+        elif self.is_behind and (self._idle_read is None or not self._idle_read.active()):
+            # Nobody is in a hurry: one read for many messages, instead of one for each.
+            self._idle_read = self._clock.call_later(IDLE_SECONDS, self._read_on)
 
     def _schedule_poll(self) -> None:
         self._poll = self._clock.call_later(POLL_SECONDS, self._poll_once)
@@ -145,13 +158,16 @@ class ChangeLog:
         try:
             while True:
                 known = self._known_position
-                changes = await self._database.read(_read_changes, self._events, self._position)
+                events = self._events if self._by_user else None
+                changes = await self._database.read(_read_changes, events, self._position)
                 fresh = [change for change in changes if change.position > self._position]
                 if fresh:
                     self._append(fresh)
-                heard_of_more = self._known_position > max(known, self._position)
-                if len(changes) < PAGE and not heard_of_more:
-                    return
+                if len(changes) < PAGE:
+                    # Of what was known before the read nothing is missing, though rows may have been deleted.
+                    self._position = max(self._position, known)
+                    if not self.is_behind:
+                        return
         except Exception:
             logger.exception("cannot follow the stream; the next poll tries again")
         finally:
@@ -198,8 +214,9 @@ def _discard(waiters: dict[K, set[Waiter]], key: K, waiter: Waiter) -> None:
             del waiters[key]
 
 
-def _read_changes(txn: Transaction, events: EventStore, after: int) -> list[Change]:
-    """A page of changes, whose events are in memory from now on: many readers will want them at once."""
+def _read_changes(txn: Transaction, events: EventStore | None, after: int) -> list[Change]:
+    """A page of changes. With `events`, theirs are in memory from now on: many readers will want them at once."""
     changes = read_changes(txn, after, PAGE)
-    events.load(txn, [change.event_nid for change in changes if change.event_nid is not None])
+    if events is not None:
+        events.load(txn, [change.event_nid for change in changes if change.event_nid is not None])
     return changes

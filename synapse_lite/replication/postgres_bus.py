@@ -52,7 +52,9 @@ class PostgresBus:
         self._ping_seconds = ping_seconds
         self._origin = random_text(8)
         self._local = LocalBus()
-        self._sender = _Sender(Session(arguments, {"application_name": f"{CHANNEL}_sender"}))
+        # A hint need not survive a crash of the server: no commit waits for the disk because of it.
+        settings = {"application_name": f"{CHANNEL}_sender", "synchronous_commit": "off"}
+        self._sender = _Sender(Session(arguments, settings))
         self._reader: _Reader | None = None
         self._reconnecting: Deferred[None] | None = None
         self._next_ping: DelayedCall | None = None

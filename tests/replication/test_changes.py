@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from synapse_lite.clock import ReactorClock
 from synapse_lite.replication import changes as module
 from synapse_lite.replication.bus import LocalBus
-from synapse_lite.replication.changes import POLL_SECONDS, TOPIC, ChangeLog
+from synapse_lite.replication.changes import IDLE_SECONDS, POLL_SECONDS, TOPIC, ChangeLog
 from synapse_lite.replication.postgres_bus import PostgresBus
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore
@@ -38,6 +38,7 @@ class Follower:
     async def reach(self, position: int) -> None:
         if self.log.position < position:
             self._awaited = position, Deferred()
+            self.clock.advance(IDLE_SECONDS)
             await self._awaited[1]
 
 
@@ -154,6 +155,23 @@ async def test_long_ways_are_read_in_pages(database: Database, monkeypatch: pyte
     assert follower.heard == list(range(1, 9))
     assert _positions(follower.log.since(4)) == [5, 6, 7, 8]
     assert follower.log.since(3) is None
+
+
+@ensureDeferred
+async def test_nobody_waits(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many messages make one read; whoever asks meanwhile is told that memory is behind."""
+    follower = Follower(database)
+    await follower.log.start()
+    read, reads = database.read, []
+    monkeypatch.setattr(database, "read", lambda *arguments: reads.append(1) or read(*arguments))
+    for position in (1, 2, 3):
+        await _publish(database)
+        follower.bus.publish(TOPIC, str(position))
+    assert follower.log.is_behind
+    assert reads == []
+    await follower.reach(3)
+    assert reads == [1]
+    assert not follower.log.is_behind
 
 
 @ensureDeferred

@@ -66,7 +66,7 @@ class SyncHandler:
     def _answer_from_memory(self, request: SyncRequest, since: int, joined: JoinedRooms) -> Answer | None:
         """None when the memory of the stream cannot tell."""
         changes = self._log.since(since)
-        if changes is None or joined.position > self._log.position:
+        if changes is None or self._log.is_behind or joined.position > self._log.position:
             return None
         user_id = request.user_id
         mine = [change for change in changes if change.concerns(user_id, joined.rooms)]

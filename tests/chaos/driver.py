@@ -1,0 +1,141 @@
+"""What is done to the processes: a seed decides, so that a run can be had again, as far as clocks permit."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from random import Random
+
+from attrs import define, field
+
+from tests.chaos.actions import ACTIONS, NOBODYS, AppendParams
+from tests.chaos.crew import LEASE, Crew
+from tests.chaos.ledger import Ledger, Verdict
+
+ABILITIES = {
+    "anna": ("copy",),
+    "ben": ("copy", "move"),
+    "cleo": ("move", "sweep"),
+    "dora": ("sweep", "copy"),
+}
+BEAT = (0.25, 0.45)  # seconds from one operation to the next
+FROZEN_BEATS = (5, 9)  # so that a freeze outlasts the lease
+TASKS_PER_BEAT = (1, 4)
+MOST_PENDING = 60
+MOST_FROZEN = 2
+DEAF = 0.3
+SILENT = 0.5
+PAUSES = (0.0, 0.0, 0.01, 0.03, 0.03, 0.06, 0.1)
+LONG = 0.03
+LOCKS = (None, None, None, "left", "right")
+POLL = 0.1
+
+
+@define
+class Chaos:
+    """`blows`: what may happen to the processes, and how often, beside what every chaos has."""
+
+    crew: Crew
+    ledger: Ledger
+    random: Random
+    restart_database: Callable[[bool], None] | None = None
+    done: Counter[str] = field(factory=Counter)
+    asked: list[str] = field(factory=list)
+    _thaw_at: dict[str, int] = field(factory=dict)
+
+    def run(self, beats: Iterable[int]) -> None:
+        """One blow and some new tasks a beat."""
+        self.asked.append(self.ledger.enqueue(NOBODYS, AppendParams(items=1), announce=True))
+        for name in self.crew.names:
+            self._start(name)
+        blows = self._blows()
+        for beat in beats:
+            next_beat = time.monotonic() + self.random.uniform(*BEAT)
+            self._thaw(beat)
+            self._enqueue()
+            (blow,) = self.random.choices([*blows], [weight for _, weight in blows.values()])
+            victim = self.random.choice(self.crew.names)
+            blows[blow][0](victim, beat)
+            self._tend()
+            time.sleep(max(0.0, next_beat - time.monotonic()))
+
+    def settle(self, seconds: float) -> Verdict:
+        """Let everything run to its end, for so long at most; then stop all processes, and count."""
+        deadline = time.monotonic() + seconds
+        for name in self.crew.names:
+            self.crew.thaw(name)
+        while self.ledger.pending() and time.monotonic() < deadline:
+            self._tend()
+            time.sleep(POLL)
+        self._tend()
+        self.crew.stop()
+        return self.ledger.count(self.asked, self.crew.abilities)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {what}" for what, count in sorted(self.done.items()))
+
+    def _blows(self) -> dict[str, tuple[Callable[[str, int], None], int]]:
+        blows: dict[str, tuple[Callable[[str, int], None], int]] = {
+            "kill": (self._kill, 30),
+            "freeze": (self._freeze, 35),
+            "cut": (self._cut, 20),
+            "drain": (self._drain, 15),
+        }
+        if self.restart_database is not None:
+            blows["database"] = (self._restart_database, 2)
+        return blows
+
+    def _kill(self, name: str, _beat: int) -> None:
+        self.crew.kill(name)
+        self.done["kills"] += 1
+
+    def _freeze(self, name: str, beat: int) -> None:
+        beats = self.random.randint(*FROZEN_BEATS)
+        if name not in self._thaw_at and len(self._thaw_at) < MOST_FROZEN:
+            self.crew.freeze(name)
+            self._thaw_at[name] = beat + beats
+            self.done["freezes"] += 1
+
+    def _thaw(self, beat: int) -> None:
+        for name in [name for name, at in self._thaw_at.items() if at <= beat]:
+            del self._thaw_at[name]
+            self.crew.thaw(name)
+
+    def _cut(self, _name: str, _beat: int) -> None:
+        self.done["cut connections"] += self.ledger.cut(self.random.random())
+
+    def _drain(self, name: str, _beat: int) -> None:
+        if name not in self._thaw_at:
+            self.crew.drain(name)
+            self.done["drains"] += 1
+
+    def _restart_database(self, _name: str, _beat: int) -> None:
+        assert self.restart_database is not None
+        self.restart_database(self.random.random() < 0.5)
+        self.done["database restarts"] += 1
+
+    def _enqueue(self) -> None:
+        is_full = self.ledger.pending() > MOST_PENDING
+        for _ in range(self.random.randint(*TASKS_PER_BEAT)):
+            action, params = self.random.choice(ACTIONS), self._params()
+            announce = self.random.random() > SILENT
+            if not is_full:
+                self.asked.append(self.ledger.enqueue(action, params, announce=announce))
+                self.done["lost wake-ups"] += not announce
+
+    def _params(self) -> AppendParams:
+        is_long = self.random.random() < LONG
+        return AppendParams(
+            items=self.random.randint(1, 40) if not is_long else 8,
+            pause=self.random.choice(PAUSES) if not is_long else 1.3 * LEASE,
+            lock=self.random.choice(LOCKS),
+            rests=self.random.random() < 0.2,
+        )
+
+    def _tend(self) -> None:
+        for name in self.crew.names:
+            if self.crew.has_ended(name):
+                self._start(name)
+
+    def _start(self, name: str) -> None:
+        self.crew.start(name, is_deaf=self.random.random() < DEAF)
+        self.done["starts"] += 1

@@ -1,0 +1,110 @@
+"""One process of the chaos: the engine, put together as in `workers/`, with actions of the chaos only."""
+
+import argparse
+import logging
+import os
+import sys
+from typing import Any
+
+import orjson
+from attrs import frozen
+from prometheus_client import CollectorRegistry
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from synapse_lite.config.model import Config
+from synapse_lite.matrix.signing import generate_signing_key
+from synapse_lite.replication.bus import Bus, LocalBus
+from synapse_lite.tasks.metrics import TaskMetrics
+from synapse_lite.tasks.registry import TaskRegistry
+from synapse_lite.tasks.runners import Heartbeat
+from synapse_lite.tasks.scheduler import TaskScheduler
+from synapse_lite.workers.core import Core, build_core
+from tests.chaos.actions import Append, spec
+from tests.chaos.unfenced import remove_fence
+
+SERVER = "chaos.test"
+FAILED = 3
+logger = logging.getLogger(__name__)
+
+
+@frozen
+class Worker:
+    """A deaf one neither hears of tasks nor tells others: it knows only what it looks up."""
+
+    core: Core
+    scheduler: TaskScheduler
+    is_deaf: bool
+
+    async def start(self) -> None:
+        try:
+            self.core.tasks.start()
+            if not self.is_deaf:
+                await self.core.bus.start()
+            await self.scheduler.start()
+        except Exception:
+            # The database may be away. Threads of what has started would keep the process.
+            logger.exception("cannot start")
+            logging.shutdown()
+            os._exit(FAILED)
+        logger.info("ready")
+
+    async def stop(self) -> None:
+        await self.scheduler.stop()
+        if not self.is_deaf:
+            await self.core.bus.stop()
+        self.core.tasks.stop()
+
+
+def build(config: Config, actions: list[str], *, is_deaf: bool) -> Worker:
+    core = build_core(reactor, config, generate_signing_key(SERVER))
+    bus: Bus = LocalBus() if is_deaf else core.bus
+    registry = TaskRegistry()
+    for action in actions:
+        registry.register(spec(action), Append(action, config.worker_name))
+    heartbeat = Heartbeat(
+        reactor,
+        core.clock,
+        config.database.dsn_kwargs(),
+        name=config.worker_name,
+        capabilities=registry.capabilities(),
+        lease_seconds=config.tasks.lease / 1000,
+    )
+    metrics = TaskMetrics(CollectorRegistry())
+    scheduler = TaskScheduler(core.tasks, registry, heartbeat, bus=bus, clock=core.clock, metrics=metrics)
+    return Worker(core, scheduler, is_deaf)
+
+
+def run(worker: Worker) -> None:
+    """Until SIGTERM."""
+    looped: Any = reactor
+    looped.callWhenRunning(lambda: Deferred.fromCoroutine(worker.start()))
+    looped.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(worker.stop()))
+    looped.run()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("--actions", nargs="+", required=True)
+    parser.add_argument("--database", type=orjson.loads, required=True, help="connection arguments, as JSON")
+    parser.add_argument("--lease", required=True)
+    parser.add_argument("--deaf", action="store_true")
+    parser.add_argument("--unfenced", action="store_true")
+    options = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(process)d %(levelname)s %(message)s"
+    )
+    if options.unfenced:
+        remove_fence()
+    config = Config.model_validate(
+        {
+            "server_name": SERVER,
+            "signing_key_path": os.devnull,
+            "database": {"name": "psycopg2", "args": options.database},
+            "worker_app": "synapse_lite",
+            "worker_name": options.name,
+            "tasks": {"lease": options.lease},
+        }
+    )
+    run(build(config, options.actions, is_deaf=options.deaf))
