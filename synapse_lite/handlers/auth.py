@@ -194,7 +194,7 @@ class LastSeen:
     async def write(self) -> None:
         if self._uses:
             uses, self._uses = self._uses, {}
-            await self._database.transact(sessions.write_uses, uses.values())
+            await self._database.transact(sessions.write_uses, list(uses.values()))
 
     def _on_time(self) -> None:
         self.start()

@@ -19,7 +19,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg2
 from attrs import define, field
-from psycopg2 import errors, extensions, extras
+from psycopg2 import errors, extensions
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -33,6 +33,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 Row = tuple[Any, ...]
+Arguments = Sequence[object] | Mapping[str, object]
 OnCommit = Callable[[Sequence[Change]], None]
 
 RETRIES = 5
@@ -43,6 +44,9 @@ _KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+
+_IDLE = extensions.TRANSACTION_STATUS_IDLE
+VALUES_A_STATEMENT = 1000
 
 UniqueViolation = errors.UniqueViolation
 DatabaseError = psycopg2.Error
@@ -63,40 +67,68 @@ class Transaction:
     _cursor: extensions.cursor
     read_only: bool = False
     _changes: list[Change] = field(factory=list)
+    _waiting: list[bytes] = field(factory=list)
 
-    def execute(self, sql: str, arguments: Sequence[object] | Mapping[str, object] = ()) -> int:
+    def execute(self, sql: str, arguments: Arguments = ()) -> int:
         """Run a statement; the number of rows that it touched."""
-        self._cursor.execute(sql, arguments or None)
+        self._run(sql, arguments)
         return self._cursor.rowcount
 
-    def rows(self, sql: str, arguments: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
-        self._cursor.execute(sql, arguments or None)
+    def rows(self, sql: str, arguments: Arguments = ()) -> list[Row]:
+        self._run(sql, arguments)
         return self._cursor.fetchall()
 
-    def row(self, sql: str, arguments: Sequence[object] | Mapping[str, object] = ()) -> Row | None:
+    def row(self, sql: str, arguments: Arguments = ()) -> Row | None:
         """The first row, or None."""
-        self._cursor.execute(sql, arguments or None)
+        self._run(sql, arguments)
         return self._cursor.fetchone()
 
-    def value(self, sql: str, arguments: Sequence[object] | Mapping[str, object] = ()) -> Any:
+    def value(self, sql: str, arguments: Arguments = ()) -> Any:
         """The first column of the first row, or None."""
         row = self.row(sql, arguments)
         return row[0] if row else None
 
-    def insert(self, sql: str, rows: Collection[Sequence[object]], template: str | None = None) -> None:
-        """`INSERT ... VALUES %s`, or another statement over `VALUES %s`, a thousand rows at a time."""
-        extras.execute_values(self._cursor, sql, rows, template, page_size=1000)
+    def later(self, sql: str, arguments: Arguments = ()) -> None:
+        """A statement whose result nobody reads: it goes to the server together with the next one.
+
+        A round trip may cost more than the statement. An error shows at that next one.
+        """
+        self._waiting.append(self._cursor.mogrify(sql, arguments or None))
+
+    def insert(self, sql: str, rows: Sequence[Sequence[object]], template: str | None = None) -> None:
+        """`INSERT ... VALUES %s`, or another statement over `VALUES %s`; as `later`."""
+        for start in range(0, len(rows), VALUES_A_STATEMENT):
+            self._waiting.append(self._with_values(sql, rows[start : start + VALUES_A_STATEMENT], template))
 
     def fetch_values(
         self, sql: str, rows: Collection[Sequence[object]], template: str | None = None
     ) -> list[Row]:
-        """As `insert`, returning the statement's rows (`RETURNING`, or a SELECT over `VALUES %s`)."""
+        """The rows of a statement over `VALUES %s`; none for no values."""
         if not rows:
             return []
-        found: list[Row] = extras.execute_values(
-            self._cursor, sql, rows, template, page_size=len(rows), fetch=True
-        )
-        return found
+        self._send(self._with_values(sql, rows, template))
+        return self._cursor.fetchall()
+
+    def finish(self, statement: str = "") -> None:
+        """Send what waits, and a last statement such as COMMIT."""
+        if statement or self._waiting:
+            self._send(statement.encode())
+
+    def _run(self, sql: str, arguments: Arguments) -> None:
+        if self._waiting:
+            self._send(self._cursor.mogrify(sql, arguments or None))
+        else:
+            self._cursor.execute(sql, arguments or None)
+
+    def _send(self, statement: bytes) -> None:
+        statements, self._waiting = [*self._waiting, statement], []
+        self._cursor.execute(b";".join(statements))
+
+    def _with_values(self, sql: str, rows: Collection[Sequence[object]], template: str | None) -> bytes:
+        before, after = sql.split("%s")
+        template = template or f"({','.join(['%s'] * len(next(iter(rows))))})"
+        values = b",".join(self._cursor.mogrify(template, row) for row in rows)
+        return before.encode() + values + after.encode()
 
     def publish(
         self,
@@ -111,7 +143,7 @@ class Transaction:
 
     def flush(self) -> list[Change]:
         """Give what was published its positions. For `Database.transact` only."""
-        return write_changes(self._cursor, self._changes) if self._changes else []
+        return write_changes(self, self._changes) if self._changes else []
 
 
 Function = Callable[..., Any]
@@ -203,18 +235,18 @@ class Database:
     def _run_transaction(
         self, connection: extensions.connection, function: Function, args: Any, kwargs: Any
     ) -> tuple[Any, list[Change]]:
-        connection.autocommit = False
         with connection.cursor() as cursor:
             txn = Transaction(cursor)
+            txn.later("BEGIN")
             result = function(txn, *args, **kwargs)
             flushed = perf_counter()
             changes = txn.flush()
-        try:
-            connection.commit()
-        except psycopg2.OperationalError as error:
-            if connection.closed:
-                raise CommitUncertainError(str(error)) from error
-            raise
+            try:
+                txn.finish("COMMIT")
+            except psycopg2.OperationalError as error:
+                if connection.closed:
+                    raise CommitUncertainError(str(error)) from error
+                raise
         if changes:
             self._on_flushed(perf_counter() - flushed)
         return result, changes
@@ -222,17 +254,12 @@ class Database:
     def _run_snapshot(
         self, connection: extensions.connection, function: Function, args: Any, kwargs: Any
     ) -> Any:
-        connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            try:
-                return function(Transaction(cursor, read_only=True), *args, **kwargs)
-            finally:
-                if not connection.closed:
-                    cursor.execute("ROLLBACK")
+            txn = Transaction(cursor, read_only=True)
+            txn.later("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            return function(txn, *args, **kwargs)
 
     def _run_read(self, connection: extensions.connection, function: Function, args: Any, kwargs: Any) -> Any:
-        connection.autocommit = True
         with connection.cursor() as cursor:
             return function(Transaction(cursor, read_only=True), *args, **kwargs)
 
@@ -240,7 +267,9 @@ class Database:
         try:
             return self._idle.get_nowait()
         except queue.Empty:
-            return connect(self._arguments, self._settings)
+            connection = connect(self._arguments, self._settings)
+            connection.autocommit = True  # BEGIN and COMMIT are ours: they ride with other statements
+            return connection
 
     def _close_idle(self) -> None:
         with suppress(queue.Empty):
@@ -249,8 +278,9 @@ class Database:
 
     def _release(self, connection: extensions.connection) -> None:
         try:
-            if not connection.closed and not connection.autocommit:
-                connection.rollback()
+            if not connection.closed and connection.info.transaction_status != _IDLE:
+                with connection.cursor() as cursor:
+                    cursor.execute("ROLLBACK")
         except psycopg2.Error:
             connection.close()
         if not connection.closed:

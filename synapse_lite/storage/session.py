@@ -48,7 +48,10 @@ class Session:
         try:
             self._connection.autocommit = autocommit
             with self._connection, self._connection.cursor() as cursor:
-                return function(Transaction(cursor), *args, **kwargs)
+                txn = Transaction(cursor)
+                result = function(txn, *args, **kwargs)
+                txn.finish()
+                return result
         except DatabaseError:
             self.close()
             raise

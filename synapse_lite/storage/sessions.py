@@ -1,6 +1,6 @@
 """Devices and access tokens. A token comes here as its SHA-256, never as text."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import attrs
@@ -112,7 +112,7 @@ def delete_expired_tokens(txn: Transaction, now_ms: int, limit: int) -> int:
     )
 
 
-def write_uses(txn: Transaction, uses: Collection[Use]) -> None:
+def write_uses(txn: Transaction, uses: Sequence[Use]) -> None:
     txn.insert(
         "UPDATE devices SET last_seen_ts = used.ts, last_seen_ip = used.ip, last_seen_user_agent = used.user_agent"
         " FROM (VALUES %s) AS used (user_id, device_id, ts, ip, user_agent)"

@@ -100,7 +100,7 @@ class StateStore:
                 break
             entries = {**ancestor.entries, **entries}
         snapshot = Snapshot(self._nids.next(txn), base_nid, ordinal, entries)
-        txn.execute(
+        txn.later(
             "INSERT INTO state_snapshots (snapshot_nid, room_nid, base_nid, ordinal, key_nids, event_nids)"
             " VALUES (%s, %s, %s, %s, %s, %s)",
             (snapshot.nid, room_nid, base_nid, ordinal, list(entries), list(entries.values())),

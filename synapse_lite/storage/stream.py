@@ -9,8 +9,6 @@ from collections.abc import Collection, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
 
-from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class, whatever its case)
-
 
 class Kind(IntEnum):
     """What changed; the numbers are stored."""
@@ -57,10 +55,10 @@ class Reader(Protocol):
 _COLUMNS = "position, kind, room_nid, event_nid, user_id, redacts_nid"
 
 
-def write_changes(cursor: Cursor, changes: Sequence[Change]) -> list[Change]:
+def write_changes(txn: Reader, changes: Sequence[Change]) -> list[Change]:
     """Give the changes their positions and store them: the last statement before the commit."""
     kinds, *columns = (list(column) for column in zip(*(change[1:] for change in changes), strict=True))
-    cursor.execute(
+    rows = txn.rows(
         "WITH head AS ("
         " UPDATE stream_position SET position = position + %s RETURNING position - %s AS before)"
         f" INSERT INTO stream ({_COLUMNS})"
@@ -69,7 +67,7 @@ def write_changes(cursor: Cursor, changes: Sequence[Change]) -> list[Change]:
         " AS item (kind, room_nid, event_nid, user_id, redacts_nid, n) RETURNING position",
         [len(changes), len(changes), [int(kind) for kind in kinds], *columns],
     )
-    first = min(position for (position,) in cursor.fetchall())
+    first = min(position for (position,) in rows)
     return [change._replace(position=first + index) for index, change in enumerate(changes)]
 
 

@@ -36,11 +36,18 @@ class Chaos:
 
     crew: Crew
     ledger: Ledger
-    random: Random
+    seed: int
     restart_database: Callable[[bool], None] | None = None
     done: Counter[str] = field(factory=Counter)
     asked: list[str] = field(factory=list)
     _thaw_at: dict[str, int] = field(factory=dict)
+    _random: Random = field(init=False)
+    _ears: dict[str, Random] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._random = Random(self.seed)
+        # Each its own: who is started again when is a matter of time.
+        self._ears = {name: Random(f"{self.seed} {name}") for name in self.crew.names}
 
     def run(self, beats: Iterable[int]) -> None:
         """One blow and some new tasks a beat."""
@@ -49,11 +56,11 @@ class Chaos:
             self._start(name)
         blows = self._blows()
         for beat in beats:
-            next_beat = time.monotonic() + self.random.uniform(*BEAT)
+            next_beat = time.monotonic() + self._random.uniform(*BEAT)
             self._thaw(beat)
             self._enqueue()
-            (blow,) = self.random.choices([*blows], [weight for _, weight in blows.values()])
-            victim = self.random.choice(self.crew.names)
+            (blow,) = self._random.choices([*blows], [weight for _, weight in blows.values()])
+            victim = self._random.choice(self.crew.names)
             blows[blow][0](victim, beat)
             self._tend()
             time.sleep(max(0.0, next_beat - time.monotonic()))
@@ -89,7 +96,7 @@ class Chaos:
         self.done["kills"] += 1
 
     def _freeze(self, name: str, beat: int) -> None:
-        beats = self.random.randint(*FROZEN_BEATS)
+        beats = self._random.randint(*FROZEN_BEATS)
         if name not in self._thaw_at and len(self._thaw_at) < MOST_FROZEN:
             self.crew.freeze(name)
             self._thaw_at[name] = beat + beats
@@ -101,7 +108,7 @@ class Chaos:
             self.crew.thaw(name)
 
     def _cut(self, _name: str, _beat: int) -> None:
-        self.done["cut connections"] += self.ledger.cut(self.random.random())
+        self.done["cut connections"] += self.ledger.cut(self._random.random())
 
     def _drain(self, name: str, _beat: int) -> None:
         if name not in self._thaw_at:
@@ -110,25 +117,25 @@ class Chaos:
 
     def _restart_database(self, _name: str, _beat: int) -> None:
         assert self.restart_database is not None
-        self.restart_database(self.random.random() < 0.5)
+        self.restart_database(self._random.random() < 0.5)
         self.done["database restarts"] += 1
 
     def _enqueue(self) -> None:
         is_full = self.ledger.pending() > MOST_PENDING
-        for _ in range(self.random.randint(*TASKS_PER_BEAT)):
-            action, params = self.random.choice(ACTIONS), self._params()
-            announce = self.random.random() > SILENT
+        for _ in range(self._random.randint(*TASKS_PER_BEAT)):
+            action, params = self._random.choice(ACTIONS), self._params()
+            announce = self._random.random() > SILENT
             if not is_full:
                 self.asked.append(self.ledger.enqueue(action, params, announce=announce))
                 self.done["lost wake-ups"] += not announce
 
     def _params(self) -> AppendParams:
-        is_long = self.random.random() < LONG
+        is_long = self._random.random() < LONG
         return AppendParams(
-            items=self.random.randint(1, 40) if not is_long else 8,
-            pause=self.random.choice(PAUSES) if not is_long else 1.3 * LEASE,
-            lock=self.random.choice(LOCKS),
-            rests=self.random.random() < 0.2,
+            items=self._random.randint(1, 40) if not is_long else 8,
+            pause=self._random.choice(PAUSES) if not is_long else 1.3 * LEASE,
+            lock=self._random.choice(LOCKS),
+            rests=self._random.random() < 0.2,
         )
 
     def _tend(self) -> None:
@@ -137,5 +144,5 @@ class Chaos:
                 self._start(name)
 
     def _start(self, name: str) -> None:
-        self.crew.start(name, is_deaf=self.random.random() < DEAF)
+        self.crew.start(name, is_deaf=self._ears[name].random() < DEAF)
         self.done["starts"] += 1

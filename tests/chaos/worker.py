@@ -7,10 +7,11 @@ import sys
 from typing import Any
 
 import orjson
-from attrs import frozen
+from attrs import define
 from prometheus_client import CollectorRegistry
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from synapse_lite.config.model import Config
 from synapse_lite.matrix.signing import generate_signing_key
@@ -25,35 +26,56 @@ from tests.chaos.unfenced import remove_fence
 
 SERVER = "chaos.test"
 FAILED = 3
+STOP_SECONDS = 15.0
 logger = logging.getLogger(__name__)
 
 
-@frozen
+@define
 class Worker:
     """A deaf one neither hears of tasks nor tells others: it knows only what it looks up."""
 
     core: Core
     scheduler: TaskScheduler
     is_deaf: bool
+    _started: "Deferred[None] | None" = None
 
-    async def start(self) -> None:
-        try:
-            self.core.tasks.start()
-            if not self.is_deaf:
-                await self.core.bus.start()
-            await self.scheduler.start()
-        except Exception:
-            # The database may be away. Threads of what has started would keep the process.
-            logger.exception("cannot start")
-            logging.shutdown()
-            os._exit(FAILED)
+    def run(self) -> None:
+        """Until SIGTERM. What does not start or stop as it should ends at once, as in `workers.process`."""
+        looped: Any = reactor
+        looped.callWhenRunning(self._begin)
+        looped.addSystemEventTrigger("before", "shutdown", self._end)
+        looped.run()
+
+    def _begin(self) -> None:
+        self._started = Deferred.fromCoroutine(self._start())
+        self._started.addErrback(_give_up)
+
+    def _end(self) -> "Deferred[None]":
+        stopped = Deferred.fromCoroutine(self._stop())
+        stopped.addTimeout(STOP_SECONDS, reactor)
+        return stopped.addErrback(_give_up)
+
+    async def _start(self) -> None:
+        self.core.tasks.start()
+        if not self.is_deaf:
+            await self.core.bus.start()
+        await self.scheduler.start()
         logger.info("ready")
 
-    async def stop(self) -> None:
+    async def _stop(self) -> None:
+        if self._started is not None:
+            await self._started
         await self.scheduler.stop()
         if not self.is_deaf:
             await self.core.bus.stop()
         self.core.tasks.stop()
+
+
+def _give_up(failure: Failure) -> None:
+    """The database may be away. Threads of what has started would keep the process."""
+    logger.error("gives up: %s", failure.getTraceback())
+    logging.shutdown()
+    os._exit(FAILED)
 
 
 def build(config: Config, actions: list[str], *, is_deaf: bool) -> Worker:
@@ -73,14 +95,6 @@ def build(config: Config, actions: list[str], *, is_deaf: bool) -> Worker:
     metrics = TaskMetrics(CollectorRegistry())
     scheduler = TaskScheduler(core.tasks, registry, heartbeat, bus=bus, clock=core.clock, metrics=metrics)
     return Worker(core, scheduler, is_deaf)
-
-
-def run(worker: Worker) -> None:
-    """Until SIGTERM."""
-    looped: Any = reactor
-    looped.callWhenRunning(lambda: Deferred.fromCoroutine(worker.start()))
-    looped.addSystemEventTrigger("before", "shutdown", lambda: Deferred.fromCoroutine(worker.stop()))
-    looped.run()
 
 
 if __name__ == "__main__":
@@ -107,4 +121,4 @@ if __name__ == "__main__":
             "tasks": {"lease": options.lease},
         }
     )
-    run(build(config, options.actions, is_deaf=options.deaf))
+    build(config, options.actions, is_deaf=options.deaf).run()
