@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint format types imports check bench clean
+.PHONY: help setup demo up test lint format types imports check bench chaos clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ check: lint types imports test ## Everything that CI checks
 
 bench: $(READY) ## Measure (ARGS="--help")
 	$(BIN)/python -m benchmarks $(ARGS)
+
+MINUTES ?= 30
+chaos: $(READY) ## Kill, freeze and cut off workers for MINUTES=30, and count what they did
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
 clean: ## Remove the virtual environment and caches, never data
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

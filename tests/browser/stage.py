@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -184,6 +185,9 @@ class Stage:
         raise Refusal(404, "M_NOT_FOUND", "No such task")
 
 
+_ONE_AT_A_TIME = Lock()
+
+
 class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
@@ -193,7 +197,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer_api()
             return
         headers = {name: value for name, value in self.headers.items() if name == "If-None-Match"}
-        answer = fetch(self._stage.page, "GET", self.path, headers=headers)
+        with _ONE_AT_A_TIME:  # the site belongs to one thread
+            answer = fetch(self._stage.page, "GET", self.path, headers=headers)
         self._send(answer.status, answer.headers, answer.body)
 
     def do_POST(self) -> None:

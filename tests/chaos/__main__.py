@@ -5,6 +5,8 @@
 The exit code is 0 when every item of every task was done exactly once.
 """
 
+# ruff: noqa: T201 (a program that prints)
+
 import argparse
 import itertools
 import shutil
@@ -61,7 +63,9 @@ def report(chaos: Chaos, seconds: float) -> Iterator[int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.chaos",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--minutes", type=float, default=1.0, help="default: 1")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6), help="default: any")

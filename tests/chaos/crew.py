@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from attrs import define, field
@@ -42,7 +42,15 @@ class Crew:
         words += ["--deaf"] * is_deaf + ["--unfenced"] * (not self.fenced)
         with self._log(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.worker", name, *words, "--actions", *self.abilities[name]],
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.chaos.worker",
+                    name,
+                    *words,
+                    "--actions",
+                    *self.abilities[name],
+                ],
                 cwd=_ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -52,9 +60,6 @@ class Crew:
 
     def has_ended(self, name: str) -> bool:
         return self._processes[name].poll() is not None
-
-    def exit_code(self, name: str) -> int | None:
-        return self._processes[name].poll()
 
     def kill(self, name: str) -> None:
         """SIGKILL; frozen or not."""
@@ -72,9 +77,6 @@ class Crew:
             self._frozen.discard(name)
             self._processes[name].send_signal(signal.SIGCONT)
 
-    def is_frozen(self, name: str) -> bool:
-        return name in self._frozen
-
     def drain(self, name: str) -> None:
         """SIGTERM; does not wait."""
         self._processes[name].send_signal(signal.SIGTERM)
@@ -90,7 +92,7 @@ class Crew:
     def log(self, name: str) -> str:
         return self._log(name).read_text(errors="replace")
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> Self:
         self.guardian.start()
         return self
 

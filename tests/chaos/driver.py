@@ -32,7 +32,7 @@ POLL = 0.1
 
 @define
 class Chaos:
-    """`blows`: what may happen to the processes, and how often, beside what every chaos has."""
+    """`restart_database` is told whether by a crash; None: the database stays up."""
 
     crew: Crew
     ledger: Ledger

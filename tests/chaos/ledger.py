@@ -141,9 +141,12 @@ class Ledger:
         return self._do(_count, asked, abilities)
 
     def _do(self, function: Callable[..., T], *args: object) -> T:
-        with closing(psycopg2.connect(**self.arguments)) as connection, connection:
-            with connection.cursor() as cursor:
-                return function(Transaction(cursor), *args)
+        with (
+            closing(psycopg2.connect(**self.arguments)) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
+            return function(Transaction(cursor), *args)
 
 
 def _count(txn: Transaction, asked: Sequence[str], abilities: Mapping[str, Sequence[str]]) -> Verdict:

@@ -1,6 +1,7 @@
 """Processes of different abilities that are killed, frozen, cut off and not told, all the time."""
 
 import os
+import sys
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -11,7 +12,7 @@ from tests.chaos.crew import Crew
 from tests.chaos.driver import ABILITIES, Chaos
 from tests.chaos.ledger import Ledger
 
-BEATS = 36
+BEATS = 50
 SETTLE_SECONDS = 60
 
 
@@ -25,11 +26,11 @@ def test_chaos_short(
     with Crew(tmp_path, database_arguments, ABILITIES) as crew:
         chaos = Chaos(crew, ledger, seed)
         with capsys.disabled():
-            print(f"\nCHAOS_SEED={seed}", flush=True)
+            sys.stdout.write(f"\nCHAOS_SEED={seed}\n")
         chaos.run(range(BEATS))
         verdict = chaos.settle(SETTLE_SECONDS)
         with capsys.disabled():
-            print(f"{chaos}\n{verdict}", flush=True)
+            sys.stdout.write(f"{chaos}\n{verdict}\n")
     assert verdict.is_clean, verdict
     assert verdict.tasks == len(chaos.asked) > BEATS
     assert min(chaos.done[blow] for blow in ("kills", "freezes", "cut connections", "lost wake-ups")) > 0
