@@ -4,7 +4,6 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -185,7 +184,7 @@ class Stage:
         raise Refusal(404, "M_NOT_FOUND", "No such task")
 
 
-_ONE_AT_A_TIME = Lock()
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class _Handler(BaseHTTPRequestHandler):
