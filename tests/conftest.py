@@ -25,9 +25,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
     directory: Path = tmp_path_factory.mktemp("postgres")
     server: PostgresServer = get_server(directory / "data", cleanup_mode="delete")
     arguments = dict(extensions.parse_dsn(server.get_uri()))
-    _execute(arguments, "ALTER SYSTEM SET fsync = off")
-    _execute(arguments, "SELECT pg_reload_conf()")
-    _execute(arguments, f"CREATE DATABASE {TEMPLATE}")
+    execute(arguments, "ALTER SYSTEM SET fsync = off")
+    execute(arguments, "SELECT pg_reload_conf()")
+    execute(arguments, f"CREATE DATABASE {TEMPLATE}")
     migrate({**arguments, "dbname": TEMPLATE})
     yield arguments
     server.cleanup()
@@ -37,9 +37,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
 def database_arguments(postgres: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Connection arguments of a fresh, migrated database."""
     name = f"test_{next(_numbers)}"
-    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    execute(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield {**postgres, "dbname": name}
-    _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def database(database_arguments: dict[str, Any], changes: list[Change]) -> Itera
     pool.stop()
 
 
-def _execute(arguments: dict[str, Any], statement: str) -> None:
+def execute(arguments: dict[str, Any], statement: str) -> None:
     connection = psycopg2.connect(**arguments)
     try:
         connection.autocommit = True

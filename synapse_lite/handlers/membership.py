@@ -1,7 +1,7 @@
 """Joining, inviting, leaving, kicking, banning, knocking, forgetting."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import frozen
 
@@ -15,20 +15,16 @@ from synapse_lite.handlers.membership_limits import MembershipLimits
 from synapse_lite.handlers.restricted_joins import AUTHORISING_USER, authorising_user
 from synapse_lite.handlers.room_profiles import shown_profile
 from synapse_lite.handlers.rooms import Rooms, not_in_room
+from synapse_lite.handlers.sender import Sender
 from synapse_lite.handlers.suspension import check_not_suspended
 from synapse_lite.matrix.event import Draft
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.branches import Room, Write
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.events import StoredEvent
 
 PRESENT = frozenset({"join", "invite", "knock"})
 GUEST_ACCESS = ("m.room.guest_access", "")
 MEMBER = "m.room.member"
-
-
-class Sender(Protocol):
-    async def send(self, write: Write) -> StoredEvent: ...
 
 
 @frozen

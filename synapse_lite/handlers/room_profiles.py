@@ -1,27 +1,23 @@
 """Profiles in rooms: what member events show of a user."""
 
 import logging
-from typing import Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
+from synapse_lite.handlers.sender import Sender
 from synapse_lite.matrix.event import Draft
 from synapse_lite.storage import accounts, rooms
 from synapse_lite.storage.branches import Write
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.events import EventStore, StoredEvent
+from synapse_lite.storage.events import EventStore
 
 logger = logging.getLogger(__name__)
 
 FIELDS = ("displayname", "avatar_url")
 CHUNK = 100
-
-
-class Sender(Protocol):
-    async def send(self, write: Write) -> StoredEvent: ...
 
 
 class RoomProfiles:

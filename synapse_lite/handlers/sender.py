@@ -24,6 +24,12 @@ class Appender(Protocol):
     def append(self, txn: Transaction, writes: Sequence[Write]) -> list[Result]: ...
 
 
+class Sender(Protocol):
+    """What other handlers need of `EventSender`."""
+
+    async def send(self, write: Write) -> StoredEvent: ...
+
+
 class EventSender:
     """The one queue of a process. `database` is a lane of its own, so that sends wait for no reader."""
 

@@ -12,6 +12,7 @@ from synapse_lite.handlers.auth import Requester
 from synapse_lite.handlers.canonical_alias import CANONICAL_ALIAS, bad_alias, listed_aliases
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.rooms import Rooms, not_in_room
+from synapse_lite.handlers.sender import Sender
 from synapse_lite.handlers.suspension import check_not_suspended
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.matrix.event import Draft
@@ -21,10 +22,6 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import StoredEvent
 
 DOING = "Sending messages"
-
-
-class Sender(Protocol):
-    async def send(self, write: Write) -> StoredEvent: ...
 
 
 class MemberChanges(Protocol):

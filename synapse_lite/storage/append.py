@@ -145,9 +145,10 @@ class EventAppender:
             for room_nid, _, _, extremities, depth, snapshot_nid, is_blocked in rows
         }
         for room_nid, anchor in anchors:
-            branches[room_nid, anchor] = Branch(
-                rooms[room_nid], [events[anchor.event_nid]], anchor.depth, anchor.snapshot_nid
-            )
+            if anchor.event_nid in events:  # a purge of the history may have taken it
+                branches[room_nid, anchor] = Branch(
+                    rooms[room_nid], [events[anchor.event_nid]], anchor.depth, anchor.snapshot_nid
+                )
         for key, branch in branches.items():
             branch.state = {state_key: events[nid] for state_key, nid in nids[key].items()}
         return Batch(branches, self._already_sent(txn, writes), self._targets(txn, writes))

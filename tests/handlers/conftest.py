@@ -9,7 +9,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from synapse_lite.storage.database import Database
-from tests.conftest import TEMPLATE, _execute
+from tests.conftest import TEMPLATE, execute
 from tests.handlers.sync_server import SyncServer
 
 NAME = "reused"
@@ -18,7 +18,7 @@ NAME = "reused"
 @pytest.fixture(scope="session")
 def reused_database(postgres: dict[str, Any]) -> Iterator[Database]:
     """A database for many tests: emptying its tables takes a fiftieth of the time that a new one does."""
-    _execute(postgres, f"CREATE DATABASE {NAME} TEMPLATE {TEMPLATE}")
+    execute(postgres, f"CREATE DATABASE {NAME} TEMPLATE {TEMPLATE}")
     database = Database(
         reactor, {**postgres, "dbname": NAME}, name=NAME, size=4, on_commit=lambda _: None, settings={}
     )

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from synapse_lite.ids import random_text
-from tests.conftest import TEMPLATE
+from tests.conftest import TEMPLATE, execute
 from tests.processes.site import Site
-from tests.tasks.fixtures import execute
 
 BuildSite = Callable[..., Site]
 

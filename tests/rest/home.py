@@ -120,21 +120,7 @@ class Home:
         """A path without a leading slash is one of the client API, v3."""
         self.sessions.on_changes(self._changes)
         self._changes.clear()
-        connection = Connection(self._site)
-        answered: Deferred[None] = Deferred()
-        write = connection.transport.write
-
-        def on_write(data: bytes) -> None:
-            write(data)
-            if not answered.called and _is_complete(connection.transport.value()):
-                answered.callback(None)
-
-        connection.transport.write = on_write  # type: ignore[method-assign]
-        data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        connection.request(method, path if path.startswith("/") else f"{CLIENT}/{path}", data, headers)
-        await answered
-        return connection.answer()
+        return await exchange(self._site, method, path, body, token)
 
     async def ok(self, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
         """The body of an answer that must be 200."""
@@ -167,6 +153,25 @@ def user_path(name: str, rest: str) -> str:
 
 async def _ignore(*_arguments: str) -> None:
     pass
+
+
+async def exchange(site: Site, method: str, path: str, body: Any, token: str | None) -> Answer:
+    """The answer, once it is complete; a path without a leading slash is one of the client API, v3."""
+    connection = Connection(site)
+    answered: Deferred[None] = Deferred()
+    write = connection.transport.write
+
+    def on_write(data: bytes) -> None:
+        write(data)
+        if not answered.called and _is_complete(connection.transport.value()):
+            answered.callback(None)
+
+    connection.transport.write = on_write  # type: ignore[method-assign]
+    data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    connection.request(method, path if path.startswith("/") else f"{CLIENT}/{path}", data, headers)
+    await answered
+    return connection.answer()
 
 
 def _is_complete(data: bytes) -> bool:

@@ -1,11 +1,8 @@
 """A server with everything about rooms, asked over HTTP without a socket."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
-
-from twisted.internet.defer import Deferred
 
 from synapse_lite.handlers.auth import LastSeen, Sessions
 from synapse_lite.http.router import Route
@@ -19,9 +16,8 @@ from synapse_lite.storage.accounts import NewAccount, create_account
 from synapse_lite.storage.database import Database
 from tests.builders import SERVER
 from tests.handlers.house import House
-from tests.http.memory import Answer, Connection, ManualClock, site
-
-CLIENT = "/_matrix/client/v3"
+from tests.http.memory import Answer, ManualClock, site
+from tests.rest.home import exchange
 
 
 class RoomsHome:
@@ -47,21 +43,7 @@ class RoomsHome:
 
     async def call(self, method: str, path: str, body: Any = None, token: str | None = None) -> Answer:
         """A path without a leading slash is one of the client API, v3."""
-        connection = Connection(self._site)
-        answered: Deferred[None] = Deferred()
-        write = connection.transport.write
-
-        def on_write(data: bytes) -> None:
-            write(data)
-            if not answered.called and _is_complete(connection.transport.value()):
-                answered.callback(None)
-
-        connection.transport.write = on_write  # type: ignore[method-assign]
-        data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        connection.request(method, path if path.startswith("/") else f"{CLIENT}/{path}", data, headers)
-        await answered
-        return connection.answer()
+        return await exchange(self._site, method, path, body, token)
 
     async def ok(self, method: str, path: str, body: Any = None, token: str | None = None) -> Any:
         """The body of an answer that must be 200."""
@@ -90,9 +72,3 @@ class RoomsHome:
 
 def path_part(text: str) -> str:
     return quote(text, safe="")
-
-
-def _is_complete(data: bytes) -> bool:
-    head, found, body = data.partition(b"\r\n\r\n")
-    lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-    return bool(found) and len(body) >= int(lengths[0].partition(b":")[2])

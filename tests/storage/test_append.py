@@ -175,3 +175,24 @@ async def test_a_side_branch_is_one_extremity_and_changes_no_state(database: Dat
         )
 
     await database.transact(run)
+
+
+@ensureDeferred
+async def test_an_anchor_that_is_gone(database: Database, version: str) -> None:
+    """Hanging events on what a purge has deleted is refused, and harms no other write of the batch."""
+    world = World()
+
+    def run(txn: Transaction) -> None:
+        room = world.room(txn, ALICE, BOB, version=version)
+        said = world.message(txn, room, BOB)
+        lost = Anchor(10**12, said.after_nid, said.event.depth)
+        draft = world.draft("m.room.message", BOB, {"body": "where?"})
+        refused, sent = world.appender.append(
+            txn, [Write(room.nid, draft, anchor=lost), Write(room.nid, draft)]
+        )
+        assert isinstance(refused, MatrixError)
+        assert refused.status == 404
+        assert not isinstance(sent, MatrixError)
+        assert extremities(txn, room) == [sent.nid]
+
+    await database.transact(run)

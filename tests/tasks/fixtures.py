@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-import psycopg2
 import pytest
 
 from synapse_lite.ids import random_text
-from tests.conftest import TEMPLATE
+from tests.conftest import TEMPLATE, execute
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +26,3 @@ def database_arguments(task_database_arguments: dict[str, Any]) -> dict[str, Any
         "DELETE FROM task_controls; DELETE FROM task_duties",
     )
     return task_database_arguments
-
-
-def execute(arguments: dict[str, Any], statement: str) -> None:
-    connection = psycopg2.connect(**arguments)
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-    finally:
-        connection.close()
