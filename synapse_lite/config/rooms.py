@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from synapse_lite.config.options import Options
+from synapse_lite.config.retention import RetentionOptions
 from synapse_lite.config.units import DAY, Duration
 
 
@@ -68,3 +69,4 @@ class RoomOptions(Options):
         default=None,
         description="Purge a room this long after the last local user forgot it; null: never.",
     )
+    retention: RetentionOptions = Field(default=RetentionOptions(), description="Message retention.")

@@ -160,7 +160,6 @@ IGNORED = frozenset(
         "report_stats_endpoint",
         "request_token_inhibit_3pid_errors",
         "restrict_public_rooms_to_local_users",
-        "retention",
         "room_list_publication_rules",
         "saml2_config",
         "send_federation",

@@ -5,7 +5,7 @@ from attrs import frozen
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, bad_json, not_found
 from synapse_lite.ids import check_room_id
-from synapse_lite.storage import history_purge, rooms
+from synapse_lite.storage import history_edge, rooms
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistoryParams
 from synapse_lite.tasks.queue import Status, Task, TaskQueue
@@ -70,7 +70,7 @@ def _state(task: Task) -> JsonObject:
 
 def _depth(txn: Transaction, request: HistoryPurgeRequest) -> int:
     if request.event_id is not None:
-        found = history_purge.depth_of_event(txn, request.event_id)
+        found = history_edge.depth_of_event(txn, request.event_id)
         if found is None:
             raise not_found("Event not found.")
         if found[0] != request.room_id:
@@ -79,7 +79,7 @@ def _depth(txn: Transaction, request: HistoryPurgeRequest) -> int:
     if request.up_to_ts is None:
         raise bad_json("must specify purge_up_to_event_id or purge_up_to_ts")
     room = rooms.room_by_id(txn, request.room_id)
-    depth = None if room is None else history_purge.depth_at_time(txn, room.nid, request.up_to_ts)
-    if depth is None:
+    last = None if room is None else history_edge.event_at_time(txn, room.nid, request.up_to_ts)
+    if last is None:
         raise not_found("there is no event to be purged")
-    return depth
+    return last[0]

@@ -1,4 +1,4 @@
-"""Deleting the past of a room: events below an edge, and the state snapshots that nothing needs then.
+"""Deleting the past of a room: its events (`history_edge`), and the state snapshots that nothing needs then.
 
 State events stay, for the state of what remains is made of them; they, and what else stays, get the
 kind KEPT in the stream: no page shows them, so that pagination ends at the edge.
@@ -9,111 +9,8 @@ from collections.abc import Collection, Sequence
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.history_edge import Place
 from synapse_lite.storage.stream import Kind
-
-Place = tuple[int, int]  # depth, event nid
-START: Place = (-1, 0)
-
-
-@frozen
-class Edge:
-    """Events of the room with a smaller depth go; with `keeps_local`, not those of our users.
-
-    `server_name` is ours.
-    """
-
-    room_nid: int
-    depth: int
-    server_name: str
-    keeps_local: bool
-
-
-@frozen
-class PastSlice:
-    """Some events below the edge: those to delete (of our users, of others), those that stay.
-
-    `last` is None when there are no more.
-    """
-
-    local: list[int]
-    remote: list[int]
-    kept: list[int]
-    last: Place | None
-
-    @property
-    def doomed(self) -> list[int]:
-        return [*self.local, *self.remote]
-
-
-def depth_of_event(txn: Transaction, event_id: str) -> tuple[str, int] | None:
-    """(room id, depth) of an event."""
-    return txn.row(
-        "SELECT r.room_id, e.depth FROM events e JOIN rooms r USING (room_nid) WHERE e.event_id = %s",
-        (event_id,),
-    )
-
-
-def depth_at_time(txn: Transaction, room_nid: int, ts: int) -> int | None:
-    """The depth of the last event received before or at `ts` (ms); None when there is none.
-
-    Positions and times of receipt rise together, so that the event is found by halving.
-    """
-    low, high = 0, int(txn.value("SELECT position FROM stream_position"))
-    while low < high:
-        middle = (low + high + 1) // 2
-        position, _, received_ts = _event_at(txn, room_nid, middle) or (0, 0, 0)
-        if received_ts <= ts:
-            low = middle
-        else:
-            high = position - 1
-    found = _event_at(txn, room_nid, low)
-    return found[1] if found else None
-
-
-def _event_at(txn: Transaction, room_nid: int, position: int) -> tuple[int, int, int] | None:
-    """(position, depth, received ts) of the last event up to a position."""
-    return txn.row(
-        "SELECT s.position, e.depth, e.received_ts FROM stream s JOIN events e USING (event_nid)"
-        f" WHERE s.room_nid = %s AND s.kind = {Kind.EVENT:d} AND s.position <= %s"
-        " ORDER BY s.position DESC LIMIT 1",
-        (room_nid, position),
-    )
-
-
-def read_past(txn: Transaction, edge: Edge, after: Place, limit: int) -> PastSlice:
-    """The next events below the edge.
-
-    A redaction stays as long as what it redacts: without it the content would come back.
-    """
-    rows = txn.rows(
-        "SELECT e.depth, e.event_nid, right(e.sender, %(suffix_length)s) = %(suffix)s AS is_local,"
-        " e.state_key IS NOT NULL OR e.event_nid = ANY(r.extremities)"
-        "  OR EXISTS (SELECT FROM redactions d JOIN events t ON t.event_nid = d.target_nid"
-        "   WHERE d.event_nid = e.event_nid AND d.applied AND (t.state_key IS NOT NULL OR t.depth >= %(depth)s OR t.depth > e.depth"
-        "    OR t.event_nid = ANY(r.extremities)"
-        "    OR (%(keeps)s AND right(t.sender, %(suffix_length)s) = %(suffix)s))) AS needed"
-        " FROM events e JOIN rooms r USING (room_nid)"
-        " WHERE e.room_nid = %(room_nid)s AND e.depth < %(depth)s"
-        " AND (e.depth, e.event_nid) > (%(after_depth)s, %(after_nid)s)"
-        " ORDER BY e.depth, e.event_nid LIMIT %(limit)s",
-        {
-            "room_nid": edge.room_nid,
-            "depth": edge.depth,
-            "keeps": edge.keeps_local,
-            "suffix": f":{edge.server_name}",
-            "suffix_length": len(edge.server_name) + 1,
-            "after_depth": after[0],
-            "after_nid": after[1],
-            "limit": limit,
-        },
-    )
-    found = PastSlice([], [], [], rows[-1][:2] if len(rows) == limit else None)
-    for _, nid, is_local, needed in rows:
-        if needed or (is_local and edge.keeps_local):
-            found.kept.append(nid)
-        else:
-            (found.local if is_local else found.remote).append(nid)
-    return found
 
 
 def delete_events(txn: Transaction, nids: Sequence[int]) -> None:

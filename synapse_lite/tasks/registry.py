@@ -11,17 +11,23 @@ from attrs import frozen
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import SynapseLiteError
+from synapse_lite.matrix.retention import RetentionPolicy
 from synapse_lite.storage.append import EventAppender
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.tasks import Capability
 from synapse_lite.tasks import duties
+from synapse_lite.tasks.actions.expired_messages import (
+    PURGE_EXPIRED_MESSAGES,
+    PurgeExpiredMessages,
+    RetentionJob,
+)
 from synapse_lite.tasks.actions.noop import NOOP, Noop
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistory
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, PurgeRoom
 from synapse_lite.tasks.actions.redact_all_events import REDACT_ALL_EVENTS, RedactAllEvents
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM, ShutdownAndPurgeRoom
-from synapse_lite.tasks.specs import C, P, TaskSpec, TransactionalTask
+from synapse_lite.tasks.specs import C, Duty, HasDuties, P, TaskSpec, TransactionalTask
 
 
 class RegistryError(SynapseLiteError):
@@ -30,7 +36,7 @@ class RegistryError(SynapseLiteError):
 
 @frozen
 class TaskStores:
-    """What the steps of tasks work with."""
+    """What the steps of tasks work with. `retention` None: messages are kept for ever."""
 
     appender: EventAppender
     events: EventStore
@@ -40,6 +46,8 @@ class TaskStores:
     task_retention_ms: int
     redaction_retention_ms: int | None
     forgotten_room_retention_ms: int | None = None
+    retention: RetentionPolicy | None = None
+    retention_jobs: tuple[RetentionJob, ...] = ()
 
 
 @frozen
@@ -107,13 +115,19 @@ class TaskRegistry:
         except KeyError:
             raise RegistryError(f"{action}/{version} is not registered here") from None
 
-    def specs(self) -> list[TaskSpec[Any, Any]]:
-        """Each once, in order of registration."""
+    def duties(self) -> list[tuple[TaskSpec[Any, Any], Duty[Any]]]:
+        """What the registered tasks are to do again and again, in order of registration."""
         return [
-            registered.spec
+            (registered.spec, duty)
             for (_, version), registered in self._registered.items()
             if version == registered.spec.version
+            for duty in _duties(registered)
         ]
+
+
+def _duties(registered: Registered) -> list[Duty[Any]]:
+    configured = registered.handler.duties() if isinstance(registered.handler, HasDuties) else ()
+    return [*registered.spec.duties(), *configured]
 
 
 def _registrations(
@@ -144,4 +158,8 @@ CATALOGUE: Catalogue = (
     Binding(SHUTDOWN_AND_PURGE_ROOM, lambda s: ShutdownAndPurgeRoom(s.appender, s.clock, s.server_name)),
     Binding(PURGE_ROOM, lambda s: PurgeRoom(s.clock, s.server_name)),
     Binding(PURGE_HISTORY, lambda s: PurgeHistory(s.server_name)),
+    Binding(
+        PURGE_EXPIRED_MESSAGES,
+        lambda s: PurgeExpiredMessages(s.clock, s.retention, s.retention_jobs),
+    ),
 )

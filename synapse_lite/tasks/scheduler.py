@@ -18,7 +18,7 @@ from synapse_lite.tasks.queue import TOPIC, new_task
 from synapse_lite.tasks.registry import TaskRegistry
 from synapse_lite.tasks.run import STEP_TARGET_MS, Backoff, TaskRun
 from synapse_lite.tasks.runners import Heartbeat
-from synapse_lite.tasks.specs import TaskSpec
+from synapse_lite.tasks.specs import DUTY, Duty, TaskSpec
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,6 @@ POLLS_PER_LEASE = 2  # so that whoever is idle knows of a lease before it ends
 SURVEY_SECONDS = 30.0
 CANCEL_GRACE_SECONDS = 10.0
 """For so long a step may go on after a cancel; then its statement is stopped."""
-DUTY = "duty"
 """Who asks for periodic tasks, and where."""
 
 
@@ -170,7 +169,7 @@ class TaskScheduler:
                 logger.exception("the gauges of the tasks are stale")
 
     async def _survey(self) -> Gauges:
-        gauges = await self._database.transact(_survey, self._runner, self._registry.specs())
+        gauges = await self._database.transact(_survey, self._runner, self._registry.duties())
         self._metrics.show(gauges)
         return gauges
 
@@ -218,11 +217,10 @@ def _look(
     return store.claim(txn, runner, capabilities, running), due_ms
 
 
-def _survey(txn: Transaction, runner: str, specs: Iterable[TaskSpec[Any, Any]]) -> Gauges:
+def _survey(txn: Transaction, runner: str, duties: Iterable[tuple[TaskSpec[Any, Any], Duty[Any]]]) -> Gauges:
     """Say that we are here, see to it that periodic tasks have a next run, and count."""
     store.mark_seen(txn, runner)
-    for spec in specs:
-        if spec.every_seconds is not None:
-            task = new_task(spec, spec.params(), requester=DUTY, endpoint=DUTY)
-            store.schedule_duty(txn, task, spec.every_seconds * 1000)
+    for spec, duty in duties:
+        task = new_task(spec, duty.params, requester=DUTY, endpoint=DUTY)
+        store.schedule_duty(txn, task, duty.name, duty.every_ms)
     return store.read_gauges(txn)

@@ -1,6 +1,6 @@
 """What a task is: importable everywhere, knows no code that runs it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import orjson
@@ -82,6 +82,26 @@ class TaskSpec(Generic[P, C]):
     def _from(self, version: int) -> list[Upcast]:
         return [upcast for upcast in self.upcasts if upcast.version >= version]
 
+    def duties(self) -> list["Duty[P]"]:
+        """What the engine enqueues because of `every_seconds`."""
+        return [] if self.every_seconds is None else [Duty("", self.params(), self.every_seconds * 1000)]
+
+
+DUTY = "duty"
+"""Who asks for what repeats itself, and through which endpoint."""
+
+
+@frozen
+class Duty(Generic[P]):
+    """Something that is done again and again, once for each multiple of `every_ms`.
+
+    `name` tells it from others of its action; empty where it is the only one.
+    """
+
+    name: str
+    params: P
+    every_ms: int
+
 
 @frozen
 class Snapshot(Generic[P, C]):
@@ -108,6 +128,16 @@ class TransactionalTask(Protocol[P, C]):
     """
 
     def step(self, txn: Transaction, task: Snapshot[P, C]) -> Outcome: ...
+
+
+@runtime_checkable
+class HasDuties(Protocol[P]):
+    """For a periodic task whose params and periods are given by the configuration.
+
+    The lock keys of the tasks differ as the names of the duties do.
+    """
+
+    def duties(self) -> Sequence[Duty[P]]: ...
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from synapse_lite.tasks.runners import Heartbeat
 from synapse_lite.tasks.scheduler import TaskScheduler
 from synapse_lite.workers.core import Core, build_core
 from synapse_lite.workers.listeners import Listeners, Probes, TlsFiles
+from synapse_lite.workers.retention import retention_jobs, retention_policy
 from synapse_lite.workers.roles import Role
 from synapse_lite.workers.services import Services, build_services
 
@@ -74,6 +75,8 @@ def _scheduler(
         task_retention_ms=config.tasks.retention,
         redaction_retention_ms=config.redaction_retention_period,
         forgotten_room_retention_ms=config.forgotten_room_retention_period,
+        retention=retention_policy(config.retention),
+        retention_jobs=retention_jobs(config.retention),
     )
     registry.register_all(catalogue, stores)
     register_packages(registry, stores)

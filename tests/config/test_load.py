@@ -7,6 +7,7 @@ from synapse_lite.config.rate_limits import RateLimit
 from synapse_lite.errors import ConfigError
 
 FULL = Path(__file__).with_name("homeserver.yaml")
+DAY = 86_400_000
 SMALL = "server_name: example.com\ndatabase: {name: psycopg2}\n"
 
 
@@ -51,6 +52,37 @@ def test_full_file():
         ("org.example.badge", "key"),
     )
     assert (config.tasks.concurrency, config.tasks.lease, config.tasks.step_target) == (4, 30_000, 200)
+
+
+def test_retention(write):
+    """Every part has a default; without jobs there is one a day for all rooms, and none when it is off."""
+    retention = load([FULL], {}).retention
+    assert (retention.default_policy.max_lifetime, retention.allowed_lifetime_min) == (365 * DAY, None)
+    assert [
+        (job.shortest_max_lifetime, job.longest_max_lifetime, job.interval)
+        for job in retention.effective_jobs
+    ] == [(None, 3 * DAY, DAY // 2), (3 * DAY, None, DAY)]
+    assert load([write(SMALL)], {}).retention.effective_jobs == ()
+    (job,) = load([write(SMALL + "retention: {enabled: true}\n")], {}).retention.effective_jobs
+    assert (job.shortest_max_lifetime, job.longest_max_lifetime, job.interval) == (None, None, DAY)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("allowed_lifetime_min: 2d, allowed_lifetime_max: 1d", "retention.allowed_lifetime_max"),
+        (
+            "purge_jobs: [{shortest_max_lifetime: 3d, longest_max_lifetime: 3d}]",
+            "retention.purge_jobs[0].longest_max_lifetime",
+        ),
+        ("purge_jobs: [{interval: 59s}]", "retention.purge_jobs[0].interval"),
+        ("default_policy: {max_lifetime: soon}", "retention.default_policy.max_lifetime"),
+    ],
+)
+def test_mistakes_in_retention(write, text, place):
+    """Each is told with its place."""
+    (mistake,) = mistakes(write(SMALL + f"retention: {{{text}}}\n"))
+    assert place in mistake
 
 
 def test_listeners():
@@ -103,9 +135,7 @@ def test_flat_rates(write):
 def test_ignored_options():
     """Options of Synapse that change nothing here are listed, also those inside sections."""
     ignored = load([FULL], {}).ignored
-    assert {"presence", "redis", "experimental_features", "retention", "worker_replication_secret"} <= {
-        *ignored
-    }
+    assert {"presence", "redis", "experimental_features", "worker_replication_secret"} <= {*ignored}
     assert {"database.txn_limit", "listeners.request_id_header"} <= {*ignored}
     assert not {"server_name", "rc_message", "tasks"} & {*ignored}
     assert load([FULL], {}).unknown == ()

@@ -14,7 +14,7 @@ from synapse_lite.tasks.actions.sweep import Sweep, SweepCursor, SweepParams, du
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import Status, new_task
 from synapse_lite.tasks.registry import CATALOGUE
-from synapse_lite.tasks.specs import Snapshot
+from synapse_lite.tasks.specs import DUTY, Snapshot
 from tests.http.memory import ManualClock
 from tests.tasks.conftest import Engine, Scripted
 
@@ -23,9 +23,9 @@ TIDY = duty("tidy", duties.HOUR)
 HOUR_MS = duties.HOUR * 1000
 
 
-async def schedule(database: Database) -> bool:
-    task = new_task(TIDY, SweepParams(), requester="duty", endpoint="duty")
-    return await database.transact(store.schedule_duty, task, HOUR_MS)
+async def schedule(database: Database, name: str = "") -> bool:
+    task = evolve(new_task(TIDY, SweepParams(), requester=DUTY, endpoint=DUTY), lock_key=f"duty:{name}")
+    return await database.transact(store.schedule_duty, task, name, HOUR_MS)
 
 
 async def value(database: Database, sql: str, *arguments: object) -> Any:
@@ -84,6 +84,19 @@ async def test_schedulers_run_a_duty_once(engine: Engine) -> None:
     tasks = (await engine.queue.find()).tasks
     assert [task.status for task in tasks] == [Status.COMPLETE, Status.SCHEDULED]
     assert runs == [task.id]
+
+
+@ensureDeferred
+async def test_duties_of_one_action_do_not_wait_for_each_other(database: Database) -> None:
+    """Each name has slots of its own, with one row for each, and runs of its own to be remembered."""
+    assert [await schedule(database, name) for name in ("a", "b", "a", "b")] == [True, True, False, False]
+    await database.transact(
+        lambda txn: txn.execute(
+            "UPDATE scheduled_tasks SET status = 'complete', finished_at = now_ms() WHERE lock_key = 'duty:a';"
+            "UPDATE task_duties SET slot = 1"
+        )
+    )
+    assert [await schedule(database, name) for name in ("a", "b")] == [True, False]
 
 
 @ensureDeferred

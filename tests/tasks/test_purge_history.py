@@ -7,10 +7,11 @@ import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage import history_purge, purge, rooms
+from synapse_lite.storage import purge, rooms
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import StoredEvent
+from synapse_lite.storage.history_edge import event_at_time
 from synapse_lite.storage.state import NidMap
 from synapse_lite.storage.stream import Kind
 from synapse_lite.storage.tasks import Status, Task
@@ -248,14 +249,14 @@ async def test_the_point_by_time(steps: Steps) -> None:
 
     def look(txn: Transaction) -> None:
         rows = txn.rows(
-            "SELECT e.depth, e.received_ts FROM stream s JOIN events e USING (event_nid)"
+            "SELECT e.depth, s.position, e.received_ts FROM stream s JOIN events e USING (event_nid)"
             " WHERE s.room_nid = %s ORDER BY s.position",
             (found.room.nid,),
         )
-        for depth, received_ts in rows:
-            assert history_purge.depth_at_time(txn, found.room.nid, received_ts) == depth
-        assert history_purge.depth_at_time(txn, found.room.nid, rows[0][1] - 1) is None
-        assert history_purge.depth_at_time(txn, found.room.nid, 10**15) == rows[-1][0]
+        for depth, position, received_ts in rows:
+            assert event_at_time(txn, found.room.nid, received_ts) == (depth, position)
+        assert event_at_time(txn, found.room.nid, rows[0][2] - 1) is None
+        assert event_at_time(txn, found.room.nid, 10**15) == rows[-1][:2]
 
     await steps.do(look)
 

@@ -12,8 +12,9 @@ _KEEP_DEAD_MS = 3_600_000
 # The row lock makes one of many processes the first; a slot that was taken once is never free again.
 _NEXT_SLOT = """
 INSERT INTO task_duties (action, slot)
-SELECT %(action)s, (now_ms() / %(every)s + 1) * %(every)s
-WHERE NOT EXISTS (SELECT FROM scheduled_tasks WHERE action = %(action)s AND status IN ('scheduled', 'active'))
+SELECT %(duty)s, (now_ms() / %(every)s + 1) * %(every)s
+WHERE NOT EXISTS (SELECT FROM scheduled_tasks WHERE action = %(action)s AND status IN ('scheduled', 'active')
+    AND lock_key IS NOT DISTINCT FROM %(lock_key)s)
 ON CONFLICT (action) DO UPDATE SET slot = excluded.slot WHERE task_duties.slot < excluded.slot
 RETURNING slot
 """
@@ -21,7 +22,7 @@ RETURNING slot
 _PRUNE_RUNS = """
 DELETE FROM scheduled_tasks WHERE id IN (
     SELECT id FROM scheduled_tasks WHERE resource_id IS NULL AND action = %s AND finished_at IS NOT NULL
-    ORDER BY finished_at DESC, id OFFSET %s)
+    AND lock_key IS NOT DISTINCT FROM %s ORDER BY finished_at DESC, id OFFSET %s)
 """
 
 _PRUNE_ITEMS = """
@@ -38,16 +39,19 @@ DELETE FROM scheduled_tasks WHERE id IN (
 """
 
 
-def schedule_duty(txn: Transaction, task: NewTask, every_ms: int) -> bool:
+def schedule_duty(txn: Transaction, task: NewTask, name: str, every_ms: int) -> bool:
     """Make a row for the next slot, unless one is pending or was there already.
 
-    Slots are the multiples of `every_ms` since 1970. The action's oldest runs are forgotten.
+    Slots are the multiples of `every_ms` since 1970. The oldest runs are forgotten. Duties of one action
+    have different names and lock keys.
     """
-    slot = txn.value(_NEXT_SLOT, {"action": task.action, "every": every_ms})
+    duty = f"{task.action} {name}".rstrip()
+    arguments = {"duty": duty, "action": task.action, "lock_key": task.lock_key, "every": every_ms}
+    slot = txn.value(_NEXT_SLOT, arguments)
     if slot is None:
         return False
-    enqueue(txn, evolve(task, unique_key=str(slot), run_at_ms=slot))
-    txn.execute(_PRUNE_RUNS, (task.action, KEPT_RUNS))
+    enqueue(txn, evolve(task, unique_key=f"{slot} {name}".rstrip(), run_at_ms=slot))
+    txn.execute(_PRUNE_RUNS, (task.action, task.lock_key, KEPT_RUNS))
     return True
 
 

@@ -8,6 +8,7 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.room_admin import forgotten_rooms
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, PurgeRoomParams
 from synapse_lite.tasks.queue import new_task
+from synapse_lite.tasks.specs import DUTY
 
 
 @frozen
@@ -26,7 +27,7 @@ class ForgottenRooms:
                 PURGE_ROOM,
                 PurgeRoomParams(room_id=room_id, only_if_forgotten=True),
                 requester=self.server_name,
-                endpoint="duty",
+                endpoint=DUTY,
                 run_at_ms=self.clock.now_ms() + self.retention_ms,
             )
             store.enqueue(txn, task)

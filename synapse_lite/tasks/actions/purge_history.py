@@ -8,14 +8,17 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage import history_purge as history
 from synapse_lite.storage import rooms
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.history_purge import START, Candidates, Edge
+from synapse_lite.storage.history_edge import START, Edge, count_past, event_at_time, read_past
+from synapse_lite.storage.history_purge import Candidates
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
-from synapse_lite.tasks.specs import Snapshot, TaskSpec
+from synapse_lite.tasks.specs import Snapshot, TaskSpec, Upcast
 
 MAX_ROWS = 2000  # in one step
+COUNTED_AT_ONCE = 20  # as many times what is deleted in one step
 
 
 class Phase(StrEnum):
+    COUNT = "count"
     EVENTS = "events"
     CLEAR = "clear"  # what a cancelled task left behind
     LIST = "list"  # of the snapshots
@@ -28,19 +31,25 @@ class _Model(BaseModel):
 
 
 class PurgeHistoryParams(_Model):
-    """Events with a smaller depth go. `dry_run`: only count."""
+    """Events with a smaller depth go, or those received until then (ms). `dry_run`: only count."""
 
     room_id: str
-    depth: int
+    depth: int | None = None
+    received_until: int | None = None
     delete_local_events: bool = False
     dry_run: bool = False
 
 
 class PurgeHistoryCursor(_Model):
-    """`after`: depth and nid of the last event that is done in this phase; `after_snapshot` in LIST."""
+    """`after`: the last event that is done in this phase; `after_snapshot` in LIST.
 
-    phase: Phase = Phase.EVENTS
+    `position`: of the first event that is not past, where time decides; `counted` is how many are.
+    """
+
+    phase: Phase = Phase.COUNT
     room_nid: int
+    position: int | None = None
+    counted: int = 0
     after: tuple[int, int] = START
     after_snapshot: int = 0
     local: int = 0
@@ -53,11 +62,13 @@ HistoryTask = Snapshot[PurgeHistoryParams, PurgeHistoryCursor]
 
 PURGE_HISTORY = TaskSpec(
     action="purge_history",
-    version=1,
+    version=2,
     params=PurgeHistoryParams,
     cursor=PurgeHistoryCursor,
     resource=lambda params: params.room_id,
+    unique=lambda params: None if params.received_until is None else f"{params.room_id} (retention)",
     lock=lambda params: f"room:{params.room_id}",
+    upcasts=(Upcast(version=1),),
 )
 
 
@@ -72,25 +83,27 @@ class PurgeHistory:
         if cursor is None:
             return _begin(txn, task.params)
         limit = min(task.batch, MAX_ROWS)
-        candidates = Candidates(cursor.room_nid, task.id)
         match cursor.phase:
+            case Phase.COUNT:
+                return self._count(txn, task.params, cursor, limit * COUNTED_AT_ONCE)
             case Phase.EVENTS:
                 return self._purge(txn, task.params, cursor, limit)
-            case Phase.CLEAR:
-                cleared = history.clear_candidates(txn, cursor.room_nid, limit)
-                return _next(cursor, phase=Phase.CLEAR if cleared else Phase.LIST)
-            case Phase.LIST:
-                return _list(txn, candidates, cursor, limit)
-            case Phase.USE:
-                return _find_use(txn, candidates, cursor, limit)
-            case Phase.FREE:
-                return _free(txn, candidates, cursor, limit)
+            case _:
+                return _free_snapshots(txn, Candidates(cursor.room_nid, task.id), cursor, limit)
+
+    def _count(
+        self, txn: Transaction, params: PurgeHistoryParams, cursor: PurgeHistoryCursor, limit: int
+    ) -> Outcome:
+        count, last = count_past(txn, self._edge(params, cursor), cursor.after, limit)
+        counted = cursor.counted + count
+        if last is not None:
+            return _next(cursor, counted=counted, after=last)
+        return _next(cursor, total=counted, phase=Phase.EVENTS, counted=counted, after=START)
 
     def _purge(
         self, txn: Transaction, params: PurgeHistoryParams, cursor: PurgeHistoryCursor, limit: int
     ) -> Outcome:
-        edge = Edge(cursor.room_nid, params.depth, self._server_name, not params.delete_local_events)
-        past = history.read_past(txn, edge, cursor.after, limit)
+        past = read_past(txn, self._edge(params, cursor), cursor.after, limit)
         if not params.dry_run:
             history.delete_events(txn, past.doomed)
             history.hide_events(txn, past.kept)
@@ -107,12 +120,40 @@ class PurgeHistory:
             return Done(_result(after, dry_run=True), done=done)
         return _next(after, done=done, phase=Phase.CLEAR)
 
+    def _edge(self, params: PurgeHistoryParams, cursor: PurgeHistoryCursor) -> Edge:
+        return Edge(
+            cursor.room_nid,
+            self._server_name,
+            depth=params.depth,
+            position=cursor.position,
+            keeps_local=not params.delete_local_events,
+        )
+
 
 def _begin(txn: Transaction, params: PurgeHistoryParams) -> Outcome:
     room = rooms.room_by_id(txn, params.room_id)
     if room is None:
         return Fail("The room is unknown")
-    return _next(PurgeHistoryCursor(room_nid=room.nid))
+    cursor = PurgeHistoryCursor(room_nid=room.nid)
+    if params.received_until is None:
+        return _next(cursor)
+    last = event_at_time(txn, room.nid, params.received_until)
+    return _next(cursor, position=0 if last is None else last[1] + 1)
+
+
+def _free_snapshots(
+    txn: Transaction, candidates: Candidates, cursor: PurgeHistoryCursor, limit: int
+) -> Outcome:
+    match cursor.phase:
+        case Phase.CLEAR:
+            cleared = history.clear_candidates(txn, cursor.room_nid, limit)
+            return _next(cursor, phase=Phase.CLEAR if cleared else Phase.LIST)
+        case Phase.LIST:
+            return _list(txn, candidates, cursor, limit)
+        case Phase.USE:
+            return _find_use(txn, candidates, cursor, limit)
+        case _:
+            return _free(txn, candidates, cursor, limit)
 
 
 def _list(txn: Transaction, candidates: Candidates, cursor: PurgeHistoryCursor, limit: int) -> Outcome:
@@ -134,12 +175,12 @@ def _find_use(txn: Transaction, candidates: Candidates, cursor: PurgeHistoryCurs
 def _free(txn: Transaction, candidates: Candidates, cursor: PurgeHistoryCursor, limit: int) -> Outcome:
     freed = history.free_candidates(txn, candidates, limit)
     after = cursor.model_copy(update={"freed": cursor.freed + freed})
-    return _next(after, done=freed) if freed else Done(_result(after, dry_run=False))
+    return _next(after) if freed else Done(_result(after, dry_run=False))
 
 
-def _next(cursor: PurgeHistoryCursor, *, done: int = 0, **changes: object) -> Next:
+def _next(cursor: PurgeHistoryCursor, *, done: int = 0, total: int | None = None, **changes: object) -> Next:
     after = cursor.model_copy(update=changes)
-    return Next(after, done=done, phase=after.phase)
+    return Next(after, done=done, phase=after.phase, total=total)
 
 
 def _result(cursor: PurgeHistoryCursor, *, dry_run: bool) -> JsonObject:
