@@ -1,5 +1,6 @@
 """The server under test: synapse_lite as main and workers for its tasks."""
 
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -8,12 +9,14 @@ from benchmarks.processes import Process, free_port
 from benchmarks.server import Server, Site, Worker, listener
 
 WORKERS = ("background1", "background2")
+SINGLE = ("single1", "single2")
+"""Workers that run one step at a time, instead of two."""
 
 
 def candidate(site: Site) -> Server:
-    """Of its two workers one runs; the second only while a scenario asks for it."""
+    """Of its workers the first one runs; others only while a scenario asks for them."""
     program = [sys.executable, "-m", "synapse_lite"]
-    config = {**site.homeserver_yaml(), "run_background_tasks_on": list(WORKERS)}
+    config = {**site.homeserver_yaml(), "run_background_tasks_on": [*WORKERS, *SINGLE]}
     homeserver = site.write("homeserver.yaml", config)
 
     def worker(name: str) -> Worker:
@@ -22,16 +25,23 @@ def candidate(site: Site) -> Server:
             "worker_app": "synapse.app.generic_worker",
             "worker_name": name,
             "worker_listeners": [listener(port)],
+            "tasks": {"concurrency": 1 if name in SINGLE else 2},
         }
         own = site.write(f"{name}.yaml", settings)
         command: list[str | Path] = [*program, "worker", "-c", homeserver, "-c", own]
         return Worker(Process(name, command, site.directory), port)
+
+    def seed(events: int, members: int) -> str:
+        sizes = ["--events", str(events), "--members", str(members)]
+        command = [sys.executable, "-m", "benchmarks.seed_room", "-c", homeserver, *sizes]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
 
     main: list[str | Path] = [*program, "main", "-c", homeserver]
     return Server(
         f"synapse_lite {version('synapse-lite')} (main and background1)",
         site,
         Process("main", main, site.directory),
-        [worker(name) for name in WORKERS],
-        least_workers=1,
+        [worker(name) for name in (*WORKERS, *SINGLE)],
+        usual=WORKERS[:1],
+        seed=seed,
     )

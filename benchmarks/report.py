@@ -49,8 +49,12 @@ GOALS = {
     ("redact", "redactions_per_s"): Goal(100),
     ("redact_banned", "redactions_per_s"): Goal(100),
     ("redact_many", "two_workers_gain"): Goal(1.7, own=True),
+    ("redact_many", "single_two_workers_gain"): Goal(1.7, own=True),
     ("purge_room", "events_per_s"): Goal(10),
     ("purge_room", "p99_rise"): Goal(1.5, own=True),
+    ("purge_large", "events_per_s"): Goal(10),
+    ("purge_large", "p99_rise"): Goal(1.5, own=True),
+    ("purge_large", "oldest_transaction_s"): Goal(1, own=True),
     ("memory", "main_mb"): Goal(0.5),
     ("start", "first_answer_s"): Goal(0.5),
 }

@@ -3,7 +3,7 @@
 import json
 import secrets
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,9 @@ class Worker:
 class Server:
     """The processes of one homeserver.
 
-    `services` are what it needs running first, each with a check that it is ready.
-    `workers` may run in addition to `main`; the first `least_workers` always do.
+    `services` are what it needs running first, each with a check that it is ready. `workers`, by name, may
+    run in addition to `main`; those in `usual` do unless a scenario asks for others. `seed` makes a room of
+    so many events and members in the database, and returns its id; None: rooms are made by clients only.
     """
 
     def __init__(
@@ -103,13 +104,16 @@ class Server:
         workers: Sequence[Worker] = (),
         services: Sequence[tuple[Process, Callable[[], bool]]] = (),
         *,
-        least_workers: int = 0,
+        usual: Sequence[str] = (),
+        seed: Callable[[int, int], str] | None = None,
     ) -> None:
         self.title = title
         self.base_url = f"http://127.0.0.1:{site.port}"
         self.secret = site.secret
-        self.workers = workers
-        self.least_workers = least_workers
+        self.database = site.database
+        self.workers = {worker.process.name: worker for worker in workers}
+        self.usual = usual
+        self.seed = seed
         self.empty_start_s = 0.0
         self._main = main
         self._services = services
@@ -119,26 +123,26 @@ class Server:
         for service, ready in self._services:
             service.start_until(ready)
         self.empty_start_s = self._start_main()
-        self.run_workers(self.least_workers)
+        self.run_workers(self.usual)
 
     def stop(self) -> None:
-        self.run_workers(0)
+        self.run_workers(())
         self._main.stop()
         for service, _ in self._services:
             service.stop()
 
     def restart(self) -> float:
         """Stop and start; the seconds from starting `main` to its first answer."""
-        self.run_workers(0)
+        self.run_workers(())
         self._main.stop()
         seconds = self._start_main()
-        self.run_workers(self.least_workers)
+        self.run_workers(self.usual)
         return seconds
 
-    def run_workers(self, count: int) -> None:
-        """Start or stop workers until the first `count` of them run."""
-        for number, worker in enumerate(self.workers):
-            if number >= count:
+    def run_workers(self, names: Collection[str]) -> None:
+        """Start or stop workers until these run, and no others."""
+        for name, worker in self.workers.items():
+            if name not in names:
                 worker.process.stop()
             elif not worker.process.alive():
                 worker.start()
@@ -153,7 +157,7 @@ class Server:
 
     def dead(self) -> list[Process]:
         """Processes that should be running and are not."""
-        needed = [self._main, *(worker.process for worker in self.workers[: self.least_workers])]
+        needed = [self._main, *(self.workers[name].process for name in self.usual)]
         return [process for process in needed if not process.alive()]
 
     def _start_main(self) -> float:
@@ -161,4 +165,4 @@ class Server:
 
     def _processes(self) -> list[Process]:
         services = [service for service, _ in self._services]
-        return [self._main, *(worker.process for worker in self.workers), *services]
+        return [self._main, *(worker.process for worker in self.workers.values()), *services]

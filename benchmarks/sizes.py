@@ -20,9 +20,11 @@ class Sizes:
     history_repeats: int = 5
     redact_messages: int = 1000
     many_users: int = 10
-    many_messages: int = 500  # of each user
+    many_messages: int = 1000  # of each user
     purge_events: int = 3000
-    limit_s: int = 900  # of one scenario
+    large_events: int = 1_000_000  # where the server can make them in bulk; else purge_events
+    large_members: int = 20_000
+    limit_s: int = 1200  # of one scenario
 
 
 FULL = Sizes()
@@ -44,5 +46,7 @@ QUICK = Sizes(
     many_users=4,
     many_messages=25,
     purge_events=200,
+    large_events=5000,
+    large_members=200,
     limit_s=120,
 )

@@ -53,7 +53,7 @@ def synapse(site: Site, python: Path, with_worker: bool) -> Server:
         Process("main", main, site.directory),
         [background_worker(site, python, homeserver, log_config)] if with_worker else [],
         services,
-        least_workers=int(with_worker),
+        usual=[WORKER] if with_worker else [],
     )
 
 

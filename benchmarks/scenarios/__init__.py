@@ -5,9 +5,10 @@ when lower.
 """
 
 from benchmarks.scenarios.process import memory, start
+from benchmarks.scenarios.purging import purge_large, purge_room
 from benchmarks.scenarios.reading import initial_sync, messages, sync_fanout, sync_latency
 from benchmarks.scenarios.sending import big_room, register_login, send_rooms, send_seq, send_shared
-from benchmarks.scenarios.tasks import purge_room, redact, redact_banned, redact_many
+from benchmarks.scenarios.tasks import redact, redact_banned, redact_many
 
 SCENARIOS = {
     scenario.__name__: scenario
@@ -27,5 +28,6 @@ SCENARIOS = {
         purge_room,
         memory,
         start,
+        purge_large,
     )
 }

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from functools import partial
 from urllib.parse import quote
 
-from benchmarks.bench import HISTORY_PAGE, Bench, check_room, send_many
+from benchmarks.bench import HISTORY_PAGE, Bench, send_many
+from benchmarks.candidate import SINGLE, WORKERS
 from benchmarks.client import (
     ADMIN,
     Metrics,
@@ -14,15 +15,10 @@ from benchmarks.client import (
     User,
     check,
     each,
-    latency,
-    percentile,
     until_done,
 )
 
 ROOMS = 5
-WRITERS = 8
-IDLE_SENDS = 100
-SAMPLE = 20  # purged events to ask for
 
 
 async def redact(bench: Bench) -> Metrics:
@@ -48,23 +44,24 @@ async def redact_one(bench: Bench, banned: bool) -> Metrics:
 
 
 async def redact_many(bench: Bench) -> Metrics:
-    """Ten users' redactions at once, 500 messages each, with one worker and with two."""
+    """Ten users' redactions at once, with one worker and with two; then with workers of one step at a time."""
     server = bench.server
-    if len(server.workers) < 2:
+    if not {*WORKERS, *SINGLE} <= server.workers.keys():
         raise MissingFeatureError
-    rates = []
+    metrics: Metrics = {}
     try:
-        for workers in (1, 2):
-            await asyncio.to_thread(server.run_workers, workers)
-            rates.append(await redact_crowd(bench))
+        for title, crew in (("", WORKERS), ("single_", SINGLE)):
+            rates = []
+            for count in (1, 2):
+                await asyncio.to_thread(server.run_workers, crew[:count])
+                rates.append(await redact_crowd(bench))
+            one, two = rates
+            metrics[f"{title}one_worker_redactions_per_s"] = one
+            metrics[f"{title}two_workers_redactions_per_s"] = two
+            metrics[f"{title}two_workers_gain"] = two / one
     finally:
-        server.run_workers(server.least_workers)
-    one, two = rates
-    return {
-        "one_worker_redactions_per_s": one,
-        "two_workers_redactions_per_s": two,
-        "two_workers_gain": two / one,
-    }
+        await asyncio.to_thread(server.run_workers, server.usual)
+    return metrics
 
 
 async def redact_crowd(bench: Bench) -> float:
@@ -125,61 +122,3 @@ async def count_readable(owners: list[User], rooms: list[str], authors: Iterable
         )
 
     return sum([await count(owner, room) for owner, room in zip(owners, rooms, strict=True)])
-
-
-async def purge_room(bench: Bench) -> Metrics:
-    """Delete and purge a room of 3000 messages while somebody writes in another room."""
-    admin = await bench.admin()
-    await check_deletes_rooms(bench, admin)
-    *members, bystander = await bench.users(WRITERS + 1)
-    room, other = await bench.room_with(members[0], members[1:]), await bystander.create_room()
-    share = bench.sizes.purge_events // len(members)
-    sent = await asyncio.gather(*(send_many(member, room, share) for member in members))
-    await check_room(members[0], room, [ids for ids, _ in sent])
-    ids, before = await send_many(bystander, other, IDLE_SENDS)
-
-    during = []
-    start = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        purging = group.create_task(purge(admin, room, bench.sizes.limit_s))
-        while not purging.done():
-            event_id, seconds = await bystander.send(other, "meanwhile")
-            ids.append(event_id)
-            during.append(seconds)
-    seconds = purging.result() - start
-
-    status, answer = await admin.request("GET", f"{ADMIN}/v1/rooms/{quote(room)}")
-    check(status == 404, f"the room is still there: {status} {answer}")
-    for event_id in sent[0][0][:SAMPLE]:
-        status, answer = await members[0].event(room, event_id)
-        check(status in {403, 404}, f"a purged event can be read: {status} {answer}")
-    await check_room(bystander, other, [ids])
-    return {
-        "events_per_s": bench.sizes.purge_events / seconds,
-        **latency(before, "before_"),
-        **latency(during, "during_"),
-        "p99_rise": percentile(during, 0.99) / percentile(before, 0.99),
-    }
-
-
-async def check_deletes_rooms(bench: Bench, admin: User) -> None:
-    """Raises `MissingFeatureError` when the server does not know how to delete a room."""
-    room = await (await bench.users(1))[0].create_room()
-    status, answer = await admin.request("DELETE", f"{ADMIN}/v2/rooms/{quote(room)}", {"purge": True})
-    if status != 200 and answer.get("errcode") == "M_UNRECOGNIZED":
-        raise MissingFeatureError
-    check(status == 200, f"deleting a room: {status} {answer}")
-
-
-async def purge(admin: User, room: str, limit_s: float) -> float:
-    """Purge the room; when that was done, by `time.perf_counter`."""
-    answer = await admin.call("DELETE", f"{ADMIN}/v2/rooms/{quote(room)}", {"purge": True})
-
-    async def gone() -> bool:
-        path = f"{ADMIN}/v2/rooms/delete_status/{answer['delete_id']}"
-        status = await admin.call("GET", path)
-        check(status["status"] != "failed", f"purge: {status}")
-        return bool(status["status"] == "complete")
-
-    await until_done(gone, limit_s)
-    return time.perf_counter()
