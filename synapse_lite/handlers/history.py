@@ -18,7 +18,6 @@ from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, View
 from synapse_lite.storage.state import StateStore
-from synapse_lite.storage.stream import read_position
 from synapse_lite.storage.timeline import Entry, Span
 
 MAX_LIMIT = 1000
@@ -108,55 +107,56 @@ class HistoryHandler:
         self, txn: Transaction, room_id: str, user_id: str, start: int | None, stop: int | None, backwards: bool,
         selection: EventFilter,
     ) -> Page:  # fmt: skip
-        room, viewer = self._look_into(txn, room_id, user_id)
-        last = viewer.end(read_position(txn))
+        room, viewer, now = self._look_into(txn, room_id, user_id)
+        last = viewer.end(now)
         if start is None:
             start = last if backwards else 0
         after, upto = (stop, start) if backwards else (start, stop)
         span = (room.nid, after or 0, last if upto is None else min(upto, last))
         nids, end = self._visible(txn, viewer, span, selection, backwards=backwards)
-        views = self._events.views(txn, nids)
-        lazy = selection.lazy_load_members and views
-        state = self._senders(txn, views[0] if backwards else views[-1], views) if lazy else []
+        members = self._senders(txn, nids[::-1] if backwards else nids) if selection.lazy_load_members else []
+        views, state = self._events.views_of_each(txn, nids, members)
         return Page(views, state, start, end)
 
     def _context(
         self, txn: Transaction, room_id: str, user_id: str, event_id: str, selection: EventFilter
     ) -> Context:
-        room, viewer = self._look_into(txn, room_id, user_id)
-        view, position = self._visible_event(txn, viewer, room, event_id)
-        last = viewer.end(read_position(txn))
+        room, viewer, now = self._look_into(txn, room_id, user_id)
+        nid, position = self._visible_event(txn, viewer, room, event_id)
+        last = viewer.end(now)
         half = evolve(selection, limit=selection.limit // 2)
-        nids, start = self._visible(txn, viewer, (room.nid, 0, position - 1), half, backwards=True)
-        before = self._events.views(txn, nids)
+        before, start = self._visible(txn, viewer, (room.nid, 0, position - 1), half, backwards=True)
         rest = evolve(selection, limit=selection.limit - len(before))
-        nids, end = self._visible(txn, viewer, (room.nid, position, last), rest, backwards=False)
-        after = self._events.views(txn, nids)
-        shown = [*before, view, *after]
-        state = self._state_after(txn, after[-1] if after else view, shown, selection)
-        return Context(view, before, after, state, start or 0, last if end is None else end)
+        after, end = self._visible(txn, viewer, (room.nid, position, last), rest, backwards=False)
+        state = self._state_after(txn, [*before, nid, *after], selection)
+        views = self._events.views_of_each(txn, [nid], before, after, state)
+        return Context(views[0][0], views[1], views[2], views[3], start or 0, last if end is None else end)
 
     def _one(self, txn: Transaction, room_id: str, user_id: str, event_id: str) -> View:
         try:
-            room, viewer = self._look_into(txn, room_id, user_id)
+            room, viewer, _ = self._look_into(txn, room_id, user_id)
         except MatrixError:
             raise not_found("Event not found.") from None
-        return self._visible_event(txn, viewer, room, event_id)[0]
+        nid, _ = self._visible_event(txn, viewer, room, event_id)
+        return self._events.views(txn, [nid])[0]
 
-    def _look_into(self, txn: Transaction, room_id: str, user_id: str) -> tuple[Room, Viewer]:
-        """403 `M_FORBIDDEN` for a room that the user may not look into."""
-        room = rooms.room_by_id(txn, room_id)
-        viewer = self._visibility.viewer(txn, room, user_id)
-        assert room is not None  # noqa: S101 (`viewer` refuses unknown rooms)
-        return room, viewer
+    def _look_into(self, txn: Transaction, room_id: str, user_id: str) -> tuple[Room, Viewer, int]:
+        """The room, the user's view of it, and the last position of the stream.
 
-    def _visible_event(self, txn: Transaction, viewer: Viewer, room: Room, event_id: str) -> tuple[View, int]:
-        """The event and its position; 404 `M_NOT_FOUND` when the viewer may not see it."""
+        403 `M_FORBIDDEN` for a room that the user may not look into.
+        """
+        standing = rooms.standing(txn, room_id, user_id)
+        viewer = self._visibility.viewer(txn, standing, user_id)
+        assert standing is not None  # noqa: S101 (`viewer` refuses unknown rooms)
+        return standing.room, viewer, standing.now
+
+    def _visible_event(self, txn: Transaction, viewer: Viewer, room: Room, event_id: str) -> tuple[int, int]:
+        """The event's nid and position; 404 `M_NOT_FOUND` when the viewer may not see it."""
         stored = self._events.in_room(txn, room.room_id, event_id)
         position = timeline.positions_of(txn, [stored.nid]).get(stored.nid)
         if position is None or not self._visibility.only_visible(txn, viewer, [(position, stored.nid)]):
             raise not_found("Event not found.")
-        return self._events.views(txn, [stored.nid])[0], position
+        return stored.nid, position
 
     def _visible(
         self, txn: Transaction, viewer: Viewer, span: Span, selection: EventFilter, *, backwards: bool
@@ -182,22 +182,24 @@ class HistoryHandler:
         _, after, upto = rest
         return [nid for _, nid in found[:limit]], upto if backwards else after
 
-    def _senders(self, txn: Transaction, newest: View, shown: Sequence[View]) -> list[View]:
-        """The member events, after the newest event, of who sent those shown."""
-        keys = {(MEMBER, view.stored.event.sender) for view in shown}
-        return self._events.views(txn, list(self._state.at(txn, newest.stored.after_nid, keys).values()))
+    def _senders(self, txn: Transaction, shown: Sequence[int]) -> list[int]:
+        """The member events, after the last of the events shown, of who sent them."""
+        events = self._events.load(txn, shown)
+        newest = next((events[nid] for nid in reversed(shown) if nid in events), None)
+        if newest is None:
+            return []
+        keys = {(MEMBER, stored.event.sender) for stored in events.values()}
+        return list(self._state.at(txn, newest.after_nid, keys).values())
 
-    def _state_after(
-        self, txn: Transaction, newest: View, shown: Sequence[View], selection: EventFilter
-    ) -> list[View]:
-        """The state after the newest event; where members are loaded lazily, of them only who sent what is shown."""
-        senders = {view.stored.event.sender for view in shown}
-        nids = [
+    def _state_after(self, txn: Transaction, shown: Sequence[int], selection: EventFilter) -> list[int]:
+        """The state after the last event; where members are loaded lazily, of them only who sent what is shown."""
+        events = self._events.load(txn, shown)
+        senders = {stored.event.sender for stored in events.values()}
+        return [
             nid
-            for (kind, key), nid in self._state.whole(txn, newest.stored.after_nid).items()
+            for (kind, key), nid in self._state.whole(txn, events[shown[-1]].after_nid).items()
             if kind != MEMBER or key in senders or not selection.lazy_load_members
         ]
-        return self._events.views(txn, nids)
 
 
 def _beyond(entry: Entry, span: Span, backwards: bool) -> Span:

@@ -7,9 +7,9 @@ from attrs import evolve, frozen
 from synapse_lite.errors import forbidden
 from synapse_lite.matrix.visibility import better_membership, may_see
 from synapse_lite.storage import rooms, timeline
-from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
+from synapse_lite.storage.rooms import Standing
 from synapse_lite.storage.state import NidMap, StateKey, StateStore
 
 _VISIBILITY = ("m.room.history_visibility", "")
@@ -23,8 +23,8 @@ class Viewer:
     """A user's view of a room. `member` is their current member event, `position` its position.
 
     `left_at` is the position of the event by which they last ceased to be joined, `left_state` the
-    snapshot after it. `sees_all`: joined, in a room that never hid anything from its members.
-    `visibility` is the room's history visibility now.
+    snapshot after it. `sees_all`: joined, in a room that never hid anything from its members; then
+    `position` matters to nobody, and stays `NEVER`. `visibility` is the room's now.
     """
 
     user_id: str
@@ -70,12 +70,12 @@ class Visibility:
         self._events = events
         self._state = state
 
-    def viewer(self, txn: Transaction, room: Room | None, user_id: str) -> Viewer:
+    def viewer(self, txn: Transaction, standing: Standing | None, user_id: str) -> Viewer:
         """403 `M_FORBIDDEN` for an unknown room, and for who was never joined, or has forgotten the room.
 
         Unless anybody may read the room, or those who are invited.
         """
-        viewer = Viewer(user_id) if room is None else self._viewer(txn, room, user_id)
+        viewer = Viewer(user_id) if standing is None else self._viewer(txn, standing, user_id)
         if not viewer.may_look:
             raise forbidden("You aren't a member of the room and weren't previously a member of the room.")
         return viewer
@@ -84,14 +84,8 @@ class Visibility:
         self, txn: Transaction, user_id: str, members: Mapping[int, StoredEvent]
     ) -> dict[int, Viewer]:
         """The user's view of each room, by nid; `members` are their current member events."""
-        positions = timeline.positions_of(txn, [stored.nid for stored in members.values()])
         joined = [nid for nid, stored in members.items() if stored.event.membership == "join"]
-        hide_nothing = self._hide_nothing(txn, joined)
-        viewers = {}
-        for nid, stored in members.items():
-            viewer = Viewer(user_id, stored, positions.get(stored.nid, NEVER), sees_all=nid in hide_nothing)
-            viewers[nid] = viewer if viewer.is_joined else _departed(txn, viewer, stored.nid)
-        return viewers
+        return self._viewers(txn, user_id, members, self._visibilities(txn, joined))
 
     def only_visible(
         self, txn: Transaction, viewer: Viewer, entries: Sequence[timeline.Entry]
@@ -102,7 +96,7 @@ class Visibility:
         events = self._events.load(txn, [nid for _, nid in entries])
         member = ("m.room.member", viewer.user_id)
         snapshots = {nid for stored in events.values() for nid in (stored.before_nid, stored.after_nid)}
-        states = {nid: self._state.at(txn, nid, [_VISIBILITY, member]) for nid in snapshots}
+        states = self._state.at_each(txn, snapshots, [_VISIBILITY, member])
         deciding = self._events.load(txn, {nid for state in states.values() for nid in state.values()})
 
         def sees(position: int, stored: StoredEvent) -> bool:
@@ -117,19 +111,50 @@ class Visibility:
 
         return [(position, nid) for position, nid in entries if nid in events and sees(position, events[nid])]
 
-    def _viewer(self, txn: Transaction, room: Room, user_id: str) -> Viewer:
-        stored = self._visibilities(txn, [room.nid]).get(room.nid)
-        visibility = _said(stored, _VISIBILITY) if stored else None
-        found = rooms.membership_in(txn, room.nid, user_id)
-        if found is None or found.forgotten:
+    def _viewer(self, txn: Transaction, standing: Standing, user_id: str) -> Viewer:
+        nid = standing.room.nid
+        events = self._events.load(
+            txn, [event for event in (standing.member_nid, standing.visibility_nid) if event is not None]
+        )
+        said = {} if standing.visibility_nid is None else {nid: events[standing.visibility_nid]}
+        visibility = _said(said[nid], _VISIBILITY) if said else None
+        if standing.member_nid is None:
             return Viewer(user_id, visibility=visibility)
-        member = self._events.load(txn, [found.event_nid])[found.event_nid]
-        return evolve(self.viewers(txn, user_id, {room.nid: member})[room.nid], visibility=visibility)
+        viewers = self._viewers(txn, user_id, {nid: events[standing.member_nid]}, said)
+        return evolve(viewers[nid], visibility=visibility)
 
-    def _hide_nothing(self, txn: Transaction, room_nids: Collection[int]) -> set[int]:
+    def _viewers(
+        self,
+        txn: Transaction,
+        user_id: str,
+        members: Mapping[int, StoredEvent],
+        visibilities: Mapping[int, StoredEvent],
+    ) -> dict[int, Viewer]:
+        """`visibilities` are the current `m.room.history_visibility` of the rooms that the user is in."""
+        joined = {nid for nid, stored in members.items() if stored.event.membership == "join"}
+        sees_all = self._hide_nothing(txn, joined, visibilities)
+        departed = rooms.departures(txn, [members[nid].nid for nid in members.keys() - joined])
+        placed = [stored.nid for nid, stored in members.items() if nid not in sees_all]
+        positions = timeline.positions_of(txn, [*placed, *(left.event_nid for left in departed.values())])
+        viewers = {}
+        for nid, stored in members.items():
+            left = departed.get(stored.nid)
+            viewers[nid] = Viewer(
+                user_id,
+                stored,
+                positions.get(stored.nid, NEVER),
+                left_at=positions.get(left.event_nid, NEVER) if left else NEVER,
+                left_state=left.after_nid if left else 0,
+                sees_all=nid in sees_all,
+            )
+        return viewers
+
+    def _hide_nothing(
+        self, txn: Transaction, room_nids: Collection[int], visibilities: Mapping[int, StoredEvent]
+    ) -> set[int]:
         """Those of the rooms that have never hidden an event from who joined later."""
         hide_nothing = set(room_nids)
-        said = self._visibilities(txn, room_nids) if room_nids else {}
+        said = {nid: stored for nid, stored in visibilities.items() if nid in hide_nothing}
         for _ in range(_CHANGES_FOLLOWED):
             hide_nothing -= {
                 nid for nid, stored in said.items() if _said(stored, _VISIBILITY) not in _HIDES_NOTHING
@@ -146,15 +171,6 @@ class Visibility:
         current = self._state.current(txn, [(nid, _VISIBILITY) for nid in room_nids])
         events = self._events.load(txn, list(current.values()))
         return {room_nid: events[nid] for (room_nid, _), nid in current.items()}
-
-
-def _departed(txn: Transaction, viewer: Viewer, member_nid: int) -> Viewer:
-    """The viewer, who is not joined, with the point at which they ceased to be."""
-    departure = rooms.departure(txn, member_nid)
-    if departure is None:
-        return viewer
-    left_at = timeline.positions_of(txn, [departure.event_nid]).get(departure.event_nid, NEVER)
-    return evolve(viewer, left_at=left_at, left_state=departure.after_nid)
 
 
 def _content(state: NidMap, key: StateKey, events: Mapping[int, StoredEvent]) -> str | None:

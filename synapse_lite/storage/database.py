@@ -20,6 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import psycopg2
 from attrs import define, field
 from psycopg2 import errors, extensions
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
@@ -200,8 +201,18 @@ class Database:
     async def snapshot(
         self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        result: R = await self._in_thread(self._run_snapshot, function, args, kwargs)
-        return result
+        """The result is there before the transaction has ended: nobody waits for that round trip."""
+        answer: Deferred[R] = Deferred()
+
+        def fail(ok: bool, result: object) -> None:
+            if not ok:
+                self._reactor.callFromThread(answer.errback, result)
+
+        succeed = partial(self._reactor.callFromThread, answer.callback)
+        self._threads.callInThreadWithCallback(
+            fail, self._work(partial(self._run_snapshot, succeed), function, args, kwargs)
+        )
+        return await answer
 
     async def read(
         self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
@@ -210,9 +221,11 @@ class Database:
         return result
 
     async def _in_thread(self, run: Callable[..., T], *args: Any) -> T:
-        work = partial(contextvars.copy_context().run, self._with_connection, run, *args)
-        result: T = await deferToThreadPool(self._reactor, self._threads, work)
+        result: T = await deferToThreadPool(self._reactor, self._threads, self._work(run, *args))
         return result
+
+    def _work(self, run: Callable[..., T], *args: Any) -> Callable[[], T]:
+        return partial(contextvars.copy_context().run, self._with_connection, run, *args)
 
     def _with_connection(self, run: Callable[..., T], function: Function, args: Any, kwargs: Any) -> T:
         for _ in range(RETRIES):
@@ -252,12 +265,18 @@ class Database:
         return result, changes
 
     def _run_snapshot(
-        self, connection: extensions.connection, function: Function, args: Any, kwargs: Any
-    ) -> Any:
+        self,
+        succeed: Callable[[object], object],
+        connection: extensions.connection,
+        function: Function,
+        args: Any,
+        kwargs: Any,
+    ) -> None:
         with connection.cursor() as cursor:
             txn = Transaction(cursor, read_only=True)
             txn.later("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            return function(txn, *args, **kwargs)
+            result = function(txn, *args, **kwargs)
+        succeed(result)
 
     def _run_read(self, connection: extensions.connection, function: Function, args: Any, kwargs: Any) -> Any:
         with connection.cursor() as cursor:

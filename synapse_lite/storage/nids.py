@@ -1,6 +1,6 @@
 """Numeric ids, fetched from their sequences in blocks: no round trip for most events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from threading import Lock
 
 from synapse_lite.storage.database import Transaction
@@ -24,3 +24,8 @@ class NidSequence:
                 self._block = iter(range(start, start + BLOCK))
                 nid = next(self._block)
             return nid
+
+
+def nid_array(nids: Iterable[int]) -> str:
+    """For `ANY(%s::bigint[])`: one constant, where a list becomes as many, and those take longer to parse."""
+    return f"{{{','.join(map(str, nids))}}}"

@@ -8,6 +8,7 @@ from synapse_lite.errors import Errcode, MatrixError, not_found
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.nids import nid_array
 from synapse_lite.storage.stream import Kind
 
 
@@ -21,6 +22,20 @@ class Membership:
     sender: str
     event_nid: int
     forgotten: bool
+
+
+@frozen
+class Standing:
+    """A room, and how a user stands to it.
+
+    `member_nid` is their current member event, None for strangers and who has forgotten the room,
+    `visibility_nid` the room's `m.room.history_visibility`, `now` the last position of the stream.
+    """
+
+    room: Room
+    member_nid: int | None
+    visibility_nid: int | None
+    now: int
 
 
 _MEMBERSHIP = "SELECT room_nid, user_id, membership, sender, event_nid, forgotten FROM memberships"
@@ -41,6 +56,20 @@ def rooms_by_nid(txn: Transaction, room_nids: Collection[int]) -> dict[int, Room
 def membership_in(txn: Transaction, room_nid: int, user_id: str) -> Membership | None:
     row = txn.row(f"{_MEMBERSHIP} WHERE room_nid = %s AND user_id = %s", (room_nid, user_id))
     return Membership(*row) if row else None
+
+
+def standing(txn: Transaction, room_id: str, user_id: str) -> Standing | None:
+    """None for an unknown room. Sub-selects, because joins take PostgreSQL longer to plan."""
+    row = txn.row(
+        "SELECT room_nid, room_id, version,"
+        " (SELECT event_nid FROM memberships m WHERE m.room_nid = r.room_nid AND user_id = %s AND NOT forgotten),"
+        " (SELECT event_nid FROM current_state c WHERE c.room_nid = r.room_nid"
+        "  AND type = 'm.room.history_visibility' AND state_key = ''),"
+        " (SELECT position FROM stream_position)"
+        " FROM rooms r WHERE room_id = %s",
+        (user_id, room_id),
+    )
+    return Standing(Room(row[0], row[1], ROOM_VERSIONS[row[2]]), *row[3:]) if row else None
 
 
 def memberships_of(txn: Transaction, user_id: str, memberships: Collection[str]) -> list[Membership]:
@@ -192,16 +221,29 @@ class Departure:
 
 def departure(txn: Transaction, member_nid: int) -> Departure | None:
     """`member_nid` is the user's current member event, no join. None for who was never joined."""
+    return departures(txn, [member_nid]).get(member_nid)
+
+
+def departures(txn: Transaction, member_nids: Collection[int]) -> dict[int, Departure]:
+    """As `departure`, by the current member event; who was never joined is absent."""
+    if not member_nids:
+        return {}
     rows = txn.rows(
         "WITH RECURSIVE past AS ("
-        "  SELECT event_nid, after_nid, replaces_nid, membership, 0 AS age FROM events WHERE event_nid = %s"
-        "  UNION ALL SELECT e.event_nid, e.after_nid, e.replaces_nid, e.membership, age + 1"
+        "  SELECT event_nid AS member_nid, event_nid, after_nid, replaces_nid, membership, 0 AS age"
+        "  FROM events WHERE event_nid = ANY(%s::bigint[])"
+        "  UNION ALL SELECT member_nid, e.event_nid, e.after_nid, e.replaces_nid, e.membership, age + 1"
         "  FROM past JOIN events e ON e.event_nid = past.replaces_nid WHERE past.membership <> 'join'"
-        ") SELECT event_nid, after_nid, membership FROM past ORDER BY age DESC LIMIT 2",
-        (member_nid,),
+        ") SELECT member_nid, event_nid, after_nid, membership FROM past ORDER BY age",
+        (nid_array(member_nids),),
     )
-    (_, _, earliest), *later = rows
-    return Departure(*later[0][:2]) if earliest == "join" and later else None
+    earliest, found = {}, {}
+    for member_nid, event_nid, after_nid, membership in rows:
+        if membership != "join":
+            earliest[member_nid] = Departure(event_nid, after_nid)
+        elif member_nid in earliest:
+            found[member_nid] = earliest[member_nid]
+    return found
 
 
 def snapshot_at(txn: Transaction, room_nid: int, position: int, until_nid: int | None = None) -> int | None:

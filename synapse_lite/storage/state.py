@@ -4,13 +4,13 @@ A snapshot holds what changed since its base; see schema/0001_rooms.sql for how 
 Snapshots never change, so they are cached.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from attrs import frozen
 
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.nids import NidSequence
+from synapse_lite.storage.nids import NidSequence, nid_array
 
 StateKey = tuple[str, str]
 NidMap = dict[StateKey, int]
@@ -65,23 +65,24 @@ class StateStore:
 
     def at(self, txn: Transaction, snapshot_nid: int, keys: Collection[StateKey]) -> NidMap:
         """The state events of some keys in a snapshot; what is not set is absent."""
+        return self.at_each(txn, [snapshot_nid], keys)[snapshot_nid]
+
+    def at_each(
+        self, txn: Transaction, snapshot_nids: Collection[int], keys: Collection[StateKey]
+    ) -> dict[int, NidMap]:
+        """As `at`, for many snapshots: at most two statements."""
         wanted = self._known_keys(txn, keys)
-        found: NidMap = {}
-        for snapshot in self._chain(txn, snapshot_nid):
-            for key in [key for key in wanted if wanted[key] in snapshot.entries]:
-                found[key] = snapshot.entries[wanted.pop(key)]
-            if not wanted:
-                break
-        return {key: nid for key, nid in found.items() if nid != REMOVED}
+        known = self._chains(txn, snapshot_nids)
+        return {nid: _look_up(_chain(known, nid), wanted) for nid in snapshot_nids}
 
     def whole(self, txn: Transaction, snapshot_nid: int) -> NidMap:
         """All of a snapshot."""
         merged: dict[int, int] = {}
-        for snapshot in self._chain(txn, snapshot_nid):
+        for snapshot in _chain(self._chains(txn, [snapshot_nid]), snapshot_nid):
             merged = {**snapshot.entries, **merged}
         rows = txn.rows(
-            "SELECT state_key_nid, type, state_key FROM state_keys WHERE state_key_nid = ANY(%s)",
-            (list(merged),),
+            "SELECT state_key_nid, type, state_key FROM state_keys WHERE state_key_nid = ANY(%s::bigint[])",
+            (nid_array(merged),),
         )
         return {(kind, key): merged[nid] for nid, kind, key in rows if merged[nid] != REMOVED}
 
@@ -91,7 +92,7 @@ class StateStore:
         """Store the snapshot that follows `parent_nid` by these changes; its nid."""
         key_nids = self._intern(txn, changes)
         entries = {key_nids[key]: nid for key, nid in changes.items()}
-        chain = list(self._chain(txn, parent_nid))
+        chain = list(_chain(self._chains(txn, [parent_nid]), parent_nid))
         ordinal = chain[0].ordinal + 1 if chain else 1
         base_nid = EMPTY
         for ancestor in chain:
@@ -131,22 +132,29 @@ class StateStore:
                 (room_nid, [key for kind, key in keys if kind == "m.room.member"]),
             )
 
-    def _chain(self, txn: Transaction, snapshot_nid: int) -> Iterator[Snapshot]:
-        """The snapshot, its base, the base of that …"""
-        while snapshot_nid != EMPTY:
-            snapshot = self._snapshots.get(snapshot_nid)
-            if snapshot is None:
-                snapshot = self._load_chain(txn, snapshot_nid)
-            yield snapshot
-            snapshot_nid = snapshot.base_nid
+    def _chains(self, txn: Transaction, snapshot_nids: Iterable[int]) -> dict[int, Snapshot]:
+        """The snapshots, their bases, the bases of those …, by nid; what is not in memory in one statement."""
+        known: dict[int, Snapshot] = {}
+        missing = set()
+        for snapshot_nid in snapshot_nids:
+            nid = snapshot_nid
+            while nid != EMPTY and nid not in known:
+                snapshot = self._snapshots.get(nid)
+                if snapshot is None:
+                    missing.add(nid)
+                    break
+                known[nid] = snapshot
+                nid = snapshot.base_nid
+        return {**known, **self._load_chains(txn, missing)} if missing else known
 
-    def _load_chain(self, txn: Transaction, snapshot_nid: int) -> Snapshot:
+    def _load_chains(self, txn: Transaction, snapshot_nids: Iterable[int]) -> dict[int, Snapshot]:
         rows = txn.rows(
-            "WITH RECURSIVE chain AS ("
-            "  SELECT * FROM state_snapshots WHERE snapshot_nid = %s"
-            "  UNION ALL SELECT s.* FROM chain c JOIN state_snapshots s ON s.snapshot_nid = c.base_nid"
-            ") SELECT snapshot_nid, base_nid, ordinal, key_nids, event_nids FROM chain",
-            (snapshot_nid,),
+            "WITH RECURSIVE chain (nid) AS ("
+            "  SELECT unnest(%s::bigint[])"
+            "  UNION SELECT s.base_nid FROM chain c JOIN state_snapshots s ON s.snapshot_nid = c.nid"
+            ") SELECT snapshot_nid, base_nid, ordinal, key_nids, event_nids"
+            " FROM chain JOIN state_snapshots ON snapshot_nid = nid",
+            (nid_array(snapshot_nids),),
         )
         snapshots = {
             nid: Snapshot(nid, base_nid, ordinal, dict(zip(keys, events, strict=True)))
@@ -154,7 +162,7 @@ class StateStore:
         }
         for snapshot in snapshots.values():
             self._remember(snapshot)
-        return snapshots[snapshot_nid]
+        return snapshots
 
     def _remember(self, snapshot: Snapshot) -> None:
         self._snapshots.put(snapshot.nid, snapshot, 300 + 150 * len(snapshot.entries))
@@ -177,6 +185,25 @@ class StateStore:
             txn.insert("INSERT INTO state_keys (type, state_key) VALUES %s ON CONFLICT DO NOTHING", missing)
             found |= _key_nids(txn, missing)
         return found
+
+
+def _chain(known: Mapping[int, Snapshot], snapshot_nid: int) -> Iterator[Snapshot]:
+    """The snapshot, its base, the base of that …"""
+    while snapshot_nid != EMPTY:
+        yield known[snapshot_nid]
+        snapshot_nid = known[snapshot_nid].base_nid
+
+
+def _look_up(chain: Iterable[Snapshot], key_nids: Mapping[StateKey, int]) -> NidMap:
+    """What the chain says of the keys: the nearest snapshot that names a key decides."""
+    wanted = dict(key_nids)
+    found: NidMap = {}
+    for snapshot in chain:
+        for key in [key for key in wanted if wanted[key] in snapshot.entries]:
+            found[key] = snapshot.entries[wanted.pop(key)]
+        if not wanted:
+            break
+    return {key: nid for key, nid in found.items() if nid != REMOVED}
 
 
 def _key_nids(txn: Transaction, keys: Collection[StateKey]) -> dict[StateKey, int]:

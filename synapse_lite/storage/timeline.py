@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.nids import nid_array
 from synapse_lite.storage.stream import Kind
 
 Entry = tuple[int, int]  # position, event nid
@@ -72,7 +73,11 @@ def state_changes(txn: Transaction, spans: Collection[Span]) -> dict[int, list[i
 
 def positions_of(txn: Transaction, event_nids: Collection[int]) -> dict[int, int]:
     """Event nid to position."""
-    rows = txn.rows("SELECT event_nid, position FROM stream WHERE event_nid = ANY(%s)", (list(event_nids),))
+    if not event_nids:
+        return {}
+    rows = txn.rows(
+        "SELECT event_nid, position FROM stream WHERE event_nid = ANY(%s::bigint[])", (nid_array(event_nids),)
+    )
     return dict(rows)
 
 
