@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from attrs import evolve, frozen
 
 from synapse_lite.errors import forbidden
+from synapse_lite.handlers.retention import Retention
 from synapse_lite.matrix.visibility import better_membership, may_see
 from synapse_lite.storage import rooms, timeline
 from synapse_lite.storage.database import Transaction
@@ -66,9 +67,10 @@ class Viewer:
 class Visibility:
     """Reads what the rule needs. The methods run in database threads."""
 
-    def __init__(self, events: EventStore, state: StateStore) -> None:
+    def __init__(self, events: EventStore, state: StateStore, retention: Retention) -> None:
         self._events = events
         self._state = state
+        self._retention = retention
 
     def viewer(self, txn: Transaction, standing: Standing | None, user_id: str) -> Viewer:
         """403 `M_FORBIDDEN` for an unknown room, and for who was never joined, or has forgotten the room.
@@ -91,6 +93,19 @@ class Visibility:
         self, txn: Transaction, viewer: Viewer, entries: Sequence[timeline.Entry]
     ) -> list[timeline.Entry]:
         """Those of the entries (oldest first or last) that the viewer may see."""
+        return self.unexpired(txn, self._only_permitted(txn, viewer, entries))
+
+    def unexpired(self, txn: Transaction, entries: Sequence[timeline.Entry]) -> list[timeline.Entry]:
+        """Those of the entries, of whatever rooms, that have not had their time."""
+        if self._retention.policy is None:
+            return list(entries)
+        events = self._events.load(txn, [nid for _, nid in entries])
+        expired = self._retention.expired(txn, events.values())
+        return [entry for entry in entries if entry[1] not in expired]
+
+    def _only_permitted(
+        self, txn: Transaction, viewer: Viewer, entries: Sequence[timeline.Entry]
+    ) -> list[timeline.Entry]:
         if not entries or viewer.sees_all or (viewer.is_joined and viewer.position <= min(entries)[0]):
             return list(entries)
         events = self._events.load(txn, [nid for _, nid in entries])

@@ -19,6 +19,7 @@ from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.handlers.profiles import Profiles
 from synapse_lite.handlers.redactions import RedactionsHandler
 from synapse_lite.handlers.registration import Registration, SharedSecretRegistration
+from synapse_lite.handlers.retention import Retention
 from synapse_lite.handlers.room_admin import RoomAdmin
 from synapse_lite.handlers.room_creation import RoomCreation
 from synapse_lite.handlers.room_deletion import RoomDeletion
@@ -65,6 +66,7 @@ from synapse_lite.rest.client.sync import SyncApi
 from synapse_lite.rest.gate import Gate
 from synapse_lite.tasks.waiting import TaskWaiter
 from synapse_lite.workers.core import Core
+from synapse_lite.workers.retention import retention_policy
 
 
 @frozen
@@ -188,10 +190,11 @@ def _room_routes(config: Config, core: Core, gate: Gate) -> list[Route]:
 
 
 def _reading_routes(config: Config, core: Core, gate: Gate) -> list[Route]:
-    visibility = Visibility(core.events, core.state)
+    retention = Retention(retention_policy(config.retention), core.clock)
+    visibility = Visibility(core.events, core.state, retention)
     reader = SyncReader(core.events, core.state, visibility)
     joined = JoinedRoomsReader(core.requests, core.events, core.log)
-    sync = SyncHandler(core.requests, core.events, reader, joined, core.log, core.clock)
+    sync = SyncHandler(core.requests, core.events, reader, joined, core.log, retention, core.clock)
     history = HistoryHandler(core.requests, core.events, core.state, visibility, core.clock)
     return [
         *SyncApi(gate, sync, AccountData(core.requests), config.filter_timeline_limit).routes(),

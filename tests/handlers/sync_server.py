@@ -12,12 +12,14 @@ from synapse_lite.handlers.auth import Requester
 from synapse_lite.handlers.ephemeral import EphemeralHandler
 from synapse_lite.handlers.filters import EventFilter, read_event_filter, read_sync_filter
 from synapse_lite.handlers.history import HistoryHandler
+from synapse_lite.handlers.retention import Retention
 from synapse_lite.handlers.sync.handler import SyncHandler
 from synapse_lite.handlers.sync.joined import JoinedRoomsReader
 from synapse_lite.handlers.sync.reading import SyncReader
 from synapse_lite.handlers.sync.values import SyncRequest
 from synapse_lite.handlers.tokens import read_token
 from synapse_lite.handlers.visibility import Visibility
+from synapse_lite.matrix.retention import RetentionPolicy
 from synapse_lite.replication.bus import Bus, LocalBus
 from synapse_lite.replication.changes import POLL_SECONDS, ChangeLog
 from synapse_lite.storage import account_data, rooms
@@ -65,17 +67,24 @@ class SyncServer:
     """Call `start` first. The database's commits go to the log, as in a real process."""
 
     def __init__(
-        self, database: Database, bus: Bus | None = None, clock: TickingManualClock | None = None
+        self,
+        database: Database,
+        bus: Bus | None = None,
+        clock: TickingManualClock | None = None,
+        policy: RetentionPolicy | None = None,
     ) -> None:
         self.database = database
         self.clock = clock or TickingManualClock()
         self.world = World(clock=self.clock)
         events, state = self.world.events, self.world.state
         self.log = ObservedLog(database, events, bus or LocalBus(), self.clock)
-        visibility = Visibility(events, state)
+        self.retention = Retention(policy, self.clock)
+        visibility = Visibility(events, state, self.retention)
         self.reader = SyncReader(events, state, visibility)
         self.joined = JoinedRoomsReader(database, events, self.log)
-        self.handler = SyncHandler(database, events, self.reader, self.joined, self.log, self.clock)
+        self.handler = SyncHandler(
+            database, events, self.reader, self.joined, self.log, self.retention, self.clock
+        )
         self.history = HistoryHandler(database, events, state, visibility, self.clock)
         self.ephemeral = EphemeralHandler(database, self.clock)
 

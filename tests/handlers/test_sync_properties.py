@@ -128,7 +128,7 @@ async def test_memory_and_database_give_the_same_answer(server: SyncServer, seed
     def _compare(txn: Transaction, user_id: str, since: int, mine: list[Change], end: int) -> str:
         wanted = read_sync_filter(_random_filter(random, room_ids), MAX_LIMIT)
         request = SyncRequest(requester(user_id), since, 0, wanted)
-        live = live_result(request, mine, end, server.world.events)
+        live = live_result(request, mine, end, server.world.events, server.retention)
         if live is None:
             return "unknown"
         read = server.reader.since(txn, request, since, 0)

@@ -7,6 +7,7 @@ from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.handlers.auth import LastSeen, Sessions
 from synapse_lite.handlers.history import HistoryHandler
 from synapse_lite.handlers.history_purge import HistoryPurge
+from synapse_lite.handlers.retention import Retention
 from synapse_lite.handlers.room_admin import RoomAdmin
 from synapse_lite.handlers.room_deletion import RoomDeletion
 from synapse_lite.handlers.visibility import Visibility
@@ -50,7 +51,7 @@ class AdminHome(RoomsHome):
         gate = Gate(Sessions(database, self._clock), LastSeen(database, self._clock))
         waiter = TaskWaiter(queue, self.bus, self._clock)
         rooms = RoomAdmin(database, world.events, world.state, self._clock, SERVER)
-        visibility = Visibility(world.events, world.state)
+        visibility = Visibility(world.events, world.state, Retention(None, self._clock))
         history = HistoryHandler(database, world.events, world.state, visibility, self._clock)
         for api in (
             RoomsApi(gate, rooms),

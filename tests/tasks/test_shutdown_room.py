@@ -9,6 +9,7 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.filters import DEFAULT_LIMIT, read_sync_filter
+from synapse_lite.handlers.retention import Retention
 from synapse_lite.handlers.sync.departures import read_departures
 from synapse_lite.handlers.sync.reading import SyncReader
 from synapse_lite.handlers.sync.values import RoomDelta, SyncRequest, SyncResult
@@ -452,7 +453,8 @@ async def test_a_sync_at_any_moment(steps: Steps) -> None:
 
 async def sync(steps: Steps, user_id: str, since: int | None) -> SyncResult:
     fresh = World()
-    reader = SyncReader(fresh.events, fresh.state, Visibility(fresh.events, fresh.state))
+    visibility = Visibility(fresh.events, fresh.state, Retention(None, steps.clock))
+    reader = SyncReader(fresh.events, fresh.state, visibility)
     request = SyncRequest(requester(user_id), since, 0, read_sync_filter({}, DEFAULT_LIMIT))
     if since is None:
         return await steps.database.snapshot(reader.initial, request, 1)

@@ -3,6 +3,7 @@
 import orjson
 
 from synapse_lite.clock import Clock
+from synapse_lite.handlers.retention import Retention
 from synapse_lite.handlers.sync.joined import JoinedRooms, JoinedRoomsReader, is_own_membership
 from synapse_lite.handlers.sync.live import live_result
 from synapse_lite.handlers.sync.reading import SyncReader
@@ -28,6 +29,7 @@ class SyncHandler:
         reader: SyncReader,
         joined: JoinedRoomsReader,
         log: ChangeLog,
+        retention: Retention,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -35,6 +37,7 @@ class SyncHandler:
         self._reader = reader
         self._joined = joined
         self._log = log
+        self._retention = retention
         self._clock = clock
 
     async def sync(self, request: SyncRequest) -> bytes:
@@ -72,7 +75,8 @@ class SyncHandler:
         mine = [change for change in changes if change.concerns(user_id, joined.rooms)]
         if any(is_own_membership(change, user_id) for change in mine):
             return None
-        result = live_result(request, mine, max(since, self._log.position), self._events)
+        upto = max(since, self._log.position)
+        result = live_result(request, mine, upto, self._events, self._retention)
         return None if result is None else self._answer(request, result)
 
     def _read_at_once(self, txn: Transaction, request: SyncRequest) -> bytes:

@@ -6,6 +6,7 @@ It serves rooms in which the user was joined all the time. Whatever it cannot kn
 
 from collections.abc import Mapping, Sequence
 
+from synapse_lite.handlers.retention import Retention
 from synapse_lite.handlers.sync.values import RoomDelta, SyncRequest, SyncResult
 from synapse_lite.handlers.sync.windows import newest
 from synapse_lite.storage.events import EventStore, StoredEvent, view
@@ -14,7 +15,7 @@ from synapse_lite.storage.timeline import Entry
 
 
 def live_result(
-    request: SyncRequest, changes: Sequence[Change], position: int, events: EventStore
+    request: SyncRequest, changes: Sequence[Change], position: int, events: EventStore, retention: Retention
 ) -> SyncResult | None:
     """The changes up to a position, all of them events in rooms that the user is in, as a result."""
     if not changes:
@@ -22,6 +23,8 @@ def live_result(
     if request.filter.state.lazy_load_members or any(change.kind is not Kind.EVENT for change in changes):
         return None
     stored = events.cached([change.event_nid for change in changes if change.event_nid is not None])
+    if retention.may_hide(list(stored.values())):
+        return None
     redactions: dict[int, StoredEvent] = {}
     by_room: dict[int, list[Entry]] = {}
     for change in changes:

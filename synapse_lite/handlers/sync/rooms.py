@@ -1,6 +1,7 @@
 """What a sync shows of rooms that the user is in, or was in. Runs in database threads."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 
 from attrs import field, frozen
 
@@ -44,9 +45,16 @@ class RoomReader:
     def steady(self, reading: Reading, rooms: RoomIds, changes: Sequence[Change]) -> list[RoomDelta]:
         """Rooms in which the user has been all the time: what is new; `changes` are those that are no events."""
         request, spans = reading.request, [(nid, reading.since, reading.position) for nid in rooms]
+        found = self._entries(reading, rooms, spans)
+        shown = {*self._visibility.unexpired(reading.txn, [*chain(*found.values())])}
         windows = {
-            nid: newest(entries, entries, request.filter.timeline.limit, reading.position)
-            for nid, entries in self._entries(reading, rooms, spans).items()
+            nid: newest(
+                entries,
+                [entry for entry in entries if entry in shown],
+                request.filter.timeline.limit,
+                reading.position,
+            )
+            for nid, entries in found.items()
         }
         if request.full_state:
             windows = {nid: windows.get(nid) or Window((), False, reading.position) for nid in rooms}
