@@ -48,7 +48,8 @@ bench: $(READY) ## Measure (ARGS="--help")
 	$(BIN)/python -m benchmarks $(ARGS)
 
 MINUTES ?= 30
-chaos: $(READY) ## Kill, freeze and cut off workers for MINUTES=30, and count what they did
+chaos: $(READY) ## Strike two purges 50 times each; kill, freeze and cut off workers for MINUTES=30, and count what they did
+	$(BIN)/python -m tests.chaos --purge 50
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 
 clean: ## Remove the virtual environment and caches, never data

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ class FallibleDatabase:
         self._directory = directory
         self._server = EmbeddedPostgres(directory)
         self._arguments: dict[str, Any] = {}
+
+    @property
+    def stop_command(self) -> tuple[str, ...]:
+        """For a guardian."""
+        return (sys.executable, "-m", "synapse_lite.workers.embedded_postgres", str(self._directory))
 
     def start(self) -> dict[str, Any]:
         """Arguments of `psycopg2.connect`."""

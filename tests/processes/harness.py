@@ -59,7 +59,7 @@ def processes_of(directory: Path) -> list[int]:
 class Process:
     """`python -m synapse_lite ...` in a directory; what it says on standard error is in `log()`.
 
-    `module`: another one to run than `synapse_lite`.
+    `module`: another one to run than `synapse_lite`. `group`: the process group to join.
     """
 
     def __init__(
@@ -70,11 +70,13 @@ class Process:
         environ: Mapping[str, str] | None = None,
         *,
         module: str = "synapse_lite",
+        group: int | None = None,
     ) -> None:
         self.name = name
         self._command = [sys.executable, "-m", module, *arguments]
         self._directory = directory
         self._environ = {**os.environ, **(environ or {})}
+        self._group = group
         self._log = directory / f"{name}.log"
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._process: subprocess.Popen[str] | None = None
@@ -105,6 +107,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                process_group=self._group,
             )
         self._lines = queue.SimpleQueue()
         threading.Thread(target=_read, args=(self._process.stdout, self._lines), daemon=True).start()

@@ -51,9 +51,17 @@ class Task:
 
 
 class Site:
-    """`runners` may run tasks; `main` and `workers` are started by `start`."""
+    """`runners` may run tasks; `main` and `workers` are started by `start`. `group`: their process group."""
 
-    def __init__(self, directory: Path, database: Mapping[str, Any], *, runners: Sequence[str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        database: Mapping[str, Any],
+        *,
+        runners: Sequence[str],
+        group: int | None = None,
+    ) -> None:
+        self._group = group
         self._directory = directory
         self._database = database
         self._data = DataDir(directory / "data")
@@ -128,7 +136,7 @@ class Site:
         ]
         command = [*files] if module == LIMITED else ["main" if name == "main" else "worker", *files]
         environ = {"PYTHONPATH": str(_ROOT)}
-        return Process(name, command, self._directory, environ, module=module)
+        return Process(name, command, self._directory, environ, module=module, group=self._group)
 
     # Users and what they do
 

@@ -1,0 +1,162 @@
+"""Purges under blows: of a whole room, and of a room's history, with a PostgreSQL that crashes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.internet import reactor
+
+from benchmarks.seed_room import Plan, Seeder
+from synapse_lite.cli.demo.connection import Connection, User
+from synapse_lite.cli.demo.reading import read_events
+from synapse_lite.cli.demo.traffic import room_path
+from synapse_lite.clock import ReactorClock
+from synapse_lite.matrix.signing import generate_signing_key
+from synapse_lite.storage.branches import Room
+from synapse_lite.storage.migrate import migrate
+from synapse_lite.storage.session import Session
+from synapse_lite.storage.stream import Kind
+from synapse_lite.workers.guardian import Guardian
+from tests.chaos.blows import Blows
+from tests.chaos.postgres import FallibleDatabase
+from tests.processes.site import SERVER, Site, Task
+from tests.tasks.remains import contents, remains, traces
+
+WORKERS = ("a", "b")
+BYSTANDERS = (Plan(200, 20), Plan(300, 10, state_every=2))
+ROWS_AN_EVENT = 3  # at least: itself, its position, its transaction id
+KEPT_SHARE = 5  # of the history, one event of so many stays
+SAMPLED = 20  # of the events that stay, the state at one of so many is compared
+
+_TOLD = (
+    "SELECT user_id, count(*) FROM stream"
+    f" WHERE room_nid = %s AND kind = {Kind.ROOM_GONE:d} AND user_id IS NOT NULL GROUP BY user_id"
+)
+
+
+@frozen
+class Scene:
+    """A server whose workers and whose PostgreSQL may die."""
+
+    site: Site
+    admin: User
+    session: Session
+    seeder: Seeder
+
+    def ask(self, method: str, path: str, **body: Any) -> Any:
+        with self.admin.connect() as connection:
+            return connection.call(method, path, body)
+
+
+@contextmanager
+def scene(directory: Path) -> Iterator[Scene]:
+    """A guardian ends everything should this process be killed."""
+    with ExitStack() as stack:
+        database = FallibleDatabase(directory / "postgres")
+        guardian = Guardian(database.stop_command)
+        guardian.start()
+        stack.callback(guardian.stop)
+        stack.callback(database.stop)
+        arguments = database.start()
+        migrate(arguments)
+        site = Site(directory, arguments, runners=WORKERS, group=guardian.group)
+        stack.callback(site.close)
+        site.start("main", *WORKERS)
+        session = Session(arguments, {})
+        stack.callback(session.close)
+        seeder = Seeder(arguments, generate_signing_key(SERVER), ReactorClock(reactor))
+        stack.callback(seeder.close)
+        yield Scene(site, site.user("admin", admin=True), session, seeder)
+
+
+def purge_room(scene: Scene, plan: Plan, blows: Blows, count: int) -> str:
+    """A summary. AssertionError unless everything of the room is gone, once, and nothing else is touched."""
+    others = [scene.seeder.seed(bystander) for bystander in BYSTANDERS]
+    room = scene.seeder.seed(plan)
+    scene.seeder.close()
+    gone = scene.session.read(traces, room)
+    before = [scene.session.read(contents, other) for other in others]
+
+    began = time.monotonic()
+    task_id = scene.ask("DELETE", f"/_synapse/admin/v2/rooms/{room.room_id}")["delete_id"]
+    blows.rain(task_id, count, plan.events * ROWS_AN_EVENT)
+    task = blows.settle(task_id)
+    seconds = time.monotonic() - began
+
+    _check_end(scene, task, blows, count)
+    assert scene.session.read(remains, gone) == {}
+    assert [scene.session.read(contents, other) for other in others] == before, "another room has changed"
+    assert task.result is not None
+    kicked, rows = task.result["kicked"], task.result["rows"]
+    items = scene.site.rows("SELECT outcome, count(*) FROM task_items WHERE task_id = %s GROUP BY 1", task_id)
+    assert (kicked, task.result["failed_to_kick"], items) == (plan.members, 0, [("kicked", plan.members)])
+    assert rows["events"] == plan.events + plan.members, "each member leaves once, each event goes once"
+    told = dict(scene.site.rows(_TOLD, room.nid))
+    assert len(told) == plan.members
+    assert set(told.values()) == {1}, "members are told of their leave once"
+    return _summary("a room", task, blows, seconds)
+
+
+def purge_history(scene: Scene, plan: Plan, blows: Blows, count: int) -> str:
+    """A summary. AssertionError unless the room is like one of the same plan that was purged undisturbed."""
+    rooms = [scene.seeder.seed(plan) for _ in range(2)]
+    scene.seeder.close()
+    for room in rooms:
+        scene.ask("POST", room_path(room.room_id, "join"))
+    calm = scene.site.wait_for_end(_start_history(scene, rooms[0], plan))
+
+    began = time.monotonic()
+    task_id = _start_history(scene, rooms[1], plan)
+    blows.rain(task_id, count, calm.done)
+    task = blows.settle(task_id)
+    seconds = time.monotonic() - began
+
+    _check_end(scene, task, blows, count)
+    assert calm.result is not None
+    assert min(calm.result["local_events"], calm.result["kept_events"], calm.result["freed_snapshots"]) > 0
+    assert (task.result, task.done) == (calm.result, calm.done)
+    with scene.admin.connect() as connection:
+        views = [_view(scene, connection, room) for room in rooms]
+    assert views[0] == views[1]
+    return _summary("a history", task, blows, seconds)
+
+
+def _start_history(scene: Scene, room: Room, plan: Plan) -> str:
+    edge = scene.site.value(
+        "SELECT event_id FROM events WHERE room_nid = %s AND depth >= %s AND type = 'm.room.message'"
+        " ORDER BY depth LIMIT 1",
+        room.nid,
+        plan.events - plan.events // KEPT_SHARE,
+    )
+    path = f"/_synapse/admin/v1/purge_history/{room.room_id}/{edge}"
+    purge_id: str = scene.ask("POST", path, delete_local_events=True)["purge_id"]
+    return purge_id
+
+
+def _view(scene: Scene, connection: Connection, room: Room) -> tuple[object, ...]:
+    """What is left of a room: the rows of each table by number, its pages, and states on the way."""
+    tables = {table: len(rows) for table, rows in scene.session.read(contents, room).items()}
+    shown = list(read_events(connection, room.room_id))
+    paths = [room_path(room.room_id, f"context/{event['event_id']}?limit=0") for event in shown[::SAMPLED]]
+    states = [connection.call("GET", room_path(room.room_id, "state"))]
+    states += [connection.call("GET", path)["state"] for path in paths]
+    return tables, [_bare(event) for event in shown], [sorted(map(_bare, state)) for state in states]
+
+
+def _bare(event: dict[str, Any]) -> tuple[str, ...]:
+    """Without what differs between rooms of the same plan."""
+    return tuple(str(event.get(name)) for name in ("type", "state_key", "sender", "content"))
+
+
+def _check_end(scene: Scene, task: Task, blows: Blows, count: int) -> None:
+    assert (task.status, task.error) == ("complete", None)
+    assert blows.done.total() == count, f"the task was faster than the blows: {blows}"
+    assert scene.site.processes["main"].running.poll() is None, scene.site.processes["main"].log()
+    scene.site.processes["main"].wait_healthy(scene.site.url())
+
+
+def _summary(what: str, task: Task, blows: Blows, seconds: float) -> str:
+    return f"purged {what}: {task.done} rows in {seconds:.1f} s and {task.epoch} claims; {blows}"
