@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, field_validator
 
 from synapse_lite.config.options import Options
-from synapse_lite.config.units import DAY, MINUTE, Duration, format_duration
+from synapse_lite.config.units import DAY, SECOND, Duration, format_duration
 
 
 class DefaultPolicy(Options):
@@ -26,7 +26,7 @@ class PurgeJob(Options):
         validate_default=True,
         description="Rooms whose messages live no longer than this; null: no bound.",
     )
-    interval: Annotated[Duration, Field(ge=MINUTE)] = Field(default=DAY, description="How often it runs.")
+    interval: Annotated[Duration, Field(ge=SECOND)] = Field(default=DAY, description="How often it runs.")
 
     @field_validator("longest_max_lifetime")
     @classmethod

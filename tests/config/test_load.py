@@ -75,7 +75,7 @@ def test_retention(write):
             "purge_jobs: [{shortest_max_lifetime: 3d, longest_max_lifetime: 3d}]",
             "retention.purge_jobs[0].longest_max_lifetime",
         ),
-        ("purge_jobs: [{interval: 59s}]", "retention.purge_jobs[0].interval"),
+        ("purge_jobs: [{interval: 999}]", "retention.purge_jobs[0].interval"),
         ("default_policy: {max_lifetime: soon}", "retention.default_policy.max_lifetime"),
     ],
 )

@@ -17,10 +17,11 @@ def build_site(postgres: dict[str, Any], tmp_path_factory: pytest.TempPathFactor
     """Makes sites, each with a database of its own; they end with the module."""
     sites: list[tuple[Site, str]] = []
 
-    def build(*runners: str) -> Site:
+    def build(*runners: str, **options: Any) -> Site:
         name = f"site_{random_text(8).lower()}"
         execute(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-        site = Site(tmp_path_factory.mktemp("site"), {**postgres, "dbname": name}, runners=runners)
+        database = {**postgres, "dbname": name}
+        site = Site(tmp_path_factory.mktemp("site"), database, runners=runners, options=options)
         sites.append((site, name))
         return site
 

@@ -51,7 +51,10 @@ class Task:
 
 
 class Site:
-    """`runners` may run tasks; `main` and `workers` are started by `start`. `group`: their process group."""
+    """`runners` may run tasks; `main` and `workers` are started by `start`.
+
+    `group`: their process group; `options`: more of the configuration.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Site:
         *,
         runners: Sequence[str],
         group: int | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self._group = group
         self._directory = directory
@@ -72,14 +76,15 @@ class Site:
         self._data.write_up_file(
             port=self.port("main"), database=database, task_runners=runners, rate_limits=False
         )
-        options = {
+        written = {
             "server_name": SERVER,
             "signing_key_path": str(self._data.path / "signing.key"),
             "media_store_path": str(self._data.path / "media"),
             "registration_shared_secret": SECRET,
             "tasks": {"lease": f"{LEASE:.0f}s"},
+            **(options or {}),
         }
-        self._data.homeserver_file.write_text(yaml.safe_dump(options))
+        self._data.homeserver_file.write_text(yaml.safe_dump(written))
 
     # Processes
 
