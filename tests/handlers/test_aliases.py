@@ -89,12 +89,14 @@ async def test_a_removed_alias_is_not_canonical(database: Database) -> None:
 
 @ensureDeferred
 async def test_who_sees_the_aliases_of_a_room(database: Database) -> None:
-    """Members, and everybody where history is world-readable."""
+    """Members, server administrators, and everybody where history is world-readable."""
     house = House(database)
     opened = [(("m.room.history_visibility", ""), {"history_visibility": "world_readable"})]
     closed, readable = await house.room(alias_name="den"), await house.room(initial_state=opened)
     assert await house.aliases.of_room(alice, closed) == [DEN]
     assert await house.aliases.of_room(mallory, readable) == []
+    assert await house.aliases.of_room(admin, closed) == [DEN]
+    assert await house.aliases.of_room(admin, "!unknown:hs.test") == []
     for room_id in (closed, "!unknown:hs.test"):
         assert await refusal(house.aliases.of_room(mallory, room_id)) == FORBIDDEN
 
