@@ -4,7 +4,6 @@ from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, bad_json, not_found
-from synapse_lite.ids import check_room_id
 from synapse_lite.storage import history_edge, rooms
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistoryParams
@@ -33,7 +32,6 @@ class HistoryPurge:
 
     async def start(self, requester: str, request: HistoryPurgeRequest) -> str:
         """The task's id; 404 `M_NOT_FOUND` when there is no such point, 400 for one in another room."""
-        check_room_id(request.room_id)
         depth = await self._database.read(_depth, request)
         params = PurgeHistoryParams(
             room_id=request.room_id,

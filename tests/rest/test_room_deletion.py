@@ -257,8 +257,18 @@ async def test_refused_points(home: AdminHome) -> None:
         (path, {"purge_up_to_ts": 1}, 404, "M_NOT_FOUND", "there is no event to be purged"),
         (f"{path}/$unknown", {}, 404, "M_NOT_FOUND", "Event not found."),
         (f"{V1}/purge_history/{other}/{event_id}", {}, 400, "M_UNKNOWN", "Event is for wrong room."),
+        (
+            f"{V1}/purge_history/x",
+            {"purge_up_to_ts": 1},
+            404,
+            "M_NOT_FOUND",
+            "there is no event to be purged",
+        ),
+        (f"{V1}/purge_history/x/{event_id}", {}, 400, "M_UNKNOWN", "Event is for wrong room."),
     ):
         answer = await home.call("POST", where, body, home.token)
         assert (answer.status, answer.json()) == (status, {"errcode": errcode, "error": text})
+    refusal = await home.refusal("POST", path, {"purge_up_to_event_id": "$\0"}, home.token)
+    assert refusal == (400, "M_INVALID_PARAM")
     answer = await home.call("GET", f"{V1}/purge_history_status/x", None, home.token)
     assert answer.json() == {"errcode": "M_NOT_FOUND", "error": "purge id 'x' not found"}

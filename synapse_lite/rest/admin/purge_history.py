@@ -5,9 +5,11 @@ from synapse_lite.errors import bad_json
 from synapse_lite.handlers.history_purge import HistoryPurge, HistoryPurgeRequest
 from synapse_lite.http.request import Request, parameter
 from synapse_lite.http.router import Route
+from synapse_lite.rest.fields import optional_text
 from synapse_lite.rest.gate import Gate
 
 PATH = "/_synapse/admin/v1/purge_history/{room_id}"
+MAX_EVENT_ID = 255
 
 
 class PurgeHistoryApi:
@@ -28,7 +30,7 @@ class PurgeHistoryApi:
         body = request.json_object(allow_empty=True)
         wanted = HistoryPurgeRequest(
             room_id,
-            event_id or parameter(body, "purge_up_to_event_id", str, None),
+            event_id or optional_text(body, "purge_up_to_event_id", MAX_EVENT_ID),
             _timestamp(body),
             delete_local_events=bool(body.get("delete_local_events")),
             dry_run=parameter(body, "dry_run", bool, False),
