@@ -9,9 +9,22 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.matrix.event import client_event, redacted
 from synapse_lite.storage.events import View
 
+OLD_PLACES = ("age", "replaces_state", "redacted_because")
+
 
 def render(view: View, *, session: str | None, now_ms: int) -> orjson.Fragment:
     """The event with its `unsigned`. `session` is the reader's: its own events carry their transaction id."""
+    return _encode(view, {"unsigned": _unsigned(view, session, now_ms)})
+
+
+def render_old(view: View, *, now_ms: int) -> orjson.Fragment:
+    """As `render`, for nobody's session, and once more in the places of the first client API."""
+    unsigned = _unsigned(view, None, now_ms)
+    old = {name: unsigned[name] for name in OLD_PLACES if name in unsigned}
+    return _encode(view, {"unsigned": unsigned, "user_id": view.stored.event.sender, **old})
+
+
+def _unsigned(view: View, session: str | None, now_ms: int) -> JsonObject:
     stored = view.stored
     unsigned: JsonObject = {"age": max(0, now_ms - stored.event.origin_server_ts)}
     if stored.txn_id is not None and stored.session == session:
@@ -20,12 +33,18 @@ def render(view: View, *, session: str | None, now_ms: int) -> orjson.Fragment:
         unsigned["replaces_state"] = view.previous.event_id
         unsigned["prev_content"] = view.previous.content
         unsigned["prev_sender"] = view.previous.sender
+    if view.redaction is not None:
+        unsigned["redacted_because"] = client_event(view.redaction.event)
+    return unsigned
+
+
+def _encode(view: View, more: JsonObject) -> orjson.Fragment:
+    stored = view.stored
     if view.redaction is None:
         encoded = stored.client_json
     else:
         encoded = orjson.dumps(client_event(redacted(stored.event)))
-        unsigned["redacted_because"] = client_event(view.redaction.event)
-    return orjson.Fragment(encoded[:-1] + b',"unsigned":' + orjson.dumps(unsigned) + b"}")
+    return orjson.Fragment(encoded[:-1] + b"," + orjson.dumps(more)[1:])
 
 
 def render_all(views: Iterable[View], *, session: str | None, now_ms: int) -> list[orjson.Fragment]:

@@ -8,7 +8,7 @@ from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError, invalid_param, not_found
-from synapse_lite.handlers.rendering import render_all
+from synapse_lite.handlers.rendering import render_old
 from synapse_lite.handlers.rooms import check_alias
 from synapse_lite.matrix.event import redacted
 from synapse_lite.storage import room_admin, room_closure, rooms
@@ -153,7 +153,8 @@ class RoomAdmin:
         room = _known(txn, room_id)
         current = self._state.current_of_rooms(txn, [room.nid], None).get(room.nid, {})
         wanted = [nid for (kind, _), nid in current.items() if event_type in (None, kind)]
-        return render_all(self._events.views(txn, wanted), session=None, now_ms=self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        return [render_old(view, now_ms=now_ms) for view in self._events.views(txn, wanted)]
 
     def _contents(
         self, txn: Transaction, room_nids: Sequence[int], keys: Sequence[StateKey]

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from synapse_lite.handlers.rendering import render, with_fields
+from synapse_lite.handlers.rendering import render, render_old, with_fields
 from synapse_lite.matrix.event import Draft, Event, build_event
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.matrix.signing import generate_signing_key
@@ -72,6 +72,21 @@ def test_redacted(version: str) -> None:
     because = shown["unsigned"]["redacted_because"]
     assert because["redacts"] == because["content"]["redacts"] == target.event_id
     assert because["content"]["reason"] == "r"
+
+
+def test_old_places() -> None:
+    """What a client gets, and beside it the sender and parts of `unsigned` under their first names."""
+    before = _event("m.topic", {"topic": "old"}, state_key="")
+    redaction = StoredEvent(3, 1, _event("m.room.redaction", {}), 1, 3)
+    view = View(StoredEvent(2, 1, _event("m.topic", {}, state_key=""), 1, 2, 1), redaction, before)
+    shown = _shown(view, now_ms=1500)
+    unsigned = shown["unsigned"]
+    assert orjson.loads(orjson.dumps(render_old(view, now_ms=1500))) == shown | {
+        "user_id": ALICE,
+        "age": 500,
+        "replaces_state": before.event_id,
+        "redacted_because": unsigned["redacted_because"],
+    }
 
 
 @pytest.mark.parametrize(
