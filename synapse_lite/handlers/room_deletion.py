@@ -8,7 +8,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.errors import Errcode, MatrixError, not_found
 from synapse_lite.handlers.room_plan import RoomRequest, plan_room
-from synapse_lite.ids import check_room_id, check_user_id, domain_of
+from synapse_lite.ids import check_room_id, domain_of, is_user_id
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, STILL_JOINED
 from synapse_lite.tasks.actions.shutdown_room import (
     FAILED_TO_KICK,
@@ -118,7 +118,7 @@ class RoomDeletion:
         creator = request.new_room_user_id
         if creator is None:
             return None
-        if domain_of(check_user_id(creator)) != self._server_name:
+        if not is_user_id(creator) or domain_of(creator) != self._server_name:
             raise MatrixError(400, Errcode.UNKNOWN, f"User must be our own: {creator}")
         wish = RoomRequest(
             preset="public_chat",

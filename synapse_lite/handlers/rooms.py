@@ -8,6 +8,7 @@ from synapse_lite.storage import rooms
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Database
+from synapse_lite.storage.room_closure import blocked_by
 from synapse_lite.storage.stream import Change, Kind
 
 CACHED_ROOMS = 50_000
@@ -49,7 +50,10 @@ class Rooms:
         return room
 
     async def resolve(self, room_id_or_alias: str) -> Room:
-        """The room to enter. Raises 404 when this server does not know it, 400 for a malformed name."""
+        """The room to enter.
+
+        404 when this server does not know it, or 403 when it is blocked besides; 400 for a malformed name.
+        """
         if room_id_or_alias.startswith("#"):
             room_id = await self._database.read(rooms.room_of_alias, check_alias(room_id_or_alias))
             if room_id is None:
@@ -60,6 +64,8 @@ class Rooms:
             raise invalid_param(f"{room_id_or_alias[:80]!r} was not legal room ID or room alias")
         room = await self.find(room_id)
         if room is None:
+            if await self._database.read(blocked_by, room_id) is not None:
+                raise forbidden("This room has been blocked on this server")
             raise not_found(
                 "Can't join remote room because no servers that are in the room have been provided."
             )

@@ -336,6 +336,7 @@ def test_members_are_moved(synadm: Synadm, owner: User, member: User) -> None:
     assert set(synadm.run("room members", shutdown["new_room_id"])["members"]) == people
     assert synadm.refusal(f"room details {room_id}") == (404, "M_NOT_FOUND")
     assert synadm.run("room block-status", room_id) == {"block": True, "user_id": synadm.admin.user_id}
+    assert refusal_to_join(member, room_id) == (403, "M_FORBIDDEN")
 
 
 def test_mistakes(synadm: Synadm) -> None:

@@ -130,6 +130,8 @@ async def test_refused_bodies(home: AdminHome) -> None:
         }
     answer = await home.call("DELETE", path, {"new_room_user_id": "@a:elsewhere"}, home.token)
     assert answer.json() == {"errcode": "M_UNKNOWN", "error": "User must be our own: @a:elsewhere"}
+    answer = await home.call("DELETE", path, {"new_room_user_id": "nonsense"}, home.token)
+    assert answer.json() == {"errcode": "M_UNKNOWN", "error": "User must be our own: nonsense"}
     answer = await home.call("DELETE", f"{V2}/rooms/nonsense", {}, home.token)
     assert answer.json() == {"errcode": "M_UNKNOWN", "error": "nonsense is not a legal room ID"}
     assert await home.refusal("DELETE", path, b"", home.token) == (400, "M_NOT_JSON")

@@ -26,6 +26,7 @@ from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
 from synapse_lite.tasks.specs import Snapshot, TaskSpec
 
 MAX_LEAVES = 100  # in one step: each is an event, and holds the stream for a moment
+ROWS_OF_A_LEAVE = 3  # an event, its position and its snapshot
 ROOM_ID_LETTERS = 18
 MEMBER = "m.room.member"
 SHOWN = ("displayname", "avatar_url")
@@ -214,7 +215,7 @@ class ShutdownAndPurgeRoom:
         if self._is_inhabited(txn, cursor) and not task.params.force_purge:
             reopen_room(txn, cursor.room_nid)
             return Fail(STILL_JOINED)
-        return _next(_with(cursor, phase=Phase.PURGE))
+        return _next(_with(cursor, phase=Phase.PURGE), total=_total(cursor))
 
     def _delete(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
         walk = delete_rows(txn, cursor.deleted, cursor.room_nid, task.batch, self._server_name)
@@ -268,6 +269,12 @@ class ShutdownAndPurgeRoom:
 
 def _closes(task: ShutdownTask) -> bool:
     return task.params.purge and not task.params.dry_run
+
+
+def _total(cursor: ShutdownCursor) -> int:
+    """Of what there is to do in all, once the members are out: their leaves have added rows, and moved aliases none."""
+    added = cursor.kicked * ROWS_OF_A_LEAVE if cursor.was_whole else 0
+    return cursor.kicked + cursor.failed + cursor.counted.total + added - cursor.aliases
 
 
 def _replacement(task: ShutdownTask) -> Replacement:
