@@ -26,8 +26,12 @@ def render_old(view: View, *, now_ms: int) -> orjson.Fragment:
 
 def _unsigned(view: View, session: str | None, now_ms: int) -> JsonObject:
     stored = view.stored
-    unsigned: JsonObject = {"age": max(0, now_ms - stored.event.origin_server_ts)}
-    if stored.txn_id is not None and stored.session == session:
+    age = max(0, now_ms - stored.event.origin_server_ts)
+    own = stored.txn_id is not None and stored.session == session
+    if view.redaction is None and view.previous is None and not own:  # nearly every event
+        return orjson.Fragment(b'%b,"unsigned":{"age":%d}}' % (stored.client_json[:-1], age))
+    unsigned: JsonObject = {"age": age}
+    if own:
         unsigned["transaction_id"] = stored.txn_id
     if view.previous is not None:
         unsigned["replaces_state"] = view.previous.event_id

@@ -65,6 +65,9 @@ async def test_state_before_and_after(database: Database, version: str) -> None:
             assert world.state.at(txn, later.before_nid, [key]) == {key: earlier.nid}
             assert world.state.at(txn, later.after_nid, [key]) == {key: later.nid}
             assert later.replaces_nid == earlier.nid
+        world.state._snapshots._entries.clear()
+        together = world.state.at_each(txn, [topic.after_nid for topic in topics], [key])
+        assert together == {topic.after_nid: {key: topic.nid} for topic in topics}
         whole = world.state.whole(txn, topics[-1].after_nid)
         current = {
             (kind, state_key): nid

@@ -1,8 +1,13 @@
 """Transactions, snapshots and the stream on a real PostgreSQL."""
 
+from threading import Event
+from typing import Any
+
 import psycopg2
 import pytest
+from psycopg2 import extensions
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.storage.database import Database, Transaction
@@ -89,3 +94,25 @@ async def test_a_snapshot_refuses_writes(database: Database) -> None:
     with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
         await database.snapshot(lambda txn: txn.execute("INSERT INTO typing VALUES (1, 'x', 1)"))
     assert await database.snapshot(lambda txn: txn.value("SELECT 7")) == 7
+
+
+@ensureDeferred
+async def test_nobody_waits_for_the_end_of_a_snapshot(database_arguments: dict[str, Any]) -> None:
+    """The result is there before the transaction is rolled back; errors come as from any other."""
+    has_result, waited = Event(), []
+
+    class Cursor(extensions.cursor):
+        def execute(self, query: Any, arguments: Any = None) -> None:
+            if query == "ROLLBACK":
+                waited.append(has_result.wait(10))
+            super().execute(query, arguments)
+
+    arguments = {**database_arguments, "cursor_factory": Cursor}
+    database = Database(reactor, arguments, name="test", size=1, on_commit=lambda _: None, settings={})
+    database.start()
+    assert await database.snapshot(lambda txn: txn.value("SELECT 7")) == 7
+    has_result.set()
+    with pytest.raises(ZeroDivisionError):
+        await database.snapshot(lambda txn: txn.value("SELECT 7") / 0)
+    database.stop()
+    assert waited == [True, True]

@@ -1,0 +1,131 @@
+"""How often reading the past asks the database: never more for more events."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from attrs import define, field
+from psycopg2 import extensions
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+
+from synapse_lite.handlers.history import HistoryHandler
+from synapse_lite.handlers.visibility import Visibility
+from synapse_lite.storage.branches import Room
+from synapse_lite.storage.database import Database
+from tests.builders import ALICE, BOB, World
+from tests.handlers.sync_server import SyncServer, decoded, requester, selection
+
+FEW, SOME, MANY = 4, 24, 60
+COLD_PAGE, COLD_CONTEXT = 12, 16  # statements at most when nothing is in memory
+
+
+@define
+class Watched:
+    """A database, and the statements that were sent to it."""
+
+    database: Database
+    sent: list[str] = field(factory=list)
+
+    def reader(self) -> "Reader":
+        """A process that has nothing in memory."""
+        world = World()
+        visibility = Visibility(world.events, world.state)
+        return Reader(
+            HistoryHandler(self.database, world.events, world.state, visibility, world.clock), self.sent
+        )
+
+
+@define
+class Reader:
+    history: HistoryHandler
+    sent: list[str]
+
+    async def page(self, user_id: str, room: Room, limit: int, **more: Any) -> int:
+        """Read the last events of the room; the number of round trips."""
+        self.sent.clear()
+        answer = await self.history.messages(
+            requester(user_id),
+            room.room_id,
+            None,
+            None,
+            backwards=True,
+            selection=selection(limit=limit, **more),
+        )
+        assert len(answer["chunk"]) == limit
+        return self._count()
+
+    async def context(self, user_id: str, room: Room, event_id: str, limit: int) -> int:
+        self.sent.clear()
+        answer = await self.history.context(
+            requester(user_id), room.room_id, event_id, selection(limit=limit, lazy_load_members=True)
+        )
+        assert len(decoded(answer["events_before"])) == limit // 2
+        return self._count()
+
+    def _count(self) -> int:
+        # Nobody waits for the end of a snapshot.
+        return sum(statement != "ROLLBACK" for statement in self.sent)
+
+
+@pytest.fixture
+def watched(reused_database: Database) -> Iterator[Watched]:
+    sent: list[str] = []
+
+    class Cursor(extensions.cursor):
+        def execute(self, query: Any, arguments: Any = None) -> None:
+            sent.append(query)
+            super().execute(query, arguments)
+
+    arguments = {**reused_database._arguments, "cursor_factory": Cursor}
+    database = Database(reactor, arguments, name="watched", size=1, on_commit=lambda _: None, settings={})
+    database.start()
+    yield Watched(database, sent)
+    database.stop()
+
+
+async def _room(server: SyncServer, visibility: str) -> tuple[Room, str]:
+    """Many join, speak, are redacted, and change the topic; and an event in the midst.
+
+    Bob is there all the time, but his last member event is the room's last event.
+    """
+    room = await server.room(ALICE)
+    await server.show_history_to(room, visibility)
+    await server.join(room, BOB)
+    middle = ""
+    for number in range(MANY // 4):
+        user_id = f"@{number}:hs.test"
+        await server.join(room, user_id)
+        said = await server.say(room, user_id)
+        await server.redact(room, said)
+        await server.set(room, "m.room.topic", {"topic": str(number)})
+        if number == MANY // 8:
+            middle = said
+    await server.set(room, "m.room.member", {"membership": "join", "displayname": "Bob"}, BOB, BOB)
+    return room, middle
+
+
+@ensureDeferred
+async def test_a_page_of_what_is_in_memory(server: SyncServer, watched: Watched) -> None:
+    """Three: the room and the reader, the page, what was redacted; as many with the members who speak."""
+    room, _ = await _room(server, "shared")
+    reader = watched.reader()
+    await reader.page(ALICE, room, MANY, lazy_load_members=True)
+    for limit in (FEW, MANY):
+        assert await reader.page(ALICE, room, limit) == 3
+        assert await reader.page(ALICE, room, limit, lazy_load_members=True) == 3
+
+
+@pytest.mark.parametrize("visibility", ["shared", "joined"])
+@ensureDeferred
+async def test_a_page_of_what_is_not(server: SyncServer, watched: Watched, visibility: str) -> None:
+    """As many statements for many events as for few, also where each event is judged by the state around it."""
+    room, middle = await _room(server, visibility)
+    for user_id in (ALICE, BOB):
+        counts = {
+            await watched.reader().page(user_id, room, limit, lazy_load_members=True) for limit in (FEW, SOME)
+        }
+        assert len(counts) == 1
+        assert max(counts) <= COLD_PAGE
+    around = [await watched.reader().context(ALICE, room, middle, limit) for limit in (FEW, SOME)]
+    assert max(around) <= COLD_CONTEXT
