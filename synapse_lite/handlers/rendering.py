@@ -7,32 +7,36 @@ import orjson
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.matrix.event import client_event, redacted
-from synapse_lite.storage.events import View
+from synapse_lite.storage.events import StoredEvent, View
 
 OLD_PLACES = ("age", "replaces_state", "redacted_because")
 
 
 def render(view: View, *, session: str | None, now_ms: int) -> orjson.Fragment:
     """The event with its `unsigned`. `session` is the reader's: its own events carry their transaction id."""
-    return _encode(view, {"unsigned": _unsigned(view, session, now_ms)})
+    stored = view.stored
+    own = stored.txn_id is not None and stored.session == session
+    if view.redaction is None and view.previous is None and not own:  # nearly every event
+        age = _age(stored, now_ms)
+        return orjson.Fragment(b'%b,"unsigned":{"age":%d}}' % (stored.client_json[:-1], age))
+    return _encode(view, {"unsigned": _unsigned(view, now_ms, own=own)})
 
 
 def render_old(view: View, *, now_ms: int) -> orjson.Fragment:
     """As `render`, for nobody's session, and once more in the places of the first client API."""
-    unsigned = _unsigned(view, None, now_ms)
+    unsigned = _unsigned(view, now_ms, own=False)
     old = {name: unsigned[name] for name in OLD_PLACES if name in unsigned}
     return _encode(view, {"unsigned": unsigned, "user_id": view.stored.event.sender, **old})
 
 
-def _unsigned(view: View, session: str | None, now_ms: int) -> JsonObject:
-    stored = view.stored
-    age = max(0, now_ms - stored.event.origin_server_ts)
-    own = stored.txn_id is not None and stored.session == session
-    if view.redaction is None and view.previous is None and not own:  # nearly every event
-        return orjson.Fragment(b'%b,"unsigned":{"age":%d}}' % (stored.client_json[:-1], age))
-    unsigned: JsonObject = {"age": age}
+def _age(stored: StoredEvent, now_ms: int) -> int:
+    return max(0, now_ms - stored.event.origin_server_ts)
+
+
+def _unsigned(view: View, now_ms: int, *, own: bool) -> JsonObject:
+    unsigned: JsonObject = {"age": _age(view.stored, now_ms)}
     if own:
-        unsigned["transaction_id"] = stored.txn_id
+        unsigned["transaction_id"] = view.stored.txn_id
     if view.previous is not None:
         unsigned["replaces_state"] = view.previous.event_id
         unsigned["prev_content"] = view.previous.content

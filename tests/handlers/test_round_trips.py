@@ -10,6 +10,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
 from synapse_lite.handlers.history import HistoryHandler
+from synapse_lite.handlers.retention import Retention
 from synapse_lite.handlers.visibility import Visibility
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database
@@ -30,7 +31,7 @@ class Watched:
     def reader(self) -> "Reader":
         """A process that has nothing in memory."""
         world = World()
-        visibility = Visibility(world.events, world.state)
+        visibility = Visibility(world.events, world.state, Retention(None, world.clock))
         return Reader(
             HistoryHandler(self.database, world.events, world.state, visibility, world.clock), self.sent
         )
