@@ -32,6 +32,7 @@ else:
 
 DATABASE = "synapse_lite"
 _PATIENCE = 120.0  # seconds; recovery after a crash may take long
+_FAST_STOP = 30.0  # seconds; it never ends when it comes while PostgreSQL recovers from a crash
 _PID_FILE = "postmaster.pid"
 _SETTINGS_FILE = "synapse_lite.conf"
 _SETTINGS = """\
@@ -125,17 +126,26 @@ class EmbeddedPostgres:
         if pid is None or not _is_postgres(pid):
             self._forget(Path(lines[4]) if len(lines) > 4 else self._directory)  # noqa: PLR2004 (see above)
             return
+        if (
+            not self._ends("fast", _FAST_STOP)
+            and not self._ends("immediate", _PATIENCE)
+            and _is_postgres(pid)
+        ):
+            raise EmbeddedPostgresError(f"PostgreSQL in {self._directory} does not stop")
+
+    def _ends(self, mode: str, patience: float) -> bool:
+        """`mode` of `pg_ctl`; after an immediate stop the next start recovers."""
         server = _server(self._directory)
         try:
             pgexec(
                 "pg_ctl",
-                ("-w", "-t", f"{_PATIENCE:.0f}", "-m", "fast", "-D", str(self._directory), "stop"),
+                ("-w", "-t", f"{patience:.0f}", "-m", mode, "-D", str(self._directory), "stop"),
                 bin_path=server.bin_path,
                 user=server.system_user,
             )
-        except subprocess.CalledProcessError as error:
-            if _is_postgres(pid):
-                raise EmbeddedPostgresError(f"PostgreSQL in {self._directory} does not stop") from error
+        except subprocess.CalledProcessError:
+            return False
+        return True
 
     def _forget(self, socket_directory: Path) -> None:
         (self._directory / _PID_FILE).unlink(missing_ok=True)

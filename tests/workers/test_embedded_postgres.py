@@ -74,6 +74,23 @@ def test_a_server_that_was_left_running_is_replaced(directory: Path) -> None:
     assert _value(arguments, "SELECT 7") == 7
 
 
+def test_it_stops_while_it_recovers(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when one of its processes has just been killed; what was committed is there at the next start."""
+    monkeypatch.setattr(embedded_postgres, "_FAST_STOP", 3.0)
+    arguments = EmbeddedPostgres(directory).start()
+    with closing(psycopg2.connect(**arguments)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE kept AS SELECT repeat('x', 200) FROM generate_series(1, 200000)")
+        postmaster = _postmaster(directory)
+        os.kill(connection.info.backend_pid, signal.SIGKILL)
+        log = directory / "log"
+        wait_until(lambda: "all server processes terminated" in log.read_text(), "the crash")
+    EmbeddedPostgres(directory).stop()
+    assert not is_running(postmaster)
+    assert _value(EmbeddedPostgres(directory).start(), "SELECT count(*) FROM kept") == 200_000
+
+
 def test_an_unfinished_creation_is_begun_again(directory: Path) -> None:
     """What a creation that was interrupted left behind does no harm."""
     unfinished = directory.with_name("postgres.new")
