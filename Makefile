@@ -48,7 +48,7 @@ bench: $(READY) ## Measure (ARGS="--help")
 	$(BIN)/python -m benchmarks $(ARGS)
 
 MINUTES ?= 30
-chaos: $(READY) ## Strike two purges 50 times each; kill, freeze and cut off workers for MINUTES=30, and count what they did
+chaos: $(READY) ## Strike two purges 50 times; kill, freeze, cut off workers for MINUTES=30; count what they did
 	$(BIN)/python -m tests.chaos --purge 50
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES)
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import TypeVar
 
@@ -106,7 +107,8 @@ class Blows:
     def _kill_backend(self, standing: Standing) -> None:
         """PostgreSQL ends all other connections then, and recovers."""
         assert standing.backend is not None
-        os.kill(standing.backend, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # its step was over, and so was its worker
+            os.kill(standing.backend, signal.SIGKILL)
 
     def _due(self, task_id: str, moment: float) -> Standing | None:
         """The task, in a step for which a blow is due, or at its end."""
