@@ -18,7 +18,8 @@ from synapse_lite.storage.database import DatabaseError
 from synapse_lite.storage.session import Session
 from tests.processes.site import ENDED, Site, Task
 
-LAST = 0.8  # of all rows: whoever strikes later may find that the task has ended
+KINDS = ("workers killed", "connections ended", "backends killed")
+LAST = 0.6  # of all rows: whoever strikes later may find that the task has ended
 LONGEST = 0.03  # seconds between the sight of a step and the blow
 POLL = 0.005
 PATIENCE = 60.0
@@ -68,16 +69,16 @@ class Blows:
 
         One falls into each phase of the task, the rest anywhere.
         """
-        kinds = list(self._kinds())
-        blows = [kinds[number % len(kinds)] for number in range(count)]
+        blows = [KINDS[number % len(KINDS)] for number in range(count)]
         self._random.shuffle(blows)
+        strikes = dict(zip(KINDS, (self._kill_worker, self._end_connection, self._kill_backend), strict=True))
         for moment in sorted(self._random.uniform(0, LAST * rows) for _ in blows):
             standing = self._wait_for(lambda: self._due(task_id, moment))  # noqa: B023 (called at once)
             if standing.status in ENDED:
                 return
             time.sleep(self._random.uniform(0, LONGEST))
             kind = blows.pop()
-            self._kinds()[kind](standing)
+            strikes[kind](standing)
             self._phases.add(standing.phase)
             self._felled.add(standing.backend)
             self.done[kind] += 1
@@ -90,13 +91,6 @@ class Blows:
     def __str__(self) -> str:
         return ", ".join(f"{count} {kind}" for kind, count in sorted(self.done.items()))
 
-    def _kinds(self) -> dict[str, Callable[[Standing], None]]:
-        return {
-            "workers killed": self._kill_worker,
-            "connections ended": self._end_connection,
-            "backends killed": self._kill_backend,
-        }
-
     def _kill_worker(self, standing: Standing) -> None:
         self._felled.add(standing.owner)
         self.site.processes[standing.worker].kill()
@@ -105,10 +99,11 @@ class Blows:
         self._look("SELECT pg_terminate_backend(%s)", standing.backend)
 
     def _kill_backend(self, standing: Standing) -> None:
-        """PostgreSQL ends all other connections then, and recovers."""
+        """PostgreSQL ends all other connections then, ours too, and recovers."""
         assert standing.backend is not None
         with suppress(ProcessLookupError):  # its step was over, and so was its worker
             os.kill(standing.backend, signal.SIGKILL)
+            self._wait_for(lambda: not self._look("SELECT %s", 1))
 
     def _due(self, task_id: str, moment: float) -> Standing | None:
         """The task, in a step for which a blow is due, or at its end."""

