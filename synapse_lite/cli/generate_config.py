@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from synapse_lite.cli.explained import explained
 from synapse_lite.config.sample import generate
 from synapse_lite.errors import ConfigError
 
 
+@explained
 @click.command("generate-config")
 @click.option("-H", "--server-name", required=True, help="Domain of the server's users and rooms.")
 @click.option(

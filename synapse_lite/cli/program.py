@@ -2,39 +2,46 @@
 
 import click
 
-from synapse_lite.cli.demo import demo
-from synapse_lite.cli.doctor import doctor
-from synapse_lite.cli.exits import Exit, explained
-from synapse_lite.cli.generate_config import generate_config
-from synapse_lite.cli.redact import redact
-from synapse_lite.cli.register_user import register_user
-from synapse_lite.cli.server import main_process, migrate_database, worker_process
-from synapse_lite.cli.tasks import tasks
-from synapse_lite.cli.up import up
-from synapse_lite.cli.version import version
+from synapse_lite.cli.commands import Commands, Place
+from synapse_lite.cli.exits import Exit
 
 _EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code.value}  {code.meaning}" for code in Exit)
 
+PLACES = (
+    Place("up", "synapse_lite.cli.up", "up", "Run the whole server on this machine."),
+    Place("demo", "synapse_lite.cli.demo", "demo", "Redact all messages of a spammer, and prove it."),
+    Place("main", "synapse_lite.cli.server", "main_process", "Run the main process."),
+    Place("worker", "synapse_lite.cli.server", "worker_process", "Run a worker."),
+    Place(
+        "generate-config",
+        "synapse_lite.cli.generate_config",
+        "generate_config",
+        "Print a configuration with every option and its meaning.",
+    ),
+    Place(
+        "register-user",
+        "synapse_lite.cli.register_user",
+        "register_user",
+        "Register a user with the shared secret of the configuration.",
+    ),
+    Place("migrate", "synapse_lite.cli.server", "migrate_database", "Bring the database schema up to date."),
+    Place("tasks", "synapse_lite.cli.tasks", "tasks", "See the server's long-running work, and control it."),
+    Place("redact", "synapse_lite.cli.redact", "redact", "Redact what a user has sent."),
+    Place(
+        "doctor",
+        "synapse_lite.cli.doctor",
+        "doctor",
+        "Check the configuration, the database, the processes and the tasks.",
+    ),
+    Place("version", "synapse_lite.cli.version", "version", "Print the version."),
+)
+
 
 @click.group(
+    cls=Commands,
+    places=PLACES,
     epilog=_EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 def main() -> None:
     """A Matrix homeserver that reads Synapse's configuration."""
-
-
-for command in (
-    up,
-    demo,
-    main_process,
-    worker_process,
-    generate_config,
-    register_user,
-    migrate_database,
-    tasks,
-    redact,
-    doctor,
-    version,
-):
-    main.add_command(explained(command))

@@ -8,6 +8,7 @@ from typing import TextIO
 import click
 
 from synapse_lite.cli.api import ApiError, register
+from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import config_option
 from synapse_lite.config.load import load
 from synapse_lite.config.model import Config
@@ -16,6 +17,7 @@ from synapse_lite.errors import ConfigError, Errcode
 _DEFAULT_URL = "http://localhost:8008"
 
 
+@explained
 @click.command("register-user")
 @click.option("-u", "--user", help="Local part of the user ID; asked for when not given.")
 @click.option("-p", "--password", help="Password; asked for when not given.")

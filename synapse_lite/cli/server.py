@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import config_option
 from synapse_lite.config.load import load
 from synapse_lite.errors import ConfigError
@@ -13,6 +14,7 @@ from synapse_lite.storage.migrate import migrate
 from synapse_lite.workers.process import run
 
 
+@explained
 @click.command("main")
 @config_option
 def main_process(config_paths: tuple[Path, ...]) -> None:
@@ -23,6 +25,7 @@ def main_process(config_paths: tuple[Path, ...]) -> None:
     sys.exit(run(config))
 
 
+@explained
 @click.command("worker")
 @config_option
 def worker_process(config_paths: tuple[Path, ...]) -> None:
@@ -33,6 +36,7 @@ def worker_process(config_paths: tuple[Path, ...]) -> None:
     sys.exit(run(config))
 
 
+@explained
 @click.command("migrate")
 @config_option
 def migrate_database(config_paths: tuple[Path, ...]) -> None:

@@ -13,6 +13,7 @@ import click
 
 from synapse_lite.cli.api import answers
 from synapse_lite.cli.data_dir import LOCALHOST, DataDir, free_port, options_in, worker_port
+from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import config_option
 from synapse_lite.cli.ready import Ready, create_admin, print_json, print_text
 from synapse_lite.cli.register_user import client_url
@@ -56,6 +57,7 @@ class Site:
     programs: tuple[Program, ...]
 
 
+@explained
 @click.command()
 @click.option(
     "--workers", default=2, show_default=True, type=click.IntRange(0, 32), help="Background workers."

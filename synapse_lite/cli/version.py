@@ -4,7 +4,10 @@ from importlib import metadata
 
 import click
 
+from synapse_lite.cli.explained import explained
 
+
+@explained
 @click.command()
 def version() -> None:
     """Print the version."""

@@ -19,6 +19,7 @@ from synapse_lite.cli.demo.rehearsal import rehearse
 from synapse_lite.cli.demo.report import Report, print_json, print_text
 from synapse_lite.cli.demo.stages import Stages
 from synapse_lite.cli.demo.traffic import Cast, Plan, assemble_cast
+from synapse_lite.cli.explained import explained
 from synapse_lite.cli.ready import Ready, redact_example
 from synapse_lite.cli.up import Request, run_site
 from synapse_lite.errors import ConfigError
@@ -31,6 +32,7 @@ class StoppedError(DemoError):
     """A signal ended the demo."""
 
 
+@explained
 @click.command()
 @click.option(
     "--workers", default=2, show_default=True, type=click.IntRange(1, 32), help="Background workers."

@@ -15,6 +15,7 @@ from synapse_lite.cli.doctor.findings import Finding, Level, error, has_errors, 
 from synapse_lite.cli.doctor.listeners import check_listeners
 from synapse_lite.cli.doctor.report import as_json_object, print_report
 from synapse_lite.cli.exits import Exit
+from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import config_option, json_option
 from synapse_lite.cli.output import echo_json, open_console
 from synapse_lite.config.load import load
@@ -30,6 +31,7 @@ _CONNECT_TIMEOUT = 10
 _STATEMENT_TIMEOUT_MS = 30_000
 
 
+@explained
 @click.command()
 @config_option
 @json_option

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from synapse_lite.cli.admin_api import open_admin_api
+from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import Access, access_options, json_option
 from synapse_lite.cli.output import echo_json, open_console
 from synapse_lite.cli.redact.report import report
@@ -23,6 +24,7 @@ class DryRunError(SynapseLiteError):
     """The server does not do dry runs; a redaction cannot be undone."""
 
 
+@explained
 @click.command()
 @click.argument("user_id", metavar="@USER:SERVER")
 @click.option("--room", "rooms", multiple=True, help="Only in this room; may be repeated. [every room]")

@@ -5,7 +5,7 @@ from rich.console import RenderableType
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.cli.admin_api import AdminApi, Wanted, open_admin_api
-from synapse_lite.cli.exits import explained
+from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import Access, access_options, json_option
 from synapse_lite.cli.output import echo_json, open_console
 from synapse_lite.cli.tasks.screen import choose_screen

