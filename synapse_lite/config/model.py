@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from synapse_lite.config.accounts import AccountOptions, RegistrationOptions
+from synapse_lite.config.caches import CacheOptions
 from synapse_lite.config.database import DatabaseOptions
 from synapse_lite.config.listeners import Listener, ListenerOptions
 from synapse_lite.config.rate_limits import RateLimitOptions
@@ -16,6 +17,7 @@ class Config(
     ServerOptions,
     ListenerOptions,
     DatabaseOptions,
+    CacheOptions,
     KeyOptions,
     MediaOptions,
     RegistrationOptions,

@@ -19,10 +19,6 @@ from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import Change
 from synapse_lite.tasks.queue import TaskQueue
 
-MEBIBYTE = 2**20
-EVENT_CACHE_BYTES = 64 * MEBIBYTE
-STATE_CACHE_BYTES = 16 * MEBIBYTE
-
 # A process that is frozen inside a transaction must not keep its locks: that of the stream stops every writer,
 # that of a task keeps others from taking it over when the lease ends.
 IDLE_IN_TRANSACTION_MS = 10_000
@@ -98,8 +94,8 @@ def build_core(reactor: Any, config: Config, signing_key: SigningKey) -> Core:
 
     requests = database("requests", config.database.pool_size)
     sending = database("sending", 1)
-    events = EventStore(EVENT_CACHE_BYTES)
-    state = StateStore(STATE_CACHE_BYTES)
+    events = EventStore(config.caches.event_bytes)
+    state = StateStore(config.caches.state_bytes)
     bus = PostgresBus(reactor, clock, arguments)
     log = ChangeLog(requests, events, bus, clock)
     appender = EventAppender(events, state, signing_key, clock, forget_on_leave=config.forget_rooms_on_leave)

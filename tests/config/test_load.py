@@ -389,3 +389,17 @@ def test_secrets_are_not_printed():
     printed = repr(load([FULL], {}))
     assert "server_name='matrix.example.com'" in printed
     assert not [secret for secret in ("'shared'", "'12345'", "'salt and'") if secret in printed]
+
+
+def test_cache_factor(write):
+    """`caches.global_factor` sizes what is kept in memory; what else Synapse has there is accepted and listed."""
+    plain = load([write(SMALL)], {}).caches
+    config = load([write(SMALL + "caches: {global_factor: 2, cache_entry_ttl: 1h}\n")], {})
+    assert (config.caches.event_bytes, config.caches.state_bytes) == (
+        4 * plain.event_bytes,
+        4 * plain.state_bytes,
+    )
+    assert config.ignored == ("caches.cache_entry_ttl",)
+    assert config.unknown == ()
+    with pytest.raises(ConfigError, match=r"caches\.global_factor: should be greater than 0"):
+        load([write(SMALL + "caches: {global_factor: 0}\n")], {})

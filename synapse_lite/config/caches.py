@@ -1,0 +1,32 @@
+"""How much is kept in memory."""
+
+from pydantic import Field
+
+from synapse_lite.config.options import Options
+from synapse_lite.config.units import MEBIBYTE
+
+# At a global_factor of 1.
+_EVENT_BYTES = 64 * MEBIBYTE
+_STATE_BYTES = 16 * MEBIBYTE
+
+
+class Caches(Options):
+    global_factor: float = Field(
+        default=0.5,
+        gt=0,
+        description="How much of events and room state each process keeps in memory: 80 MiB at 1, 40 MiB at 0.5.",
+    )
+
+    @property
+    def event_bytes(self) -> int:
+        return int(_EVENT_BYTES * self.global_factor)
+
+    @property
+    def state_bytes(self) -> int:
+        return int(_STATE_BYTES * self.global_factor)
+
+
+class CacheOptions(Options):
+    """Caches"""
+
+    caches: Caches = Field(default=Caches(), description="Sizes of the caches.")
