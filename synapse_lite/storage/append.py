@@ -208,7 +208,7 @@ class EventAppender:
         for stored in new:
             event = stored.event
             json = orjson.dumps(event.pdu).decode()
-            self._events.remember(stored, len(json))
+            self._events.remember(stored, json)
             rows.append(
                 (stored.nid, stored.room_nid, event.event_id, event.type, event.state_key, event.membership,
                  event.sender, event.depth, event.origin_server_ts, now,
