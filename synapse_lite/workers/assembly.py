@@ -11,6 +11,7 @@ from synapse_lite.tasks.packages import register_packages
 from synapse_lite.tasks.registry import Catalogue, TaskRegistry, TaskStores
 from synapse_lite.tasks.runners import Heartbeat
 from synapse_lite.tasks.scheduler import TaskScheduler
+from synapse_lite.workers.allocator import Trimmer
 from synapse_lite.workers.core import Core, build_core
 from synapse_lite.workers.listeners import Listeners, Probes, TlsFiles
 from synapse_lite.workers.retention import retention_jobs, retention_policy
@@ -26,6 +27,7 @@ class Homeserver:
     services: Services
     scheduler: TaskScheduler | None
     listeners: Listeners
+    trimmer: Trimmer
 
     async def start(self) -> None:
         await self.core.start()
@@ -33,8 +35,10 @@ class Homeserver:
         if self.scheduler is not None:
             await self.scheduler.start()
         self.listeners.start()
+        self.trimmer.start()
 
     async def stop(self) -> None:
+        self.trimmer.stop()
         await self.listeners.stop()
         if self.scheduler is not None:
             await self.scheduler.stop()
@@ -57,7 +61,8 @@ def assemble(reactor: Any, config: Config, signing_key: SigningKey, catalogue: C
         max_body_size=config.max_upload_size,
         tls=TlsFiles(config.tls_certificate_path, config.tls_private_key_path),
     )
-    return Homeserver(core, services, _scheduler(reactor, config, role, core, catalogue), listeners)
+    scheduler = _scheduler(reactor, config, role, core, catalogue)
+    return Homeserver(core, services, scheduler, listeners, Trimmer(core.clock))
 
 
 def _scheduler(

@@ -18,6 +18,7 @@ from synapse_lite.storage.migrate import migrate
 from synapse_lite.tasks.context import task_id
 from synapse_lite.tasks.registry import CATALOGUE, Catalogue
 from synapse_lite.workers import logs
+from synapse_lite.workers.allocator import limit_arenas
 from synapse_lite.workers.assembly import Homeserver, assemble
 from synapse_lite.workers.keys import load_signing_key
 
@@ -80,6 +81,7 @@ def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
 
     Does not return when the process could not start or stop in order: it ends at once then.
     """
+    limit_arenas()
     logs.set_up(config.log, config.effective_log_config, process=config.worker_name, context=CONTEXT)
     logs.bridge_twisted(globalLogBeginner)
     config = ensure_registration_secret(config)
