@@ -11,6 +11,8 @@ from pathlib import Path
 
 STOP_LIMIT_S = 30
 START_LIMIT_S = 120
+# Else our modules, which pip did not compile as it did Synapse's, are compiled anew at each start.
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 POLL_S = 0.01
 
 
@@ -33,6 +35,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self._directory,
+                env={name: value for name, value in os.environ.items() if name != NO_BYTECODE},
                 start_new_session=True,
             )
 
