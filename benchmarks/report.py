@@ -76,10 +76,10 @@ BOUNDS: dict[str, str] = {
     "redact_many": "CPU: one worker, PostgreSQL and main use 1.35 of the two cores, so that a second worker cannot gain "
     "more than 1.5; users who share a room also wait for its lock.",
     "purge_room": "Deletes by PostgreSQL, a slice of each table a step.",
-    "memory": "Imports are 72 MB; the rest of main is events in its cache (32 MiB by the default of caches.global_factor, of "
+    "memory": "Imports are 75 MB; the rest of main is events in its cache (32 MiB by the default of caches.global_factor, of "
     "which 26 are counted in objects), the newest 20,000 changes (3 MB), and up to 19 MiB of a password hash until the next trim.",
-    "start": "Imports: 0.5 of 0.57 s of CPU time, three quarters of them libraries (Twisted with TLS, pydantic); migrations "
-    "and connections take 50 ms.",
+    "start": "Imports, three fifths of them libraries (Twisted with TLS, pydantic); all else together, such as migrations "
+    "and connections, takes 50 ms.",
 }
 
 
