@@ -69,16 +69,16 @@ async def each(
     return [results[index] for index in sorted(results)]
 
 
-async def until_done(ask: Callable[[], Awaitable[bool]], limit_s: float) -> None:
-    """Ask until the answer is yes, at pauses of a fiftieth of the time already waited.
+async def until_done(ask: Callable[[], Awaitable[bool]], limit_s: float, share: float = 0.02) -> None:
+    """Ask until the answer is yes, at pauses of a share of the time already waited.
 
-    So the polling adds at most 2 % to what is timed, and costs the server little.
+    So the polling adds at most that share to what is timed, and costs the server little.
     """
     start = time.perf_counter()
     while not await ask():
         waited = time.perf_counter() - start
         check(waited < limit_s, f"not done after {limit_s} s")
-        await asyncio.sleep(max(0.005, waited / 50))
+        await asyncio.sleep(max(0.005, waited * share))
 
 
 class User:

@@ -87,13 +87,15 @@ async def timed_redactions(
     readable = await count_readable(owners, rooms, spammers)
     check(readable == written, f"{readable} of {written} messages readable before")
 
-    async def redact_user(user: User) -> None:
+    async def begin(user: User) -> str:
         path = f"{ADMIN}/v1/user/{quote(user.user_id)}/redact"
-        answer = await admin.call("POST", path, {"rooms": []})
-        await until_done(partial(redacted, admin, answer["redact_id"]), bench.sizes.limit_s)
+        return str((await admin.call("POST", path, {"rooms": []}))["redact_id"])
 
     start = time.perf_counter()
-    await asyncio.gather(*map(redact_user, spammers))
+    # One is asked for at a time, and seldom if there are many: polling takes a share of the processor.
+    share = 0.02 if len(spammers) == 1 else 0.05
+    for redact_id in await asyncio.gather(*map(begin, spammers)):
+        await until_done(partial(redacted, admin, redact_id), bench.sizes.limit_s, share)
     seconds = time.perf_counter() - start
     left = await count_readable(owners, rooms, spammers)
     check(left == 0, f"{left} of {written} messages can still be read")
