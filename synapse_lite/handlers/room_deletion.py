@@ -27,7 +27,6 @@ DEFAULT_MESSAGE = (
     "and rooms that hold it are closed."
 )
 ACTIONS = (SHUTDOWN_AND_PURGE_ROOM.action, PURGE_ROOM.action)
-PAGE = 1000
 PATIENCE_SECONDS = 600.0
 
 
@@ -151,24 +150,15 @@ class RoomDeletion:
         return shown if error is None else {**shown, "error": error}
 
     async def _shutdown_room(self, task_id: str) -> JsonObject:
-        new_rooms = await self._items(task_id, NEW_ROOM)
+        """With as many users as the room had members."""
+        new_rooms = await self._queue.items(task_id, outcome=NEW_ROOM, limit=1)
+        lists = await self._queue.item_lists(task_id, (KICKED, FAILED_TO_KICK, MOVED_ALIAS))
         return {
-            "kicked_users": await self._items(task_id, KICKED),
-            "failed_to_kick_users": await self._items(task_id, FAILED_TO_KICK),
-            "local_aliases": await self._items(task_id, MOVED_ALIAS),
-            "new_room_id": new_rooms[0] if new_rooms else None,
+            "kicked_users": lists.get(KICKED, []),
+            "failed_to_kick_users": lists.get(FAILED_TO_KICK, []),
+            "local_aliases": lists.get(MOVED_ALIAS, []),
+            "new_room_id": new_rooms[0].item if new_rooms else None,
         }
-
-    async def _items(self, task_id: str, outcome: str) -> list[str]:
-        """All of them: as many as the room had members."""
-        found: list[str] = []
-        while True:
-            page = await self._queue.items(
-                task_id, outcome=outcome, after=found[-1] if found else None, limit=PAGE
-            )
-            found += [item.item for item in page]
-            if len(page) < PAGE:
-                return found
 
 
 def _error(task: Task) -> str | None:

@@ -66,13 +66,25 @@ class Slice:
 
 def count_slice(txn: Transaction, table: Table, room_nid: int, after: Key, limit: int) -> Slice:
     """The next `limit` rows after the key `after` (empty: from the start), only counted."""
-    keys = _read_keys(txn, table, room_nid, after, limit)
-    rows = {table.name: len(keys)}
-    for follower in table.followers:
-        rows[follower] = txn.value(
-            f"SELECT count(*) FROM {follower} WHERE event_nid = ANY(%s)", (_event_nids(table, keys),)
+    keys = ", ".join(table.keys)
+    ahead, arguments = _ahead(table, room_nid, after)
+    last = txn.row(
+        f"SELECT {keys} FROM {table.name} WHERE {ahead} ORDER BY {keys} OFFSET %s LIMIT 1",
+        [*arguments, limit - 1],
+    )
+    upto = f" AND ({keys}) <= ({', '.join(['%s'] * len(last))})" if last else ""
+
+    def count(source: str) -> int:
+        return int(
+            txn.value(f"SELECT count(*) FROM {source} WHERE {ahead}{upto}", [*arguments, *(last or ())])
         )
-    return Slice(rows, keys[-1] if len(keys) == limit else None)
+
+    rows = {table.name: limit if last else count(table.name)}
+    for follower in table.followers:
+        rows[follower] = count(
+            f"{table.name} JOIN (SELECT event_nid FROM {follower}) AS follower USING (event_nid)"
+        )
+    return Slice(rows, last)
 
 
 def delete_slice(
@@ -242,13 +254,15 @@ def _delete_keys(txn: Transaction, table: Table, room_nid: int, after: Key, limi
 
 def _select(table: Table, columns: str, room_nid: int, after: Key, limit: int) -> tuple[str, list[object]]:
     """The next rows of the room in the table's order."""
-    keys = ", ".join(table.keys)
-    passed = f" AND ({keys}) > ({', '.join(['%s'] * len(after))})" if after else ""
-    text = (
-        f"SELECT {columns} FROM {table.name} WHERE room_nid = %s AND NOT ({table.spared}){passed}"
-        f" ORDER BY {keys} LIMIT %s"
-    )
-    return text, [room_nid, *after, limit]
+    ahead, arguments = _ahead(table, room_nid, after)
+    text = f"SELECT {columns} FROM {table.name} WHERE {ahead} ORDER BY {', '.join(table.keys)} LIMIT %s"
+    return text, [*arguments, limit]
+
+
+def _ahead(table: Table, room_nid: int, after: Key) -> tuple[str, list[object]]:
+    """A condition: rows of the room that are to go, after a key."""
+    passed = f" AND ({', '.join(table.keys)}) > ({', '.join(['%s'] * len(after))})" if after else ""
+    return f"room_nid = %s AND NOT ({table.spared}){passed}", [room_nid, *after]
 
 
 def _event_nids(table: Table, keys: Collection[Key]) -> list[int | str]:

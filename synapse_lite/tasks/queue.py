@@ -1,7 +1,8 @@
 """Ask for a task, watch it, cancel it, try it again: what every process may do, whether it runs tasks or not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
+import orjson
 from attrs import frozen
 
 from synapse_lite.errors import Errcode, MatrixError, not_found
@@ -192,6 +193,11 @@ class TaskQueue:
         return await self._database.read(
             store.read_items, task_id, outcome=outcome, after=after, limit=min(limit, MAX_PAGE)
         )
+
+    async def item_lists(self, task_id: str, outcomes: Collection[str]) -> dict[str, orjson.Fragment]:
+        """By outcome all items, in order, as JSON arrays; an outcome that no item had is absent."""
+        found = await self._database.read(store.list_items, task_id, outcomes)
+        return {outcome: orjson.Fragment(text) for outcome, text in found.items()}
 
     async def history(self, task_id: str) -> list[TaskEvent]:
         return await self._database.read(store.read_history, task_id)

@@ -42,10 +42,11 @@ def test_every_task_is_in_the_catalogue() -> None:
     names = [name for _, name, _ in pkgutil.iter_modules(actions.__path__)]
     modules = [duties, *(import_module(f"{actions.__name__}.{name}") for name in names)]
     defined = {
-        (value.action, value.version)
+        (value.action, version)
         for module in modules
         for value in vars(module).values()
         if isinstance(value, TaskSpec)
+        for version in value.versions
     }
     bound = [(binding.spec.action, version) for binding in CATALOGUE for version in binding.spec.versions]
     assert set(bound) == defined

@@ -191,8 +191,8 @@ async def test_cancelled_in_any_step_and_deleted_again(steps: Steps) -> None:
         again = await shut_down(steps, room)
         assert again.status is Status.COMPLETE
         assert await steps.do(remains, gone) == {}
-    assert reopened > 3
-    assert closed > 3
+    assert reopened > 1
+    assert closed > 1
 
 
 @ensureDeferred
@@ -377,7 +377,7 @@ async def test_writers_are_refused_and_leave_nothing(steps: Steps, database: Dat
         ):
             status, _ = await refusal(attempt)
             assert status in {400, 403, 404}
-    assert number > 10
+    assert number > 5
     assert await steps.do(remains, gone) == {}
     assert (await steps.do(contents, room)).keys() == {"purged_rooms", "stream"}
 
@@ -442,7 +442,7 @@ async def test_a_sync_at_any_moment(steps: Steps) -> None:
             result = await sync(steps, BOB, since)
             assert [one.room_id for one in (*result.joined, *result.left)] in ([], [room.room_id])
         await sync(steps, BOB, None)
-    assert number > 10
+    assert number > 5
     for since in tokens:
         result = await sync(steps, BOB, since)
         assert [one.room_id for one in result.left] == [room.room_id]

@@ -24,6 +24,7 @@ from synapse_lite.storage.tasks.pending import enqueue, interrupt_cancelled, reo
 from synapse_lite.storage.tasks.records import (
     HISTORY_LENGTH,
     count_items,
+    list_items,
     read_history,
     read_items,
     record_item,
@@ -86,6 +87,7 @@ __all__ = [
     "fence",
     "finish",
     "interrupt_cancelled",
+    "list_items",
     "mark_seen",
     "postpone",
     "prune_items",

@@ -1,6 +1,6 @@
 """What is kept about a task besides its row: its history, and what became of each item."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.tasks.rows import TaskEvent, TaskItem, Transition
@@ -60,6 +60,16 @@ def read_items(
         {"id": task_id, "outcome": outcome, "after": after, "limit": limit},
     )
     return [TaskItem(*row) for row in rows]
+
+
+def list_items(txn: Transaction, task_id: str, outcomes: Collection[str]) -> dict[str, str]:
+    """By outcome all items, in order, as the text of a JSON array: there may be many, and none is looked at."""
+    rows = txn.rows(
+        "SELECT outcome, json_agg(item ORDER BY item)::text FROM task_items"
+        " WHERE task_id = %s AND outcome = ANY(%s) GROUP BY outcome",
+        (task_id, list(outcomes)),
+    )
+    return dict(rows)
 
 
 def count_items(txn: Transaction, task_id: str) -> dict[str, int]:

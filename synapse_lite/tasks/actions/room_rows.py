@@ -9,7 +9,8 @@ from synapse_lite.storage import purge
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.purge import TABLES, Key, Slice, Table
 
-MAX_ROWS = 2000  # in one statement
+MAX_ROWS = 2000  # deleted in one statement
+COUNTED_AT_ONCE = 20  # as many times the budget of a step
 
 Visit = Callable[[Table, Key, int], Slice]
 
@@ -37,8 +38,8 @@ class Walk(BaseModel):
 
 
 def count_rows(txn: Transaction, walk: Walk, room_nid: int, budget: int) -> Walk:
-    """Go on counting, over at most `budget` rows."""
-    return _advance(walk, budget, partial(_count, txn, room_nid))
+    """Go on counting; `budget` is what could be deleted meanwhile."""
+    return _advance(walk, budget * COUNTED_AT_ONCE, partial(_count, txn, room_nid))
 
 
 def delete_rows(txn: Transaction, walk: Walk, room_nid: int, budget: int, server_name: str) -> Walk:
@@ -47,7 +48,7 @@ def delete_rows(txn: Transaction, walk: Walk, room_nid: int, budget: int, server
     def delete(table: Table, after: Key, limit: int) -> Slice:
         return purge.delete_slice(txn, table, room_nid, after, limit, server_name)
 
-    return _advance(walk, budget, delete)
+    return _advance(walk, min(budget, MAX_ROWS), delete)
 
 
 def _count(txn: Transaction, room_nid: int, table: Table, after: Key, limit: int) -> Slice:
@@ -55,7 +56,7 @@ def _count(txn: Transaction, room_nid: int, table: Table, after: Key, limit: int
 
 
 def _advance(walk: Walk, budget: int, visit: Visit) -> Walk:
-    left = min(budget, MAX_ROWS)
+    left = budget
     while left > 0 and not walk.has_ended:
         table = TABLES[walk.table]
         found = visit(table, walk.after, left)
