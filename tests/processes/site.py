@@ -18,7 +18,7 @@ from synapse_lite.cli.data_dir import LOCALHOST, DataDir
 from synapse_lite.cli.demo.connection import Connection, User
 from synapse_lite.cli.demo.reading import examine, read_events
 from synapse_lite.cli.demo.traffic import concurrently, room_path
-from tests.processes.harness import Process, free_port, wait_until
+from tests.processes.harness import STOP, Process, free_port, wait_until
 
 SERVER = "site.test"
 SECRET = "a secret of this test"
@@ -105,7 +105,7 @@ class Site:
         for name in names:
             self.processes[name].running.send_signal(signal.SIGTERM)
         for name in names:
-            assert self.processes[name].stop() == 0, self.processes[name].log()
+            assert self.processes[name].running.wait(STOP) == 0, self.processes[name].log()
 
     def signal(self, name: str, number: signal.Signals) -> None:
         os.kill(self.processes[name].running.pid, number)
