@@ -23,7 +23,7 @@ def live_result(
     if request.filter.state.lazy_load_members or any(change.kind is not Kind.EVENT for change in changes):
         return None
     stored = events.cached([change.event_nid for change in changes if change.event_nid is not None])
-    if retention.may_hide(list(stored.values())):
+    if retention.may_hide(stored.values()):
         return None
     redactions: dict[int, StoredEvent] = {}
     by_room: dict[int, list[Entry]] = {}

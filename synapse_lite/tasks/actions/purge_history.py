@@ -10,11 +10,9 @@ from synapse_lite.storage import rooms
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.history_edge import START, Edge, count_past, event_at_time, read_past
 from synapse_lite.storage.history_purge import Candidates
+from synapse_lite.tasks.actions.room_rows import COUNTED_AT_ONCE, MAX_ROWS
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
 from synapse_lite.tasks.specs import Snapshot, TaskSpec, Upcast
-
-MAX_ROWS = 2000  # in one step
-COUNTED_AT_ONCE = 20  # as many times what is deleted in one step
 
 
 class Phase(StrEnum):
