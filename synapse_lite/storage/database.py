@@ -96,6 +96,15 @@ class Transaction:
         """
         self._waiting.append(self._cursor.mogrify(sql, arguments or None))
 
+    def keep_to_indexes(self) -> None:
+        """Until the transaction ends: who walks through a large table reads the next rows from an index.
+
+        Without statistics, as of a table that has just grown, the planner likes to sort all rows that are left.
+        """
+        self.later("SET LOCAL enable_seqscan = off")
+        self.later("SET LOCAL enable_bitmapscan = off")
+        self.later("SET LOCAL enable_sort = off")
+
     def insert(self, sql: str, rows: Sequence[Sequence[object]], template: str | None = None) -> None:
         """`INSERT ... VALUES %s`, or another statement over `VALUES %s`; as `later`."""
         for start in range(0, len(rows), VALUES_A_STATEMENT):

@@ -109,6 +109,7 @@ _IS_LOCAL = "right({sender}, %(suffix_length)s) = %(suffix)s"
 
 def count_past(txn: Transaction, edge: Edge, after: Place, limit: int) -> tuple[int, Place | None]:
     """How many the next events of the past are, `limit` at most; and where to go on, None: no more."""
+    txn.keep_to_indexes()
     walk, arguments = _walk(edge, after, limit)
     rows = txn.rows(
         f"SELECT {walk.place} FROM {walk.source} ORDER BY {walk.order} LIMIT %(limit)s", arguments
@@ -121,6 +122,7 @@ def read_past(txn: Transaction, edge: Edge, after: Place, limit: int) -> PastSli
 
     A redaction stays as long as what it redacts: without it the content would come back.
     """
+    txn.keep_to_indexes()
     walk, arguments = _walk(edge, after, limit)
     rows = txn.rows(
         f"SELECT {walk.place}, e.event_nid, {_IS_LOCAL.format(sender='e.sender')} AS is_local,"

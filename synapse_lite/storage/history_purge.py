@@ -68,6 +68,7 @@ def clear_candidates(txn: Transaction, room_nid: int, limit: int) -> int:
 
 def list_candidates(txn: Transaction, candidates: Candidates, after_nid: int, limit: int) -> int | None:
     """Put the next snapshots of the room on the list; the last of them, None when there are no more."""
+    txn.keep_to_indexes()
     rows = txn.rows(
         "INSERT INTO snapshot_candidates (room_nid, task_id, snapshot_nid)"
         " SELECT room_nid, %s, snapshot_nid FROM state_snapshots WHERE room_nid = %s AND snapshot_nid > %s"
@@ -85,6 +86,7 @@ def spare_head(txn: Transaction, candidates: Candidates) -> None:
 
 def spare_used(txn: Transaction, candidates: Candidates, after: Place, limit: int) -> Place | None:
     """So are those of the next events; the last of them, None when there are no more."""
+    txn.keep_to_indexes()
     rows = txn.rows(
         "SELECT depth, event_nid, before_nid, after_nid FROM events"
         " WHERE room_nid = %s AND (depth, event_nid) > (%s, %s) ORDER BY depth, event_nid LIMIT %s",
@@ -96,6 +98,7 @@ def spare_used(txn: Transaction, candidates: Candidates, after: Place, limit: in
 
 def free_candidates(txn: Transaction, candidates: Candidates, limit: int) -> int:
     """Delete snapshots that are still on the list; how many."""
+    txn.keep_to_indexes()
     rows = txn.rows(
         "DELETE FROM snapshot_candidates WHERE (room_nid, task_id, snapshot_nid) IN"
         " (SELECT room_nid, task_id, snapshot_nid FROM snapshot_candidates"

@@ -66,6 +66,7 @@ class Slice:
 
 def count_slice(txn: Transaction, table: Table, room_nid: int, after: Key, limit: int) -> Slice:
     """The next `limit` rows after the key `after` (empty: from the start), only counted."""
+    txn.keep_to_indexes()
     keys = ", ".join(table.keys)
     ahead, arguments = _ahead(table, room_nid, after)
     last = txn.row(
@@ -91,6 +92,7 @@ def delete_slice(
     txn: Transaction, table: Table, room_nid: int, after: Key, limit: int, server_name: str
 ) -> Slice:
     """As `count_slice`, and the rows are gone. `server_name` is ours: its users are told."""
+    txn.keep_to_indexes()
     rows = {}
     if table is MEMBERSHIPS:
         members = _read_keys(txn, table, room_nid, after, limit)

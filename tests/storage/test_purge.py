@@ -1,8 +1,12 @@
-"""The list of what belongs to a room, against the database's own catalogue."""
+"""The list of what belongs to a room, against the database's own catalogue and planner."""
 
+import json
+
+import pytest
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
+from synapse_lite.storage import purge
+from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.purge import TABLES
 from tests.tasks.remains import MEMORY, Column, columns
 
@@ -35,6 +39,30 @@ async def test_every_table_can_be_walked(database: Database) -> None:
         )
         for follower in table.followers:
             assert {"event_nid"} <= {column.name for column in found if column.table == follower}
+
+
+FILL = {
+    "stream": "INSERT INTO stream (position, kind, room_nid) SELECT n, 0, 1 FROM generate_series(1, 20000) n",
+    "state_snapshots": "INSERT INTO state_snapshots SELECT n, 1, 0, n, '{}', '{}' FROM generate_series(1, 20000) n",
+}
+
+
+@pytest.mark.parametrize("name", FILL)
+@ensureDeferred
+async def test_a_slice_does_not_sort_what_is_left_of_the_room(database: Database, name: str) -> None:
+    """Also of a table of which the planner knows nothing yet."""
+    table = next(table for table in TABLES if table.name == name)
+
+    def delete_and_explain(txn: Transaction) -> str:
+        txn.execute(FILL[name])
+        found = purge.delete_slice(txn, table, 1, (), 100, "hs")
+        assert found.rows[name] == 100
+        text, arguments = purge._select(table, "ctid", 1, found.last or (), 100)
+        return json.dumps(txn.value(f"EXPLAIN (FORMAT JSON) {text}", arguments))
+
+    plan = await database.transact(delete_and_explain)
+    assert '"Index Scan"' in plan
+    assert '"Sort"' not in plan
 
 
 def _is_about_rooms(column: Column) -> bool:
