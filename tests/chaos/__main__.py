@@ -33,7 +33,7 @@ from tests.chaos.purge import WORKERS, purge_history, purge_room, scene
 
 SETTLE_SECONDS = 300
 REPORT_SECONDS = 30
-ROOM = Plan(60_000, 2_000)
+ROOM = Plan(180_000, 2_000)
 PAST = Plan(50_000, 200, state_every=3)
 
 

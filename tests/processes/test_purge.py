@@ -11,7 +11,7 @@ from benchmarks.seed_room import Plan
 from tests.chaos.blows import Blows
 from tests.chaos.purge import WORKERS, Scene, purge_history, purge_room, scene
 
-ROOM = Plan(9_000, 300)
+ROOM = Plan(30_000, 300)
 PAST = Plan(8_000, 60, state_every=3)
 
 
