@@ -59,6 +59,7 @@ class Candidates:
 
 def clear_candidates(txn: Transaction, room_nid: int, limit: int) -> int:
     """Forget the lists of tasks that were cancelled; how many entries."""
+    txn.keep_to_indexes()
     return txn.execute(
         "DELETE FROM snapshot_candidates WHERE (room_nid, task_id, snapshot_nid) IN"
         " (SELECT room_nid, task_id, snapshot_nid FROM snapshot_candidates WHERE room_nid = %s LIMIT %s)",
@@ -98,7 +99,6 @@ def spare_used(txn: Transaction, candidates: Candidates, after: Place, limit: in
 
 def free_candidates(txn: Transaction, candidates: Candidates, limit: int) -> int:
     """Delete snapshots that are still on the list; how many."""
-    txn.keep_to_indexes()
     rows = txn.rows(
         "DELETE FROM snapshot_candidates WHERE (room_nid, task_id, snapshot_nid) IN"
         " (SELECT room_nid, task_id, snapshot_nid FROM snapshot_candidates"
@@ -111,10 +111,10 @@ def free_candidates(txn: Transaction, candidates: Candidates, limit: int) -> int
 
 def _spare(txn: Transaction, candidates: Candidates, snapshot_nids: Collection[int]) -> None:
     txn.execute(
-        "WITH RECURSIVE used AS ("
+        "DELETE FROM snapshot_candidates WHERE room_nid = %s AND task_id = %s AND snapshot_nid = ANY(ARRAY("
+        " WITH RECURSIVE used AS ("
         "  SELECT unnest(%s::bigint[]) AS snapshot_nid"
         "  UNION SELECT s.base_nid FROM used JOIN state_snapshots s USING (snapshot_nid) WHERE s.base_nid <> 0"
-        ") DELETE FROM snapshot_candidates c USING used"
-        " WHERE (c.room_nid, c.task_id, c.snapshot_nid) = (%s, %s, used.snapshot_nid)",
-        (list(snapshot_nids), candidates.room_nid, candidates.task_id),
+        " ) SELECT snapshot_nid FROM used))",
+        (candidates.room_nid, candidates.task_id, list(snapshot_nids)),
     )
