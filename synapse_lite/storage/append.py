@@ -29,9 +29,10 @@ Result = StoredEvent | MatrixError
 
 @define
 class Batch:
-    """What one call of `append` has read and built so far."""
+    """What one call of `append` has read and built so far. `key_nids`: of state events, as far as known."""
 
     branches: dict[BranchKey, Branch]
+    key_nids: dict[StateKey, int]
     sent: dict[tuple[str, int, str], StoredEvent]
     targets: dict[str, StoredEvent]
     new: list[StoredEvent] = field(factory=list)
@@ -67,7 +68,7 @@ class EventAppender:
         )
         room = Room(room_nid, event.room_id, version)
         branch = Branch(room, [], 0, 0)
-        batch = Batch({(room_nid, None): branch}, {}, {})
+        batch = Batch({(room_nid, None): branch}, {}, {}, {})
         self._add(txn, batch, branch, event, Write(room_nid, create))
         self._store(txn, batch)
         return room
@@ -108,7 +109,9 @@ class EventAppender:
         if event.is_state:
             replaced = branch.state.get(event.key)
             replaces = replaced.nid if replaced else None
-            after = self._state.derive(txn, write.room_nid, before, {event.key: nid})
+            if event.key not in batch.key_nids:
+                batch.key_nids[event.key] = self._state.number_key(txn, event.key)
+            after = self._state.derive(txn, write.room_nid, before, {batch.key_nids[event.key]: nid})
         stored = StoredEvent(nid, write.room_nid, event, before, after, replaces, write.session, write.txn_id)
         target = batch.targets.get(event.redacts) if event.redacts else None
         if target and branch.applies(event, target):
@@ -151,7 +154,9 @@ class EventAppender:
                 )
         for key, branch in branches.items():
             branch.state = {state_key: events[nid] for state_key, nid in nids[key].items()}
-        return Batch(branches, self._already_sent(txn, writes), self._targets(txn, writes))
+        keys = {(w.draft.type, w.draft.state_key) for w in writes if w.draft.state_key is not None}
+        key_nids = self._state.find_keys(txn, keys)
+        return Batch(branches, key_nids, self._already_sent(txn, writes), self._targets(txn, writes))
 
     def _current(
         self, txn: Transaction, room_nid: int, snapshot_nid: int, keys: Collection[StateKey]
@@ -314,7 +319,9 @@ class EventAppender:
         self._set_current(txn, main.room.nid, changed)
         self._state.unset_current(txn, main.room.nid, removed)
         differences = {key: stored.nid for key, stored in changed.items()} | removed
-        return self._state.derive(txn, main.room.nid, main.snapshot_nid, differences)
+        key_nids = self._state.find_keys(txn, differences)
+        numbered = {key_nids[key]: nid for key, nid in differences.items()}
+        return self._state.derive(txn, main.room.nid, main.snapshot_nid, numbered)
 
 
 def _wanted(writes: Iterable[Write], rooms: Mapping[int, Room]) -> dict[BranchKey, set[StateKey]]:

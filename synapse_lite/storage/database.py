@@ -69,6 +69,8 @@ class Transaction:
     read_only: bool = False
     _changes: list[Change] = field(factory=list)
     _waiting: list[bytes] = field(factory=list)
+    _rows: list[bytes] = field(factory=list)
+    _rows_sql: str = ""
 
     def execute(self, sql: str, arguments: Arguments = ()) -> int:
         """Run a statement; the number of rows that it touched."""
@@ -94,7 +96,7 @@ class Transaction:
 
         A round trip may cost more than the statement. An error shows at that next one.
         """
-        self._waiting.append(self._cursor.mogrify(sql, arguments or None))
+        self._wait(self._cursor.mogrify(sql, arguments or None))
 
     def keep_to_indexes(self) -> None:
         """Until the transaction ends: who walks through a large table reads the next rows from an index.
@@ -108,7 +110,14 @@ class Transaction:
     def insert(self, sql: str, rows: Sequence[Sequence[object]], template: str | None = None) -> None:
         """`INSERT ... VALUES %s`, or another statement over `VALUES %s`; as `later`."""
         for start in range(0, len(rows), VALUES_A_STATEMENT):
-            self._waiting.append(self._with_values(sql, rows[start : start + VALUES_A_STATEMENT], template))
+            self._wait(self._with_values(sql, rows[start : start + VALUES_A_STATEMENT], template))
+
+    def insert_row(self, sql: str, row: Sequence[object]) -> None:
+        """As `insert`; rows for the same statement that follow each other become one."""
+        if sql != self._rows_sql or len(self._rows) == VALUES_A_STATEMENT:
+            self._gather()
+            self._rows_sql = sql
+        self._rows.append(self._tuple(row))
 
     def fetch_values(
         self, sql: str, rows: Collection[Sequence[object]], template: str | None = None
@@ -121,24 +130,35 @@ class Transaction:
 
     def finish(self, statement: str = "") -> None:
         """Send what waits, and a last statement such as COMMIT."""
-        if statement or self._waiting:
+        if statement or self._waiting or self._rows:
             self._send(statement.encode())
 
     def _run(self, sql: str, arguments: Arguments) -> None:
-        if self._waiting:
+        if self._waiting or self._rows:
             self._send(self._cursor.mogrify(sql, arguments or None))
         else:
             self._cursor.execute(sql, arguments or None)
 
+    def _wait(self, statement: bytes) -> None:
+        self._gather()
+        self._waiting.append(statement)
+
+    def _gather(self) -> None:
+        """The rows that are there so far become a statement."""
+        if self._rows:
+            self._waiting.append(_values(self._rows_sql, self._rows))
+            self._rows = []
+
     def _send(self, statement: bytes) -> None:
+        self._gather()
         statements, self._waiting = [*self._waiting, statement], []
         self._cursor.execute(b";".join(statements))
 
     def _with_values(self, sql: str, rows: Collection[Sequence[object]], template: str | None) -> bytes:
-        before, after = sql.split("%s")
-        template = template or f"({','.join(['%s'] * len(next(iter(rows))))})"
-        values = b",".join(self._cursor.mogrify(template, row) for row in rows)
-        return before.encode() + values + after.encode()
+        return _values(sql, [self._tuple(row, template) for row in rows])
+
+    def _tuple(self, row: Sequence[object], template: str | None = None) -> bytes:
+        return self._cursor.mogrify(template or f"({','.join(['%s'] * len(row))})", row)
 
     def publish(
         self,
@@ -157,6 +177,11 @@ class Transaction:
 
 
 Function = Callable[..., Any]
+
+
+def _values(sql: str, rows: Sequence[bytes]) -> bytes:
+    before, after = sql.split("%s")
+    return before.encode() + b",".join(rows) + after.encode()
 
 
 def _ignore(_seconds: float) -> None:

@@ -71,7 +71,7 @@ class StateStore:
         self, txn: Transaction, snapshot_nids: Collection[int], keys: Collection[StateKey]
     ) -> dict[int, NidMap]:
         """As `at`, for many snapshots: at most two statements."""
-        wanted = self._known_keys(txn, keys)
+        wanted = self.find_keys(txn, keys)
         known = self._chains(txn, snapshot_nids)
         return {nid: _look_up(_chain(known, nid), wanted) for nid in snapshot_nids}
 
@@ -86,12 +86,9 @@ class StateStore:
         )
         return {(kind, key): merged[nid] for nid, kind, key in rows if merged[nid] != REMOVED}
 
-    def derive(
-        self, txn: Transaction, room_nid: int, parent_nid: int, changes: Mapping[StateKey, int]
-    ) -> int:
-        """Store the snapshot that follows `parent_nid` by these changes; its nid."""
-        key_nids = self._intern(txn, changes)
-        entries = {key_nids[key]: nid for key, nid in changes.items()}
+    def derive(self, txn: Transaction, room_nid: int, parent_nid: int, changes: Mapping[int, int]) -> int:
+        """Store the snapshot that follows `parent_nid` by these changes (state key nid to event nid); its nid."""
+        entries = dict(changes)
         chain = list(_chain(self._chains(txn, [parent_nid]), parent_nid))
         ordinal = chain[0].ordinal + 1 if chain else 1
         base_nid = EMPTY
@@ -101,9 +98,8 @@ class StateStore:
                 break
             entries = {**ancestor.entries, **entries}
         snapshot = Snapshot(self._nids.next(txn), base_nid, ordinal, entries)
-        txn.later(
-            "INSERT INTO state_snapshots (snapshot_nid, room_nid, base_nid, ordinal, key_nids, event_nids)"
-            " VALUES (%s, %s, %s, %s, %s, %s)",
+        txn.insert_row(
+            "INSERT INTO state_snapshots (snapshot_nid, room_nid, base_nid, ordinal, key_nids, event_nids) VALUES %s",
             (snapshot.nid, room_nid, base_nid, ordinal, list(entries), list(entries.values())),
         )
         self._remember(snapshot)
@@ -131,6 +127,21 @@ class StateStore:
                 "DELETE FROM memberships WHERE room_nid = %s AND user_id = ANY(%s)",
                 (room_nid, [key for kind, key in keys if kind == "m.room.member"]),
             )
+
+    def find_keys(self, txn: Transaction, keys: Collection[StateKey]) -> dict[StateKey, int]:
+        """The numbers of the keys that have one. Only what is certainly committed is remembered."""
+        found = self._key_nids.find(keys)
+        missing = [key for key in keys if key not in found]
+        for key, nid in (_key_nids(txn, missing) if missing else {}).items():
+            found[key] = nid
+            if txn.read_only:
+                self._key_nids.put(key, nid)
+        return found
+
+    def number_key(self, txn: Transaction, key: StateKey) -> int:
+        """The number of a key that had none."""
+        txn.insert("INSERT INTO state_keys (type, state_key) VALUES %s ON CONFLICT DO NOTHING", [key])
+        return _key_nids(txn, [key])[key]
 
     def _chains(self, txn: Transaction, snapshot_nids: Iterable[int]) -> dict[int, Snapshot]:
         """The snapshots, their bases, the bases of those …, by nid; what is not in memory in one statement."""
@@ -166,25 +177,6 @@ class StateStore:
 
     def _remember(self, snapshot: Snapshot) -> None:
         self._snapshots.put(snapshot.nid, snapshot, 300 + 150 * len(snapshot.entries))
-
-    def _known_keys(self, txn: Transaction, keys: Collection[StateKey]) -> dict[StateKey, int]:
-        """The numbers of the keys that have one. Only what is certainly committed is remembered."""
-        found = self._key_nids.find(keys)
-        missing = [key for key in keys if key not in found]
-        for key, nid in (_key_nids(txn, missing) if missing else {}).items():
-            found[key] = nid
-            if txn.read_only:
-                self._key_nids.put(key, nid)
-        return found
-
-    def _intern(self, txn: Transaction, keys: Collection[StateKey]) -> dict[StateKey, int]:
-        """The number of each (type, state key), new ones made."""
-        found = _key_nids(txn, keys)
-        missing = sorted(set(keys) - found.keys())
-        if missing:
-            txn.insert("INSERT INTO state_keys (type, state_key) VALUES %s ON CONFLICT DO NOTHING", missing)
-            found |= _key_nids(txn, missing)
-        return found
 
 
 def _chain(known: Mapping[int, Snapshot], snapshot_nid: int) -> Iterator[Snapshot]:

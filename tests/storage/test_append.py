@@ -1,15 +1,17 @@
 """The write path on a real PostgreSQL: heads, rules, state, redactions, forks."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
+from attrs import define
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.errors import MatrixError
-from synapse_lite.storage.branches import Anchor, Write
+from synapse_lite.storage.branches import Anchor, Room, Write
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.stream import Change, Kind
-from tests.builders import ALICE, BOB, MALLORY, World, extremities
+from tests.builders import ALICE, BOB, MALLORY, SERVER, World, extremities
 
 pytestmark = pytest.mark.parametrize("version", ["10", "11", "12"])
 
@@ -45,6 +47,50 @@ async def test_rules_are_kept(database: Database, version: str) -> None:
         assert isinstance(refused, MatrixError)
         assert refused.status == 403
         assert txn.value("SELECT count(*) FROM events") == before
+
+    await database.transact(run)
+
+
+@define
+class Counted:
+    """A cursor that counts how often it asks the server."""
+
+    cursor: Any
+    count: int = 0
+
+    def execute(self, *arguments: Any) -> None:
+        self.count += 1
+        self.cursor.execute(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cursor, name)
+
+
+@ensureDeferred
+async def test_many_state_events_ask_no_more_than_few(database: Database, version: str) -> None:
+    """The numbers of their keys are read together, and their snapshots go together."""
+    world = World()
+    few, many = (
+        [f"@{name}{number}:{SERVER}" for number in range(count)] for name, count in (("a", 3), ("b", 30))
+    )
+
+    def leave(txn: Transaction, room: Room, users: list[str]) -> int:
+        txn.finish()
+        counted = Counted(txn._cursor)
+        txn._cursor = counted
+        drafts = [
+            world.draft("m.room.member", user, {"membership": "leave"}, state_key=user) for user in users
+        ]
+        results = world.appender.append(txn, [Write(room.nid, draft) for draft in drafts])
+        txn.finish()
+        txn._cursor = counted.cursor
+        assert not [result for result in results if isinstance(result, MatrixError)]
+        return counted.count
+
+    def run(txn: Transaction) -> None:
+        room = world.room(txn, ALICE, *few, *many, version=version)
+        blocks_of_numbers = 2
+        assert leave(txn, room, many) <= leave(txn, room, few) + blocks_of_numbers
 
     await database.transact(run)
 
