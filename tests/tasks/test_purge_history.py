@@ -97,6 +97,23 @@ def states(txn: Transaction, room: Room) -> dict[int, tuple[NidMap, NidMap]]:
     return {nid: (state.whole(txn, before), state.whole(txn, after)) for nid, before, after in rows}
 
 
+@ensureDeferred
+async def test_the_total_grows_while_it_is_counted(steps: Steps) -> None:
+    """Whoever looks on sees that counting goes on."""
+    found = await past(steps)
+    task_id = await steps.ask(
+        PURGE_HISTORY, PurgeHistoryParams(room_id=found.room.room_id, depth=found.depth)
+    )
+    lease = await steps.claim(PURGE_HISTORY)
+    totals = []
+    while (task := await steps.task(task_id)).phase in {None, "count"}:
+        if task.total is not None:
+            totals.append(task.total)
+        await steps.step(PURGE_HISTORY, lease, 1)
+    assert len(totals) > 2
+    assert totals == sorted(set(totals))
+
+
 @versions
 @ensureDeferred
 async def test_what_goes_and_what_stays(steps: Steps, version: str) -> None:

@@ -132,6 +132,21 @@ async def test_interrupted_in_every_step(steps: Steps, version: str) -> None:
 
 
 @ensureDeferred
+async def test_the_total_grows_while_it_is_counted(steps: Steps) -> None:
+    """Whoever looks on sees that counting goes on."""
+    room = await furnished(steps, messages=50)
+    task_id = await steps.ask(SHUTDOWN, ShutdownParams(room_id=room.room_id))
+    lease = await steps.claim(SHUTDOWN)
+    totals = []
+    while (task := await steps.task(task_id)).phase in {None, "count"}:
+        if task.total is not None:
+            totals.append(task.total)
+        await steps.step(SHUTDOWN, lease, 1)
+    assert len(totals) > 3
+    assert totals == sorted(set(totals))
+
+
+@ensureDeferred
 async def test_progress_ends_at_its_total(steps: Steps) -> None:
     """The total counts rows and members, and in the end the rows of the leaves too."""
     room = await furnished(steps, messages=50)

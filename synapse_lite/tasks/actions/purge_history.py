@@ -95,7 +95,7 @@ class PurgeHistory:
         count, last = count_past(txn, self._edge(params, cursor), cursor.after, limit)
         counted = cursor.counted + count
         if last is not None:
-            return _next(cursor, counted=counted, after=last)
+            return _next(cursor, total=counted, counted=counted, after=last)
         return _next(cursor, total=counted, phase=Phase.EVENTS, counted=counted, after=START)
 
     def _purge(

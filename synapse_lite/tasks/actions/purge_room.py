@@ -87,7 +87,7 @@ class PurgeRoom:
         counted = count_rows(txn, cursor.counted, cursor.room_nid, budget)
         after = cursor.model_copy(update={"counted": counted})
         if not counted.has_ended:
-            return Next(after)
+            return Next(after, total=counted.total)
         return Next(after.model_copy(update={"deleted": Walk()}), phase="purge", total=counted.total)
 
     def _delete(self, txn: Transaction, cursor: PurgeRoomCursor, deleted: Walk, budget: int) -> Outcome:

@@ -25,7 +25,7 @@ from synapse_lite.tasks.actions.room_rows import Walk, count_rows, delete_rows
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
 from synapse_lite.tasks.specs import Snapshot, TaskSpec
 
-MAX_LEAVES = 100  # in one step: each is an event, and holds the stream for a moment
+MAX_LEAVES = 40  # in one step: each is an event, and holds the stream for a moment
 ROWS_OF_A_LEAVE = 3  # an event, its position and its snapshot
 ROOM_ID_LETTERS = 18
 MEMBER = "m.room.member"
@@ -156,7 +156,7 @@ class ShutdownAndPurgeRoom:
         if task.params.purge:
             cursor = _with(cursor, counted=count_rows(txn, cursor.counted, cursor.room_nid, task.batch))
             if not cursor.counted.has_ended:
-                return _next(cursor)
+                return _next(cursor, total=cursor.counted.total)
         members = purge.count_present(txn, cursor.room_nid, self._server_name)
         if task.params.dry_run:
             return Done({"dry_run": True, "members": members, "rows": cursor.counted.rows})
