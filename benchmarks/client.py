@@ -69,8 +69,10 @@ async def each(
     return [results[index] for index in sorted(results)]
 
 
-async def until_done(ask: Callable[[], Awaitable[bool]], limit_s: float, share: float = 0.02) -> None:
-    """Ask until the answer is yes, at pauses of a share of the time already waited.
+async def until_done(
+    ask: Callable[[], Awaitable[bool]], limit_s: float, share: float = 0.02, shortest_s: float = 0.005
+) -> None:
+    """Ask until the answer is yes, at pauses of a share of the time already waited, but not shorter than `shortest_s`.
 
     So the polling adds at most that share to what is timed, and costs the server little.
     """
@@ -78,7 +80,7 @@ async def until_done(ask: Callable[[], Awaitable[bool]], limit_s: float, share: 
     while not await ask():
         waited = time.perf_counter() - start
         check(waited < limit_s, f"not done after {limit_s} s")
-        await asyncio.sleep(max(0.005, waited * share))
+        await asyncio.sleep(max(shortest_s, waited * share))
 
 
 class User:

@@ -4,9 +4,11 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 STOP_LIMIT_S = 30
@@ -89,6 +91,16 @@ class Process:
         status = Path(f"/proc/{self._child.pid}/status").read_text()
         fields = dict(line.split(":", 1) for line in status.splitlines())
         return int(fields["VmRSS"].split()[0]) / 1024
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """A process that only computes, as a measure of what any load costs on this machine."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as child:
+        try:
+            yield
+        finally:
+            child.kill()
 
 
 def kill_group(leader: int) -> None:

@@ -51,7 +51,6 @@ GOALS = {
     ("redact_many", "two_workers_gain"): Goal(1.7, own=True),
     ("redact_many", "single_two_workers_gain"): Goal(1.7, own=True),
     ("purge_room", "events_per_s"): Goal(10),
-    ("purge_room", "p99_rise"): Goal(1.5, own=True),
     ("purge_large", "events_per_s"): Goal(10),
     ("purge_large", "p99_rise"): Goal(1.5, own=True),
     ("purge_large", "oldest_transaction_s"): Goal(1, own=True),
