@@ -52,10 +52,12 @@ class View:
     previous: Event | None = None
 
 
+# Sub-selects, because they are read from an index also where a table has no statistics yet.
 _SELECT = (
     "SELECT e.event_nid, e.room_nid, e.event_id, e.json, e.before_nid, e.after_nid, e.replaces_nid,"
-    " t.session, t.txn_id, r.version"
-    " FROM events e JOIN rooms r USING (room_nid) LEFT JOIN event_transactions t USING (event_nid)"
+    " t.session, t.txn_id, (SELECT version FROM rooms r WHERE r.room_nid = e.room_nid)"
+    " FROM events e LEFT JOIN LATERAL ("
+    "  SELECT session, txn_id FROM event_transactions WHERE event_nid = e.event_nid LIMIT 1) AS t ON TRUE"
 )
 
 

@@ -7,6 +7,7 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage import purge
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.history_edge import Edge, Place, count_past, read_past
 from synapse_lite.storage.history_purge import (
     Candidates,
@@ -56,10 +57,15 @@ SLICE = 100
 READ = 20 * SLICE
 """Rows of a slice, of what follows it, and of looks into other tables: far from `ROWS`."""
 
+MESSAGE = (
+    '{"type": "m.room.message", "sender": "@a:hs", "content": {}, "depth": 1, "origin_server_ts": 1,'
+    ' "prev_events": [], "auth_events": []}'
+)
 FILL = (
     "INSERT INTO rooms OVERRIDING SYSTEM VALUE SELECT 1, '!r:hs', '11', '@a:hs', 1",
-    "INSERT INTO events SELECT n, 1, '$' || n, 'm.room.message', NULL, NULL, '@a:hs', n, 1, 1, NULL, n, n, '{}' FROM n",
+    f"INSERT INTO events SELECT n, 1, '$' || n, 'm.room.message', NULL, NULL, '@a:hs', n, 1, 1, NULL, n, n, '{MESSAGE}' FROM n",
     "INSERT INTO stream (position, kind, room_nid, event_nid) SELECT n, 1, 1, n FROM n",
+    "INSERT INTO event_transactions SELECT 's', 1, n, n, 1 FROM n",
     "INSERT INTO redactions SELECT n, 1, '$' || n - 1, n - 1, TRUE FROM n",
     "INSERT INTO state_snapshots SELECT n, 1, 0, n, '{}', '{}' FROM n",
     "INSERT INTO snapshot_candidates SELECT 1, 'task', n FROM n",
@@ -99,6 +105,7 @@ SLICES: dict[str, Callable[[Transaction], object]] = {
     "free candidates": lambda txn: free_candidates(txn, CANDIDATES, SLICE),
     "clear candidates": lambda txn: clear_candidates(txn, 1, SLICE),
     "delete past": lambda txn: delete_events(txn, read_past(txn, BY_DEPTH, AFTER, SLICE).doomed),
+    "load events": lambda txn: EventStore(0).load(txn, range(1, SLICE)),
     "hide past": lambda txn: hide_events(txn, read_past(txn, BY_DEPTH, AFTER, SLICE).doomed),
 }
 
