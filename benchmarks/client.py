@@ -69,18 +69,16 @@ async def each(
     return [results[index] for index in sorted(results)]
 
 
-async def until_done(
-    ask: Callable[[], Awaitable[bool]], limit_s: float, share: float = 0.02, shortest_s: float = 0.005
-) -> None:
-    """Ask until the answer is yes, at pauses of a share of the time already waited, but not shorter than `shortest_s`.
+async def until_done(ask: Callable[[], Awaitable[bool]], limit_s: float, shortest_s: float = 0.005) -> None:
+    """Ask until the answer is yes, at pauses of a fiftieth of the time already waited, but not shorter than `shortest_s`.
 
-    So the polling adds at most that share to what is timed, and costs the server little.
+    So the polling adds little to what is timed, and costs the server little.
     """
     start = time.perf_counter()
     while not await ask():
         waited = time.perf_counter() - start
         check(waited < limit_s, f"not done after {limit_s} s")
-        await asyncio.sleep(max(shortest_s, waited * share))
+        await asyncio.sleep(max(shortest_s, waited / 50))
 
 
 class User:

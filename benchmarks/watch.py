@@ -1,16 +1,15 @@
 """What a server does to its database and to memory while something else is timed."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Any
 
 import attrs
 import psycopg2
 
 from benchmarks.server import Server
 
-EVERY_S = 0.05
+EVERY_S = 0.5  # looking costs whoever sends meanwhile; a transaction that lasts longer is seen
 # A backend that is idle but wakes for a notification shows the time of its last statement.
 _OLDEST = (
     "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity"
@@ -42,19 +41,24 @@ def watching(server: Server) -> Iterator[Watch]:
         thread.join()
 
 
+def settle(server: Server) -> None:
+    """Let the database do at once what it would do some time after so many rows were written."""
+    with closing(psycopg2.connect(**server.connection_arguments())) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM (ANALYZE)")
+            cursor.execute("CHECKPOINT")
+
+
 def memory(server: Server) -> float:
     return sum(server.memory_mb().values())
 
 
 def _look(server: Server, watch: Watch, ended: threading.Event) -> None:
-    with closing(psycopg2.connect(**_arguments(server.database))) as connection:
+    with closing(psycopg2.connect(**server.connection_arguments())) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             while not ended.wait(EVERY_S):
                 cursor.execute(_OLDEST)
                 watch.oldest_transaction_s = max(watch.oldest_transaction_s, cursor.fetchall()[0][0])
                 watch.most_mb = max(watch.most_mb, memory(server))
-
-
-def _arguments(database: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in database.items() if not name.startswith("cp_")}

@@ -18,8 +18,9 @@ from benchmarks.client import (
     percentile,
     until_done,
 )
+from benchmarks.cores import apart
 from benchmarks.processes import busy_process
-from benchmarks.watch import watching
+from benchmarks.watch import settle, watching
 
 WRITERS = 8
 IDLE_SENDS = 100
@@ -33,7 +34,7 @@ async def purge_room(bench: Bench) -> Metrics:
     """Delete and purge a room of 3000 messages while somebody writes in another room."""
     admin = await bench.admin()
     await check_deletes_rooms(bench, admin)
-    return await purge_written(bench, admin, IDLE_SENDS)
+    return await purge_written(bench, admin)
 
 
 async def purge_large(bench: Bench) -> Metrics:
@@ -41,11 +42,12 @@ async def purge_large(bench: Bench) -> Metrics:
     admin = await bench.admin()
     await check_deletes_rooms(bench, admin)
     if bench.server.seed is None:
-        return await purge_written(bench, admin, IDLE_SENDS)
+        return await purge_written(bench, admin)
     events, members = bench.sizes.large_events, bench.sizes.large_members
     start = time.perf_counter()
     room = await asyncio.to_thread(bench.server.seed, events, members)
     seeded = time.perf_counter() - start
+    await asyncio.to_thread(settle, bench.server)
     metrics = await purge_beside(bench, admin, room, events, LARGE_IDLE_SENDS, LARGE_POLL_S)
     with busy_process():
         _, busy = await send_many(*await bystanding(bench), LARGE_IDLE_SENDS)
@@ -56,14 +58,27 @@ async def purge_large(bench: Bench) -> Metrics:
     }
 
 
-async def purge_written(bench: Bench, admin: User, idle_sends: int) -> Metrics:
+async def purge_apart(bench: Bench) -> Metrics:
+    """The same with 200,000 events and 4,000 members, the task's processes on a core of their own."""
+    if bench.server.seed is None:
+        raise MissingFeatureError
+    admin = await bench.admin()
+    events, members = bench.sizes.apart_events, bench.sizes.apart_members
+    room = await asyncio.to_thread(bench.server.seed, events, members)
+    await asyncio.to_thread(settle, bench.server)
+    await purge_written(bench, admin)  # every process has its connections after that
+    with apart(bench.server):
+        return await purge_beside(bench, admin, room, events, LARGE_IDLE_SENDS, LARGE_POLL_S)
+
+
+async def purge_written(bench: Bench, admin: User) -> Metrics:
     """Purge a room that clients filled; its events cannot be read afterwards."""
     members = await bench.users(WRITERS)
     room = await bench.room_with(members[0], members[1:])
     share = bench.sizes.purge_events // len(members)
     sent = await asyncio.gather(*(send_many(member, room, share) for member in members))
     await check_room(members[0], room, [ids for ids, _ in sent])
-    metrics = await purge_beside(bench, admin, room, bench.sizes.purge_events, idle_sends)
+    metrics = await purge_beside(bench, admin, room, bench.sizes.purge_events, IDLE_SENDS)
     for event_id in sent[0][0][:SAMPLE]:
         status, answer = await members[0].event(room, event_id)
         check(status in {403, 404}, f"a purged event can be read: {status} {answer}")
