@@ -9,8 +9,8 @@ from synapse_lite.storage import purge
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.purge import TABLES, Key, Slice, Table
 
-# A statement that takes a millisecond hardly makes others wait for a core; larger steps are quicker, but not twice.
-MAX_ROWS = 500  # deleted in one step
+# Small statements make others wait less for a core; with half as many rows a purge takes a fifth longer.
+MAX_ROWS = 1000  # deleted in one step
 COUNTED_AT_ONCE = 8  # as many times the rows that could be deleted meanwhile
 
 Visit = Callable[[Table, Key, int], Slice]

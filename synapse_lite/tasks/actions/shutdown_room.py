@@ -25,7 +25,7 @@ from synapse_lite.tasks.actions.room_rows import Walk, count_rows, delete_rows
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
 from synapse_lite.tasks.specs import Snapshot, TaskSpec
 
-MAX_LEAVES = 20  # in one step: each is an event, and holds the stream for a moment
+MAX_LEAVES = 40  # in one step: each is an event, and holds the stream for a moment
 ROWS_OF_A_LEAVE = 3  # an event, its position and its snapshot
 ROOM_ID_LETTERS = 18
 MEMBER = "m.room.member"
