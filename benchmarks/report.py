@@ -76,10 +76,9 @@ BOUNDS: dict[str, str] = {
     "redact_many": "CPU: two cores are full at about 8,000 redactions a second. One worker with two steps at a time reaches "
     "5,700 of them, one with a single step 4,850: the second cannot add more than what is left.",
     "purge_room": "Deletes by PostgreSQL, a slice of each table a step.",
-    "purge_large": "One step after the other: worker and PostgreSQL together use one core. Others then wait for a core a "
-    "little, as beside any process that computes (`busy_p99_rise`).",
-    "purge_apart": "As purge_large. That others hardly notice a purge on a core of its own shows that it holds no lock and "
-    "no disk for long.",
+    "purge_large": "One step after the other: worker and PostgreSQL together use one core of two. Others wait for a core "
+    "then: a process that only computes raises their p99 too (`busy_p99_rise`), if less.",
+    "purge_apart": "As purge_large; others still share PostgreSQL's buffers and its log with the purge, but no core.",
     "memory": "Imports are 75 MB; the rest of main is events in its cache (32 MiB by the default of caches.global_factor, of "
     "which 26 are counted in objects), the newest 20,000 changes (3 MB), and up to 19 MiB of a password hash until the next trim.",
     "start": "Imports, three fifths of them libraries (Twisted with TLS, pydantic); all else together, such as migrations "

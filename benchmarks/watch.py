@@ -30,7 +30,8 @@ class Watch:
 @contextmanager
 def watching(server: Server) -> Iterator[Watch]:
     """Looks again and again, from a thread of its own."""
-    watch = Watch(first_mb=memory(server))
+    now_mb = memory(server)
+    watch = Watch(first_mb=now_mb, most_mb=now_mb)
     ended = threading.Event()
     thread = threading.Thread(target=_look, args=(server, watch, ended))
     thread.start()
