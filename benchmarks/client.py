@@ -19,6 +19,7 @@ CLIENT = "/_matrix/client/v3"
 ADMIN = "/_synapse/admin"
 PASSWORD = "correct horse battery staple"
 DELIVERY_LIMIT_S = 60
+POLL_S = 0.005
 
 Json = dict[str, Any]
 Metrics = dict[str, float]
@@ -69,7 +70,7 @@ async def each(
     return [results[index] for index in sorted(results)]
 
 
-async def until_done(ask: Callable[[], Awaitable[bool]], limit_s: float, shortest_s: float = 0.005) -> None:
+async def until_done(ask: Callable[[], Awaitable[bool]], limit_s: float, shortest_s: float = POLL_S) -> None:
     """Ask until the answer is yes, at pauses of a fiftieth of the time already waited, but not shorter than `shortest_s`.
 
     So the polling adds little to what is timed, and costs the server little.

@@ -42,19 +42,14 @@ def _place(server: Server, own: Collection[int], others: Collection[int]) -> Non
     ):
         cursor.execute(_BACKENDS, (list(server.usual),))
         backends: dict[int, bool] = dict(cursor.fetchall())
-    workers = server.worker_pids()
-    for pid in (
-        os.getpid(),
-        *server.pids() - workers,
-        *(pid for pid, theirs in backends.items() if not theirs),
-    ):
-        _pin(pid, others)
-    for pid in (
-        _parent(next(iter(backends))),
-        *workers,
-        *(pid for pid, theirs in backends.items() if theirs),
-    ):
-        _pin(pid, own)
+        postmaster = _parent(connection.info.backend_pid)
+    of_workers = {
+        postmaster,
+        *server.worker_pids(),
+        *(pid for pid, is_theirs in backends.items() if is_theirs),
+    }
+    for pid in {os.getpid(), postmaster, *server.pids(), *backends}:
+        _pin(pid, own if pid in of_workers else others)
 
 
 def _pin(pid: int, cores: Collection[int]) -> None:

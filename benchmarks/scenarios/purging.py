@@ -9,6 +9,7 @@ import attrs
 from benchmarks.bench import Bench, check_room, send_many
 from benchmarks.client import (
     ADMIN,
+    POLL_S,
     Json,
     Metrics,
     MissingFeatureError,
@@ -86,7 +87,7 @@ async def purge_written(bench: Bench, admin: User) -> Metrics:
 
 
 async def purge_beside(
-    bench: Bench, admin: User, room: str, events: int, idle_sends: int, poll_s: float = 0.005
+    bench: Bench, admin: User, room: str, events: int, idle_sends: int, poll_s: float = POLL_S
 ) -> Metrics:
     """Purge the room, and measure what a sender in another room notices of it."""
     bystander, other = await bystanding(bench)

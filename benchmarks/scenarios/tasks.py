@@ -11,6 +11,7 @@ from benchmarks.bench import HISTORY_PAGE, Bench, send_many
 from benchmarks.candidate import SINGLE, WORKERS
 from benchmarks.client import (
     ADMIN,
+    POLL_S,
     Metrics,
     MissingFeatureError,
     User,
@@ -95,7 +96,7 @@ async def timed_redactions(
 
     start = time.perf_counter()
     # One is asked for at a time, and seldom if there are many: polling takes a share of the processor.
-    pause_s = 0.005 if len(spammers) == 1 else 0.1
+    pause_s = POLL_S if len(spammers) == 1 else 0.1
     for redact_id in await asyncio.gather(*map(begin, spammers)):
         await until_done(partial(redacted, admin, redact_id), bench.sizes.limit_s, shortest_s=pause_s)
     seconds = time.perf_counter() - start

@@ -74,8 +74,6 @@ CANDIDATES = Candidates(1, "task")
 BY_DEPTH = Edge(1, "hs", depth=ROWS)
 BY_POSITION = Edge(1, "hs", position=ROWS)
 AFTER: Place = (1, 1)  # a row near the start, in any order; among the passes by position, that of events
-
-
 LARGE = {
     table.name: (table, AFTER[: len(table.keys)])
     for table in TABLES

@@ -90,6 +90,17 @@ class Steps:
         await self.go_on(spec, batch)
         return await self.task(task_id)
 
+    async def totals(self, spec: TaskSpec[Any, Any], params: BaseModel) -> list[int]:
+        """What a new task gives as its total, step by step, for as long as it counts."""
+        task_id = await self.ask(spec, params)
+        lease = await self.claim(spec)
+        totals = []
+        while (task := await self.task(task_id)).phase in {None, "count"}:
+            if task.total is not None:
+                totals.append(task.total)
+            await self.step(spec, lease, 1)
+        return totals
+
     async def task(self, task_id: str) -> Task:
         task = await self.do(store.read_task, task_id)
         assert task is not None

@@ -1,10 +1,12 @@
 """Shutting down and purging rooms: everything goes, whatever happens on the way, and nothing else does."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import pytest_twisted
+from pydantic import BaseModel
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.errors import MatrixError
@@ -32,6 +34,7 @@ from synapse_lite.tasks.actions.shutdown_room import (
 )
 from synapse_lite.tasks.lease import Cancelled
 from synapse_lite.tasks.outcome import Next
+from synapse_lite.tasks.specs import TaskSpec
 from tests.builders import ALICE, BOB, MALLORY, SERVER, World
 from tests.conftest import database_arguments
 from tests.handlers.house import House, alice, bob, mallory, refusal, requester
@@ -131,17 +134,16 @@ async def test_interrupted_in_every_step(steps: Steps, version: str) -> None:
     assert await steps.do(contents, other) == before
 
 
+@pytest.mark.parametrize(
+    ("spec", "options"), [(SHUTDOWN, ShutdownParams), (PURGE_ROOM, partial(PurgeRoomParams, force=True))]
+)
 @ensureDeferred
-async def test_the_total_grows_while_it_is_counted(steps: Steps) -> None:
+async def test_the_total_grows_while_it_is_counted(
+    steps: Steps, spec: TaskSpec[Any, Any], options: Callable[..., BaseModel]
+) -> None:
     """Whoever looks on sees that counting goes on."""
     room = await furnished(steps, messages=50)
-    task_id = await steps.ask(SHUTDOWN, ShutdownParams(room_id=room.room_id))
-    lease = await steps.claim(SHUTDOWN)
-    totals = []
-    while (task := await steps.task(task_id)).phase in {None, "count"}:
-        if task.total is not None:
-            totals.append(task.total)
-        await steps.step(SHUTDOWN, lease, 1)
+    totals = await steps.totals(spec, options(room_id=room.room_id))
     assert len(totals) > 3
     assert totals == sorted(set(totals))
 
