@@ -16,7 +16,7 @@ from synapse_lite.storage.stream import Kind
 def delete_events(txn: Transaction, nids: Sequence[int]) -> None:
     """Delete events, with all that belongs to single events."""
     for statement in (
-        "DELETE FROM redactions WHERE redacts IN (SELECT event_id FROM events WHERE event_nid = ANY(%s))",
+        "DELETE FROM redactions WHERE redacts = ANY(ARRAY(SELECT event_id FROM events WHERE event_nid = ANY(%s)))",
         "DELETE FROM redactions WHERE event_nid = ANY(%s)",
         "DELETE FROM event_transactions WHERE event_nid = ANY(%s)",
         "DELETE FROM stream WHERE event_nid = ANY(%s)",
@@ -99,10 +99,10 @@ def spare_used(txn: Transaction, candidates: Candidates, after: Place, limit: in
 
 def free_candidates(txn: Transaction, candidates: Candidates, limit: int) -> int:
     """Delete snapshots that are still on the list; how many."""
+    txn.keep_to_indexes()
     rows = txn.rows(
-        "DELETE FROM snapshot_candidates WHERE (room_nid, task_id, snapshot_nid) IN"
-        " (SELECT room_nid, task_id, snapshot_nid FROM snapshot_candidates"
-        "  WHERE room_nid = %s AND task_id = %s ORDER BY snapshot_nid LIMIT %s) RETURNING snapshot_nid",
+        "DELETE FROM snapshot_candidates WHERE ctid = ANY(ARRAY(SELECT ctid FROM snapshot_candidates"
+        " WHERE room_nid = %s AND task_id = %s ORDER BY snapshot_nid LIMIT %s FOR UPDATE)) RETURNING snapshot_nid",
         (candidates.room_nid, candidates.task_id, limit),
     )
     nids = [nid for (nid,) in rows]
@@ -110,11 +110,13 @@ def free_candidates(txn: Transaction, candidates: Candidates, limit: int) -> int
 
 
 def _spare(txn: Transaction, candidates: Candidates, snapshot_nids: Collection[int]) -> None:
+    # OFFSET 0: looked up for each that is used. Joined otherwise, the snapshots of all rooms are read.
     txn.execute(
         "DELETE FROM snapshot_candidates WHERE room_nid = %s AND task_id = %s AND snapshot_nid = ANY(ARRAY("
         " WITH RECURSIVE used AS ("
         "  SELECT unnest(%s::bigint[]) AS snapshot_nid"
-        "  UNION SELECT s.base_nid FROM used JOIN state_snapshots s USING (snapshot_nid) WHERE s.base_nid <> 0"
+        "  UNION SELECT base.base_nid FROM used, LATERAL (SELECT s.base_nid FROM state_snapshots s"
+        "   WHERE s.snapshot_nid = used.snapshot_nid AND s.base_nid <> 0 OFFSET 0) AS base"
         " ) SELECT snapshot_nid FROM used))",
         (candidates.room_nid, candidates.task_id, list(snapshot_nids)),
     )

@@ -75,15 +75,15 @@ def count_slice(txn: Transaction, table: Table, room_nid: int, after: Key, limit
     )
     upto = f" AND ({keys}) <= ({', '.join(['%s'] * len(last))})" if last else ""
 
-    def count(source: str) -> int:
-        return int(
-            txn.value(f"SELECT count(*) FROM {source} WHERE {ahead}{upto}", [*arguments, *(last or ())])
-        )
+    def count(each: str) -> int:
+        text = f"SELECT count(*) FROM {table.name}{each} WHERE {ahead}{upto}"
+        return int(txn.value(text, [*arguments, *(last or ())]))
 
-    rows = {table.name: limit if last else count(table.name)}
+    rows = {table.name: limit if last else count("")}
     for follower in table.followers:
+        # OFFSET 0: looked up for each row. Joined otherwise, it is read as a whole, with the rows of all rooms.
         rows[follower] = count(
-            f"{table.name} JOIN (SELECT event_nid FROM {follower}) AS follower USING (event_nid)"
+            f", LATERAL (SELECT FROM {follower} f WHERE f.event_nid = {table.name}.event_nid OFFSET 0) AS follower"
         )
     return Slice(rows, last)
 

@@ -81,6 +81,9 @@ def build_core(reactor: Any, config: Config, signing_key: SigningKey) -> Core:
             "application_name": f"{config.worker_name}_{name}",
             "idle_in_transaction_session_timeout": str(min(IDLE_IN_TRANSACTION_MS, config.tasks.lease)),
             "statement_timeout": STATEMENT_TIMEOUT,
+            # Statements are short and many: one core for each, and no compiler.
+            "max_parallel_workers_per_gather": "0",
+            "jit": "off",
         }
         return Database(
             reactor,
