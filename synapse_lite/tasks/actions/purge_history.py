@@ -10,6 +10,7 @@ from synapse_lite.storage import rooms
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.history_edge import START, Edge, count_past, event_at_time, read_past
 from synapse_lite.storage.history_purge import Candidates
+from synapse_lite.tasks.actions.pace import ROWS_AT_ONCE, rest
 from synapse_lite.tasks.actions.room_rows import COUNTED_AT_ONCE, MAX_ROWS
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
 from synapse_lite.tasks.specs import Snapshot, TaskSpec, Upcast
@@ -87,7 +88,9 @@ class PurgeHistory:
             case Phase.EVENTS:
                 return self._purge(txn, task.params, cursor, limit)
             case _:
-                return _free_snapshots(txn, Candidates(cursor.room_nid, task.id), cursor, limit)
+                rest()
+                rows = min(limit, ROWS_AT_ONCE)
+                return _free_snapshots(txn, Candidates(cursor.room_nid, task.id), cursor, rows)
 
     def _count(
         self, txn: Transaction, params: PurgeHistoryParams, cursor: PurgeHistoryCursor, limit: int
@@ -101,22 +104,25 @@ class PurgeHistory:
     def _purge(
         self, txn: Transaction, params: PurgeHistoryParams, cursor: PurgeHistoryCursor, limit: int
     ) -> Outcome:
-        past = read_past(txn, self._edge(params, cursor), cursor.after, limit)
-        if not params.dry_run:
-            history.delete_events(txn, past.doomed)
-            history.hide_events(txn, past.kept)
-        counts = {
-            "local": cursor.local + len(past.local),
-            "remote": cursor.remote + len(past.remote),
-            "kept": cursor.kept + len(past.kept),
-        }
-        done = len(past.doomed) + len(past.kept)
-        if past.last is not None:
-            return _next(cursor, done=done, after=past.last, **counts)
-        after = cursor.model_copy(update={"after": START, **counts})
-        if params.dry_run:
-            return Done(_result(after, dry_run=True), done=done)
-        return _next(after, done=done, phase=Phase.CLEAR)
+        edge, done = self._edge(params, cursor), 0
+        for start in range(0, limit, ROWS_AT_ONCE):
+            past = read_past(txn, edge, cursor.after, min(limit - start, ROWS_AT_ONCE))
+            if not params.dry_run:
+                history.delete_events(txn, past.doomed)
+                history.hide_events(txn, past.kept)
+            done += len(past.doomed) + len(past.kept)
+            counts = {
+                "local": cursor.local + len(past.local),
+                "remote": cursor.remote + len(past.remote),
+                "kept": cursor.kept + len(past.kept),
+            }
+            cursor = cursor.model_copy(update={"after": past.last or START, **counts})
+            if past.last is None and params.dry_run:
+                return Done(_result(cursor, dry_run=True), done=done)
+            if past.last is None:
+                return _next(cursor, done=done, phase=Phase.CLEAR)
+            rest()
+        return _next(cursor, done=done)
 
     def _edge(self, params: PurgeHistoryParams, cursor: PurgeHistoryCursor) -> Edge:
         return Edge(

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict
 from synapse_lite.storage import purge
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.purge import TABLES, Key, Slice, Table
+from synapse_lite.tasks.actions.pace import ROWS_AT_ONCE, rest
 
-# Small statements make others wait less for a core; with half as many rows a purge takes a fifth longer.
 MAX_ROWS = 1000  # deleted in one step
 COUNTED_AT_ONCE = 8  # as many times the rows that could be deleted meanwhile
 
@@ -40,7 +40,8 @@ class Walk(BaseModel):
 
 def count_rows(txn: Transaction, walk: Walk, room_nid: int, budget: int) -> Walk:
     """Go on counting; `budget` is what could be deleted meanwhile."""
-    return _advance(walk, min(budget, MAX_ROWS) * COUNTED_AT_ONCE, partial(_count, txn, room_nid))
+    rows = min(budget, MAX_ROWS) * COUNTED_AT_ONCE
+    return _advance(walk, rows, ROWS_AT_ONCE * COUNTED_AT_ONCE, partial(_count, txn, room_nid))
 
 
 def delete_rows(txn: Transaction, walk: Walk, room_nid: int, budget: int, server_name: str) -> Walk:
@@ -49,18 +50,18 @@ def delete_rows(txn: Transaction, walk: Walk, room_nid: int, budget: int, server
     def delete(table: Table, after: Key, limit: int) -> Slice:
         return purge.delete_slice(txn, table, room_nid, after, limit, server_name)
 
-    return _advance(walk, min(budget, MAX_ROWS), delete)
+    return _advance(walk, min(budget, MAX_ROWS), ROWS_AT_ONCE, delete)
 
 
 def _count(txn: Transaction, room_nid: int, table: Table, after: Key, limit: int) -> Slice:
     return purge.count_slice(txn, table, room_nid, after, limit)
 
 
-def _advance(walk: Walk, budget: int, visit: Visit) -> Walk:
+def _advance(walk: Walk, budget: int, at_once: int, visit: Visit) -> Walk:
     left = budget
     while left > 0 and not walk.has_ended:
         table = TABLES[walk.table]
-        found = visit(table, walk.after, left)
+        found = visit(table, walk.after, min(left, at_once))
         rows = {name: walk.rows.get(name, 0) + count for name, count in found.rows.items()}
         walk = Walk(
             table=walk.table if found.last else walk.table + 1,
@@ -68,4 +69,6 @@ def _advance(walk: Walk, budget: int, visit: Visit) -> Walk:
             rows={**walk.rows, **{name: count for name, count in rows.items() if count}},
         )
         left -= found.rows.get(table.name, 0)
+        if found.last:
+            rest()
     return walk

@@ -20,12 +20,14 @@ from synapse_lite.storage.branches import Write
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.room_closure import block_room, close_room, reopen_room
 from synapse_lite.storage.tasks import TaskItem, record_items
+from synapse_lite.tasks.actions.pace import rest
 from synapse_lite.tasks.actions.purge_room import STILL_JOINED
 from synapse_lite.tasks.actions.room_rows import Walk, count_rows, delete_rows
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
 from synapse_lite.tasks.specs import Snapshot, TaskSpec
 
-MAX_LEAVES = 40  # in one step: each is an event, and holds the stream for a moment
+MAX_LEAVES = 20  # in one step: each is an event, and holds the stream for a moment
+LEAVES_AT_ONCE = 10  # then a rest
 ROWS_OF_A_LEAVE = 3  # an event, its position and its snapshot
 ROOM_ID_LETTERS = 18
 MEMBER = "m.room.member"
@@ -181,7 +183,10 @@ class ShutdownAndPurgeRoom:
         limit = min(task.batch, MAX_LEAVES)
         members = purge.present_members(txn, cursor.room_nid, self._server_name, cursor.after_user, limit)
         # Where no event can be added any more, they are told when their membership is deleted.
-        failures = self._leave(txn, cursor, members) if members and cursor.was_whole else {}
+        failures: dict[str, str] = {}
+        for start in range(0, len(members) if cursor.was_whole else 0, LEAVES_AT_ONCE):
+            failures |= self._leave(txn, cursor, members[start : start + LEAVES_AT_ONCE])
+            rest()
         record_items(
             txn,
             task.id,
