@@ -24,8 +24,6 @@ class Sizes:
     purge_events: int = 3000
     large_events: int = 1_000_000  # where the server can make them in bulk; else purge_events
     large_members: int = 20_000
-    apart_events: int = 200_000
-    apart_members: int = 4000
     limit_s: int = 1200  # of one scenario
 
 
@@ -50,7 +48,5 @@ QUICK = Sizes(
     purge_events=200,
     large_events=5000,
     large_members=200,
-    apart_events=5000,
-    apart_members=200,
     limit_s=120,
 )

@@ -5,7 +5,7 @@ when lower.
 """
 
 from benchmarks.scenarios.process import memory, start
-from benchmarks.scenarios.purging import purge_apart, purge_large, purge_room
+from benchmarks.scenarios.purging import purge_large, purge_room
 from benchmarks.scenarios.reading import initial_sync, messages, sync_fanout, sync_latency
 from benchmarks.scenarios.sending import big_room, register_login, send_rooms, send_seq, send_shared
 from benchmarks.scenarios.tasks import redact, redact_banned, redact_many
@@ -29,6 +29,5 @@ SCENARIOS = {
         memory,
         start,
         purge_large,
-        purge_apart,
     )
 }

@@ -19,7 +19,6 @@ from benchmarks.client import (
     percentile,
     until_done,
 )
-from benchmarks.cores import apart
 from benchmarks.processes import busy_process
 from benchmarks.watch import settle, watching
 
@@ -57,19 +56,6 @@ async def purge_large(bench: Bench) -> Metrics:
         "busy_p99_rise": 1000 * percentile(busy, 0.99) / metrics["before_p99_ms"],
         "seeded_events_per_s": events / seeded,
     }
-
-
-async def purge_apart(bench: Bench) -> Metrics:
-    """The same with 200,000 events and 4,000 members, the task's processes on a core of their own."""
-    if bench.server.seed is None:
-        raise MissingFeatureError
-    admin = await bench.admin()
-    events, members = bench.sizes.apart_events, bench.sizes.apart_members
-    room = await asyncio.to_thread(bench.server.seed, events, members)
-    await asyncio.to_thread(settle, bench.server)
-    await purge_written(bench, admin)  # every process has its connections after that
-    with apart(bench.server):
-        return await purge_beside(bench, admin, room, events, LARGE_IDLE_SENDS, LARGE_POLL_S)
 
 
 async def purge_written(bench: Bench, admin: User) -> Metrics:

@@ -15,6 +15,7 @@ from synapse_lite.storage.history_edge import event_at_time
 from synapse_lite.storage.state import NidMap
 from synapse_lite.storage.stream import Kind
 from synapse_lite.storage.tasks import Status, Task
+from synapse_lite.tasks.actions import purge_history
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistoryParams
 from synapse_lite.tasks.outcome import Next
 from tests.builders import ALICE, BOB, SERVER, World
@@ -147,6 +148,24 @@ async def test_local_events_and_snapshots_go_when_asked(steps: Steps, version: s
     assert departure is not None
     whole = await steps.do(lambda txn: World().state.whole(txn, departure.after_nid))
     assert whole["m.room.topic", ""] == found.topics[-1].nid
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@ensureDeferred
+async def test_a_step_in_pieces(steps: Steps, monkeypatch: pytest.MonkeyPatch, dry_run: bool) -> None:
+    """A step reads and deletes a few events at once, rests, and goes on; the last piece is not the step's last."""
+    rests: list[None] = []
+    monkeypatch.setattr(purge_history, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(purge_history, "rest", lambda: rests.append(None))
+    found = await past(steps)
+    task = await purge_past(steps, found, delete_local_events=True, dry_run=dry_run)
+    assert (task.status, task.error) == (Status.COMPLETE, None)
+    assert task.result is not None
+    assert (task.result["local_events"], task.result["remote_events"]) == (20, 20)
+    assert task.done == task.total
+    assert await stored(steps, [*found.local, *found.remote]) == [dry_run] * 40
+    assert all(await stored(steps, [*found.topics, found.edge, *found.later]))
+    assert len(rests) >= 60 // 7
 
 
 def _departure(txn: Transaction, room: Room) -> rooms.Departure | None:

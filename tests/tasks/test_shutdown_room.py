@@ -17,12 +17,13 @@ from synapse_lite.handlers.sync.reading import SyncReader
 from synapse_lite.handlers.sync.values import RoomDelta, SyncRequest, SyncResult
 from synapse_lite.handlers.visibility import Visibility
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
-from synapse_lite.storage import rooms
+from synapse_lite.storage import purge, rooms
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.room_closure import blocked_by
 from synapse_lite.storage.stream import Change, Kind, read_position
 from synapse_lite.storage.tasks import Status, Task
+from synapse_lite.tasks.actions import room_rows, shutdown_room
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, STILL_JOINED, PurgeRoomParams
 from synapse_lite.tasks.actions.shutdown_room import (
     KICKED,
@@ -302,6 +303,37 @@ async def test_many_members_leave_in_batches(steps: Steps) -> None:
         )
     )
     assert published == 36
+
+
+@ensureDeferred
+async def test_a_step_in_pieces(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few leaves and a few rows at once, a rest after each; all is gone, and none is counted twice."""
+    rests: list[str] = []
+    limits: list[int] = []
+    monkeypatch.setattr(shutdown_room, "LEAVES_AT_ONCE", 3)
+    monkeypatch.setattr(room_rows, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(shutdown_room, "rest", lambda: rests.append("leaves"))
+    monkeypatch.setattr(room_rows, "rest", lambda: rests.append("rows"))
+    users = [f"@u{n:03}:{SERVER}" for n in range(16)]
+    room, other = await steps.do(steps.world.room, ALICE, *users), await furnished(steps)
+    gone, before = await steps.do(traces, room), await steps.do(contents, other)
+    delete_slice = purge.delete_slice
+
+    def watched(txn: Transaction, table: purge.Table, room_nid: int, *rest: Any) -> purge.Slice:
+        limits.append(rest[1])
+        return delete_slice(txn, table, room_nid, *rest)
+
+    monkeypatch.setattr(purge, "delete_slice", watched)
+    task = await shut_down(steps, room)
+    assert (task.status, task.error) == (Status.COMPLETE, None)
+    assert await steps.do(remains, gone) == {}
+    assert await steps.do(contents, other) == before
+    assert task.result is not None
+    assert await steps.items(task.id, KICKED) == [ALICE, *users]
+    assert task.done == task.total
+    assert rests.count("leaves") == 6
+    assert rests.count("rows") >= len(gone.event_ids) // 7
+    assert max(limits) == 7
 
 
 @ensureDeferred
