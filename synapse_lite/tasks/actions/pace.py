@@ -2,7 +2,7 @@
 
 When all cores are busy, a process that wakes up waits until another one gives its core back, or until the
 kernel takes it away: a few milliseconds. Pieces of about a millisecond are what others hardly notice;
-rests between longer ones do not help (`purge_large` in docs/performance.md).
+rests between longer ones do not help (docs/decisions/007).
 """
 
 import time
