@@ -84,11 +84,6 @@ class Process:
             return self._spent_s
         return self._spent_s + cpu_seconds(self._child.pid)
 
-    @property
-    def pid(self) -> int:
-        """0 when it was not started."""
-        return 0 if self._child is None else self._child.pid
-
     def memory_mb(self) -> float:
         """Resident memory now; 0 when it does not run."""
         if self._child is None or not self.alive():

@@ -76,7 +76,7 @@ BOUNDS: dict[str, str] = {
     "5,000 to 5,800 of them, one with a single step 4,350 to 5,050: the second cannot add more than what is left.",
     "purge_room": "Deletes by PostgreSQL, a slice of each table a step.",
     "purge_large": "One step after the other, and rests for half of the time (docs/decisions/007): whoever writes elsewhere "
-    "waits less for a core than beside a process that only computes (`busy_p99_rise`).",
+    "waits for a core about as long as beside a process that only computes (`busy_p99_rise`).",
     "memory": "Imports are 75 MB; the rest of main is events in its cache (32 MiB by the default of caches.global_factor, of "
     "which 26 are counted in objects), the newest 20,000 changes (3 MB), and up to 19 MiB of a password hash until the next trim.",
     "start": "Imports, three fifths of them libraries (Twisted with TLS, pydantic); all else together, such as migrations "

@@ -155,12 +155,6 @@ class Server:
         """Resident memory by the names of the running processes."""
         return {process.name: process.memory_mb() for process in self._processes() if process.alive()}
 
-    def pids(self) -> set[int]:
-        return {process.pid for process in self._processes() if process.alive()}
-
-    def worker_pids(self) -> set[int]:
-        return {worker.process.pid for worker in self.workers.values() if worker.process.alive()}
-
     def connection_arguments(self) -> dict[str, Any]:
         """Of `psycopg2.connect`, for its database."""
         return {name: value for name, value in self.database.items() if not name.startswith("cp_")}

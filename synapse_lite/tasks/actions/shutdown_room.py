@@ -183,9 +183,10 @@ class ShutdownAndPurgeRoom:
         limit = min(task.batch, MAX_LEAVES)
         members = purge.present_members(txn, cursor.room_nid, self._server_name, cursor.after_user, limit)
         # Where no event can be added any more, they are told when their membership is deleted.
+        leaving = members if cursor.was_whole else []
         failures: dict[str, str] = {}
-        for start in range(0, len(members) if cursor.was_whole else 0, LEAVES_AT_ONCE):
-            failures |= self._leave(txn, cursor, members[start : start + LEAVES_AT_ONCE])
+        for start in range(0, len(leaving), LEAVES_AT_ONCE):
+            failures |= self._leave(txn, cursor, leaving[start : start + LEAVES_AT_ONCE])
             rest()
         record_items(
             txn,
