@@ -9,9 +9,11 @@ from synapse_lite.storage.database import Transaction
 
 _KEPT = """
 SELECT r.event_nid, r.target_nid, t.json, rooms.version, e.received_ts < %s AND r.target_nid IS NOT NULL
-FROM redactions r JOIN events e USING (event_nid) JOIN rooms ON rooms.room_nid = r.room_nid
+FROM (SELECT event_nid, room_nid, target_nid FROM redactions
+    WHERE applied AND NOT erased AND event_nid > %s ORDER BY event_nid LIMIT %s) AS r
+    LEFT JOIN events e USING (event_nid) LEFT JOIN rooms ON rooms.room_nid = r.room_nid
     LEFT JOIN events t ON t.event_nid = r.target_nid
-WHERE r.applied AND NOT r.erased AND r.event_nid > %s ORDER BY r.event_nid LIMIT %s
+ORDER BY r.event_nid
 """
 
 

@@ -3,7 +3,7 @@
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.stream import ROOM_ORDER, ROOM_ORDER_BACK, Kind, room_span
 
 Place = tuple[int, int]
 """How far a walk through the past has come: depth and event nid, or pass and position."""
@@ -72,9 +72,8 @@ def _event_at(txn: Transaction, room_nid: int, position: int) -> tuple[int, int,
     """(position, depth, received ts) of the last event up to a position."""
     return txn.row(
         "SELECT s.position, e.depth, e.received_ts FROM stream s JOIN events e USING (event_nid)"
-        f" WHERE s.room_nid = %s AND s.kind = {Kind.EVENT:d} AND s.position <= %s"
-        " ORDER BY s.position DESC LIMIT 1",
-        (room_nid, position),
+        f" WHERE {room_span('%s', f'{Kind.EVENT:d}', '0', '%s')} ORDER BY {ROOM_ORDER_BACK} LIMIT 1",
+        (room_nid, room_nid, position),
     )
 
 
@@ -98,9 +97,9 @@ _BY_DEPTH = _Walk(
 _BY_POSITION = _Walk(
     place="%(first)s, s.position",
     source="stream s JOIN events e USING (event_nid) JOIN rooms r ON r.room_nid = s.room_nid"
-    " WHERE s.room_nid = %(room_nid)s AND s.kind = %(kind)s AND s.position < %(edge)s AND s.position > %(second)s"
+    f" WHERE {room_span('%(room_nid)s', '%(kind)s', '%(second)s', '%(edge)s - 1')}"
     f" AND (s.kind = {Kind.EVENT:d} OR e.state_key IS NULL)",
-    order="s.position",
+    order=ROOM_ORDER,
     beyond="EXISTS (SELECT FROM stream o WHERE o.event_nid = t.event_nid"
     " AND (o.position >= %(edge)s OR o.kind <> s.kind OR o.position > s.position))",
 )

@@ -6,8 +6,19 @@ from attrs import frozen
 
 from synapse_lite.storage.branches import Anchor
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import END
 
 COUNT_LIMIT = 100_000
+
+# The events of a sender in a room, read from the index of these columns: see `storage.stream.room_span`.
+_OWN = (
+    "(e.sender, e.room_nid, e.event_nid) > (%s, %s, 0) AND (e.sender, e.room_nid, e.event_nid) < (%s, %s, %s)"
+)
+_OWN_ORDER_BACK = "e.sender DESC, e.room_nid DESC, e.event_nid DESC"
+
+
+def _own(sender: str, room_nid: int, before_nid: int | None = None) -> tuple[object, ...]:
+    return sender, room_nid, sender, room_nid, END if before_nid is None else before_nid
 
 
 @frozen
@@ -40,7 +51,8 @@ class Redactable:
             position = "(SELECT s.position FROM stream s WHERE s.event_nid = e.event_nid)"
             more.append((f"{position} >= %s", self.since))
         text += "".join(f" AND {part}" for part, _ in more)
-        text += " AND NOT EXISTS (SELECT 1 FROM redactions d WHERE d.target_nid = e.event_nid AND d.applied)"
+        # OFFSET: looked up for each event, not joined with all redactions of the server.
+        text += " AND NOT EXISTS (SELECT FROM redactions d WHERE d.target_nid = e.event_nid AND d.applied OFFSET 0)"
         return text, [*arguments, *(argument for _, argument in more)]
 
 
@@ -81,8 +93,8 @@ def newest_since(txn: Transaction, wanted: Redactable, room_nid: int, limit: int
     """
     condition, arguments = wanted.condition()
     position: int | None = txn.value(
-        "SELECT min(position) FROM (SELECT s.position FROM events e JOIN stream s USING (event_nid)"
-        f" WHERE {condition} AND e.room_nid = %s ORDER BY s.position DESC LIMIT %s) AS newest",
+        "SELECT min(position) FROM (SELECT (SELECT s.position FROM stream s WHERE s.event_nid = e.event_nid)"
+        f" FROM events e WHERE {condition} AND e.room_nid = %s ORDER BY 1 DESC LIMIT %s) AS newest (position)",
         (*arguments, room_nid, limit),
     )
     return position
@@ -92,11 +104,12 @@ def to_redact(
     txn: Transaction, wanted: Redactable, room_nid: int, before_nid: int | None, limit: int
 ) -> list[tuple[int, str]]:
     """(event nid, event id) in the room, by falling nid."""
+    txn.keep_to_indexes()
     condition, arguments = wanted.condition()
     return txn.rows(
-        f"SELECT e.event_nid, e.event_id FROM events e WHERE {condition} AND e.room_nid = %s"
-        " AND (%s IS NULL OR e.event_nid < %s) ORDER BY e.event_nid DESC LIMIT %s",
-        (*arguments, room_nid, before_nid, before_nid, limit),
+        f"SELECT e.event_nid, e.event_id FROM events e WHERE {_OWN} AND {condition}"
+        f" ORDER BY {_OWN_ORDER_BACK} LIMIT %s",
+        (*_own(wanted.sender, room_nid, before_nid), *arguments, limit),
     )
 
 
@@ -133,9 +146,9 @@ def count_to_redact(
 def last_stay(txn: Transaction, sender: str, room_nid: int) -> Anchor | None:
     """The newest point of the room at which the user was joined: their newest event that is no leave."""
     row = txn.row(
-        "SELECT event_nid, after_nid, depth FROM events WHERE sender = %s AND room_nid = %s"
-        " AND (membership IS NULL OR membership = 'join') ORDER BY event_nid DESC LIMIT 1",
-        (sender, room_nid),
+        f"SELECT e.event_nid, e.after_nid, e.depth FROM events e WHERE {_OWN}"
+        f" AND (e.membership IS NULL OR e.membership = 'join') ORDER BY {_OWN_ORDER_BACK} LIMIT 1",
+        _own(sender, room_nid),
     )
     return Anchor(*row) if row else None
 

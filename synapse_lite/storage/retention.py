@@ -7,7 +7,7 @@ from attrs import frozen
 from synapse_lite.canonical_json import JsonObject, decode_object
 from synapse_lite.matrix.retention import RETENTION
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.stream import END, ROOM_ORDER, Kind, room_span
 
 # The room's current m.room.retention, unless it is redacted.
 _SAID = (
@@ -17,7 +17,7 @@ _SAID = (
 )
 _OLDEST = (
     "(SELECT e.received_ts FROM stream s JOIN events e USING (event_nid)"
-    f" WHERE s.room_nid = r.room_nid AND s.kind = {Kind.EVENT:d} ORDER BY s.position LIMIT 1)"
+    f" WHERE {room_span('r.room_nid', f'{Kind.EVENT:d}', '0', str(END))} ORDER BY {ROOM_ORDER} LIMIT 1)"
 )
 
 

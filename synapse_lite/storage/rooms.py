@@ -9,7 +9,7 @@ from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.nids import nid_array
-from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.stream import ROOM_ORDER_BACK, Kind, room_span
 
 
 @frozen
@@ -250,9 +250,9 @@ def snapshot_at(txn: Transaction, room_nid: int, position: int, until_nid: int |
     """The state at a stream position, or at the event `until_nid` when that was before it."""
     snapshot_nid: int | None = txn.value(
         "SELECT e.after_nid FROM stream s JOIN events e USING (event_nid)"
-        " WHERE s.room_nid = %s AND s.kind = %s AND s.position <= %s"
+        f" WHERE {room_span('%s', f'{Kind.EVENT:d}', '0', '%s')}"
         " AND s.position <= coalesce((SELECT position FROM stream WHERE event_nid = %s), s.position)"
-        " ORDER BY s.position DESC LIMIT 1",
-        (room_nid, Kind.EVENT, position, until_nid),
+        f" ORDER BY {ROOM_ORDER_BACK} LIMIT 1",
+        (room_nid, room_nid, position, until_nid),
     )
     return snapshot_nid

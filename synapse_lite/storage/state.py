@@ -159,12 +159,14 @@ class StateStore:
         return {**known, **self._load_chains(txn, missing)} if missing else known
 
     def _load_chains(self, txn: Transaction, snapshot_nids: Iterable[int]) -> dict[int, Snapshot]:
+        # One by one from the index: the planner expects long chains, and would join them with the whole table.
         rows = txn.rows(
             "WITH RECURSIVE chain (nid) AS ("
             "  SELECT unnest(%s::bigint[])"
-            "  UNION SELECT s.base_nid FROM chain c JOIN state_snapshots s ON s.snapshot_nid = c.nid"
-            ") SELECT snapshot_nid, base_nid, ordinal, key_nids, event_nids"
-            " FROM chain JOIN state_snapshots ON snapshot_nid = nid",
+            "  UNION SELECT (SELECT base_nid FROM state_snapshots WHERE snapshot_nid = c.nid) FROM chain c"
+            ") SELECT s.* FROM chain CROSS JOIN LATERAL ("
+            "  SELECT snapshot_nid, base_nid, ordinal, key_nids, event_nids FROM state_snapshots"
+            "  WHERE snapshot_nid = nid OFFSET 0) AS s",
             (nid_array(snapshot_nids),),
         )
         snapshots = {

@@ -54,6 +54,23 @@ class Reader(Protocol):
 
 _COLUMNS = "position, kind, room_nid, event_nid, user_id, redacts_nid"
 
+ROOM_ORDER = "s.room_nid, s.kind, s.position"
+ROOM_ORDER_BACK = "s.room_nid DESC, s.kind DESC, s.position DESC"
+END = 2**63 - 1  # as `upto`
+
+
+def room_span(room_nid: str, kind: str, after: str, upto: str) -> str:
+    """SQL about `stream s`, of SQL values: the room's rows of a kind at after < position <= upto.
+
+    Rows are compared, and sorted by `ROOM_ORDER`, so that only the index of the room's rows will do. Of equal
+    columns and `ORDER BY position` the planner may think that the whole server's stream is soon read to the
+    first rows of the room: it knows how many there are, not that all of them are old.
+    """
+    return (
+        "s.room_nid IS NOT NULL"  # as in the index
+        f" AND ({ROOM_ORDER}) > ({room_nid}, {kind}, {after}) AND ({ROOM_ORDER}) <= ({room_nid}, {kind}, {upto})"
+    )
+
 
 def write_changes(txn: Reader, changes: Sequence[Change]) -> list[Change]:
     """Give the changes their positions and store them: the last statement before the commit."""

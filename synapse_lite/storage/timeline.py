@@ -5,7 +5,7 @@ from typing import Protocol
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.nids import nid_array
-from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.stream import ROOM_ORDER, ROOM_ORDER_BACK, Kind, room_span
 
 Entry = tuple[int, int]  # position, event nid
 Span = tuple[int, int, int]  # room nid, and the stretch of the stream: after < position <= upto
@@ -28,12 +28,13 @@ class Selection(Protocol):
 
 def page(txn: Transaction, span: Span, limit: int, selection: Selection, *, backwards: bool) -> list[Entry]:
     """The first events of a span, or (backwards) the last ones, newest first."""
-    join, condition, arguments = _condition(selection)
-    order = "DESC" if backwards else "ASC"
+    condition, arguments = _condition(selection)
+    order = ROOM_ORDER_BACK if backwards else ROOM_ORDER
+    room_nid, after, upto = span
     return txn.rows(
-        f"SELECT s.position, s.event_nid FROM stream s {join} WHERE s.room_nid = %s AND s.kind = {Kind.EVENT:d}"
-        f" AND s.position > %s AND s.position <= %s {condition} ORDER BY s.position {order} LIMIT %s",
-        (*span, *arguments, limit),
+        f"SELECT s.position, s.event_nid FROM stream s WHERE {room_span('%s', _EVENT, '%s', '%s')}"
+        f" {condition} ORDER BY {order} LIMIT %s",
+        (room_nid, after, room_nid, upto, *arguments, limit),
     )
 
 
@@ -41,12 +42,12 @@ def windows(
     txn: Transaction, spans: Collection[Span], limit: int, selection: Selection
 ) -> dict[int, list[Entry]]:
     """Of each room the newest events in its span, oldest first, in one statement."""
-    join, condition, arguments = _condition(selection)
+    condition, arguments = _condition(selection)
     rows = txn.rows(
         f"SELECT r.room_nid, w.position, w.event_nid FROM {_SPANS} CROSS JOIN LATERAL ("
-        f" SELECT s.position, s.event_nid FROM stream s {join} WHERE s.room_nid = r.room_nid"
-        f" AND s.kind = {Kind.EVENT:d} AND s.position > r.after AND s.position <= r.upto {condition}"
-        " ORDER BY s.position DESC LIMIT %s) AS w ORDER BY w.position",
+        " SELECT s.position, s.event_nid FROM stream s"
+        f" WHERE {room_span('r.room_nid', _EVENT, 'r.after', 'r.upto')} {condition}"
+        f" ORDER BY {ROOM_ORDER_BACK} LIMIT %s) AS w ORDER BY w.position",
         (*_columns(spans), *arguments, limit),
     )
     found: dict[int, list[Entry]] = {}
@@ -59,9 +60,11 @@ def state_changes(txn: Transaction, spans: Collection[Span]) -> dict[int, list[i
     """Of each room the last state event of each key in its span."""
     rows = txn.rows(
         f"SELECT DISTINCT ON (r.room_nid, e.type, e.state_key) r.room_nid, e.event_nid FROM {_SPANS}"
-        f" JOIN stream s ON s.room_nid = r.room_nid AND s.kind IN ({Kind.EVENT:d}, {Kind.KEPT:d})"
-        " AND s.position > r.after AND s.position <= r.upto"
-        " JOIN events e ON e.event_nid = s.event_nid AND e.state_key IS NOT NULL"
+        f" CROSS JOIN (VALUES ({Kind.EVENT:d}), ({Kind.KEPT:d})) AS k (kind) CROSS JOIN LATERAL ("
+        "  SELECT s.position, s.event_nid FROM stream s"
+        f"  WHERE {room_span('r.room_nid', 'k.kind', 'r.after', 'r.upto')} OFFSET 0) AS s CROSS JOIN LATERAL ("
+        "  SELECT event_nid, type, state_key FROM events WHERE event_nid = s.event_nid AND state_key IS NOT NULL"
+        "  OFFSET 0) AS e"
         " ORDER BY r.room_nid, e.type, e.state_key, s.position DESC",
         _columns(spans),
     )
@@ -91,6 +94,7 @@ def own_memberships(txn: Transaction, user_id: str, after: int, upto: int) -> li
     )
 
 
+_EVENT = f"{Kind.EVENT:d}"
 _SPANS = "unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS r (room_nid, after, upto)"
 
 
@@ -102,8 +106,8 @@ def _columns(spans: Collection[Span]) -> tuple[list[int], list[int], list[int]]:
     return [span[0] for span in spans], [span[1] for span in spans], [span[2] for span in spans]
 
 
-def _condition(selection: Selection) -> tuple[str, str, list[object]]:
-    """A join, a condition, and its arguments; none of them when everything is selected."""
+def _condition(selection: Selection) -> tuple[str, list[object]]:
+    """A condition about `stream s`, and its arguments; empty when everything is selected."""
     conditions, arguments = [], []
     for names, text in (
         (selection.types, "e.type LIKE ANY (%s)"),
@@ -122,8 +126,12 @@ def _condition(selection: Selection) -> tuple[str, str, list[object]]:
     if selection.contains_url is not None:
         conditions.append(_HAS_URL if selection.contains_url else f"NOT {_HAS_URL}")
     if not conditions:
-        return "", "", []
-    return "JOIN events e USING (event_nid)", "".join(f" AND {text}" for text in conditions), list(arguments)
+        return "", []
+    # OFFSET: looked up for each row, not joined with all events of the server.
+    return (
+        f" AND EXISTS (SELECT FROM events e WHERE e.event_nid = s.event_nid AND {' AND '.join(conditions)} OFFSET 0)",
+        list(arguments),
+    )
 
 
 def _pattern(name: str) -> str:
