@@ -77,13 +77,31 @@ def unknown_rooms(txn: Transaction, room_ids: Collection[str]) -> list[str]:
     return sorted(set(room_ids) - {room_id for (room_id,) in rows})
 
 
-def lock_room(txn: Transaction, room_nid: int) -> bool:
-    """Until the transaction ends, nobody else writes into the room: neither redactions nor memberships.
+def is_taken(txn: Transaction, room_nid: int, task_id: str, action: str) -> bool | None:
+    """Whether another task of the action is in the middle of the room: its checkpoint names it as `room.room_nid`.
 
-    False when the room is being purged, or is gone.
+    None: the room is being purged, or is gone.
     """
-    statement = "SELECT FROM rooms WHERE room_nid = %s AND NOT purging FOR NO KEY UPDATE"
-    return txn.row(statement, (room_nid,)) is not None
+    taken: bool | None = txn.value(
+        "SELECT EXISTS (SELECT FROM scheduled_tasks WHERE status = 'active' AND action = %s AND id <> %s"
+        "  AND cursor #>> '{room,room_nid}' = room_nid::text)"
+        " FROM rooms WHERE room_nid = %s AND NOT purging",
+        (action, task_id, room_nid),
+    )
+    return taken
+
+
+def lock_room(txn: Transaction, room_nid: int, *, wait: bool = True) -> str | None:
+    """The room's id. Until the transaction ends nobody else writes there: neither redactions nor memberships.
+
+    None when the room is being purged, or is gone; without `wait`, also when somebody else has locked it.
+    """
+    room_id: str | None = txn.value(
+        "SELECT room_id FROM rooms WHERE room_nid = %s AND NOT purging FOR NO KEY UPDATE"
+        + ("" if wait else " SKIP LOCKED"),
+        (room_nid,),
+    )
+    return room_id
 
 
 def newest_since(txn: Transaction, wanted: Redactable, room_nid: int, limit: int) -> int | None:

@@ -91,11 +91,24 @@ class Moderation:
         wanted = RedactParams(user_id=user_id, **params)
         return (await queue.enqueue(REDACT_ALL_EVENTS, wanted, requester=ADMIN, endpoint=ENDPOINT)).id
 
-    async def claim(self) -> Lease:
+    async def claim(self, *running: Lease) -> Lease:
+        """The next task, besides those that are running."""
         capability = (REDACT_ALL_EVENTS.action, REDACT_ALL_EVENTS.version)
-        claimed = await self.do(store.claim, RUNNER, [capability], [])
+        claimed = await self.do(store.claim, RUNNER, [capability], [lease.task_id for lease in running])
         assert claimed is not None
         return claimed.lease
+
+    async def claim_when_due(self, *running: Lease) -> Lease:
+        """As `claim`, at the time until which the task has been put off."""
+        await self.do(lambda txn: txn.execute("UPDATE scheduled_tasks SET run_at = 0"))
+        return await self.claim(*running)
+
+    async def finish(self, task_id: str) -> None:
+        """Claim a task that has been put off, and run it to its end."""
+        lease = await self.claim_when_due()
+        assert lease.task_id == task_id
+        while isinstance(await self.step(lease), Next):
+            pass
 
     async def step(
         self, lease: Lease, batch: int = 100, *, process: World | None = None, crash: bool = False

@@ -10,12 +10,14 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from synapse_lite.storage import tasks as store
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import StoredEvent
 from synapse_lite.storage.tasks import Status
 from synapse_lite.tasks.actions.redact_all_events import UNKNOWN_ROOM
-from synapse_lite.tasks.outcome import Done, Fail, Next
+from synapse_lite.tasks.lease import Cancelled
+from synapse_lite.tasks.outcome import Done, Fail, Later, Next
 from tests.builders import ALICE, BOB, MALLORY, SERVER
 from tests.conftest import database_arguments
 from tests.processes.harness import wait_until
@@ -372,6 +374,128 @@ async def test_rooms_that_are_purged_are_passed_over(moderation: Moderation) -> 
     assert (task.result["redacted"], task.result["failed"]) == (5, 0)
     assert await moderation.redacted(spam[0] + spam[3]) == [True] * 4
     assert (await moderation.reports(task)).keys() == {rooms[0].room_id, rooms[3].room_id}
+
+
+# In company
+
+
+@ensureDeferred
+async def test_a_room_where_another_redaction_is_at_work_comes_last(moderation: Moderation) -> None:
+    """Two spammers in the same two rooms: each task works where the other does not."""
+    rooms = [await moderation.room(MALLORY, BOB) for _ in range(2)]
+    for room in rooms:
+        for sender in (MALLORY, BOB):
+            await moderation.say(room, 4, sender)
+    leases, tasks = [], []
+    for user_id in (MALLORY, BOB):
+        tasks.append(await moderation.ask(user_id, event_types=("m.room.message",)))
+        leases.append(await moderation.claim(*leases))
+        await moderation.step(leases[-1])
+        assert isinstance(await moderation.step(leases[-1], batch=2), Next)
+    assert [len(await moderation.redactions(room)) for room in rooms] == [2, 2]
+
+    # Mallory's comes to the second room when Bob's is still there, and Bob's back to the first one.
+    assert isinstance(await moderation.step(leases[0], batch=3), Next)
+    assert [len(await moderation.redactions(room)) for room in rooms] == [4, 2]
+    assert isinstance(await moderation.step(leases[0]), Later)
+    assert isinstance(await moderation.step(leases[1]), Next)
+    assert [len(await moderation.redactions(room)) for room in rooms] == [4, 4]
+    assert isinstance(await moderation.step(leases[1]), Done)
+    await moderation.finish(tasks[0])
+    for task_id, sender in zip(tasks, (MALLORY, BOB), strict=True):
+        task = await moderation.task(task_id)
+        assert is_complete(task)
+        assert (task.done, task.total) == (8, 8)
+        reports = await moderation.reports(task)
+        assert {room: (report["issuer"], report["redacted"]) for room, report in reports.items()} == {
+            room.room_id: (sender, 4) for room in rooms
+        }
+    redactions = await moderation.redactions(*rooms)
+    assert len(redactions) == 16
+    assert set(redactions.values()) == {1}
+
+
+@ensureDeferred
+async def test_waits_grow_as_long_as_all_rooms_are_busy(moderation: Moderation) -> None:
+    """The slot is free meanwhile, and nothing is lost when the other task is cancelled in the middle."""
+    room = await moderation.room(MALLORY, BOB)
+    for sender in (MALLORY, BOB):
+        await moderation.say(room, 4, sender)
+    await moderation.ask(event_types=("m.room.message",))
+    first = await moderation.claim()
+    for _ in range(2):
+        await moderation.step(first, batch=2)
+    task_id = await moderation.ask(BOB, event_types=("m.room.message",))
+    second = await moderation.claim(first)
+    await moderation.step(second)
+    waits = []
+    for _ in range(6):
+        outcome = await moderation.step(second)
+        assert isinstance(outcome, Later)
+        waits.append(outcome.seconds)
+        second = await moderation.claim_when_due(first)
+    assert waits == [0.25, 0.5, 1, 2, 4, 5]
+
+    await moderation.do(store.request_cancel, first.task_id)
+    assert isinstance(await moderation.step(first), Cancelled)
+    assert isinstance(await moderation.step(second, batch=2), Next)
+    assert isinstance(await moderation.step(second), Done)
+    assert is_complete(await moderation.task(task_id))
+    assert len(await moderation.redactions(room)) == 6
+
+
+@ensureDeferred
+async def test_a_room_that_is_locked_comes_later(moderation: Moderation) -> None:
+    """A step does not wait for a writer as long as there are other rooms, and then it does."""
+    rooms = [await moderation.room(MALLORY) for _ in range(2)]
+    for room in rooms:
+        await moderation.say(room, 2)
+    task_id = await moderation.ask(event_types=("m.room.message",))
+    lease = await moderation.claim()
+    await moderation.step(lease)
+    written, elsewhere = Event(), Event()
+
+    def write_slowly(txn: Transaction) -> None:
+        moderation.world.message(txn, rooms[0], ALICE, "a long story")
+        written.set()
+        assert elsewhere.wait(10)
+        wait_until(lambda: txn.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the step waits")
+
+    writer = Deferred.fromCoroutine(moderation.do(write_slowly))
+    await deferToThread(written.wait, 10)
+    assert isinstance(await moderation.step(lease), Next)
+    assert [len(await moderation.redactions(room)) for room in rooms] == [0, 2]
+    elsewhere.set()
+    assert isinstance(await moderation.step(lease), Done)
+    await writer
+    assert is_complete(await moderation.task(task_id))
+    assert len(await moderation.redactions(*rooms)) == 4
+
+
+@ensureDeferred
+async def test_a_redaction_of_the_version_before_goes_on(moderation: Moderation) -> None:
+    """Its checkpoint knows nothing of busy rooms."""
+    rooms = [await moderation.room(MALLORY) for _ in range(2)]
+    for room in rooms:
+        await moderation.say(room, 3)
+    task_id = await moderation.ask()
+    lease = await moderation.claim()
+    for _ in range(2):
+        await moderation.step(lease, batch=2)
+
+    def make_older(txn: Transaction) -> None:
+        txn.execute(
+            "UPDATE scheduled_tasks SET version = 1,"
+            " cursor = (cursor::jsonb - 'busy' - 'waits')::json WHERE id = %s AND cursor->'busy' IS NOT NULL",
+            (task_id,),
+        )
+
+    await moderation.do(make_older)
+    assert (await moderation.task(task_id)).version == 1
+    while isinstance(await moderation.step(lease, batch=2), Next):
+        assert (await moderation.task(task_id)).version == 2
+    assert is_complete(await moderation.task(task_id))
+    assert len(await moderation.redactions(*rooms)) == 8
 
 
 # Exactly once

@@ -2,7 +2,12 @@
 
 The first step counts. Each further one redacts some events, room after room: it builds, signs and
 stores the redactions in the transaction that also stores the cursor, so none is made twice.
+
+Spammers come in numbers, and to the same rooms. Who writes into a room holds its lock, so that two tasks in
+one room would only wait for each other: a room in which another redaction is at work comes last.
 """
+
+from collections.abc import Iterable
 
 from attrs import evolve
 from pydantic import BaseModel, ConfigDict
@@ -22,14 +27,17 @@ from synapse_lite.storage.events import EventStore, StoredEvent
 from synapse_lite.storage.redactions import Redactable
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.tasks import TaskItem, read_items, record_items
-from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
-from synapse_lite.tasks.specs import Snapshot, TaskSpec
+from synapse_lite.tasks.outcome import Done, Fail, Later, Next, Outcome
+from synapse_lite.tasks.specs import Snapshot, TaskSpec, Upcast
 
 CREATE = ("m.room.create", "")
 POWER_LEVELS = ("m.room.power_levels", "")
 REDACTION = "m.room.redaction"
 MAX_BATCH = 200  # bounds how long the last statement of a step holds the stream
 MAX_ROOMS = 50  # in one step, for a user of many rooms with little to redact
+MAX_BUSY = 100  # rooms that are put off
+FIRST_WAIT_S = 0.25  # when all rooms that are left are busy; then twice as long each time
+LONGEST_WAIT_S = 5.0
 
 FAILED = "failed"  # outcome of an event that could not be redacted; the detail says why
 ROOM = "room"  # outcome of a room; the detail is a RoomReport as JSON
@@ -88,14 +96,22 @@ class RoomCursor(_Model):
 
 
 class RedactCursor(_Model):
-    """`after_nid`: rooms up to here are done; `room` None: the next one has not begun."""
+    """`after_nid`: rooms up to here are done, or `busy` and to be done last; `room` None: the next has not begun.
+
+    `waits`: how often in a row all rooms that are left were busy.
+    """
 
     after_nid: int = 0
     room: RoomCursor | None = None
+    busy: tuple[int, ...] = ()
+    waits: int = 0
     rooms: int = 0
     redacted: int = 0
     failed: int = 0
     remaining: int = 0
+
+    def begin(self, room: RoomCursor, busy: Iterable[int]) -> "RedactCursor":
+        return self.model_copy(update={"room": room, "busy": tuple(busy), "waits": 0})
 
 
 class RoomReport(_Model):
@@ -115,11 +131,12 @@ class RoomReport(_Model):
 
 REDACT_ALL_EVENTS = TaskSpec(
     action="redact_all_events",
-    version=1,
+    version=2,
     params=RedactParams,
     cursor=RedactCursor,
     resource=lambda params: params.user_id,
     unique=lambda params: None if params.dry_run else params.user_id,
+    upcasts=(Upcast(version=1),),
 )
 
 
@@ -146,42 +163,71 @@ class RedactAllEvents:
         cursor = task.cursor
         budget = min(task.batch, MAX_BATCH)
         done = 0
-        for _ in range(MAX_ROOMS):
+        for number in range(MAX_ROOMS):
             if done == budget:
                 break
-            room = self._room(txn, task, cursor)
-            if room is None:
+            cursor = self._enter_next(txn, task, cursor)
+            if cursor.room is None and cursor.busy:
+                if number > 0:
+                    break  # rooms are locked in order: those that were put off lie before what this step holds
+                cursor = self._enter_busy(txn, task, cursor)
+                if cursor.room is None and cursor.busy:
+                    return _wait(cursor)
+            if cursor.room is None:
                 return Done(_result(cursor), done=done)
-            after = self._redact_some(txn, task, cursor, room, budget - done)
+            after = self._redact_some(txn, task, cursor, cursor.room, budget - done)
             done += after.redacted + after.failed - cursor.redacted - cursor.failed
             cursor = after
         return Next(cursor, done=done)
 
-    def _room(
+    def _enter_next(
         self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], cursor: RedactCursor
-    ) -> RoomCursor | None:
-        """The room to work on, locked: whoever may redact now may do so until the commit.
+    ) -> RedactCursor:
+        """At the room to work on, locked: whoever may redact now may do so until the commit.
 
-        Rooms that are being purged are passed over.
+        `room` is None when only busy rooms are left, or none. Rooms that are being purged are passed over.
         """
-        params, room, after_nid = task.params, cursor.room, cursor.after_nid
+        params, room, after_nid, busy = task.params, cursor.room, cursor.after_nid, list(cursor.busy)
         if room is not None:
             if redactions.lock_room(txn, room.room_nid):
                 issuer, branch = self._issuer(txn, task, room.room_nid)
                 branch = branch and (room.branch or branch)
-                return room.model_copy(update={"issuer": issuer, "branch": branch})
-            after_nid = room.room_nid
-        while found := redactions.next_room(txn, params.user_id, after_nid, params.rooms):
+                return cursor.begin(room.model_copy(update={"issuer": issuer, "branch": branch}), busy)
+            after_nid = max(after_nid, room.room_nid)
+        while len(busy) < MAX_BUSY and (
+            found := redactions.next_room(txn, params.user_id, after_nid, params.rooms)
+        ):
             after_nid, room_id = found
-            if redactions.lock_room(txn, after_nid):
-                issuer, branch = self._issuer(txn, task, after_nid)
-                since = params.limit and redactions.newest_since(
-                    txn, params.wanted(), after_nid, params.limit
-                )
-                return RoomCursor(
-                    room_nid=after_nid, room_id=room_id, issuer=issuer, branch=branch, since=since
-                )
-        return None
+            taken = redactions.is_taken(txn, after_nid, task.id, REDACT_ALL_EVENTS.action)
+            if taken is False and redactions.lock_room(txn, after_nid, wait=False):
+                return cursor.begin(self._begin(txn, task, after_nid, room_id), busy)
+            if taken is not None:
+                busy.append(after_nid)
+        return cursor.model_copy(update={"after_nid": after_nid, "room": None, "busy": tuple(busy)})
+
+    def _enter_busy(
+        self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], cursor: RedactCursor
+    ) -> RedactCursor:
+        """At the first one of the busy rooms that is so no longer, locked; `room` is None when all still are."""
+        busy: list[int] = []
+        for index, room_nid in enumerate(cursor.busy):
+            later = cursor.busy[index + 1 :]
+            if redactions.is_taken(txn, room_nid, task.id, REDACT_ALL_EVENTS.action):
+                busy.append(room_nid)
+            elif room_id := redactions.lock_room(txn, room_nid):
+                if redactions.is_taken(txn, room_nid, task.id, REDACT_ALL_EVENTS.action):
+                    busy.append(room_nid)  # it was the first step of another redaction that had the lock
+                    return cursor.model_copy(update={"busy": (*busy, *later)})
+                return cursor.begin(self._begin(txn, task, room_nid, room_id), (*busy, *later))
+        return cursor.model_copy(update={"busy": tuple(busy)})
+
+    def _begin(
+        self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], room_nid: int, room_id: str
+    ) -> RoomCursor:
+        params = task.params
+        issuer, branch = self._issuer(txn, task, room_nid)
+        since = params.limit and redactions.newest_since(txn, params.wanted(), room_nid, params.limit)
+        return RoomCursor(room_nid=room_nid, room_id=room_id, issuer=issuer, branch=branch, since=since)
 
     def _issuer(
         self, txn: Transaction, task: Snapshot[RedactParams, RedactCursor], room_nid: int
@@ -272,7 +318,7 @@ class RedactAllEvents:
         record_items(txn, task.id, [TaskItem(room.room_id, ROOM, report.model_dump_json())])
         return cursor.model_copy(
             update={
-                "after_nid": room.room_nid,
+                "after_nid": max(cursor.after_nid, room.room_nid),
                 "room": None,
                 "rooms": cursor.rooms + 1,
                 "remaining": cursor.remaining + remaining,
@@ -333,6 +379,11 @@ def _counts(txn: Transaction, task_id: str, cursor: RedactCursor) -> JsonObject:
         "would_redact": cursor.redacted,
         "rooms": {item.item: int(item.detail or 0) for item in items},
     }
+
+
+def _wait(cursor: RedactCursor) -> Later:
+    seconds = min(FIRST_WAIT_S * 2 ** min(cursor.waits, 30), LONGEST_WAIT_S)
+    return Later(cursor.model_copy(update={"waits": cursor.waits + 1}), seconds)
 
 
 def _is_joined(txn: Transaction, room_nid: int, user_id: str) -> bool:
