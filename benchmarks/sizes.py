@@ -20,7 +20,7 @@ class Sizes:
     history_repeats: int = 5
     redact_messages: int = 1000
     many_users: int = 10
-    many_messages: int = 1000  # of each user
+    many_messages: int = 2000  # of each user
     purge_events: int = 3000
     large_events: int = 1_000_000  # where the server can make them in bulk; else purge_events
     large_members: int = 20_000

@@ -47,7 +47,9 @@ async def redact_one(bench: Bench, banned: bool) -> Metrics:
 
 
 async def redact_many(bench: Bench) -> Metrics:
-    """Ten users' redactions at once, with one worker and with two; then with workers of one step at a time."""
+    """Ten users' redactions at once, in the same rooms, with one worker and with two; then with workers of one
+    step at a time.
+    """
     server = bench.server
     if not {*WORKERS, *SINGLE} <= server.workers.keys():
         raise MissingFeatureError
@@ -68,15 +70,13 @@ async def redact_many(bench: Bench) -> Metrics:
 
 
 async def redact_crowd(bench: Bench) -> float:
-    """Spammers dealt out over the rooms, all redacted at once: redactions per second."""
-    owners, share = await bench.users(ROOMS), bench.sizes.many_messages
+    """A wave of spammers in some rooms, all redacted at once: redactions per second."""
+    owners, share = await bench.users(ROOMS), bench.sizes.many_messages // ROOMS
     spammers = await bench.register_many(bench.sizes.many_users)
-    crowds = [spammers[number::ROOMS] for number in range(min(ROOMS, len(spammers)))]
-    owners = owners[: len(crowds)]
-    rooms = [await bench.room_with(owner, crowd) for owner, crowd in zip(owners, crowds, strict=True)]
-    where = [(user, room) for room, crowd in zip(rooms, crowds, strict=True) for user in crowd]
+    rooms = [await bench.room_with(owner, spammers) for owner in owners]
+    where = [(user, room) for room in rooms for user in spammers]
     await asyncio.gather(*(send_many(user, room, share) for user, room in where))
-    return await timed_redactions(bench, owners, rooms, spammers, share * len(spammers))
+    return await timed_redactions(bench, owners, rooms, spammers, share * len(where))
 
 
 async def timed_redactions(

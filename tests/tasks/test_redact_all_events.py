@@ -429,12 +429,12 @@ async def test_waits_grow_as_long_as_all_rooms_are_busy(moderation: Moderation) 
     second = await moderation.claim(first)
     await moderation.step(second)
     waits = []
-    for _ in range(6):
+    for _ in range(9):
         outcome = await moderation.step(second)
         assert isinstance(outcome, Later)
         waits.append(outcome.seconds)
         second = await moderation.claim_when_due(first)
-    assert waits == [0.25, 0.5, 1, 2, 4, 5]
+    assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5]
 
     await moderation.do(store.request_cancel, first.task_id)
     assert isinstance(await moderation.step(first), Cancelled)

@@ -36,7 +36,7 @@ REDACTION = "m.room.redaction"
 MAX_BATCH = 200  # bounds how long the last statement of a step holds the stream
 MAX_ROOMS = 50  # in one step, for a user of many rooms with little to redact
 MAX_BUSY = 100  # rooms that are put off
-FIRST_WAIT_S = 0.25  # when all rooms that are left are busy; then twice as long each time
+FIRST_WAIT_S = 0.05  # when all rooms that are left are busy; then twice as long each time
 LONGEST_WAIT_S = 5.0
 
 FAILED = "failed"  # outcome of an event that could not be redacted; the detail says why
