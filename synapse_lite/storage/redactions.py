@@ -112,7 +112,7 @@ def newest_since(txn: Transaction, wanted: Redactable, room_nid: int, limit: int
     condition, arguments = wanted.condition()
     position: int | None = txn.value(
         "SELECT min(position) FROM (SELECT (SELECT s.position FROM stream s WHERE s.event_nid = e.event_nid)"
-        f" FROM events e WHERE {condition} AND e.room_nid = %s ORDER BY 1 DESC LIMIT %s) AS newest (position)",
+        f" FROM events e WHERE {condition} AND e.room_nid = %s ORDER BY 1 DESC NULLS LAST LIMIT %s) AS newest (position)",
         (*arguments, room_nid, limit),
     )
     return position

@@ -103,9 +103,9 @@ class Moderation:
         await self.do(lambda txn: txn.execute("UPDATE scheduled_tasks SET run_at = 0"))
         return await self.claim(*running)
 
-    async def finish(self, task_id: str) -> None:
+    async def finish(self, task_id: str, *running: Lease) -> None:
         """Claim a task that has been put off, and run it to its end."""
-        lease = await self.claim_when_due()
+        lease = await self.claim_when_due(*running)
         assert lease.task_id == task_id
         while isinstance(await self.step(lease), Next):
             pass

@@ -15,6 +15,7 @@ from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import StoredEvent
 from synapse_lite.storage.tasks import Status
+from synapse_lite.tasks.actions import redact_all_events
 from synapse_lite.tasks.actions.redact_all_events import UNKNOWN_ROOM
 from synapse_lite.tasks.lease import Cancelled
 from synapse_lite.tasks.outcome import Done, Fail, Later, Next
@@ -442,6 +443,32 @@ async def test_waits_grow_as_long_as_all_rooms_are_busy(moderation: Moderation) 
     assert isinstance(await moderation.step(second), Done)
     assert is_complete(await moderation.task(task_id))
     assert len(await moderation.redactions(room)) == 6
+
+
+@ensureDeferred
+async def test_when_too_many_rooms_are_busy_the_walk_goes_on_later(
+    moderation: Moderation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A room that was put off and then purged does not end the task: there are more."""
+    monkeypatch.setattr(redact_all_events, "MAX_BUSY", 1)
+    rooms = [await moderation.room(MALLORY, BOB) for _ in range(3)]
+    for room in rooms:
+        for sender in (MALLORY, BOB):
+            await moderation.say(room, 4, sender)
+    await moderation.ask(event_types=("m.room.message",))
+    first = await moderation.claim()
+    for _ in range(2):
+        await moderation.step(first, batch=2)
+    task_id = await moderation.ask(BOB, event_types=("m.room.message",))
+    second = await moderation.claim(first)
+    await moderation.step(second)
+    assert isinstance(await moderation.step(second), Later)
+    await moderation.do(
+        lambda txn: txn.execute("UPDATE rooms SET purging = TRUE WHERE room_nid = %s", (rooms[0].nid,))
+    )
+    await moderation.finish(task_id, first)
+    assert is_complete(await moderation.task(task_id))
+    assert [len(await moderation.redactions(room)) for room in rooms] == [2, 4, 4]
 
 
 @ensureDeferred

@@ -171,8 +171,8 @@ class RedactAllEvents:
                 if number > 0:
                     break  # rooms are locked in order: those that were put off lie before what this step holds
                 cursor = self._enter_busy(txn, task, cursor)
-                if cursor.room is None and cursor.busy:
-                    return _wait(cursor)
+                if cursor.room is None:
+                    return _wait(cursor) if cursor.busy else Next(cursor)
             if cursor.room is None:
                 return Done(_result(cursor), done=done)
             after = self._redact_some(txn, task, cursor, cursor.room, budget - done)
