@@ -1,7 +1,8 @@
 """The newest part of the stream in memory, and who waits for more of it.
 
-Every process follows the stream: its own commits arrive through `committed`, those of others are read
-from the database after a wake-up. A wake-up that is lost costs only time: a slow poll reads as well.
+Every process that serves clients follows the stream: its own commits arrive through `committed`, those of
+others are read from the database after a wake-up. A wake-up that is lost costs only time: a slow poll reads
+as well. A process that only runs tasks keeps nothing that a change could make wrong, and tells others only.
 """
 
 import logging
@@ -42,7 +43,7 @@ class Waiter:
 
 
 class ChangeLog:
-    """Follows the stream: one reader at a time; listeners run before waiters wake."""
+    """Follows the stream from `start` on: one reader at a time; listeners run before waiters wake."""
 
     def __init__(self, database: Database, events: EventStore, bus: Bus, clock: Clock) -> None:
         self._database = database
@@ -52,6 +53,7 @@ class ChangeLog:
         self._changes: deque[Change] = deque(maxlen=KEPT)
         self._position = 0
         self._known_position = 0
+        self._following = False
         self._reading = False
         self._stopped = False
         self._listeners: list[Listener] = []
@@ -76,6 +78,7 @@ class ChangeLog:
 
     async def start(self) -> None:
         self._position = self._known_position = await self._database.read(read_position)
+        self._following = True
         self._bus.subscribe(TOPIC, self._wake_up)
         self._schedule_poll()
 
@@ -125,11 +128,12 @@ class ChangeLog:
     def committed(self, changes: Sequence[Change]) -> None:
         """What this process has just committed: the hook of every `Database`."""
         last = changes[-1].position
-        self._known_position = max(self._known_position, last)
-        if changes[0].position == self._position + 1:
-            self._append(changes)
-        elif last > self._position:
-            self._read_on()
+        if self._following:
+            self._known_position = max(self._known_position, last)
+            if changes[0].position == self._position + 1:
+                self._append(changes)
+            elif last > self._position:
+                self._read_on()
         self._bus.publish(TOPIC, str(last))
 
     def _wake_up(self, payload: str) -> None:

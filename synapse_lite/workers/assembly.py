@@ -49,7 +49,7 @@ class Homeserver:
 def assemble(reactor: Any, config: Config, signing_key: SigningKey, catalogue: Catalogue) -> Homeserver:
     """`catalogue`: the tasks that this process is able to run, if its role is to run any."""
     role = Role.of(config)
-    core = build_core(reactor, config, signing_key)
+    core = build_core(reactor, config, signing_key, follows=role.serves_clients)
     services = build_services(reactor, config, core)
     listeners = Listeners(
         reactor,

@@ -38,6 +38,7 @@ class Core:
     tasks: Database
     bus: PostgresBus
     log: ChangeLog
+    follows: bool
     events: EventStore
     state: StateStore
     appender: EventAppender
@@ -48,7 +49,8 @@ class Core:
         for database in self._databases():
             database.start()
         await self.bus.start()
-        await self.log.start()
+        if self.follows:
+            await self.log.start()
 
     async def stop(self) -> None:
         self.log.stop()
@@ -60,7 +62,8 @@ class Core:
         return (self.requests, self.sending, self.tasks)
 
 
-def build_core(reactor: Any, config: Config, signing_key: SigningKey) -> Core:
+def build_core(reactor: Any, config: Config, signing_key: SigningKey, *, follows: bool) -> Core:
+    """`follows`: the process serves clients, and has to know what other processes commit."""
     clock = ReactorClock(reactor)
     metrics = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -111,6 +114,7 @@ def build_core(reactor: Any, config: Config, signing_key: SigningKey) -> Core:
         tasks=database("tasks", config.tasks.concurrency + 1),
         bus=bus,
         log=log,
+        follows=follows,
         events=events,
         state=state,
         appender=appender,

@@ -16,6 +16,10 @@ class Role:
     listeners: tuple[Listener, ...]
     runs_tasks: bool
 
+    @property
+    def serves_clients(self) -> bool:
+        return any("client" in listener.resource_names for listener in self.listeners)
+
     @classmethod
     def of(cls, config: Config) -> Self:
         return cls(config.worker_name, config.effective_listeners, config.runs_background_tasks)

@@ -79,7 +79,7 @@ def _give_up(failure: Failure) -> None:
 
 
 def build(config: Config, actions: list[str], *, is_deaf: bool) -> Worker:
-    core = build_core(reactor, config, generate_signing_key(SERVER))
+    core = build_core(reactor, config, generate_signing_key(SERVER), follows=False)
     bus: Bus = LocalBus() if is_deaf else core.bus
     registry = TaskRegistry()
     for action in actions:

@@ -75,6 +75,22 @@ async def test_own_commits(database: Database, monkeypatch: pytest.MonkeyPatch) 
 
 
 @ensureDeferred
+async def test_who_serves_nobody_tells_others_only(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `start`, a process reads nothing and keeps nothing, but those that do are woken."""
+    bus = LocalBus()
+    worker, server = Follower(database, bus), Follower(database, bus)
+    await server.log.start()
+    monkeypatch.setattr(database, "_on_commit", worker.log.committed)
+    await _publish(database, count=2)
+    await server.reach(2)
+    assert server.heard == [1, 2]
+    assert worker.heard == []
+    assert worker.log.position == 0
+
+
+@ensureDeferred
 async def test_commits_of_another_process(database: Database) -> None:
     """Through one bus; each change once and in order, whoever made it."""
     bus = LocalBus()

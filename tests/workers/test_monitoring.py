@@ -68,7 +68,7 @@ EXPRESSIONS = dict(_expressions())
 def registry() -> CollectorRegistry:
     """What a process registers that serves requests and runs tasks."""
     config = Config.model_validate({"server_name": "hs.test", "database": {"name": "psycopg2", "args": {}}})
-    core = build_core(reactor, config, generate_signing_key("hs.test"))
+    core = build_core(reactor, config, generate_signing_key("hs.test"), follows=True)
     TaskMetrics(core.metrics)
     HttpMetrics(core.metrics)
     return core.metrics
