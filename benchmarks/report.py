@@ -72,8 +72,8 @@ BOUNDS: dict[str, str] = {
     "messages": "CPU, one after the other: 1.1 ms a page in main, 0.5 ms in PostgreSQL (three round trips), 0.5 ms in the client.",
     "redact": "0.22 ms of the worker (rules, hash, signature, SQL text) and 0.13 ms of PostgreSQL an event.",
     "redact_banned": "As redact, on a branch of the room's graph.",
-    "redact_many": "CPU: two cores are full at 7,000 to 8,000 redactions a second. One worker with two steps at a time reaches "
-    "5,000 to 5,800 of them, one with a single step 4,350 to 5,050: the second cannot add more than what is left.",
+    "redact_many": "CPU: two cores are full at 7,000 to 8,500 redactions a second. One worker with two steps at a time reaches "
+    "4,900 to 5,700 of them, one with a single step 4,100 to 4,900: the second cannot add more than what is left.",
     "purge_room": "Deletes by PostgreSQL, a slice of each table a step.",
     "purge_large": "One step after the other, and rests for half of the time (docs/decisions/007): whoever writes elsewhere "
     "waits for a core about as long as beside a process that only computes (`busy_p99_rise`).",
