@@ -26,6 +26,7 @@ from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.redactions import Redactable
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.timeline import Selection, Span
+from tests.storage.reading import MESSAGE, rows_read
 
 EVENTS = 100_000  # the nid of each is its position in the stream
 ROOMS = 50  # with events; and ten times as many in all
@@ -54,20 +55,16 @@ WITH placed AS (
     FROM numbered ORDER BY n
 )
 """
-_JSON = (
-    '{"type": "m.room.message", "sender": "@a:hs", "content": {}, "depth": 1, "origin_server_ts": 1,'
-    ' "prev_events": [], "auth_events": []}'
-)
 _TYPE = "CASE WHEN redacts THEN 'm.room.redaction' ELSE 'm.room.message' END"
 _ROWS = (  # table, columns, condition
     (
         "events",
-        f"n, room, '$' || n, 'm.room.member', sender, 'join', sender, number, n, n, NULL, n - 1, n, '{_JSON}'",
+        f"n, room, '$' || n, 'm.room.member', sender, 'join', sender, number, n, n, NULL, n - 1, n, '{MESSAGE}'",
         "joins",
     ),
     (
         "events",
-        f"n, room, '$' || n, {_TYPE}, NULL, NULL, sender, number, n, n, NULL, 1, 1, '{_JSON}'",
+        f"n, room, '$' || n, {_TYPE}, NULL, NULL, sender, number, n, n, NULL, 1, 1, '{MESSAGE}'",
         "NOT joins",
     ),
     ("redactions", "n, room, '$' || before, before, TRUE", "redacts AND NOT joins"),
@@ -173,16 +170,6 @@ def _fill(txn: Transaction) -> None:
 
 
 def _rows_read_by(txn: Transaction, run: Callable[[Transaction], object]) -> int:
-    before = _rows_read(txn)
+    before = rows_read(txn)
     assert run(txn) is not None
-    return _rows_read(txn) - before
-
-
-def _rows_read(txn: Transaction) -> int:
-    """By this transaction, of all tables and indexes."""
-    return int(
-        txn.value(
-            "SELECT sum(pg_stat_get_xact_tuples_returned(oid)) FROM pg_class"
-            " WHERE relkind IN ('r', 'i') AND relnamespace = 'public'::regnamespace"
-        )
-    )
+    return rows_read(txn) - before

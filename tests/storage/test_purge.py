@@ -19,6 +19,7 @@ from synapse_lite.storage.history_purge import (
     spare_used,
 )
 from synapse_lite.storage.purge import TABLES
+from tests.storage.reading import MESSAGE, rows_read
 from tests.tasks.remains import MEMORY, Column, columns
 
 
@@ -57,10 +58,6 @@ SLICE = 1000
 READ = 10 * SLICE
 """Rows of a slice, of what follows it, and of looks into other tables: far from `ROWS`."""
 
-MESSAGE = (
-    '{"type": "m.room.message", "sender": "@a:hs", "content": {}, "depth": 1, "origin_server_ts": 1,'
-    ' "prev_events": [], "auth_events": []}'
-)
 FILL = (
     "INSERT INTO rooms OVERRIDING SYSTEM VALUE SELECT 1, '!r:hs', '11', '@a:hs', 1",
     f"INSERT INTO events SELECT n, 1, '$' || n, 'm.room.message', NULL, NULL, '@a:hs', n, 1, 1, NULL, n, n, '{MESSAGE}' FROM n",
@@ -121,21 +118,11 @@ async def test_a_slice_does_not_read_what_is_left_of_the_room(
             txn.execute(f"WITH n AS (SELECT n FROM generate_series(1, {ROWS}) n) {statement}")
         if analyzed:
             txn.execute("ANALYZE")
-        before = _rows_read(txn)
+        before = rows_read(txn)
         SLICES[name](txn)
-        return _rows_read(txn) - before
+        return rows_read(txn) - before
 
     assert SLICE - 2 <= await database.transact(slice_of_a_large_room) <= READ
-
-
-def _rows_read(txn: Transaction) -> int:
-    """By this transaction, of all tables and indexes."""
-    return int(
-        txn.value(
-            "SELECT sum(pg_stat_get_xact_tuples_returned(oid)) FROM pg_class"
-            " WHERE relkind IN ('r', 'i') AND relnamespace = 'public'::regnamespace"
-        )
-    )
 
 
 def _is_about_rooms(column: Column) -> bool:

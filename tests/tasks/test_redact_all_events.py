@@ -14,7 +14,7 @@ from synapse_lite.storage import tasks as store
 from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import StoredEvent
-from synapse_lite.storage.tasks import Status
+from synapse_lite.storage.tasks import Lease, Status
 from synapse_lite.tasks.actions import redact_all_events
 from synapse_lite.tasks.actions.redact_all_events import UNKNOWN_ROOM
 from synapse_lite.tasks.lease import Cancelled
@@ -380,6 +380,21 @@ async def test_rooms_that_are_purged_are_passed_over(moderation: Moderation) -> 
 # In company
 
 
+async def two_redactions(moderation: Moderation, rooms: list[Room]) -> tuple[Lease, Lease]:
+    """Of two spammers in the same rooms: the first is in the middle of a room, the second has counted."""
+    for room in rooms:
+        for sender in (MALLORY, BOB):
+            await moderation.say(room, 4, sender)
+    await moderation.ask(event_types=("m.room.message",))
+    first = await moderation.claim()
+    for _ in range(2):
+        await moderation.step(first, batch=2)
+    await moderation.ask(BOB, event_types=("m.room.message",))
+    second = await moderation.claim(first)
+    await moderation.step(second)
+    return first, second
+
+
 @ensureDeferred
 async def test_a_room_where_another_redaction_is_at_work_comes_last(moderation: Moderation) -> None:
     """Two spammers in the same two rooms: each task works where the other does not."""
@@ -420,15 +435,7 @@ async def test_a_room_where_another_redaction_is_at_work_comes_last(moderation: 
 async def test_waits_grow_as_long_as_all_rooms_are_busy(moderation: Moderation) -> None:
     """The slot is free meanwhile, and nothing is lost when the other task is cancelled in the middle."""
     room = await moderation.room(MALLORY, BOB)
-    for sender in (MALLORY, BOB):
-        await moderation.say(room, 4, sender)
-    await moderation.ask(event_types=("m.room.message",))
-    first = await moderation.claim()
-    for _ in range(2):
-        await moderation.step(first, batch=2)
-    task_id = await moderation.ask(BOB, event_types=("m.room.message",))
-    second = await moderation.claim(first)
-    await moderation.step(second)
+    first, second = await two_redactions(moderation, [room])
     waits = []
     for _ in range(9):
         outcome = await moderation.step(second)
@@ -441,7 +448,7 @@ async def test_waits_grow_as_long_as_all_rooms_are_busy(moderation: Moderation) 
     assert isinstance(await moderation.step(first), Cancelled)
     assert isinstance(await moderation.step(second, batch=2), Next)
     assert isinstance(await moderation.step(second), Done)
-    assert is_complete(await moderation.task(task_id))
+    assert is_complete(await moderation.task(second.task_id))
     assert len(await moderation.redactions(room)) == 6
 
 
@@ -452,22 +459,13 @@ async def test_when_too_many_rooms_are_busy_the_walk_goes_on_later(
     """A room that was put off and then purged does not end the task: there are more."""
     monkeypatch.setattr(redact_all_events, "MAX_BUSY", 1)
     rooms = [await moderation.room(MALLORY, BOB) for _ in range(3)]
-    for room in rooms:
-        for sender in (MALLORY, BOB):
-            await moderation.say(room, 4, sender)
-    await moderation.ask(event_types=("m.room.message",))
-    first = await moderation.claim()
-    for _ in range(2):
-        await moderation.step(first, batch=2)
-    task_id = await moderation.ask(BOB, event_types=("m.room.message",))
-    second = await moderation.claim(first)
-    await moderation.step(second)
+    first, second = await two_redactions(moderation, rooms)
     assert isinstance(await moderation.step(second), Later)
     await moderation.do(
         lambda txn: txn.execute("UPDATE rooms SET purging = TRUE WHERE room_nid = %s", (rooms[0].nid,))
     )
-    await moderation.finish(task_id, first)
-    assert is_complete(await moderation.task(task_id))
+    await moderation.finish(second.task_id, first)
+    assert is_complete(await moderation.task(second.task_id))
     assert [len(await moderation.redactions(room)) for room in rooms] == [2, 4, 4]
 
 
