@@ -111,7 +111,13 @@ class Moderation:
             pass
 
     async def step(
-        self, lease: Lease, batch: int = 100, *, process: World | None = None, crash: bool = False
+        self,
+        lease: Lease,
+        batch: int = 100,
+        *,
+        process: World | None = None,
+        crash: bool = False,
+        before_commit: Callable[[Transaction], object] = lambda _: None,
     ) -> Outcome | Cancelled:
         """One step, in a process that has just started unless another one is given."""
         process = process or World(self.clock)
@@ -119,6 +125,7 @@ class Moderation:
 
         def run(txn: Transaction) -> Outcome | Cancelled:
             outcome = run_step(txn, lease, Registered(REDACT_ALL_EVENTS, handler), batch)
+            before_commit(txn)
             if crash:
                 raise Crash
             return outcome

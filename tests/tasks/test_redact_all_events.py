@@ -498,6 +498,29 @@ async def test_a_room_that_is_locked_comes_later(moderation: Moderation) -> None
 
 
 @ensureDeferred
+async def test_who_waited_for_the_first_step_of_another_leaves_the_room_to_it(moderation: Moderation) -> None:
+    """The checkpoint that tells of the other one is committed together with that step."""
+    room = await moderation.room(MALLORY, BOB)
+    leases: list[Lease] = []
+    for sender in (MALLORY, BOB):
+        await moderation.say(room, 4, sender)
+        await moderation.ask(sender, event_types=("m.room.message",))
+        leases.append(await moderation.claim(*leases))
+        await moderation.step(leases[-1])
+    written = Event()
+
+    def linger(txn: Transaction) -> None:
+        written.set()
+        wait_until(lambda: txn.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the other waits")
+
+    first = Deferred.fromCoroutine(moderation.step(leases[0], batch=2, before_commit=linger))
+    await deferToThread(written.wait, 10)
+    assert isinstance(await moderation.step(leases[1]), Later)
+    assert isinstance(await first, Next)
+    assert len(await moderation.redactions(room)) == 2
+
+
+@ensureDeferred
 async def test_a_redaction_of_the_version_before_goes_on(moderation: Moderation) -> None:
     """Its checkpoint knows nothing of busy rooms."""
     rooms = [await moderation.room(MALLORY) for _ in range(2)]
