@@ -4,15 +4,20 @@ import asyncio
 import itertools
 import secrets
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable
 
 import aiohttp
 
 from benchmarks.client import Account, Metrics, MissingFeatureError, ScenarioError, User, check, each
+from benchmarks.device import Device
 from benchmarks.server import Server
 from benchmarks.sizes import Sizes
 
 REGISTER_WIDTH = 4
+REST_SAMPLE_S = 0.5
+REST_CORES = 0.06
+REST_LIMIT_S = 30.0
 HISTORY_PAGE = 500
 
 
@@ -23,13 +28,14 @@ class Bench:
         self.server = server
         self.http = http
         self.sizes = sizes
-        self._account = Account(http, server.secret, f"u{secrets.token_hex(3)}")
+        self.account = Account(http, server.secret, f"u{secrets.token_hex(3)}")
         self._numbers = itertools.count()
         self._pool: list[User] = []
         self._admins: list[User] = []
+        self._devices: list[Device] = []
 
     async def register(self, admin: bool = False) -> User:
-        return await self._account.register(next(self._numbers), admin)
+        return await self.account.register(next(self._numbers), admin)
 
     async def register_many(self, count: int) -> list[User]:
         return await each(lambda _: self.register(), range(count), REGISTER_WIDTH)
@@ -43,6 +49,28 @@ class Bench:
         """The first `count` of the pool."""
         self._pool += await self.register_many(max(0, count - len(self._pool)))
         return self._pool[:count]
+
+    async def devices(self, count: int) -> list[Device]:
+        """Those of the first `count` users of the pool, with keys."""
+        users = await self.users(count)
+        self._devices += await each(Device.of, users[len(self._devices) :])
+        return self._devices[:count]
+
+    async def rest(self) -> None:
+        """Return when the server has caught up with what was asked of it before: indexes, counts, caches.
+
+        So that a scenario times what it names, and not what is left of its preparation. Whatever is still busy after
+        half a minute is busy by itself.
+        """
+        ends = time.monotonic() + REST_LIMIT_S
+        while time.monotonic() < ends:
+            before = self._spent()
+            await asyncio.sleep(REST_SAMPLE_S)
+            if self._spent() - before < REST_CORES * REST_SAMPLE_S:
+                return
+
+    def _spent(self) -> float:
+        return self.server.cpu_seconds() + self.server.spent().postgres
 
     async def room_with(self, owner: User, members: Iterable[User]) -> str:
         room = await owner.create_room()
@@ -77,6 +105,7 @@ async def run_scenario(bench: Bench, scenario: Callable[[Bench], Awaitable[Metri
 
     Raises RuntimeError when a process of the server has died.
     """
+    await bench.rest()
     before = bench.server.cpu_seconds()
     metrics: Metrics = {}
     try:

@@ -13,10 +13,21 @@ SINGLE = ("single1", "single2")
 """Workers that run one step at a time, instead of two."""
 
 
+def own_program() -> list[str]:
+    """The command that runs the code beside this file, wherever the environment was installed from."""
+    return ["env", f"PYTHONPATH={Path(__file__).parent.parent}", sys.executable, "-m", "synapse_lite"]
+
+
 def candidate(site: Site) -> Server:
     """Of its workers the first one runs; others only while a scenario asks for them."""
-    program = [sys.executable, "-m", "synapse_lite"]
-    config = {**site.homeserver_yaml(), "run_background_tasks_on": [*WORKERS, *SINGLE]}
+    program = own_program()
+    metrics_port = free_port()
+    config = {
+        **site.homeserver_yaml(),
+        "run_background_tasks_on": [*WORKERS, *SINGLE],
+        "enable_metrics": True,
+    }
+    config["listeners"].append(listener(metrics_port, "metrics"))
     homeserver = site.write("homeserver.yaml", config)
 
     def worker(name: str) -> Worker:
@@ -34,7 +45,7 @@ def candidate(site: Site) -> Server:
     def seed(events: int, members: int) -> str:
         sizes = ["--events", str(events), "--members", str(members)]
         command = [sys.executable, "-m", "benchmarks.seed_room", "-c", homeserver, *sizes]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
 
     main: list[str | Path] = [*program, "main", "-c", homeserver]
     return Server(
@@ -44,4 +55,5 @@ def candidate(site: Site) -> Server:
         [worker(name) for name in (*WORKERS, *SINGLE)],
         usual=WORKERS[:1],
         seed=seed,
+        metrics_port=metrics_port,
     )

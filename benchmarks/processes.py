@@ -75,6 +75,12 @@ class Process:
     def alive(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
+    def pid(self) -> int:
+        """RuntimeError when it does not run."""
+        if self._child is None:
+            raise RuntimeError(f"{self.name} does not run")
+        return self._child.pid
+
     def last_words(self, lines: int = 20) -> str:
         return "\n".join(self._output.read_text(errors="replace").splitlines()[-lines:])
 
@@ -119,6 +125,11 @@ def cpu_seconds(pid: int) -> float:
         return 0.0
     own = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
     return own + sum(cpu_seconds(int(child)) for child in children)
+
+
+def postmaster(socket_directory: str, port: int) -> int:
+    """The process of a running PostgreSQL."""
+    return int((Path(socket_directory) / f".s.PGSQL.{port}.lock").read_text().split()[0])
 
 
 def free_port() -> int:

@@ -21,12 +21,15 @@ from synapse_lite.errors import MatrixError
 from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.matrix.signing import SigningKey
-from synapse_lite.storage import account_data, ephemeral, rooms
-from synapse_lite.storage.append import EventAppender
-from synapse_lite.storage.branches import Room, Write
+from synapse_lite.rooms.append import EventAppender
+from synapse_lite.rooms.contributors import room_contributors
+from synapse_lite.rooms.values import Write
+from synapse_lite.storage import account_data, aliases, ephemeral
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.ephemeral import Receipt
+from synapse_lite.storage.event_transactions import ClientRequest
 from synapse_lite.storage.events import EventStore
+from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.session import Session
 from synapse_lite.storage.state import StateStore
 from synapse_lite.workers.keys import load_signing_key
@@ -53,16 +56,16 @@ class Seeder:
     def __init__(self, arguments: Mapping[str, object], key: SigningKey, clock: Clock) -> None:
         self._session = Session(arguments, {"application_name": "seed_room"})
         self._events = EventStore(CACHE_BYTES)
-        self._appender = EventAppender(
-            self._events, StateStore(CACHE_BYTES), key, clock, forget_on_leave=False
-        )
+        state = StateStore(CACHE_BYTES)
+        contributors = room_contributors(state, key.server_name, forget_on_leave=False)
+        self._appender = EventAppender(self._events, state, key, clock, contributors)
         self._clock = clock
         self._server_name = key.server_name
 
     def seed(self, plan: Plan) -> Room:
         """The new room, with an alias, and in it receipts and account data of every member."""
         creator, *others = (f"@seed{number}:{self._server_name}" for number in range(plan.members))
-        room = self._transact(self._found, creator)
+        room = self._transact(self._create, creator)
         for batch in _batches(others):
             self._transact(self._join, room, batch)
         for numbers in _batches(range(plan.events - len(others) - 4)):
@@ -80,9 +83,9 @@ class Seeder:
 
         return self._session.transact(run)
 
-    def _found(self, txn: Transaction, creator: str) -> Room:
+    def _create(self, txn: Transaction, creator: str) -> Room:
         create = self._draft("m.room.create", creator, {"room_version": VERSION}, "")
-        room = self._appender.found(txn, create, ROOM_VERSIONS[VERSION], None)
+        room = self._appender.create_room(txn, create, ROOM_VERSIONS[VERSION], None)
         self._append(
             txn,
             room,
@@ -92,7 +95,7 @@ class Seeder:
                 self._draft("m.room.join_rules", creator, {"join_rule": "public"}, ""),
             ],
         )
-        rooms.add_alias(txn, f"#seed{room.nid}:{self._server_name}", room.nid, creator)
+        aliases.add_alias(txn, f"#seed{room.nid}:{self._server_name}", room.nid, creator)
         return room
 
     def _join(self, txn: Transaction, room: Room, users: Sequence[str]) -> None:
@@ -119,7 +122,11 @@ class Seeder:
     ) -> None:
         """With `first`, each as if sent with a transaction id of its own, counted from there."""
         writes = [
-            Write(room.nid, draft, None if first is None else f"{draft.sender} device SEED", f"{number}")
+            Write(
+                room.nid,
+                draft,
+                None if first is None else ClientRequest(f"{draft.sender} device SEED", "send", f"{number}"),
+            )
             for number, draft in enumerate(drafts, start=first or 0)
         ]
         for result in self._appender.append(txn, writes):

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -10,8 +11,9 @@ from typing import Any
 
 import attrs
 
+from benchmarks.client import Metrics
 from benchmarks.postgres import Postgres
-from benchmarks.processes import Process, answers, free_port
+from benchmarks.processes import Process, answers, cpu_seconds, free_port, postmaster
 
 NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
 NO_RATE_LIMITS = {
@@ -24,6 +26,9 @@ NO_RATE_LIMITS = {
     "rc_invites": {"per_room": NO_LIMIT, "per_user": NO_LIMIT, "per_issuer": NO_LIMIT},
     "rc_presence": {"per_user": NO_LIMIT},
     "rc_room_creation": NO_LIMIT,
+    "rc_key_uploads": NO_LIMIT,
+    "rc_user_directory": NO_LIMIT,
+    "rc_federation": {"sleep_limit": 1_000_000, "reject_limit": 1_000_000, "concurrent": 1000},
 }
 
 
@@ -59,16 +64,20 @@ class Site:
             "server_name": "bench.test",
             "pid_file": str(self.directory / "main.pid"),
             "public_baseurl": f"http://127.0.0.1:{self.port}/",
-            "listeners": [listener(self.port, "client")],
+            "listeners": [listener(self.port, "client", "federation")],
             "database": {"name": "psycopg2", "args": self.database},
             "media_store_path": str(self.directory / "media"),
+            "max_upload_size": "200M",
             "signing_key_path": str(key),
             "registration_shared_secret": self.secret,
             "macaroon_secret_key": self.secret,
             "form_secret": self.secret,
             "report_stats": False,
             "trusted_key_servers": [],
-            "federation_domain_whitelist": [],
+            "federation_verify_certificates": False,  # the other servers of the bench make their own
+            "ip_range_blacklist": [],
+            "room_list_publication_rules": [{"action": "allow"}],
+            "user_directory": {"search_all_users": True},
             **NO_RATE_LIMITS,
         }
 
@@ -86,6 +95,21 @@ class Worker:
 
     def start(self) -> None:
         self.process.start_until(partial(answers, f"http://127.0.0.1:{self.port}/health"))
+
+
+@attrs.frozen
+class Spent:
+    """CPU seconds of `main` and of PostgreSQL with all its connections."""
+
+    main: float
+    postgres: float
+
+    def each_ms(self, before: "Spent", count: int) -> Metrics:
+        """What each of `count` things cost since `before`."""
+        return {
+            "main_cpu_ms": (self.main - before.main) / count * 1000,
+            "postgres_cpu_ms": (self.postgres - before.postgres) / count * 1000,
+        }
 
 
 class Server:
@@ -106,6 +130,7 @@ class Server:
         *,
         usual: Sequence[str] = (),
         seed: Callable[[int, int], str] | None = None,
+        metrics_port: int | None = None,
     ) -> None:
         self.title = title
         self.base_url = f"http://127.0.0.1:{site.port}"
@@ -114,6 +139,7 @@ class Server:
         self.workers = {worker.process.name: worker for worker in workers}
         self.usual = usual
         self.seed = seed
+        self._metrics_port = metrics_port
         self.empty_start_s = 0.0
         self._main = main
         self._services = services
@@ -150,6 +176,23 @@ class Server:
     def cpu_seconds(self) -> float:
         """CPU time so far of its processes; PostgreSQL, which both share, is left out."""
         return sum(process.cpu_seconds() for process in self._processes())
+
+    def pid(self) -> int:
+        """Of `main`."""
+        return self._main.pid()
+
+    def spent(self) -> "Spent":
+        """CPU time so far."""
+        database = postmaster(self.database["host"], self.database["port"])
+        return Spent(self._main.cpu_seconds(), cpu_seconds(database))
+
+    def metric(self, name: str) -> float | None:
+        """A metric of `main` without labels; None where its metrics cannot be asked for."""
+        if self._metrics_port is None:
+            return None
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/_synapse/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.split(" ")[0] == name)
 
     def memory_mb(self) -> dict[str, float]:
         """Resident memory by the names of the running processes."""

@@ -24,7 +24,10 @@ class Timers(Protocol):
 
 class Clock(Protocol):
     def now_ms(self) -> int:
-        """Milliseconds since 1970, as Matrix counts time."""
+        """Milliseconds since 1970, as Matrix counts time: for stamps. It may be set, also backwards."""
+
+    def monotonic(self) -> float:
+        """Seconds that only go forward: for deadlines, and for whatever is measured."""
 
     def call_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> DelayedCall: ...
 
@@ -32,13 +35,16 @@ class Clock(Protocol):
 
 
 class ReactorClock:
-    """The reactor's timers and the machine's wall clock."""
+    """The reactor's timers and the machine's clocks."""
 
     def __init__(self, reactor: Timers) -> None:
         self._reactor = reactor
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
 
     def call_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> DelayedCall:
         return self._reactor.callLater(seconds, function, *args)

@@ -15,28 +15,48 @@ class Errcode(StrEnum):
     BAD_ALIAS = "M_BAD_ALIAS"
     BAD_JSON = "M_BAD_JSON"
     BAD_STATE = "M_BAD_STATE"
+    CONFLICTING_UNSUBSCRIPTION = "IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION"
+    CONSENT_NOT_GIVEN = "M_CONSENT_NOT_GIVEN"
+    DUPLICATE_ANNOTATION = "M_DUPLICATE_ANNOTATION"
     EXCLUSIVE = "M_EXCLUSIVE"
+    EXPIRED_ACCOUNT = "ORG_MATRIX_EXPIRED_ACCOUNT"
     FORBIDDEN = "M_FORBIDDEN"
+    INCOMPATIBLE_ROOM_VERSION = "M_INCOMPATIBLE_ROOM_VERSION"
     INVALID_PARAM = "M_INVALID_PARAM"
     INVALID_ROOM_STATE = "M_INVALID_ROOM_STATE"
+    INVALID_SIGNATURE = "M_INVALID_SIGNATURE"
     INVALID_USERNAME = "M_INVALID_USERNAME"
     LIMIT_EXCEEDED = "M_LIMIT_EXCEEDED"
     MISSING_PARAM = "M_MISSING_PARAM"
     MISSING_TOKEN = "M_MISSING_TOKEN"  # noqa: S105 (an error code)
+    NOT_IN_THREAD = "IO.ELEMENT.MSC4306.M_NOT_IN_THREAD"
     NOT_FOUND = "M_NOT_FOUND"
     NOT_JSON = "M_NOT_JSON"
+    SERVER_NOT_TRUSTED = "M_SERVER_NOT_TRUSTED"
     TOO_LARGE = "M_TOO_LARGE"
+    UNABLE_DUE_TO_PARTIAL_STATE = "M_UNABLE_DUE_TO_PARTIAL_STATE"
+    UNABLE_TO_AUTHORISE_JOIN = "M_UNABLE_TO_AUTHORISE_JOIN"
+    UNABLE_TO_GRANT_JOIN = "M_UNABLE_TO_GRANT_JOIN"
+    UNAUTHORIZED = "M_UNAUTHORIZED"
     UNKNOWN = "M_UNKNOWN"
+    UNKNOWN_POS = "M_UNKNOWN_POS"
     UNKNOWN_TOKEN = "M_UNKNOWN_TOKEN"  # noqa: S105 (an error code)
     UNRECOGNIZED = "M_UNRECOGNIZED"
     UNSUPPORTED_ROOM_VERSION = "M_UNSUPPORTED_ROOM_VERSION"
     USER_DEACTIVATED = "M_USER_DEACTIVATED"
     USER_IN_USE = "M_USER_IN_USE"
+    WRONG_ROOM_KEYS_VERSION = "M_WRONG_ROOM_KEYS_VERSION"
     WEAK_PASSWORD = "M_WEAK_PASSWORD"  # noqa: S105 (an error code)
 
 
 class SynapseLiteError(Exception):
     """Root of every error that this package raises on purpose."""
+
+
+class UnavailableError(SynapseLiteError):
+    """What a request needs is not there for the moment: the same request may succeed a little later."""
+
+    retry_after_ms = 2000
 
 
 class ConfigError(SynapseLiteError):
@@ -74,6 +94,10 @@ def forbidden(message: str) -> MatrixError:
 
 def not_found(message: str) -> MatrixError:
     return MatrixError(404, Errcode.NOT_FOUND, message)
+
+
+def too_large(message: str) -> MatrixError:
+    return MatrixError(413, Errcode.TOO_LARGE, message)
 
 
 def limit_exceeded(retry_after_ms: int) -> MatrixError:

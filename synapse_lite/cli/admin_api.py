@@ -107,6 +107,20 @@ class AdminApi:
     def redaction(self, redact_id: str) -> JsonObject:
         return self._call("GET", _path("user", "redact_status", redact_id))
 
+    def ask(
+        self,
+        method: str,
+        *words: str,
+        query: Mapping[str, object] | None = None,
+        body: Mapping[str, Any] | None = None,
+        base: str = _ADMIN,
+    ) -> JsonObject:
+        """`words` are the parts of the path below `base`; what is None of the query is left out."""
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        path = _path(*words) + (f"?{urlencode(given)}" if given else "")
+        answer: JsonObject = call(method, f"{self._base_url}{base}{path}", body, token=self._token)
+        return answer
+
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> JsonObject:
         answer: JsonObject = call(method, f"{self._base_url}{_ADMIN}{path}", body, token=self._token)
         return answer

@@ -6,6 +6,7 @@
 
 import fcntl
 import os
+import random
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,23 +16,14 @@ from typing import Any
 import attrs
 import yaml
 
+from synapse_lite.config.rate_limits import no_rate_limits
 from synapse_lite.config.sample import generate
 from synapse_lite.errors import ConfigError
 
 LOCALHOST = "127.0.0.1"
 _WRITTEN = "# Written by `synapse-lite up` at every start: change homeserver.yaml instead.\n"
 _PORTS = 2**16
-_PLENTY = {"per_second": 100_000, "burst_count": 100_000}
-_NO_RATE_LIMITS = {
-    "rc_message": _PLENTY,
-    "rc_registration": _PLENTY,
-    "rc_login": {"address": _PLENTY, "account": _PLENTY, "failed_attempts": _PLENTY},
-    "rc_admin_redaction": _PLENTY,
-    "rc_joins": {"local": _PLENTY, "remote": _PLENTY},
-    "rc_joins_per_room": _PLENTY,
-    "rc_invites": {"per_room": _PLENTY, "per_user": _PLENTY, "per_issuer": _PLENTY},
-    "rc_room_creation": _PLENTY,
-}
+_ANY_PORT = range(10_000, 20_000)  # below those that Linux gives to outgoing connections, which come and go
 
 
 @attrs.frozen
@@ -83,7 +75,7 @@ class DataDir:
         if database is not None:
             options["database"] = {"name": "psycopg2", "args": dict(database)}
         if not rate_limits:
-            options |= _NO_RATE_LIMITS
+            options |= no_rate_limits()
         _write_options(self.up_file, options)
 
     def write_worker_file(self, name: str, port: int) -> Path:
@@ -123,14 +115,18 @@ def options_in(paths: Sequence[Path]) -> set[str]:
 
 def free_port(wanted: int) -> int | None:
     """The wanted port of this machine (0: any), or None when it is in use."""
+    wished = [wanted] if wanted else random.sample(_ANY_PORT, len(_ANY_PORT))
+    return next(filter(_is_free, wished), None)
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOCALHOST, wanted))
+            probe.bind((LOCALHOST, port))
         except OSError:
-            return None
-        port: int = probe.getsockname()[1]
-        return port
+            return False
+    return True
 
 
 def worker_port(main_port: int | None, number: int) -> int:

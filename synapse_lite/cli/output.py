@@ -5,8 +5,10 @@ from typing import Any
 
 import click
 import orjson
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Column, Table
+
+from synapse_lite.canonical_json import JsonObject
 
 _PIPE_WIDTH = 10_000  # lines of a pipe are not folded
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1000))
@@ -21,6 +23,13 @@ def open_console(*, stderr: bool = False) -> Console:
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     return console
+
+
+def print_answer(answer: JsonObject, words: RenderableType, *, as_json: bool) -> None:
+    if as_json:
+        echo_json(answer)
+    else:
+        open_console().print(words)
 
 
 def new_table(*names: str) -> Table:

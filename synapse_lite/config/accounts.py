@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from synapse_lite.config.options import Options
+from synapse_lite.config.options import UNUSED, Options
 from synapse_lite.config.units import MINUTE, Duration
 
 
@@ -29,6 +29,48 @@ class Passwords(Options):
         default="", repr=False, description="Secret mixed into every password hash; cannot change later."
     )
     policy: PasswordPolicy = Field(default=PasswordPolicy(), description="What a new password must have.")
+
+
+class AutoJoinOptions(Options):
+    """Rooms of new users"""
+
+    auto_join_rooms: tuple[str, ...] = Field(
+        default=(), description="Rooms (aliases or IDs) that every new user joins."
+    )
+    autocreate_auto_join_rooms: bool = Field(
+        default=True, description="Make those that do not exist, if they are named by aliases of this server."
+    )
+    autocreate_auto_join_rooms_federated: bool = Field(
+        default=True, description="Users of other servers may join rooms made so."
+    )
+    autocreate_auto_join_room_preset: Literal["private_chat", "trusted_private_chat", "public_chat"] = Field(
+        default="public_chat", description="Their preset; private ones need auto_join_mxid_localpart."
+    )
+    auto_join_mxid_localpart: str | None = Field(
+        default=None, description="Name of the user who makes these rooms and invites to them."
+    )
+    auto_join_rooms_for_guests: bool = Field(
+        default=True, description="Guests join them too, where guests are admitted."
+    )
+
+
+class AccountValidityOptions(Options):
+    enabled: bool = Field(default=False, description="New accounts expire after `period`.")
+    period: Duration | None = Field(
+        default=None, description="How long an account is valid; no e-mails remind of it."
+    )
+
+    @field_validator("period")
+    @classmethod
+    def _is_known(cls, period: int | None, info: ValidationInfo) -> int | None:
+        if info.data.get("enabled") and not period:
+            raise ValueError("must be given when account_validity is enabled")
+        return period
+
+    @property
+    def effective_period(self) -> int | None:
+        """Milliseconds; None: accounts do not expire by themselves."""
+        return self.period if self.enabled else None
 
 
 class RegistrationOptions(Options):
@@ -61,8 +103,9 @@ class RegistrationOptions(Options):
         default=None, description="File with that secret, instead of it. Made when missing."
     )
     allow_guest_access: bool = Field(default=False, description="Guest accounts.")
-    auto_join_rooms: tuple[str, ...] = Field(
-        default=(), description="Rooms (aliases or IDs) that every new user joins."
+    account_validity: AccountValidityOptions = Field(
+        default=AccountValidityOptions(),
+        description="Accounts that expire; administrators renew them, or let single ones expire, by the admin API.",
     )
 
     @field_validator("enable_registration_without_verification")
@@ -79,9 +122,17 @@ class RegistrationOptions(Options):
 
     @property
     def registration_is_open(self) -> bool:
-        """Whether anybody may register without a check. False also when the check is not implemented."""
+        """Whether people may register, some with a token. False when another check is asked for: there is none."""
         unavailable = self.enable_registration_captcha or self.registrations_require_3pid
-        return self.enable_registration and not self.registration_requires_token and not unavailable
+        return self.enable_registration and not unavailable
+
+
+class LoginViaExistingSession(Options):
+    """Login tokens for a second device"""
+
+    enabled: bool = Field(default=False, description="A session may get a token that logs in another device.")
+    require_ui_auth: bool = Field(default=True, description="The user has to give the password for it.")
+    token_timeout: Duration = Field(default=5 * MINUTE, description="Life of such a token.")
 
 
 class AccountOptions(Options):
@@ -89,7 +140,11 @@ class AccountOptions(Options):
 
     password_config: Passwords = Field(default=Passwords(), description="Passwords.")
     bcrypt_rounds: int = Field(
-        default=12, ge=4, le=31, description="Work factor of password hashes made by hash_password."
+        default=12,
+        ge=4,
+        le=31,
+        description="Accepted: new passwords are hashed with argon2id.",
+        json_schema_extra=UNUSED,
     )
     session_lifetime: Duration | None = Field(default=None, description="Life of a session; null: for ever.")
     refreshable_access_token_lifetime: Duration | None = Field(
@@ -101,12 +156,16 @@ class AccountOptions(Options):
     nonrefreshable_access_token_lifetime: Duration | None = Field(
         default=None, description="Life of any other access token; null: for ever."
     )
+    login_via_existing_session: LoginViaExistingSession = Field(
+        default=LoginViaExistingSession(), description="Logging in on another device without the password."
+    )
+    delete_stale_devices_after: Duration | None = Field(
+        default=None, description="Devices that were not used for so long are deleted; null: never."
+    )
     macaroon_secret_key: str | None = Field(default=None, repr=False, description="Secret of login tokens.")
     macaroon_secret_key_path: Path | None = Field(
         default=None, description="File with that secret, instead of it."
     )
-    form_secret: str | None = Field(default=None, repr=False, description="Secret of form values.")
-    form_secret_path: Path | None = Field(default=None, description="File with that secret, instead of it.")
     enable_set_displayname: bool = Field(default=True, description="Users may change their display name.")
     enable_set_avatar_url: bool = Field(default=True, description="Users may change their avatar.")
     require_auth_for_profile_requests: bool = Field(

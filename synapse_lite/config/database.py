@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from synapse_lite.config.options import Options
+from synapse_lite.config.options import UNUSED, Options
 
 WAYS_OUT = (
     "give a PostgreSQL database (name: psycopg2), or use `synapse-lite up`, which brings an embedded "
@@ -27,7 +27,12 @@ class DatabaseArgs(BaseModel):
     dbname: str | None = Field(default=None, description="Name of the database; database is the same.")
     host: str | None = Field(default=None, description="Host, or directory of the Unix socket.")
     port: int | None = Field(default=None, description="Port of the server.")
-    cp_min: int = Field(default=5, ge=0, description="Connections that are kept open.")
+    cp_min: int = Field(
+        default=5,
+        ge=0,
+        description="Accepted: connections are opened when they are needed.",
+        json_schema_extra=UNUSED,
+    )
     cp_max: int = Field(default=10, ge=1, description="Most connections of one process for ordinary work.")
 
     @field_validator("cp_max")

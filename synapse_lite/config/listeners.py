@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from synapse_lite.config.options import Options
+from synapse_lite.config.options import UNUSED, Options
 
 ResourceName = Literal[
     "client", "consent", "federation", "health", "keys", "media", "metrics", "openid", "replication", "static"
@@ -34,7 +34,11 @@ class Resource(Options):
         "openid), keys, media, openid, metrics, health (always served). consent, replication and static are "
         "accepted and serve nothing.",
     )
-    compress: bool = Field(default=False, description="Compress answers with gzip.")
+    compress: bool = Field(
+        default=False,
+        description="Accepted: answers are not compressed here, a reverse proxy does it.",
+        json_schema_extra=UNUSED,
+    )
 
 
 class Listener(Options):
@@ -57,10 +61,12 @@ class Listener(Options):
         default=False,
         description="Trust X-Forwarded-For and X-Forwarded-Proto of a reverse proxy; true on a Unix socket.",
     )
-    tag: str = Field(default="", description="Name in the log; the port or path when absent.")
+    tag: str | None = Field(
+        default=None, description="Accepted, and without effect.", json_schema_extra=UNUSED
+    )
     resources: tuple[Resource, ...] = Field(default=(), description="What to serve: {names, compress}.")
     additional_resources: dict[str, Any] = Field(
-        default={}, description="Python modules by path; accepted and not loaded."
+        default={}, description="Python modules by path; accepted and not loaded.", json_schema_extra=UNUSED
     )
 
     @model_validator(mode="before")
@@ -71,7 +77,7 @@ class Listener(Options):
         where = [values.get(key) for key in ("port", "path") if values.get(key) is not None]
         if len(where) != 1:
             raise ValueError("should have exactly one of port and path")
-        full = {"x_forwarded": "path" in values, "tag": where[0], **values}
+        full = {"x_forwarded": "path" in values, **values}
         if address := full.pop("bind_address", None):
             full["bind_addresses"] = [*(full.get("bind_addresses") or ()), address]
         if not full.get("bind_addresses"):

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from synapse_lite.config.database import WAYS_OUT
 from synapse_lite.config.model import Config
 from synapse_lite.config.secret_files import fill_in_secrets
+from synapse_lite.config.yaml_file import read_yaml
 from synapse_lite.errors import ConfigError
 
 Location = Sequence[str | int]
@@ -67,7 +67,7 @@ def _merge(paths: Sequence[Path]) -> _Settings:
     mistakes: list[str] = []
     for file in (file for path in paths for file in _files(path)):
         try:
-            content = _read(file)
+            content = read_yaml(file)
         except ConfigError as error:
             mistakes.append(str(error))
             continue
@@ -87,25 +87,6 @@ def _files(path: Path) -> Iterator[Path]:
         yield from sorted(path.glob("*.yaml"))
     else:
         yield path
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file}: is not UTF-8 text") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{file}:{line}: is not YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: is not YAML: {str(error).splitlines()[0]}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{file}: should be a mapping of options")
-    return {str(name): value for name, value in content.items()}
 
 
 def _dotted(location: Location) -> str:

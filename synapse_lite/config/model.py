@@ -2,14 +2,24 @@
 
 from pathlib import Path
 
-from synapse_lite.config.accounts import AccountOptions, RegistrationOptions
+from synapse_lite.config.accounts import AccountOptions, AutoJoinOptions, RegistrationOptions
 from synapse_lite.config.caches import CacheOptions
+from synapse_lite.config.consent import ConsentOptions
 from synapse_lite.config.database import DatabaseOptions
+from synapse_lite.config.experimental import ExperimentalOptions
+from synapse_lite.config.federation import FederationOptions
 from synapse_lite.config.listeners import Listener, ListenerOptions
+from synapse_lite.config.media import MediaOptions
+from synapse_lite.config.outbound import OutboundOptions
+from synapse_lite.config.presence import PresenceOptions
+from synapse_lite.config.push import PushOptions
 from synapse_lite.config.rate_limits import RateLimitOptions
 from synapse_lite.config.rooms import RoomOptions
-from synapse_lite.config.server import KeyOptions, MediaOptions, ServerOptions
+from synapse_lite.config.server import KeyOptions, ServerOptions
+from synapse_lite.config.server_notices import ServerNoticeOptions
 from synapse_lite.config.synapse_options import IGNORED
+from synapse_lite.config.user_directory import UserDirectoryOptions
+from synapse_lite.config.voip import VoipOptions
 from synapse_lite.config.workers import WorkerOptions
 
 
@@ -19,11 +29,21 @@ class Config(
     DatabaseOptions,
     CacheOptions,
     KeyOptions,
+    OutboundOptions,
+    FederationOptions,
     MediaOptions,
     RegistrationOptions,
+    AutoJoinOptions,
     AccountOptions,
     RoomOptions,
+    PushOptions,
+    PresenceOptions,
     RateLimitOptions,
+    UserDirectoryOptions,
+    VoipOptions,
+    ServerNoticeOptions,
+    ConsentOptions,
+    ExperimentalOptions,
     WorkerOptions,
 ):
     """One process's configuration: the main file merged with the worker's."""
@@ -44,7 +64,7 @@ class Config(
     def ignored(self) -> tuple[str, ...]:
         """Options in use that Synapse has and this server does not implement."""
         used = {*self.model_fields_set, *self.undeclared()}
-        return tuple(sorted(used & IGNORED))
+        return tuple(sorted((used & IGNORED) | {*self.unused()}))
 
     @property
     def unknown(self) -> tuple[str, ...]:

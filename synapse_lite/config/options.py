@@ -5,6 +5,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+UNUSED: dict[str, Any] = {"unused": True}
+"""For `Field(json_schema_extra=...)`: the option is accepted, and changes nothing; who uses it is told at start."""
+
+NOT_MISSED: dict[str, Any] = {"unused": "not missed"}
+"""The same, but nobody is told."""
+
 
 class Options(BaseModel):
     """A section. Keys that it does not know are kept, so that they can be listed at start."""
@@ -36,6 +42,15 @@ class Options(BaseModel):
         for name in type(self).model_fields:
             for section in _sections(getattr(self, name)):
                 yield from section.undeclared(f"{prefix}{name}.")
+
+    def unused(self, prefix: str = "") -> Iterator[str]:
+        """Paths of the options that change nothing, and are not at their default."""
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if field.json_schema_extra == UNUSED and value != field.default:
+                yield f"{prefix}{name}"
+            for section in _sections(value):
+                yield from section.unused(f"{prefix}{name}.")
 
 
 def _sections(value: Any) -> Iterator[Options]:

@@ -1,7 +1,7 @@
 """How often a user, an address or a room may do something."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,12 @@ class InviteLimits(Options):
     per_issuer: RateLimit = Field(default=_limit(0.3, 10), description="Invites sent by one user.")
 
 
+class PresenceLimits(Options):
+    per_user: RateLimit = Field(
+        default=_limit(0.1, 1), description="How often a user may say that they are there, or not."
+    )
+
+
 class RateLimitOptions(Options):
     """Rate limits"""
 
@@ -43,6 +49,9 @@ class RateLimitOptions(Options):
         default=_limit(0.2, 10), description="Events that a user sends. A rate is {per_second, burst_count}."
     )
     rc_registration: RateLimit = Field(default=_limit(0.17, 3), description="Registrations from one address.")
+    rc_registration_token_validity: RateLimit = Field(
+        default=_limit(0.1, 5), description="Questions from one address whether a token is good."
+    )
     rc_login: LoginLimits = Field(default=LoginLimits(), description="Logins.")
     rc_admin_redaction: RateLimit | None = Field(
         default=None, description="Redactions by moderators of a room; null: as rc_message."
@@ -51,6 +60,21 @@ class RateLimitOptions(Options):
     rc_joins_per_room: RateLimit = Field(default=_limit(1, 10), description="Joins into one room.")
     rc_invites: InviteLimits = Field(default=InviteLimits(), description="Invites.")
     rc_room_creation: RateLimit = Field(default=_limit(0.016, 10), description="Rooms that a user creates.")
+    rc_reports: RateLimit = Field(default=_limit(1, 5), description="Reports by one user.")
+    rc_key_uploads: RateLimit = Field(
+        default=_limit(1, 50),
+        description="Uploads of keys and signatures for end-to-end encryption by one user.",
+    )
+    rc_delayed_event_mgmt: RateLimit = Field(
+        default=_limit(1, 5),
+        description="Events that a user asks to be sent later, and what is done with one.",
+    )
+    rc_user_directory: RateLimit = Field(
+        default=_limit(0.016, 200), description="Searches of a user in the user directory."
+    )
+    rc_presence: PresenceLimits = Field(default=PresenceLimits(), description="Presence.")
+
+    rc_media_create: RateLimit = Field(default=_limit(10, 50), description="Names that a user reserves.")
 
     @model_validator(mode="before")
     @classmethod
@@ -65,3 +89,26 @@ class RateLimitOptions(Options):
         }
         given = {name: value for name, value in flat.items() if value is not None}
         return {"rc_message": given, **rest} if given else rest
+
+
+_PLENTY = _limit(100_000, 100_000)
+
+
+def no_rate_limits() -> dict[str, Any]:
+    """Every limit so wide that nobody meets it, as options of a configuration file."""
+    return _widened(RateLimitOptions)
+
+
+def _widened(options: type[Options]) -> dict[str, Any]:
+    widened: dict[str, Any] = {}
+    for name, option in options.model_fields.items():
+        kind = next(
+            (one for one in (option.annotation, *get_args(option.annotation)) if _is_options(one)), None
+        )
+        if kind is not None:
+            widened[name] = _PLENTY.model_dump() if kind is RateLimit else _widened(kind)
+    return widened
+
+
+def _is_options(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Options)

@@ -4,12 +4,14 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from synapse_lite.config.options import Options
+from synapse_lite.config.options import UNUSED, Options
 from synapse_lite.config.units import DAY, SECOND, Duration, format_duration
 
 
 class DefaultPolicy(Options):
-    min_lifetime: Duration | None = Field(default=None, description="Accepted, and without effect.")
+    min_lifetime: Duration | None = Field(
+        default=None, description="Accepted, and without effect.", json_schema_extra=UNUSED
+    )
     max_lifetime: Duration | None = Field(
         default=None, description="How long messages are shown and kept; null: for ever."
     )
@@ -35,7 +37,7 @@ class PurgeJob(Options):
 
 
 class RetentionOptions(Options):
-    enabled: bool = Field(default=False, description="Hide and purge messages that have had their time.")
+    enabled: bool = Field(default=False, description="Hide and purge expired messages.")
     default_policy: DefaultPolicy = Field(
         default=DefaultPolicy(), description="For rooms without m.room.retention."
     )

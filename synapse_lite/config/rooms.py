@@ -39,10 +39,27 @@ class PrejoinState(Options):
     )
 
 
+class DirectoryRule(Options):
+    """Patterns may hold * and ?."""
+
+    user_id: str = Field(default="*", description="Who asks.")
+    alias: str = Field(default="*", description="The alias; of a room that is published any of its aliases.")
+    room_id: str = Field(default="*", description="The room.")
+    action: Literal["allow", "deny"] = Field(description="What is done when all three fit: allow or deny.")
+
+
 class RoomOptions(Options):
     """Rooms"""
 
     default_room_version: str = Field(default="12", description="Version of new rooms.")
+    max_event_delay_duration: Duration | None = Field(
+        default=None,
+        ge=1,
+        description="Longest delay of an event that is sent later (MSC4140); null: none is.",
+    )
+    enable_search: bool = Field(
+        default=True, description="Users may search in what has been said in their rooms."
+    )
     default_power_level_content_override: dict[str, dict[str, Any] | None] = Field(
         default={}, description="Power levels of new rooms, by preset (private_chat, public_chat, ...)."
     )
@@ -52,11 +69,30 @@ class RoomOptions(Options):
     room_prejoin_state: PrejoinState = Field(
         default=PrejoinState(), description="State that invited users see before they join."
     )
+    enable_room_list_search: bool = Field(
+        default=True, description="Off: the directory of rooms is empty, and that of other servers too."
+    )
+    allow_public_rooms_without_auth: bool = Field(
+        default=False, description="Anybody may read the directory of rooms, without a token."
+    )
+    allow_public_rooms_over_federation: bool = Field(
+        default=False, description="Other servers may read the directory of rooms."
+    )
     filter_timeline_limit: int = Field(
         default=100, ge=-1, description="Highest timeline limit that a filter may ask for; -1: any."
     )
     require_membership_for_aliases: bool = Field(
         default=True, description="Only members of a room may make an alias of it."
+    )
+    alias_creation_rules: tuple[DirectoryRule, ...] | None = Field(
+        default=None,
+        description="Who may make which alias: the first of {user_id, alias, room_id, action} that fits decides, "
+        "none: no. null: everybody.",
+    )
+    room_list_publication_rules: tuple[DirectoryRule, ...] | None = Field(
+        default=None,
+        description="Who may put which room into the directory, in the same way. null: nobody; for everybody: "
+        "[{action: allow}].",
     )
     forget_rooms_on_leave: bool = Field(
         default=False, description="Who leaves a room, or is kicked or banned, forgets it at once."

@@ -1,19 +1,19 @@
 """Secrets that are given in a file of their own (`..._path`) instead of in the configuration."""
 
-import os
 import secrets
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from synapse_lite.config.model import Config
+from synapse_lite.config.private_files import create_private_file
 
 _SHARED_SECRET = "registration_shared_secret"  # noqa: S105 (the name of an option)
 _SECRETS = (
     (_SHARED_SECRET,),
     ("macaroon_secret_key",),
     ("form_secret",),
+    ("turn_shared_secret",),
     ("database", "args", "password"),
 )
 
@@ -43,18 +43,8 @@ def ensure_registration_secret(config: Config) -> Config:
     path = config.registration_shared_secret_path
     if path is None or config.registration_shared_secret is not None:
         return config
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as file:
-        file.write(secrets.token_urlsafe(32) + "\n")
-        file.flush()
-        _link_unless_present(Path(file.name), path)
+    create_private_file(path, secrets.token_urlsafe(32) + "\n")
     return config.model_copy(update={_SHARED_SECRET: _read(path)})
-
-
-def _link_unless_present(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return
 
 
 def _read(path: Path) -> str:

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from synapse_lite.config.options import Options
-from synapse_lite.config.units import DAY, MEBIBYTE, Duration, Size
+from synapse_lite.config.options import NOT_MISSED, Options
+from synapse_lite.config.units import DAY, Duration
 from synapse_lite.ids import is_server_name
 
 
@@ -51,13 +51,23 @@ class ServerOptions(Options):
     extra_well_known_client_content: dict[str, Any] = Field(
         default={}, description="Keys added to /.well-known/matrix/client."
     )
+    admin_contact: str | None = Field(
+        default=None,
+        description="How to reach the operator: mailto:…, a user ID, or the URL of a page. "
+        "/.well-known/matrix/support answers only when it is set.",
+    )
     pid_file: Path | None = Field(default=None, description="File that gets the process id.")
     daemonize: bool = Field(default=False, description="Run in the background.")
+    soft_file_limit: int = Field(
+        default=0, ge=0, description="Open files, one for each connection; 0: as many as the system allows."
+    )
     enable_metrics: bool = Field(
-        default=False, description="Collect metrics; they are served by a metrics listener or resource."
+        default=False, description="Serve metrics on metrics listeners and resources."
     )
     report_stats: bool = Field(
-        default=False, description="Accepted for compatibility: usage is never reported to anyone."
+        default=False,
+        description="Accepted for compatibility: usage is never reported to anyone.",
+        json_schema_extra=NOT_MISSED,
     )
     log_config: Path | None = Field(
         default=None, description="YAML file for Python's logging.config.dictConfig, instead of log."
@@ -87,7 +97,7 @@ class ServerOptions(Options):
 
 
 class KeyOptions(Options):
-    """Keys and federation"""
+    """Keys"""
 
     signing_key_path: Path = Field(
         default=Path("signing.key"),
@@ -95,22 +105,13 @@ class KeyOptions(Options):
         "when absent. Made when missing.",
     )
     old_signing_keys: dict[str, OldSigningKey] = Field(
-        default={}, description="Retired keys to publish, by key id: {key, expired_ts}."
+        default={},
+        description="Retired keys by key id: {key, expired_ts}. A new signing key is taken over from one of them.",
     )
     key_refresh_interval: Duration = Field(
         default=DAY, description="How long other servers may keep our published keys."
-    )
-    federation_domain_whitelist: tuple[str, ...] | None = Field(
-        default=None, description="The only servers to federate with; null: all, empty: none."
     )
     trusted_key_servers: tuple[KeyServer, ...] = Field(
         default=(KeyServer(server_name="matrix.org"),),
         description="Notaries that are asked for the keys of other servers.",
     )
-
-
-class MediaOptions(Options):
-    """Media"""
-
-    media_store_path: Path = Field(default=Path("media_store"), description="Directory of uploads.")
-    max_upload_size: Size = Field(default=50 * MEBIBYTE, description="Largest upload.")

@@ -14,10 +14,11 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 WEEK = 7 * DAY
 YEAR = 365 * DAY
+KIBIBYTE = 1024
 MEBIBYTE = 1024**2
 
 _DURATION_UNITS = {"y": YEAR, "w": WEEK, "d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": 1}
-_SIZE_UNITS = {"T": 1024**4, "G": 1024**3, "M": MEBIBYTE, "K": 1024}
+_SIZE_UNITS = {"T": 1024**4, "G": 1024**3, "M": MEBIBYTE, "K": KIBIBYTE}
 _DURATION = re.compile(r"([0-9]+)(ms|[smhdwy])?")
 _SIZE = re.compile(r"([0-9]+)(?:([KMGT])(?:iB)?)?")
 

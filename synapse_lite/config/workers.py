@@ -70,6 +70,10 @@ class WorkerOptions(Options):
     worker_log_config: Path | None = Field(
         default=None, description="As log_config, for a worker, in the worker's file."
     )
+    audit_log_retention_period: Duration | None = Field(
+        default=365 * DAY,
+        description="How long it is kept what administrators changed through the admin API; null: for ever.",
+    )
     run_background_tasks_on: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
         default=(MAIN,),
         min_length=1,

@@ -6,18 +6,22 @@ from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, forbidden, invalid_param, not_found
-from synapse_lite.handlers.auth import Requester
 from synapse_lite.handlers.canonical_alias import CANONICAL_ALIAS, without_alias
 from synapse_lite.handlers.current_state import CurrentState
+from synapse_lite.handlers.directory_rules import DirectoryRules
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.rooms import check_alias, not_in_room
-from synapse_lite.handlers.sender import Appender
 from synapse_lite.handlers.suspension import check_not_suspended
 from synapse_lite.matrix.event import Draft
+from synapse_lite.rooms.append import EventAppender
+from synapse_lite.rooms.values import Write
+from synapse_lite.storage import aliases as alias_store
 from synapse_lite.storage import rooms as room_store
-from synapse_lite.storage.branches import Room, Write
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.room_closure import hold_room
+from synapse_lite.storage.rooms import Room
 
+MAX_OF_USER = 1000
 VISIBILITY = ("m.room.history_visibility", "")
 
 
@@ -34,9 +38,10 @@ class Aliases:
         database: Database,
         rooms: FindRooms,
         current: CurrentState,
-        appender: Appender,
+        appender: EventAppender,
         clock: Clock,
         server_name: str,
+        rules: DirectoryRules,
         *,
         require_membership: bool,
     ) -> None:
@@ -46,35 +51,31 @@ class Aliases:
         self._appender = appender
         self._clock = clock
         self._server_name = server_name
+        self._rules = rules
         self._require_membership = require_membership
-
-    async def room_id(self, alias: str) -> str:
-        """404 `M_NOT_FOUND` for an alias that names no room of ours."""
-        room_id = await self._database.read(room_store.room_of_alias, check_alias(alias))
-        if room_id is None:
-            raise not_found(f"Room alias {alias} not found")
-        return room_id
 
     async def of_room(self, requester: Requester, room_id: str) -> list[str]:
         """For members, server admins, and for everybody where history is world-readable."""
         if requester.is_admin:
             known = await self._rooms.find(room_id)
-            return [] if known is None else await self._database.read(room_store.aliases_of, known.nid)
+            return [] if known is None else await self._database.read(alias_store.aliases_of, known.nid)
         room = await self._rooms.require(room_id, requester.user_id)
         return await self._database.read(self._read_all, room, requester.user_id)
 
     async def add(self, requester: Requester, alias: str, room_id: str) -> None:
-        """409 `M_UNKNOWN` when it is taken, 403 for who is not in the room."""
+        """409 `M_UNKNOWN` when it is taken, 403 for who is not in the room or has too many, or whom the operator's
+        rules deny it.
+        """
         check_not_suspended(requester, "Creating aliases")
         self._check_ours(alias)
         room = await self._rooms.find(room_id)
         if room is None:
             raise MatrixError(400, Errcode.UNKNOWN, "Room does not exist")
-        await self._database.transact(self._add, room, requester.user_id, alias)
+        await self._database.transact(self._add, room, requester, alias)
 
     async def remove(self, requester: Requester, alias: str) -> None:
         """For its creator, who may set the room's canonical alias, and server admins. An alias that is
-        gone is also taken out of the canonical alias event, where the requester may write that.
+        gone is also taken out of the canonical alias event, where the requester may write that now.
         """
         self._check_ours(alias)
         await self._database.transact(self._remove, requester, alias)
@@ -84,7 +85,9 @@ class Aliases:
         return await self._database.read(room_store.is_public, (await self._known(room_id)).nid)
 
     async def set_listed(self, requester: Requester, room_id: str, listed: bool) -> None:
-        """For who may set the room's canonical alias, and server admins."""
+        """For who may set the room's canonical alias, and server admins; to list it, the operator's rules must
+        allow that, too.
+        """
         check_not_suspended(requester, "Publishing rooms")
         room = await self._known(room_id)
         await self._database.transact(self._set_listed, room, requester, listed)
@@ -96,7 +99,7 @@ class Aliases:
         return room
 
     def _check_ours(self, alias: str) -> None:
-        if ids.domain_of(check_alias(alias)) != self._server_name:
+        if not ids.is_local(check_alias(alias), self._server_name):
             raise invalid_param("Room alias must be local")
 
     # In a database thread
@@ -106,24 +109,29 @@ class Aliases:
             visibility = self._current.read(txn, room.nid, [VISIBILITY]).get(VISIBILITY)
             if visibility is None or visibility.content.get("history_visibility") != "world_readable":
                 raise not_in_room(user_id, room.room_id)
-        return room_store.aliases_of(txn, room.nid)
+        return alias_store.aliases_of(txn, room.nid)
 
-    def _add(self, txn: Transaction, room: Room, user_id: str, alias: str) -> None:
+    def _add(self, txn: Transaction, room: Room, requester: Requester, alias: str) -> None:
+        user_id = requester.user_id
         if self._require_membership and not _is_joined(txn, room.nid, user_id):
             raise forbidden("You must be in the room to create an alias for it")
+        self._rules.check_alias(user_id, alias, room.room_id)
+        if not requester.is_admin and alias_store.alias_count(txn, user_id) >= MAX_OF_USER:
+            raise forbidden(f"You may have {MAX_OF_USER} aliases")
         hold_room(txn, room.nid)
-        room_store.add_alias(txn, alias, room.nid, user_id)
+        alias_store.add_alias(txn, alias, room.nid, user_id)
 
     def _remove(self, txn: Transaction, requester: Requester, alias: str) -> None:
-        creator = room_store.alias_creator(txn, alias)
-        room_id = room_store.room_of_alias(txn, alias)
+        creator = alias_store.alias_creator(txn, alias)
+        room_id = alias_store.room_of_alias(txn, alias)
         room = None if room_id is None else room_store.room_by_id(txn, room_id)
         if room is None:
             raise not_found(f"Room alias {alias} not found")
         if creator != requester.user_id and not self._is_moderator(txn, room, requester):
             raise forbidden("You don't have permission to delete the alias.")
-        room_store.remove_alias(txn, alias)
-        self._unlist(txn, room, requester.user_id, alias)
+        alias_store.remove_alias(txn, alias)
+        if not (requester.suspended or requester.shadow_banned):
+            self._unlist(txn, room, requester.user_id, alias)
 
     def _unlist(self, txn: Transaction, room: Room, user_id: str, alias: str) -> None:
         key = (CANONICAL_ALIAS, "")
@@ -138,6 +146,10 @@ class Aliases:
         if not self._is_moderator(txn, room, requester):
             raise forbidden(
                 "This server requires you to be a moderator in the room to edit its room list entry"
+            )
+        if listed:
+            self._rules.check_publication(
+                requester.user_id, alias_store.aliases_of(txn, room.nid), room.room_id
             )
         room_store.set_public(txn, room.nid, listed)
 

@@ -6,33 +6,48 @@ from twisted.internet.defer import ensureDeferred
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import forbidden, invalid_param
-from synapse_lite.handlers.auth import Requester
-from synapse_lite.storage import account_data, rooms
-from synapse_lite.storage.branches import Room
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.handlers.send_event import Activity
+from synapse_lite.http.ratelimit import RateLimiter
+from synapse_lite.storage import account_data
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.ephemeral import Receipt, expire_typing, is_news, put_receipt, set_typing
-from synapse_lite.storage.room_closure import hold_room
+from synapse_lite.storage.ephemeral import (
+    MAX_TYPING_MS,
+    Receipt,
+    expire_typing,
+    is_news,
+    put_receipt,
+    set_typing,
+)
+from synapse_lite.storage.relations import MAIN_THREAD, thread_of
+from synapse_lite.storage.room_closure import hold_joined_room
+from synapse_lite.storage.writer import Writer
 
 logger = logging.getLogger(__name__)
 
 FULLY_READ = "m.fully_read"
 RECEIPT_TYPES = frozenset({"m.read", "m.read.private", FULLY_READ})
-MAX_TYPING_MS = 120_000
 MAX_ID_BYTES = 255
-MAIN_THREAD = "main"
+TYPING_COST = 0.5
+"""Of a message: clients say when typing begins and when it ends."""
 
 
 class EphemeralHandler:
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, writer: Writer, activity: Activity, clock: Clock, limiter: RateLimiter
+    ) -> None:
         self._database = database
+        self._writer = writer
+        self._activity = activity
         self._clock = clock
+        self._limiter = limiter
 
     async def read(
         self, requester: Requester, room_id: str, receipts: dict[str, str], thread_id: str | None = None
     ) -> None:
         """Store receipts (type to event id) of a room that the requester is in; they never go back.
 
-        400 `M_INVALID_PARAM` for an unknown type, no event id, no thread; 403 `M_FORBIDDEN` for a stranger.
+        400 `M_INVALID_PARAM` for an unknown type, no event id, no thread or one that the event is not in; 403 `M_FORBIDDEN` for a stranger.
         """
         for receipt_type, event_id in receipts.items():
             if receipt_type not in RECEIPT_TYPES:
@@ -43,20 +58,32 @@ class EphemeralHandler:
             raise invalid_param("thread_id must be 'main' or the event id of the root of a thread")
         if thread_id is not None and FULLY_READ in receipts:
             raise invalid_param(f"thread_id is not compatible with {FULLY_READ} receipts")
-        await self._database.transact(
+        self._activity.note_activity(requester)
+        await self._writer.submit(
             _read, requester.user_id, room_id, receipts, thread_id or "", self._clock.now_ms()
         )
 
     async def type(self, requester: Requester, room_id: str, timeout_ms: int) -> None:
         """The requester types for so long; 0 = no more."""
+        await self._limiter.check(("typing", requester.user_id), TYPING_COST)
+        if requester.shadow_banned:
+            return
+        self._activity.note_activity(requester)
         now_ms = self._clock.now_ms()
         timeout_ms = min(timeout_ms, MAX_TYPING_MS)
-        await self._database.transact(_type, requester.user_id, room_id, now_ms + timeout_ms, now_ms)
+        await self._writer.submit(_type, requester.user_id, room_id, now_ms + timeout_ms, now_ms)
         if timeout_ms > 0:
             self._clock.call_later(timeout_ms / 1000 + 0.01, lambda: ensureDeferred(self.expire()))
 
+    async def start(self) -> None:
+        """What ended while no process ran is told now."""
+        await self.expire()
+
+    def stop(self) -> None:
+        """Nothing to do: whoever starts next expires what is left."""
+
     async def expire(self) -> None:
-        """Tell the rooms that those whose time is over type no more. To be called once at the start, too."""
+        """Tell the rooms that those whose time is over type no more."""
         try:
             await self._database.transact(expire_typing, self._clock.now_ms())
         except Exception:
@@ -67,28 +94,36 @@ def _is_event_id(text: str) -> bool:
     return text.startswith("$") and len(text.encode()) <= MAX_ID_BYTES and "\0" not in text
 
 
-def _joined_room(txn: Transaction, room_id: str, user_id: str) -> Room:
-    room = rooms.room_by_id(txn, room_id)
-    membership = rooms.membership_in(txn, room.nid, user_id) if room else None
-    if room is None or membership is None or membership.membership != "join":
+def _joined_room(txn: Transaction, room_id: str, user_id: str) -> int:
+    room_nid = hold_joined_room(txn, room_id, user_id)
+    if room_nid is None:
         raise forbidden(f"User {user_id} not in room {room_id}")
-    hold_room(txn, room.nid)
-    return room
+    return room_nid
 
 
 def _read(
     txn: Transaction, user_id: str, room_id: str, receipts: dict[str, str], thread_id: str, now_ms: int
 ) -> None:
-    room = _joined_room(txn, room_id, user_id)
+    room_nid = _joined_room(txn, room_id, user_id)
+    if thread_id:
+        for event_id in set(receipts.values()):
+            _check_thread(txn, room_nid, event_id, thread_id)
     for receipt_type, event_id in receipts.items():
         if receipt_type == FULLY_READ:
-            known = account_data.read_account_data(txn, user_id, room.nid, FULLY_READ)
+            account_data.hold_account_data(txn, user_id)
+            known = account_data.read_account_data(txn, user_id, room_nid, FULLY_READ)
             if known is None or is_news(txn, event_id, known["event_id"]):
-                account_data.put_account_data(txn, user_id, room.nid, FULLY_READ, {"event_id": event_id})
+                account_data.put_account_data(txn, user_id, room_nid, FULLY_READ, {"event_id": event_id})
         else:
-            put_receipt(txn, Receipt(room.nid, user_id, receipt_type, thread_id, event_id, now_ms))
+            put_receipt(txn, Receipt(room_nid, user_id, receipt_type, thread_id, event_id, now_ms))
+
+
+def _check_thread(txn: Transaction, room_nid: int, event_id: str, thread_id: str) -> None:
+    """The root of a thread may be read in the thread, and outside of it. An event may still be on its way."""
+    if thread_of(txn, room_nid, event_id) not in {None, thread_id} and event_id != thread_id:
+        raise invalid_param(f"event_id {event_id} is not related to thread {thread_id}")
 
 
 def _type(txn: Transaction, user_id: str, room_id: str, expires_ts: int, now_ms: int) -> None:
-    room = _joined_room(txn, room_id, user_id)
-    set_typing(txn, room.nid, user_id, expires_ts, now_ms)
+    room_nid = _joined_room(txn, room_id, user_id)
+    set_typing(txn, room_nid, user_id, expires_ts, now_ms)

@@ -4,7 +4,7 @@ from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, bad_json, not_found
-from synapse_lite.storage import history_edge, rooms
+from synapse_lite.storage import purge_boundary, rooms
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistoryParams
 from synapse_lite.tasks.queue import Status, Task, TaskQueue
@@ -68,7 +68,7 @@ def _state(task: Task) -> JsonObject:
 
 def _depth(txn: Transaction, request: HistoryPurgeRequest) -> int:
     if request.event_id is not None:
-        found = history_edge.depth_of_event(txn, request.event_id)
+        found = purge_boundary.depth_of_event(txn, request.event_id)
         if found is None:
             raise not_found("Event not found.")
         if found[0] != request.room_id:
@@ -77,7 +77,7 @@ def _depth(txn: Transaction, request: HistoryPurgeRequest) -> int:
     if request.up_to_ts is None:
         raise bad_json("must specify purge_up_to_event_id or purge_up_to_ts")
     room = rooms.room_by_id(txn, request.room_id)
-    last = None if room is None else history_edge.event_at_time(txn, room.nid, request.up_to_ts)
+    last = None if room is None else purge_boundary.event_at_time(txn, room.nid, request.up_to_ts)
     if last is None:
         raise not_found("there is no event to be purged")
     return last[0]

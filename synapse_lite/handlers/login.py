@@ -3,14 +3,21 @@
 import attrs
 
 from synapse_lite.errors import Errcode, MatrixError, forbidden
-from synapse_lite.handlers.auth import NewSession, Requester, Sessions, user_locked
+from synapse_lite.handlers.access_tokens import (
+    AccessTokens,
+    DeviceRequest,
+    NewSession,
+    end_sessions,
+    user_locked,
+)
+from synapse_lite.handlers.login_tokens import LoginTokens
 from synapse_lite.handlers.passwords import Passwords
-from synapse_lite.http.ratelimit import RateLimiter
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.http.ratelimit import RateLimiter, network_of
 from synapse_lite.ids import is_user_id
 from synapse_lite.storage import accounts
 from synapse_lite.storage.accounts import Account
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.sessions import delete_all_sessions
 
 
 @attrs.frozen
@@ -34,31 +41,35 @@ class Logins:
     def __init__(
         self,
         database: Database,
-        sessions: Sessions,
+        access_tokens: AccessTokens,
+        login_tokens: LoginTokens,
         passwords: Passwords,
         limiters: LoginLimiters,
         server_name: str,
     ) -> None:
         self._database = database
-        self._sessions = sessions
+        self._access_tokens = access_tokens
+        self._login_tokens = login_tokens
         self._passwords = passwords
         self._limiters = limiters
         self._server_name = server_name
 
-    async def log_in(
-        self, user: str, password: str, *, device_id: str | None, display_name: str | None, client_ip: str
-    ) -> Login:
+    async def log_in(self, user: str, password: str, device: DeviceRequest, *, client_ip: str) -> Login:
         """`user` is a localpart or a user id.
 
         Raises 403 `M_FORBIDDEN` (wrong user or password), 403 `M_USER_DEACTIVATED`, 401
         `M_USER_LOCKED`, 429.
         """
-        self._limiters.address.check(client_ip)
-        account = await self._check(user, password)
-        self._limiters.account.check(account.user_id)
-        _admit(account)
-        session = await self._sessions.open(account.user_id, device_id=device_id, display_name=display_name)
-        return Login(account.user_id, session)
+        await self._limiters.address.check(network_of(client_ip))
+        return await self._open(await self._check(user, password), device)
+
+    async def log_in_by_token(self, token: str, device: DeviceRequest, *, client_ip: str) -> Login:
+        """The token is of `LoginTokens`, and good once. Raises as `log_in`."""
+        await self._limiters.address.check(network_of(client_ip))
+        account = await self._login_tokens.use(token)
+        if account is None:
+            raise forbidden("Invalid login token")
+        return await self._open(account, device)
 
     async def check_password(self, user: str, password: str) -> str:
         """The user id behind a name and a password; the same errors as `log_in`."""
@@ -66,16 +77,22 @@ class Logins:
         _admit(account)
         return account.user_id
 
+    async def _open(self, account: Account, device: DeviceRequest) -> Login:
+        await self._limiters.account.check(account.user_id)
+        _admit(account)
+        return Login(account.user_id, await self._access_tokens.open(account.user_id, device))
+
     async def _check(self, user: str, password: str) -> Account:
         user_id = user if user.startswith("@") else f"@{user}:{self._server_name}"
+        # Spent before the check, as guesses may come at once; who was right gets it back.
         failures = self._limiters.failed_attempts
-        failures.check(user_id.lower(), spend=False)
+        await failures.check(user_id.lower())
         account = await self._database.read(accounts.find_account, user_id) if is_user_id(user_id) else None
         stored = account.password_hash if account else None
         verdict = await self._passwords.verify(password, stored)
         if account is None or stored is None or not verdict.correct:
-            failures.check(user_id.lower())
             raise forbidden("Invalid username or password")
+        failures.refund(user_id.lower())
         if verdict.outdated:
             better = await self._passwords.hash(password)
             await self._database.transact(accounts.replace_password_hash, account.user_id, stored, better)
@@ -100,7 +117,7 @@ def _change_password(
 ) -> None:
     accounts.set_password_hash(txn, requester.user_id, password_hash)
     if log_out_others:
-        delete_all_sessions(txn, requester.user_id, except_token_nid=requester.token_nid)
+        end_sessions(txn, requester.user_id, except_token_nid=requester.token_nid)
 
 
 def _admit(account: Account) -> None:

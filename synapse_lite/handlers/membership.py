@@ -1,40 +1,57 @@
 """Joining, inviting, leaving, kicking, banning, knocking, forgetting."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, not_found
-from synapse_lite.handlers.auth import Requester
 from synapse_lite.handlers.current_state import CurrentState
+from synapse_lite.handlers.event_writer import Sender
 from synapse_lite.handlers.membership_limits import MembershipLimits
-from synapse_lite.handlers.restricted_joins import AUTHORISING_USER, authorising_user
-from synapse_lite.handlers.room_profiles import shown_profile
+from synapse_lite.handlers.remote_members import RemoteMembers
+from synapse_lite.handlers.remote_rooms import RemoteRooms, Target
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.handlers.restricted_joins import (
+    AUTHORISING_USER,
+    JOIN_RULES,
+    authorising_user,
+    knows_allowed_rooms,
+)
 from synapse_lite.handlers.rooms import Rooms, not_in_room
-from synapse_lite.handlers.sender import Sender
+from synapse_lite.handlers.shadow_bans import unsent_event_id
 from synapse_lite.handlers.suspension import check_not_suspended
 from synapse_lite.matrix.event import Draft
+from synapse_lite.matrix.guest_access import lets_guests_in
+from synapse_lite.matrix.redact_on_ban import REDACT_EVENTS
+from synapse_lite.matrix.types import MEMBER
+from synapse_lite.rooms.members import shown_profile
+from synapse_lite.rooms.values import Write
 from synapse_lite.storage import rooms as room_store
-from synapse_lite.storage.branches import Room, Write
+from synapse_lite.storage import server_notices
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.rooms import Room
 
 PRESENT = frozenset({"join", "invite", "knock"})
 GUEST_ACCESS = ("m.room.guest_access", "")
-MEMBER = "m.room.member"
 
 
 @frozen
-class _Entrance:
-    """What decides about a join: the user's membership and profile, and who may admit them."""
+class _JoinCheck:
+    """What decides about a join: the user's membership and profile, and who may admit them.
+
+    `asks_others`: only another server can say whether they may join; `refusal` is why none of ours can let them in.
+    """
 
     membership: str | None
     profile: JsonObject
     guests_may_join: bool
-    authorising_user: str | None
+    authorising_user: str | None = None
+    asks_others: bool = False
+    refusal: MatrixError | None = None
 
 
 class Memberships:
@@ -47,11 +64,15 @@ class Memberships:
         current: CurrentState,
         sender: Sender,
         limits: MembershipLimits,
+        remote_rooms: RemoteRooms,
+        remote_members: RemoteMembers,
         clock: Clock,
         server_name: str,
     ) -> None:
         self._database = database
         self._rooms = rooms
+        self._remote_rooms = remote_rooms
+        self._remote_members = remote_members
         self._current = current
         self._sender = sender
         self._limits = limits
@@ -59,22 +80,34 @@ class Memberships:
         self._server_name = server_name
 
     async def join(
-        self, requester: Requester, room_id_or_alias: str, content: Mapping[str, Any] | None = None
-    ) -> str:
-        """The id of the room; `content` goes into the member event. Without it, joining again is no event."""
-        room = await self._rooms.resolve(room_id_or_alias)
-        entrance = await self._enter(requester, room)
-        if content or entrance.membership != "join":
-            await self._join(requester, room, entrance, content or {})
-        return room.room_id
+        self, requester: Requester, room_id_or_alias: str, content: Mapping[str, Any] | None = None,
+        via: Sequence[str] = (),
+    ) -> str:  # fmt: skip
+        """The id of the room; `content` goes into the member event. Without it, joining again is no event.
 
-    async def knock(self, requester: Requester, room_id_or_alias: str, reason: str | None) -> str:
+        Of a room of others, `via` are servers that may be in it. Errors as of `RemoteRooms.locate`, `RemoteMembers.join`.
+        """
+        target = await self._remote_rooms.locate(room_id_or_alias, requester.user_id, via)
+        if target.is_ours or await self._join_elsewhere(requester, target, content or {}) is None:
+            await self._join_ours(requester, target, content)
+        return target.room_id
+
+    async def knock(
+        self, requester: Requester, room_id_or_alias: str, reason: str | None, via: Sequence[str] = ()
+    ) -> str:
         check_not_suspended(requester, "Knocking on a room")
-        room = await self._rooms.resolve(room_id_or_alias)
-        self._limits.spend_join(requester.user_id, room.nid)
+        requester.check_consent()
+        target = await self._remote_rooms.locate(room_id_or_alias, requester.user_id, via)
         profile = await self._database.read(shown_profile, requester.user_id)
-        await self._set(requester, room, requester.user_id, {**profile, **_content("knock", reason)})
-        return room.room_id
+        content = {**profile, **_content("knock", reason)}
+        if target.is_ours:
+            room = await self._rooms.require(target.room_id, requester.user_id)
+            await self._limits.spend_join(requester.user_id, room.nid)
+            await self._set(requester, room, requester.user_id, content)
+        else:
+            await self._limits.spend_remote_join(requester.user_id)
+            await self._remote_members.knock(target, requester.user_id, content)
+        return target.room_id
 
     async def invite(self, requester: Requester, room_id: str, target: str, reason: str | None) -> None:
         room = await self._rooms.require(room_id, requester.user_id)
@@ -88,17 +121,28 @@ class Memberships:
         member = await self._database.read(room_store.membership_in, room.nid, requester.user_id)
         if member is not None and member.membership == "leave" and member.sender == requester.user_id:
             return
-        await self._set(requester, room, requester.user_id, _content("leave", reason))
+        target = await self._remote_rooms.known(room, requester.user_id)
+        content = _content("leave", reason)
+        if target.is_ours:
+            await self._set(requester, room, requester.user_id, content)
+        elif member is not None and member.membership in PRESENT:
+            await self._remote_members.leave(target, requester.user_id, content)
 
-    async def kick(self, requester: Requester, room_id: str, target: str, reason: str | None) -> None:
+    async def kick(
+        self, requester: Requester, room_id: str, target: str, reason: str | None, *, redacts: bool = False
+    ) -> None:
+        """`redacts`: all that the target has sent there, if the requester may do so."""
         room, membership = await self._target(requester, room_id, target)
         if membership not in PRESENT:
             raise forbidden("The target user is not in the room")
-        await self._set(requester, room, target, _content("leave", reason))
+        await self._set(requester, room, target, _content("leave", reason, redacts=redacts))
 
-    async def ban(self, requester: Requester, room_id: str, target: str, reason: str | None) -> None:
+    async def ban(
+        self, requester: Requester, room_id: str, target: str, reason: str | None, *, redacts: bool = False
+    ) -> None:
+        """`redacts` as of `kick`."""
         room, _ = await self._target(requester, room_id, target)
-        await self._set(requester, room, target, _content("ban", reason))
+        await self._set(requester, room, target, _content("ban", reason, redacts=redacts))
 
     async def unban(self, requester: Requester, room_id: str, target: str, reason: str | None) -> None:
         """403 `M_BAD_STATE` for who is not banned."""
@@ -123,40 +167,82 @@ class Memberships:
         ids.check_user_id(target)
         room = await self._rooms.require(room_id, requester.user_id)
         if membership == "join" and target == requester.user_id:
-            return await self._join(requester, room, await self._enter(requester, room), content)
+            known = await self._remote_rooms.known(room, requester.user_id)
+            return await self._join(requester, known, await self._enter(requester, room), content)
         if membership == "invite":
             return await self._invite(requester, room, target, content)
         if membership == "knock":
             check_not_suspended(requester, "Knocking on a room")
+            requester.check_consent()
         return await self._set(requester, room, target, content)
 
-    async def _enter(self, requester: Requester, room: Room) -> _Entrance:
+    async def _enter(self, requester: Requester, room: Room) -> _JoinCheck:
         """What is to know for a join, unless the user must not try."""
         check_not_suspended(requester, "Joining rooms")
-        entrance = await self._database.read(self._entrance, room, requester.user_id)
-        if requester.is_guest and not entrance.guests_may_join:
+        if requester.missing_consent and not await self._is_of_notices(room, requester.user_id):
+            requester.check_consent()
+        check = await self._database.read(self._check_join, room, requester.user_id)
+        if requester.is_guest and not check.guests_may_join:
             raise MatrixError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guest access not allowed")
-        if entrance.membership != "join":
-            self._limits.spend_join(requester.user_id, room.nid)
-        return entrance
+        if check.membership != "join":
+            await self._limits.spend_join(requester.user_id, room.nid)
+        return check
+
+    async def _is_of_notices(self, room: Room, user_id: str) -> bool:
+        """Whether it is where the user is asked to agree to the terms."""
+        return await self._database.read(server_notices.notices_room, user_id) == room.nid
+
+    async def _join_ours(
+        self, requester: Requester, target: Target, content: Mapping[str, Any] | None
+    ) -> None:
+        room = await self._rooms.require(target.room_id, requester.user_id)
+        check = await self._enter(requester, room)
+        if content and check.membership == "join":
+            await self._limits.messages.check(requester.user_id, limit=requester.message_limit)
+        if content or check.membership != "join":
+            await self._join(requester, target, check, content or {})
 
     async def _join(
-        self, requester: Requester, room: Room, entrance: _Entrance, content: Mapping[str, Any]
+        self, requester: Requester, target: Target, check: _JoinCheck, content: Mapping[str, Any]
     ) -> str:
-        joined = {**entrance.profile, **content, "membership": "join"}
-        joined.pop(AUTHORISING_USER, None)
-        if entrance.authorising_user is not None:
-            joined[AUTHORISING_USER] = entrance.authorising_user
+        """The event's id; of a join that another server had to let in, the room's newest one may be another by now."""
+        joined = _joined(check.profile, content)
+        if check.asks_others and target.servers:
+            await self._remote_members.join(target, requester.user_id, joined, even_ours=True)
+            return await self._database.read(self._own_event_id, target, requester.user_id)
+        if check.refusal is not None:
+            raise check.refusal
+        if check.authorising_user is not None:
+            joined[AUTHORISING_USER] = check.authorising_user
+        room = await self._rooms.require(target.room_id, requester.user_id)
         return await self._set(requester, room, requester.user_id, joined)
+
+    async def _join_elsewhere(
+        self, requester: Requester, target: Target, content: Mapping[str, Any]
+    ) -> str | None:
+        """The room's id; None when somebody of this server is in it by now."""
+        check_not_suspended(requester, "Joining rooms")
+        requester.check_consent()
+        if requester.is_guest:
+            raise MatrixError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guest access not allowed")
+        await self._limits.spend_remote_join(requester.user_id)
+        profile = await self._database.read(shown_profile, requester.user_id)
+        entered = await self._remote_members.join(target, requester.user_id, _joined(profile, content))
+        return target.room_id if entered else None
 
     async def _invite(self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]) -> str:
         check_not_suspended(requester, "Inviting users")
+        requester.check_consent()
         ids.check_user_id(target)
         membership, profile = await self._database.read(_invitation, room.nid, requester.user_id, target)
         if membership != "join":  # before the limits, which a stranger must not use up
             raise not_in_room(requester.user_id, room.room_id)
-        self._limits.spend_invites(requester.user_id, [target], room.nid)
-        return await self._set(requester, room, target, {**profile, **content})
+        await self._limits.spend_invites(requester.user_id, [target], room.nid)
+        content = {**profile, **content}
+        if ids.is_local(target, self._server_name) or requester.shadow_banned:
+            return await self._set(requester, room, target, content)
+        draft = Draft(MEMBER, requester.user_id, content, self._clock.now_ms(), target)
+        return (await self._remote_members.invite(Write(room.nid, draft))).event_id
 
     async def _target(self, requester: Requester, room_id: str, target: str) -> tuple[Room, str | None]:
         """The room, and the membership in it of somebody whom the requester, who is joined, acts upon."""
@@ -165,26 +251,51 @@ class Memberships:
         own, other = await self._database.read(_two_memberships, room.nid, requester.user_id, target)
         if own != "join":
             raise not_in_room(requester.user_id, room_id)
+        await self._limits.messages.check(requester.user_id, limit=requester.message_limit)
         return room, other
 
     async def _set(self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]) -> str:
         draft = Draft(MEMBER, requester.user_id, dict(content), self._clock.now_ms(), target)
-        stored = await self._sender.send(Write(room.nid, draft))
-        return stored.event.event_id
+        write = Write(room.nid, draft)
+        if requester.shadow_banned and target != requester.user_id:
+            return unsent_event_id(write)
+        return (await self._sender.send(write)).event_id
 
     # In a database thread
 
-    def _entrance(self, txn: Transaction, room: Room, user_id: str) -> _Entrance:
+    def _check_join(self, txn: Transaction, room: Room, user_id: str) -> _JoinCheck:
         membership = _membership(txn, room.nid, user_id)
         guest_access = self._current.read(txn, room.nid, [GUEST_ACCESS]).get(GUEST_ACCESS)
-        return _Entrance(
+        check = _JoinCheck(
             membership,
             shown_profile(txn, user_id),
-            guest_access is not None and guest_access.content.get("guest_access") == "can_join",
-            None
-            if membership in {"join", "invite", "ban"}
-            else authorising_user(txn, self._current, room, user_id, self._server_name),
+            lets_guests_in(guest_access),
         )
+        if membership in {"join", "invite", "ban"}:
+            return check
+        try:
+            found = authorising_user(txn, self._current, room, user_id, self._server_name)
+        except MatrixError as refusal:
+            return evolve(check, asks_others=True, refusal=refusal)
+        rules = self._current.read(txn, room.nid, [JOIN_RULES]).get(JOIN_RULES)
+        asks_others = (
+            found is None
+            and rules is not None
+            and not knows_allowed_rooms(txn, rules.content, self._server_name)
+        )
+        return evolve(check, authorising_user=found, asks_others=asks_others)
+
+    def _own_event_id(self, txn: Transaction, target: Target, user_id: str) -> str:
+        member = None if target.room is None else room_store.membership_in(txn, target.room.nid, user_id)
+        if member is None:
+            raise not_found("Unknown room")
+        return self._current.events.ids_of(txn, [member.event_nid])[member.event_nid]
+
+
+def _joined(profile: JsonObject, content: Mapping[str, Any]) -> JsonObject:
+    joined = {**profile, **content, "membership": "join"}
+    joined.pop(AUTHORISING_USER, None)
+    return joined
 
 
 def _invitation(txn: Transaction, room_nid: int, issuer: str, target: str) -> tuple[str | None, JsonObject]:
@@ -210,5 +321,10 @@ def _forget(txn: Transaction, room: Room, user_id: str) -> None:
     room_store.forget(txn, room.nid, user_id)
 
 
-def _content(membership: str, reason: str | None) -> JsonObject:
-    return {"membership": membership} if reason is None else {"membership": membership, "reason": reason}
+def _content(membership: str, reason: str | None, *, redacts: bool = False) -> JsonObject:
+    content: JsonObject = {"membership": membership}
+    if reason is not None:
+        content["reason"] = reason
+    if redacts:
+        content[REDACT_EVENTS] = True
+    return content

@@ -1,50 +1,56 @@
 """How often users may join and invite."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from typing import Self
 
 from attrs import frozen
 
-from synapse_lite.clock import Clock
 from synapse_lite.config.rate_limits import RateLimitOptions
-from synapse_lite.http.ratelimit import RateLimiter
+from synapse_lite.handlers.rate_limits import RateLimits
+from synapse_lite.http.ratelimit import RateLimiter, check_all
 
 
 @frozen
 class MembershipLimits:
-    """Every check raises 429 `M_LIMIT_EXCEEDED`."""
+    """Every check raises 429 `M_LIMIT_EXCEEDED`. `messages`: for member events that have no limit of their own."""
 
     joins: RateLimiter
+    remote_joins: RateLimiter
     joins_per_room: RateLimiter
     invites_per_room: RateLimiter
     invites_per_user: RateLimiter
     invites_per_issuer: RateLimiter
+    messages: RateLimiter
 
     @classmethod
-    def build(cls, options: RateLimitOptions, clock: Clock) -> Self:
+    def build(cls, options: RateLimitOptions, limits: RateLimits, messages: RateLimiter) -> Self:
         return cls(
-            RateLimiter(clock, options.rc_joins.local),
-            RateLimiter(clock, options.rc_joins_per_room),
-            RateLimiter(clock, options.rc_invites.per_room),
-            RateLimiter(clock, options.rc_invites.per_user),
-            RateLimiter(clock, options.rc_invites.per_issuer),
+            limits.limiter("rc_joins", options.rc_joins.local),
+            limits.limiter("rc_joins.remote", options.rc_joins.remote),
+            limits.limiter("rc_joins_per_room", options.rc_joins_per_room),
+            limits.limiter("rc_invites.per_room", options.rc_invites.per_room),
+            limits.limiter("rc_invites.per_user", options.rc_invites.per_user),
+            limits.limiter("rc_invites.per_issuer", options.rc_invites.per_issuer),
+            messages,
         )
 
-    def spend_join(self, user_id: str, room_nid: int) -> None:
-        self.joins_per_room.check(room_nid, spend=False)
-        self.joins.check(user_id)
-        self.joins_per_room.check(room_nid)
+    async def spend_join(self, user_id: str, room_nid: int) -> None:
+        await check_all([(self.joins_per_room, room_nid, 1), (self.joins, user_id, 1)])
 
-    def spend_invites(self, issuer: str, targets: Collection[str], room_nid: int | None = None) -> None:
+    async def spend_remote_join(self, user_id: str) -> None:
+        """Of a room that this server is not in, a join or a knock."""
+        await self.remote_joins.check(user_id)
+
+    async def spend_received_invite(self, target: str) -> None:
+        """Of a user of another server: whatever that one allows."""
+        await self.invites_per_user.check(target)
+
+    async def spend_invites(self, issuer: str, targets: Collection[str], room_nid: int | None = None) -> None:
         """All of the invites or none. A room that is being made (None) has no limit of its own."""
-        for spend in (False, True) if targets else ():
-            self._pour_invites(issuer, targets, room_nid, spend=spend)
-
-    def _pour_invites(
-        self, issuer: str, targets: Collection[str], room_nid: int | None, *, spend: bool
-    ) -> None:
-        self.invites_per_issuer.check(issuer, len(targets), spend=spend)
+        if not targets:
+            return
+        pours: list[tuple[RateLimiter, Hashable, float]] = [(self.invites_per_issuer, issuer, len(targets))]
         if room_nid is not None:
-            self.invites_per_room.check(room_nid, len(targets), spend=spend)
-        for target in targets:
-            self.invites_per_user.check(target, spend=spend)
+            pours.append((self.invites_per_room, room_nid, len(targets)))
+        pours += [(self.invites_per_user, target, 1) for target in targets]
+        await check_all(pours)

@@ -20,7 +20,7 @@ THREADS = 2
 
 # What OWASP's password storage cheat sheet asks of argon2id. More would let a few logins use up a small machine.
 TIME_COST = 2
-MEMORY_COST = 19 * 1024  # KiB
+MEMORY_KIB = 19 * 1024
 PARALLELISM = 1
 
 MAX_WAITING = 100
@@ -41,7 +41,7 @@ class Verdict:
 class Passwords:
     """Writes argon2id, and also reads the bcrypt hashes that Synapse wrote.
 
-    The pepper is appended to every password. `memory_cost` is KiB. At most `THREADS` passwords are
+    The pepper is appended to every password. At most `THREADS` passwords are
     worked on at a time; when too many wait, the answer is 429 `M_LIMIT_EXCEEDED`.
     """
 
@@ -51,14 +51,12 @@ class Passwords:
         *,
         pepper: str,
         policy: PasswordPolicy,
-        time_cost: int = TIME_COST,
-        memory_cost: int = MEMORY_COST,
-        parallelism: int = PARALLELISM,
+        hasher: PasswordHasher,
     ) -> None:
         self._reactor = reactor
         self._pepper = pepper
         self._policy = policy
-        self._hasher = PasswordHasher(time_cost, memory_cost, parallelism)
+        self._hasher = hasher
         self._threads = ThreadPool(1, THREADS, "passwords")
         self._decoy = ""
         self._waiting = 0
@@ -117,6 +115,11 @@ class Passwords:
         if stored is None:
             return Verdict(correct=False)
         return Verdict(correct=True, outdated=self._hasher.check_needs_rehash(stored))
+
+
+def password_hasher() -> PasswordHasher:
+    """For new hashes: argon2id at the cost that is asked for today."""
+    return PasswordHasher(TIME_COST, MEMORY_KIB, PARALLELISM)
 
 
 def _verify_bcrypt(password: bytes, stored: str) -> Verdict:

@@ -1,14 +1,18 @@
 """Profiles: display name, avatar and further fields (client-server API, "Profiles")."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from synapse_lite.canonical_json import JsonObject, check_canonical, encode
-from synapse_lite.errors import MatrixError, bad_json, forbidden, invalid_param, not_found
-from synapse_lite.handlers.auth import Requester
+from synapse_lite import ids
+from synapse_lite.canonical_json import JsonObject, check_canonical, check_no_nul, encode
+from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param, not_found
+from synapse_lite.handlers.avatars import Avatars
+from synapse_lite.handlers.remote_profiles import RemoteProfiles
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.storage import accounts
-from synapse_lite.storage.database import Database
+from synapse_lite.storage.database import Database, Transaction
 
 DISPLAYNAME = "displayname"
 AVATAR_URL = "avatar_url"
@@ -17,31 +21,59 @@ MAX_AVATAR_URL = 1000
 MAX_FIELD_NAME_BYTES = 255
 MAX_PROFILE_BYTES = 65536
 
-OnProfileChange = Callable[[str, str], Awaitable[None]]
-"""Called with whose profile changed and who changed it, after the commit, for what rooms show."""
+Change = Callable[[JsonObject], JsonObject]
+
+ENDPOINT = "PUT /_matrix/client/v3/profile/{userId}/{keyName}"
+
+
+class ShowsProfiles(Protocol):
+    """What rooms show of a profile: `ask` in the transaction of the change, `show` after its commit."""
+
+    def ask(self, txn: Transaction, user_id: str, requester: str, endpoint: str) -> None: ...
+
+    async def show(self, user_id: str) -> None: ...
 
 
 class Profiles:
-    """`fixed` names the fields that only administrators may change."""
+    """`server_name` is ours. `limiter`: changes by one user, each of which is an event in every room. `fixed`: fields only administrators may change."""
 
     def __init__(
-        self, database: Database, on_profile_change: OnProfileChange, fixed: frozenset[str] = frozenset()
+        self,
+        database: Database,
+        rooms: ShowsProfiles,
+        limiter: RateLimiter,
+        avatars: Avatars,
+        remote: RemoteProfiles,
+        server_name: str,
+        fixed: frozenset[str] = frozenset(),
     ) -> None:
         self._database = database
-        self._on_profile_change = on_profile_change
+        self._limiter = limiter
+        self._rooms = rooms
+        self._avatars = avatars
+        self._remote = remote
+        self._server_name = server_name
         self._fixed = fixed
 
-    async def profile(self, user_id: str) -> JsonObject:
-        """The fields that are set; 404 `M_NOT_FOUND` for an unknown user."""
+    async def profile(self, requester: Requester | None, user_id: str) -> JsonObject:
+        """The fields that are set; 404 `M_NOT_FOUND` for an unknown user.
+
+        Of users of other servers see `RemoteProfiles`: only who has an account makes this server ask others, without
+        one it is 401 `M_MISSING_TOKEN`.
+        """
+        if not ids.is_local(user_id, self._server_name):
+            if requester is None:
+                raise MatrixError(401, Errcode.MISSING_TOKEN, "Missing access token")
+            return await self._remote.of(user_id)
         profile = await self._database.read(accounts.read_profile, user_id)
         if profile is None:
             raise not_found("Profile was not found")
         return profile
 
-    async def field(self, user_id: str, name: str) -> JsonObject:
+    async def field(self, requester: Requester | None, user_id: str, name: str) -> JsonObject:
         """The field alone, in an object; 404 `M_NOT_FOUND` when it is not set."""
         _check_name(name)
-        profile = await self.profile(user_id)
+        profile = await self.profile(requester, user_id)
         if name not in profile:
             raise not_found("Profile field was not found")
         return {name: profile[name]}
@@ -50,9 +82,13 @@ class Profiles:
         """Raises 400 for a value that does not fit the field, 403, and 404 for an unknown user."""
         _check_name(name)
         if name in (DISPLAYNAME, AVATAR_URL):
-            await self._change(requester, user_id, name, _check_text(name, value) or None)
+            text = _check_text(name, value)
+            if name == AVATAR_URL:
+                await self._avatars.check(text)
+            await self._change(requester, user_id, name, text or None)
             return
         check_canonical(value)
+        check_no_nul(value)
         await self._change(requester, user_id, name, value, keep_null=True)
 
     async def delete_field(self, requester: Requester, user_id: str, name: str) -> None:
@@ -64,12 +100,22 @@ class Profiles:
     ) -> None:
         if not requester.is_admin:
             self._check_allowed(requester, user_id, name)
+            await self._limiter.check(requester.user_id)
         change = partial(_without, name) if value is None and not keep_null else partial(_with, name, value)
-        changed = await self._database.transact(accounts.change_profile, user_id, change)
+        is_shown = name in (DISPLAYNAME, AVATAR_URL) and not requester.shadow_banned
+        asks_for = requester.user_id if is_shown else None
+        changed = await self._database.transact(self._write, user_id, change, asks_for)
         if changed is None:
             raise not_found("Profile was not found")
-        if changed and name in (DISPLAYNAME, AVATAR_URL):
-            await self._on_profile_change(user_id, requester.user_id)
+        if changed and is_shown:
+            await self._rooms.show(user_id)
+
+    def _write(self, txn: Transaction, user_id: str, change: Change, asks_for: str | None) -> bool | None:
+        """As `change_profile`; `asks_for`: who wants rooms to show it."""
+        changed = accounts.change_profile(txn, user_id, change)
+        if changed and asks_for is not None:
+            self._rooms.ask(txn, user_id, asks_for, ENDPOINT)
+        return changed
 
     def _check_allowed(self, requester: Requester, user_id: str, name: str) -> None:
         if requester.user_id != user_id:
@@ -92,17 +138,15 @@ def _without(name: str, profile: JsonObject) -> JsonObject:
 
 
 def _check_name(name: str) -> None:
-    if not name:
-        raise invalid_param("Invalid profile key")
     if len(name.encode()) > MAX_FIELD_NAME_BYTES:
         raise MatrixError(
             400, "M_KEY_TOO_LARGE", f"Profile key is too long (max {MAX_FIELD_NAME_BYTES} bytes)"
         )
+    if not ids.is_namespaced(name):
+        raise invalid_param("Invalid profile key")
 
 
 def _check_text(name: str, value: Any) -> str:
-    if value is None:
-        return ""
     if not isinstance(value, str) or "\0" in value:
         raise bad_json(f"'{name}' must be a string without NUL")
     longest = MAX_DISPLAYNAME if name == DISPLAYNAME else MAX_AVATAR_URL

@@ -4,17 +4,21 @@ import orjson
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, not_found
+from synapse_lite.handlers.user_selection import Chosen, UserSelection
 from synapse_lite.ids import check_room_id, check_user_id
 from synapse_lite.tasks.actions.redact_all_events import (
     FAILED,
+    FAILED_ROOM,
     REDACT_ALL_EVENTS,
     ROOM,
     UNKNOWN_ROOM,
     RedactParams,
 )
+from synapse_lite.tasks.actions.redact_users import REDACT_USERS, RedactUsersParams
 from synapse_lite.tasks.queue import Status, Task, TaskItem, TaskQueue
 
 ENDPOINT = "POST /_synapse/admin/v1/user/{user_id}/redact"
+MANY_ENDPOINT = "POST /_synapse/admin/v1/redact"
 SHOWN_ITEMS = 1000  # of each kind; the counts are complete
 UNKNOWN_ERROR = "Unknown error, please check the logs for more information."
 
@@ -22,8 +26,9 @@ UNKNOWN_ERROR = "Unknown error, please check the logs for more information."
 class RedactionsHandler:
     """The admin API's `user/{id}/redact` and `redact_status/{id}`."""
 
-    def __init__(self, queue: TaskQueue) -> None:
+    def __init__(self, queue: TaskQueue, selection: UserSelection) -> None:
         self._queue = queue
+        self._selection = selection
 
     async def start(self, requester: str, params: RedactParams) -> str:
         """The task's id; 400 for malformed ids, and while another redaction of the user is pending."""
@@ -42,6 +47,22 @@ class RedactionsHandler:
             )
         return enqueued.id
 
+    async def start_many(self, requester: str, chosen: Chosen, redaction: RedactParams) -> tuple[str, int]:
+        """The id of a task whose parts are the redactions of each user, and of how many; 400 for malformed ids.
+
+        `redaction` is that of any of them.
+        """
+        for room_id in redaction.rooms:
+            check_room_id(room_id)
+        user_ids = await self._selection.user_ids(chosen)
+        params = RedactUsersParams(
+            user_ids=user_ids, redaction=redaction.model_copy(update={"user_id": user_ids[0]})
+        )
+        enqueued = await self._queue.enqueue(
+            REDACT_USERS, params, requester=requester, endpoint=MANY_ENDPOINT
+        )
+        return enqueued.id, len(user_ids)
+
     async def status(self, redact_id: str) -> JsonObject:
         """Synapse's words, and more: progress, rooms, who runs it. 404 `M_NOT_FOUND` for any other task."""
         task = await self._queue.get(redact_id)
@@ -49,12 +70,14 @@ class RedactionsHandler:
             raise not_found(f"redact id '{redact_id}' not found")
         failed = await self._queue.items(task.id, outcome=FAILED, limit=SHOWN_ITEMS)
         rooms = await self._queue.items(task.id, outcome=ROOM, limit=SHOWN_ITEMS)
+        given_up = await self._queue.items(task.id, outcome=FAILED_ROOM, limit=SHOWN_ITEMS)
         unknown = await self._queue.items(task.id, outcome=UNKNOWN_ROOM, limit=SHOWN_ITEMS)
         return {
             **_state(task),
             "failed_redactions": {item.item: item.detail for item in failed},
             "progress": _progress(task),
             "rooms": {item.item: _report(item) for item in rooms},
+            "failed_rooms": {item.item: item.detail for item in given_up},
             "unknown_rooms": [item.item for item in unknown],
             "result": task.result,
             "runner": task.owner or await self._last_runner(task.id),

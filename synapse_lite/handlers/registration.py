@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 import attrs
 
@@ -11,21 +11,25 @@ from synapse_lite.clock import Clock
 from synapse_lite.config.accounts import RegistrationOptions
 from synapse_lite.errors import Errcode, MatrixError, forbidden
 from synapse_lite.handlers.passwords import Passwords
+from synapse_lite.handlers.uia import DUMMY, REGISTRATION_TOKEN, TERMS, invalid_token
 from synapse_lite.ids import MAX_ID_BYTES, is_localpart, localpart_of
-from synapse_lite.storage import accounts
+from synapse_lite.storage import accounts, consent
 from synapse_lite.storage.accounts import NewAccount
-from synapse_lite.storage.database import Database
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.registration_tokens import find_token, use_token
 
 NONCE_LIFETIME_MS = 60_000
-MAX_NONCES = 10_000
 USER_TYPES = ("bot", "support")
 
-OnRegistered = Callable[[str], Awaitable[None]]
-"""Called with the id of a new user who is no guest, before the answer."""
+
+class OnRegistered(Protocol):
+    """Called with the id of a new user, before the answer."""
+
+    async def __call__(self, user_id: str, *, is_guest: bool = False) -> None: ...
 
 
 class Registration:
-    """Checks names and makes accounts."""
+    """Checks names and makes accounts. `terms_version`: of the terms to which who registers has to agree."""
 
     def __init__(
         self,
@@ -36,7 +40,9 @@ class Registration:
         options: RegistrationOptions,
         server_name: str,
         on_registered: OnRegistered,
+        terms_version: str | None = None,
     ) -> None:
+        self._terms_version = terms_version
         self._database = database
         self._passwords = passwords
         self._clock = clock
@@ -51,6 +57,22 @@ class Registration:
                 "Registration has been disabled. Only m.login.application_service registrations are allowed."
             )
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What has to be proved by who registers."""
+        asked = []
+        if self._options.registration_requires_token:
+            asked.append(REGISTRATION_TOKEN)
+        if self._terms_version is not None:
+            asked.append(TERMS)
+        return tuple(asked) or (DUMMY,)
+
+    async def is_token_valid(self, token: str) -> bool:
+        """Whether somebody may register with the token now."""
+        now_ms = self._clock.now_ms()
+        found = await self._database.read(find_token, token, now_ms)
+        return found is not None and found.is_valid(now_ms)
+
     async def check_username(self, username: str) -> str:
         """The user id that `username` would get; its capitals are lowered.
 
@@ -58,26 +80,43 @@ class Registration:
         """
         user_id = self._user_id(username)
         if await self._database.read(accounts.is_taken, user_id):
-            raise _in_use()
+            raise user_in_use()
         return user_id
 
     def check_password(self, password: str) -> None:
         """400 for a password that may not be chosen."""
         self._passwords.check_new(password)
 
-    async def register(self, username: str | None, password: str) -> str:
-        """The id of the new user: numbered when no name is given. The same errors as the checks."""
+    async def register(self, username: str | None, password: str, token: str | None = None) -> str:
+        """The id of the new user: numbered when no name is given. The same errors as the checks.
+
+        The account and the use of the registration `token` are one commit; 401 `M_UNAUTHORIZED` when others
+        have used it up.
+        """
         self._passwords.check_new(password)
         user_id = self._user_id(username) if username is not None else await self._numbered_user_id()
-        return await self._create(user_id, password)
+        return await self._create(user_id, password, token=token, has_agreed=True)
 
     async def register_guest(self) -> str:
         """The id of a new guest, who cannot log in again; 403 `M_FORBIDDEN` when guests are not allowed."""
         if not self._options.allow_guest_access:
             raise forbidden("Guest access is disabled")
         user_id = await self._numbered_user_id()
-        await self._store(NewAccount(user_id, self._clock.now_ms(), is_guest=True))
+        await self._store(self._new_account(user_id, is_guest=True))
+        await self._on_registered(user_id, is_guest=True)
         return user_id
+
+    async def prepare(self, username: str, password: str | None) -> NewAccount:
+        """A new account for operators to complete and store, and then to `announce`; as `create_user`."""
+        if password is not None:
+            self._passwords.check_new(password)
+        user_id = await self.check_username(username)
+        password_hash = None if password is None else await self._passwords.hash(password)
+        return self._new_account(user_id, password_hash=password_hash, displayname=localpart_of(user_id))
+
+    async def announce(self, user_id: str) -> None:
+        """The account is stored: what happens for every new user happens now."""
+        await self._on_registered(user_id)
 
     async def create_user(
         self,
@@ -108,24 +147,39 @@ class Registration:
         is_admin: bool = False,
         user_type: str | None = None,
         displayname: str | None = None,
+        token: str | None = None,
+        has_agreed: bool = False,
     ) -> str:
         if await self._database.read(accounts.is_taken, user_id):
-            raise _in_use()
-        account = NewAccount(
+            raise user_in_use()
+        account = self._new_account(
             user_id,
-            self._clock.now_ms(),
-            await self._passwords.hash(password),
+            password_hash=await self._passwords.hash(password),
             is_admin=is_admin,
             user_type=user_type,
             displayname=localpart_of(user_id) if displayname is None else displayname,
+            registration_token=token,
         )
-        await self._store(account)
+        await self._store(account, agreed_to=self._terms_version if has_agreed else None)
         await self._on_registered(user_id)
         return user_id
 
-    async def _store(self, account: NewAccount) -> None:
-        if not await self._database.transact(accounts.create_account, account):
-            raise _in_use()
+    def _new_account(self, user_id: str, **values: Any) -> NewAccount:
+        now_ms, period = self._clock.now_ms(), self._options.account_validity.effective_period
+        return NewAccount(user_id, now_ms, expires_ts=None if period is None else now_ms + period, **values)
+
+    async def _store(self, account: NewAccount, *, agreed_to: str | None = None) -> None:
+        token = account.registration_token
+
+        def store(txn: Transaction) -> None:
+            if not accounts.create_account(txn, account):
+                raise user_in_use()
+            if token is not None and not use_token(txn, token, self._clock.now_ms()):
+                raise invalid_token()
+            if agreed_to is not None:
+                consent.set_agreed(txn, account.user_id, agreed_to, self._clock.now_ms())
+
+        await self._database.transact(store)
 
     async def _numbered_user_id(self) -> str:
         number = await self._database.transact(accounts.next_user_number)
@@ -178,17 +232,10 @@ class SharedSecretRegistration:
         self._registration = registration
         self._secret = secret
 
-    async def new_nonce(self) -> str:
-        """Good for one try, on any process, within a minute."""
-        nonce = secrets.token_hex(64)
-        await self._database.transact(
-            accounts.add_nonce,
-            nonce,
-            self._clock.now_ms(),
-            lifetime_ms=NONCE_LIFETIME_MS,
-            most=MAX_NONCES,
-        )
-        return nonce
+    def new_nonce(self) -> str:
+        """Good once, on any process, within a minute. It says itself when it was made: nothing is stored."""
+        made = self._clock.now_ms().to_bytes(8, "big") + secrets.token_bytes(24)
+        return (made + self._seal(made)).hex()
 
     def check_enabled(self) -> str:
         """The secret; 400 `M_UNKNOWN` when there is none."""
@@ -200,15 +247,15 @@ class SharedSecretRegistration:
         """The id of the new user.
 
         Raises 400 `M_UNKNOWN` for a nonce that is not good, 403 `M_UNKNOWN` for a wrong signature, and
-        what `Registration.create_user` raises. The nonce is used up in any case.
+        what `Registration.create_user` raises. A good signature uses the nonce up.
         """
         secret = self.check_enabled()
-        if not await self._database.transact(
-            accounts.use_nonce, signed.nonce, self._clock.now_ms(), lifetime_ms=NONCE_LIFETIME_MS
-        ):
+        if not self._is_good(signed.nonce):
             raise MatrixError(400, Errcode.UNKNOWN, "unrecognised nonce")
         if not signed.is_signed_by(secret):
             raise MatrixError(403, Errcode.UNKNOWN, "HMAC incorrect")
+        if not await self._database.transact(accounts.use_nonce, signed.nonce, self._clock.now_ms()):
+            raise MatrixError(400, Errcode.UNKNOWN, "unrecognised nonce")
         return await self._registration.create_user(
             signed.username,
             signed.password,
@@ -217,8 +264,22 @@ class SharedSecretRegistration:
             displayname=signed.displayname,
         )
 
+    def _seal(self, made: bytes) -> bytes:
+        key = f"nonce {self._secret}".encode()
+        return hmac.digest(key, made, "sha256")
 
-def _in_use() -> MatrixError:
+    def _is_good(self, nonce: str) -> bool:
+        try:
+            raw = bytes.fromhex(nonce)
+        except ValueError:
+            return False
+        made, seal = raw[:32], raw[32:]
+        age_ms = self._clock.now_ms() - int.from_bytes(made[:8], "big")
+        return hmac.compare_digest(seal, self._seal(made)) and 0 <= age_ms < NONCE_LIFETIME_MS
+
+
+def user_in_use() -> MatrixError:
+    """400 `M_USER_IN_USE`"""
     return MatrixError(400, Errcode.USER_IN_USE, "User ID already taken.")
 
 

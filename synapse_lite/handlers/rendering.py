@@ -1,30 +1,40 @@
 """Events as clients get them (client-server API, "Room event format")."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import orjson
 
-from synapse_lite.canonical_json import JsonObject
+from synapse_lite.canonical_json import JsonObject, dump
 from synapse_lite.matrix.event import client_event, redacted
-from synapse_lite.storage.events import StoredEvent, View
+from synapse_lite.matrix.property_paths import Path, find, split_path
+from synapse_lite.matrix.relations import REFERENCE, REPLACE, THREAD
+from synapse_lite.storage.events import Aggregations, StoredEvent, View
 
-OLD_PLACES = ("age", "replaces_state", "redacted_because")
+JOIN = "join"
+_JOINED = b'%b,"unsigned":{"age":%d,"membership":"join"}}'
+OLD_PLACES = ("age", "replaces_state", "prev_content", "redacted_because")
 
 
-def render(view: View, *, session: str | None, now_ms: int) -> orjson.Fragment:
-    """The event with its `unsigned`. `session` is the reader's: its own events carry their transaction id."""
+def render(view: View, *, session: str | None, now_ms: int, raw: bool = False) -> orjson.Fragment:
+    """The event with its `unsigned`. `session` is the reader's: its own events carry their transaction id.
+
+    `raw`: as servers exchange it, with its id.
+    """
     stored = view.stored
     own = stored.txn_id is not None and stored.session == session
-    if view.redaction is None and view.previous is None and not own:  # nearly every event
-        age = _age(stored, now_ms)
-        return orjson.Fragment(b'%b,"unsigned":{"age":%d}}' % (stored.client_json[:-1], age))
-    return _encode(view, {"unsigned": _unsigned(view, now_ms, own=own)})
+    if raw:
+        event = stored.event if view.redaction is None else redacted(stored.event)
+        unsigned = _unsigned(view, session, now_ms)
+        return orjson.Fragment(dump({**event.pdu, "event_id": event.event_id, "unsigned": unsigned}))
+    is_plain = view.redaction is None and view.previous is None and view.aggregations is None
+    if is_plain and not own and view.membership == JOIN:  # nearly every event
+        return orjson.Fragment(_JOINED % (stored.client_json[:-1], _age(stored, now_ms)))
+    return _encode(view, {"unsigned": _unsigned(view, session, now_ms)})
 
 
 def render_old(view: View, *, now_ms: int) -> orjson.Fragment:
     """As `render`, for nobody's session, and once more in the places of the first client API."""
-    unsigned = _unsigned(view, now_ms, own=False)
+    unsigned = _unsigned(view, None, now_ms)
     old = {name: unsigned[name] for name in OLD_PLACES if name in unsigned}
     return _encode(view, {"unsigned": unsigned, "user_id": view.stored.event.sender, **old})
 
@@ -33,50 +43,63 @@ def _age(stored: StoredEvent, now_ms: int) -> int:
     return max(0, now_ms - stored.event.origin_server_ts)
 
 
-def _unsigned(view: View, now_ms: int, *, own: bool) -> JsonObject:
+def _unsigned(view: View, session: str | None, now_ms: int) -> JsonObject:
     unsigned: JsonObject = {"age": _age(view.stored, now_ms)}
-    if own:
+    if view.membership is not None:
+        unsigned["membership"] = view.membership
+    if view.stored.txn_id is not None and view.stored.session == session:
         unsigned["transaction_id"] = view.stored.txn_id
     if view.previous is not None:
         unsigned["replaces_state"] = view.previous.event_id
         unsigned["prev_content"] = view.previous.content
         unsigned["prev_sender"] = view.previous.sender
-    if view.redaction is not None:
+    if view.redaction is not None and not view.hides_redaction:
         unsigned["redacted_because"] = client_event(view.redaction.event)
+    if view.aggregations is not None:
+        relations = _relations(view.aggregations, session, now_ms)
+        if relations:
+            unsigned["m.relations"] = relations
     return unsigned
+
+
+def _relations(aggregations: Aggregations, session: str | None, now_ms: int) -> JsonObject:
+    """By the type of the relation ("Aggregations of child events")."""
+    relations: JsonObject = {}
+    if aggregations.edit is not None:
+        relations[REPLACE] = render(View(aggregations.edit), session=session, now_ms=now_ms)
+    if aggregations.thread is not None:
+        relations[THREAD] = {
+            "latest_event": render(aggregations.thread.latest, session=session, now_ms=now_ms),
+            "count": aggregations.thread.count,
+            "current_user_participated": aggregations.thread.participated,
+        }
+    if aggregations.reference_ids:
+        relations[REFERENCE] = {"chunk": [{"event_id": one} for one in aggregations.reference_ids]}
+    return relations
 
 
 def _encode(view: View, more: JsonObject) -> orjson.Fragment:
     stored = view.stored
-    if view.redaction is None:
-        encoded = stored.client_json
-    else:
-        encoded = orjson.dumps(client_event(redacted(stored.event)))
-    return orjson.Fragment(encoded[:-1] + b"," + orjson.dumps(more)[1:])
+    encoded = stored.client_json if view.redaction is None else dump(client_event(redacted(stored.event)))
+    return orjson.Fragment(encoded[:-1] + b"," + dump(more)[1:])
 
 
-def render_all(views: Iterable[View], *, session: str | None, now_ms: int) -> list[orjson.Fragment]:
-    return [render(view, session=session, now_ms=now_ms) for view in views]
+def render_all(
+    views: Iterable[View], *, session: str | None, now_ms: int, raw: bool = False
+) -> list[orjson.Fragment]:
+    return [render(view, session=session, now_ms=now_ms, raw=raw) for view in views]
 
 
 def with_fields(events: Sequence[orjson.Fragment], fields: Sequence[str]) -> list[JsonObject]:
     """Only the named fields of rendered events, as a filter's `event_fields` asks."""
-    paths = [_path(field) for field in fields]
+    paths = [split_path(field) for field in fields]
     return [_pick(orjson.loads(orjson.dumps(event)), paths) for event in events]
 
 
-def _path(field: str) -> list[str]:
-    """The names between the dots; a backslash before a dot or a backslash makes it part of a name."""
-    hidden = field.replace("\\\\", "\1").replace("\\.", "\0")
-    return [name.replace("\0", ".").replace("\1", "\\") for name in hidden.split(".")]
-
-
-def _pick(event: JsonObject, paths: Sequence[Sequence[str]]) -> JsonObject:
+def _pick(event: JsonObject, paths: Sequence[Path]) -> JsonObject:
     picked: JsonObject = {}
     for *parents, last in paths:
-        source: Any = event
-        for name in parents:
-            source = source.get(name) if isinstance(source, dict) else None
+        source = find(event, tuple(parents))
         if isinstance(source, dict) and last in source:
             target = picked
             for name in parents:

@@ -6,8 +6,9 @@ from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.matrix.power_levels import PowerLevels, read_level
 from synapse_lite.storage import rooms
-from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.room_servers import is_in_room
+from synapse_lite.storage.rooms import Room
 
 AUTHORISING_USER = "join_authorised_via_users_server"
 JOIN_RULES = ("m.room.join_rules", "")
@@ -21,7 +22,7 @@ def authorising_user(
     400 `M_UNABLE_TO_GRANT_JOIN` when the user is entitled but nobody here may invite.
     """
     rules = current.read(txn, room.nid, [JOIN_RULES]).get(JOIN_RULES)
-    allowed = [] if rules is None else _allowed_rooms(rules.content)
+    allowed = [] if rules is None else allowed_rooms(rules.content)
     if not allowed or not rooms.is_joined_to_any(txn, user_id, allowed):
         return None
     found = _inviter(txn, room, current.power_levels(txn, room.nid), server_name)
@@ -32,7 +33,13 @@ def authorising_user(
     return found
 
 
-def _allowed_rooms(join_rules: JsonObject) -> list[str]:
+def knows_allowed_rooms(txn: Transaction, join_rules: JsonObject, server_name: str) -> bool:
+    """Whether this server can say who is in the rooms whose members may join."""
+    known = [rooms.room_by_id(txn, room_id) for room_id in allowed_rooms(join_rules)]
+    return all(room is not None and is_in_room(txn, room.nid, server_name) for room in known)
+
+
+def allowed_rooms(join_rules: JsonObject) -> list[str]:
     """The rooms whose members may join."""
     if join_rules.get("join_rule") not in {"restricted", "knock_restricted"}:
         return []
@@ -48,7 +55,7 @@ def _inviter(txn: Transaction, room: Room, levels: PowerLevels, server_name: str
     able = [
         user_id
         for user_id in known
-        if ids.domain_of(user_id) == server_name and levels.user(user_id) >= levels.invite
+        if ids.is_local(user_id, server_name) and levels.user(user_id) >= levels.invite
     ]
     joined = rooms.joined_among(txn, room.nid, able)
     if joined:

@@ -1,4 +1,4 @@
-"""Messages that have had their time: hidden from all readers, before a purge deletes them (MSC1763)."""
+"""Expired messages: hidden from all readers, before a purge deletes them (MSC1763)."""
 
 from collections.abc import Collection
 
@@ -23,7 +23,7 @@ class Retention:
         return self.policy is not None and any(self._age(stored) > SHORTEST_MS for stored in events)
 
     def expired(self, txn: Transaction, events: Collection[StoredEvent]) -> set[int]:
-        """The nids of those that have had their time. State never has."""
+        """The nids of those that have expired. State never does."""
         ages = {stored.nid: self._age(stored) for stored in events}
         old = {stored.room_nid for stored in events if ages[stored.nid] > SHORTEST_MS}
         if self.policy is None or not old:

@@ -1,6 +1,7 @@
 """What operators may see of rooms, and change about them, at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from attrs import frozen
 
@@ -8,33 +9,22 @@ from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError, invalid_param, not_found
+from synapse_lite.handlers.long_lists import LongLists
 from synapse_lite.handlers.rendering import render_old
 from synapse_lite.handlers.rooms import check_alias
 from synapse_lite.matrix.event import redacted
+from synapse_lite.storage import aliases as alias_store
 from synapse_lite.storage import room_admin, room_closure, rooms
-from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore
-from synapse_lite.storage.room_admin import ORDERS, RoomRow, RoomSearch
-from synapse_lite.storage.state import StateKey, StateStore
+from synapse_lite.storage.room_admin import ORDERS, RoomSearch
+from synapse_lite.storage.room_summary import RoomSummary, read_summaries
+from synapse_lite.storage.rooms import Room
+from synapse_lite.storage.state import StateStore
 
 ORDER_NAMES = frozenset(ORDERS)
 
-CREATE = ("m.room.create", "")
-ENCRYPTION = ("m.room.encryption", "")
-NAME = ("m.room.name", "")
-CANONICAL_ALIAS = ("m.room.canonical_alias", "")
-JOIN_RULES = ("m.room.join_rules", "")
-GUEST_ACCESS = ("m.room.guest_access", "")
-HISTORY_VISIBILITY = ("m.room.history_visibility", "")
-AVATAR = ("m.room.avatar", "")
-TOPIC = ("m.room.topic", "")
 TOMBSTONE = ("m.room.tombstone", "")
-
-LISTED = (CREATE, ENCRYPTION, NAME, CANONICAL_ALIAS, JOIN_RULES, GUEST_ACCESS, HISTORY_VISIBILITY)
-DETAILED = (*LISTED, AVATAR, TOPIC, TOMBSTONE)
-
-Contents = Mapping[StateKey, JsonObject]
 
 
 @frozen
@@ -64,13 +54,18 @@ class RoomAdmin:
         self._state = state
         self._clock = clock
         self._server_name = server_name
+        self._lists = LongLists(database, clock)
 
     async def find(self, query: RoomQuery) -> JsonObject:
         """Synapse's words and types. 400 `M_INVALID_PARAM` for an empty search term."""
         if query.term == "":
             raise invalid_param("search_term cannot be an empty string")
-        found, total = await self._database.snapshot(self._find, query)
-        answer: JsonObject = {"rooms": found, "offset": query.offset, "total_rooms": total}
+        search = RoomSearch(query.term, query.public, query.empty)
+        wanted = room_admin.long_list(search, query.order_by, turned=query.turned)
+        read = partial(room_admin.list_rooms, offset=query.offset, limit=query.limit)
+        found, total = await self._lists.page(wanted, query.offset, read)
+        rooms = [_shown(summary) for summary in found]
+        answer: JsonObject = {"rooms": rooms, "offset": query.offset, "total_rooms": total}
         if query.offset + query.limit < total:
             answer["next_batch"] = query.offset + query.limit
         if query.offset > 0:
@@ -117,33 +112,19 @@ class RoomAdmin:
 
     # In a database thread
 
-    def _find(self, txn: Transaction, query: RoomQuery) -> tuple[list[JsonObject], int]:
-        search = RoomSearch(query.term, query.public, query.empty)
-        rows = room_admin.list_rooms(
-            txn,
-            search,
-            query.order_by,
-            turned=query.turned,
-            offset=query.offset,
-            limit=query.limit,
-            server_name=self._server_name,
-        )
-        contents = self._contents(txn, [row.room_nid for row in rows], LISTED)
-        shown = [_shown(row, contents[row.room_nid]) for row in rows]
-        return shown, room_admin.count_rooms(txn, search)
-
     def _details(self, txn: Transaction, room_id: str) -> JsonObject:
         room = _known(txn, room_id)
-        (row,) = room_admin.read_rooms(txn, [room.nid], self._server_name)
-        contents = self._contents(txn, [room.nid], DETAILED)[room.nid]
+        summary = read_summaries(txn, [room.nid])[room.nid]
+        tombstone = self._tombstone(txn, room.nid)
+        replacement = tombstone and tombstone.get("replacement_room")
         return {
-            **_shown(row, contents),
-            "avatar": _text(contents, AVATAR, "url"),
-            "topic": _text(contents, TOPIC, "topic"),
+            **_shown(summary),
+            "avatar": summary.avatar_url,
+            "topic": summary.topic,
             "joined_local_devices": room_admin.count_local_devices(txn, room.nid),
             "forgotten": room_admin.is_forgotten(txn, room.nid, self._server_name),
-            "tombstoned": TOMBSTONE in contents,
-            "replacement_room": _text(contents, TOMBSTONE, "replacement_room"),
+            "tombstoned": tombstone is not None,
+            "replacement_room": replacement if isinstance(replacement, str) else None,
         }
 
     def _members(self, txn: Transaction, room_id: str) -> list[str]:
@@ -156,44 +137,35 @@ class RoomAdmin:
         now_ms = self._clock.now_ms()
         return [render_old(view, now_ms=now_ms) for view in self._events.views(txn, wanted)]
 
-    def _contents(
-        self, txn: Transaction, room_nids: Sequence[int], keys: Sequence[StateKey]
-    ) -> dict[int, dict[StateKey, JsonObject]]:
-        """What the current state of the rooms says, as clients see it."""
-        current = self._state.current(txn, [(nid, key) for nid in room_nids for key in keys])
-        views = {view.stored.nid: view for view in self._events.views(txn, list(current.values()))}
-        found: dict[int, dict[StateKey, JsonObject]] = {nid: {} for nid in room_nids}
-        for (room_nid, key), nid in current.items():
-            if nid in views:
-                event = views[nid].stored.event
-                found[room_nid][key] = (event if views[nid].redaction is None else redacted(event)).content
-        return found
+    def _tombstone(self, txn: Transaction, room_nid: int) -> JsonObject | None:
+        """The content of the room's tombstone, as clients see it."""
+        nids = self._state.current(txn, [(room_nid, TOMBSTONE)])
+        views = self._events.views(txn, list(nids.values()))
+        if not views:
+            return None
+        event = views[0].stored.event
+        return (event if views[0].redaction is None else redacted(event)).content
 
 
-def _shown(row: RoomRow, contents: Contents) -> JsonObject:
+def _shown(summary: RoomSummary) -> JsonObject:
     """The fifteen fields of the list."""
     return {
-        "room_id": row.room_id,
-        "name": _text(contents, NAME, "name"),
-        "canonical_alias": _text(contents, CANONICAL_ALIAS, "alias"),
-        "joined_members": row.joined,
-        "joined_local_members": row.joined_local,
-        "version": row.version,
-        "creator": row.creator,
-        "encryption": _text(contents, ENCRYPTION, "algorithm"),
-        "federatable": contents.get(CREATE, {}).get("m.federate") is not False,
-        "public": row.is_public,
-        "join_rules": _text(contents, JOIN_RULES, "join_rule"),
-        "guest_access": _text(contents, GUEST_ACCESS, "guest_access"),
-        "history_visibility": _text(contents, HISTORY_VISIBILITY, "history_visibility"),
-        "state_events": row.state_events,
-        "room_type": _text(contents, CREATE, "type"),
+        "room_id": summary.room_id,
+        "name": summary.name,
+        "canonical_alias": summary.canonical_alias,
+        "joined_members": summary.joined,
+        "joined_local_members": summary.joined_local,
+        "version": summary.version,
+        "creator": summary.creator,
+        "encryption": summary.encryption,
+        "federatable": summary.federates,
+        "public": summary.is_public,
+        "join_rules": summary.join_rule,
+        "guest_access": summary.guest_access,
+        "history_visibility": summary.history_visibility,
+        "state_events": summary.state_events,
+        "room_type": summary.room_type,
     }
-
-
-def _text(contents: Contents, key: StateKey, name: str) -> str | None:
-    value = contents.get(key, {}).get(name)
-    return value if isinstance(value, str) else None
 
 
 def _known(txn: Transaction, room_id: str) -> Room:
@@ -205,7 +177,7 @@ def _known(txn: Transaction, room_id: str) -> Room:
 
 def _named(txn: Transaction, room_id_or_alias: str) -> Room:
     if room_id_or_alias.startswith("#"):
-        room_id = rooms.room_of_alias(txn, check_alias(room_id_or_alias))
+        room_id = alias_store.room_of_alias(txn, check_alias(room_id_or_alias))
         if room_id is None:
             raise not_found(f"Room alias {room_id_or_alias} not found")
         return _known(txn, room_id)

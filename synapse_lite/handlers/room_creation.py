@@ -1,41 +1,43 @@
 """Creating rooms: all events of a room's birth in one transaction, or none."""
 
+from collections.abc import Callable, Sequence
 from secrets import randbelow
-from typing import Protocol
+from typing import Concatenate, ParamSpec, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 
-from synapse_lite import ids
-from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.errors import Errcode, MatrixError
-from synapse_lite.handlers.auth import Requester
+from synapse_lite.handlers.directory_rules import DirectoryRules
 from synapse_lite.handlers.membership_limits import MembershipLimits
+from synapse_lite.handlers.remote_members import RemoteMembers
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_plan import RoomPlan, RoomRequest, plan_room
-from synapse_lite.handlers.room_profiles import shown_profile
-from synapse_lite.handlers.sender import Appender, append_all
 from synapse_lite.handlers.suspension import check_not_suspended
 from synapse_lite.http.ratelimit import RateLimiter
+from synapse_lite.ids import domain_of, is_local
 from synapse_lite.matrix.auth_rules import AuthError
-from synapse_lite.matrix.event import Draft
-from synapse_lite.matrix.room_versions import RoomVersion
-from synapse_lite.storage import rooms
-from synapse_lite.storage.branches import Room, Write
+from synapse_lite.rooms.append import EventAppender
+from synapse_lite.rooms.create import NewRoom, create_room
+from synapse_lite.rooms.members import invite_draft
+from synapse_lite.rooms.values import Write
+from synapse_lite.storage import aliases as alias_store
+from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.database import Database, Transaction, UniqueViolation
+from synapse_lite.storage.rooms import Room
 
-ROOM_ID_LETTERS = 18
+P = ParamSpec("P")
+T = TypeVar("T")
+
 ATTEMPTS = 5
+INVITED_AT_ONCE = 10  # users of other servers, each of whose servers is asked
 NEARBY_MS = 100
-MEMBER = "m.room.member"
-
-
-class Founder(Appender, Protocol):
-    def found(self, txn: Transaction, create: Draft, version: RoomVersion, room_id: str | None) -> Room: ...
 
 
 @frozen
-class NewRoom:
+class CreatedRoom:
     room_id: str
     alias: str | None
 
@@ -44,80 +46,113 @@ class RoomCreation:
     def __init__(
         self,
         database: Database,
-        founder: Founder,
+        appender: EventAppender,
         creations: RateLimiter,
         limits: MembershipLimits,
+        remote_members: RemoteMembers,
         clock: Clock,
         options: RoomOptions,
     ) -> None:
         self._database = database
-        self._founder = founder
+        self._appender = appender
         self._creations = creations
         self._limits = limits
+        self._remote_members = remote_members
         self._clock = clock
         self._options = options
+        self._rules = DirectoryRules.of(options)
 
-    async def create(self, requester: Requester, request: RoomRequest) -> NewRoom:
+    async def create(self, requester: Requester, request: RoomRequest) -> CreatedRoom:
         """Raises 400 `M_UNSUPPORTED_ROOM_VERSION`, `M_ROOM_IN_USE`, `M_INVALID_ROOM_STATE` when the rules
-        of the new room forbid what is asked, and 429.
+        of the new room forbid what is asked, 403 for an alias that the operator's rules deny, and 429. A room
+        that these rules do not let be published is made, and not published. Where an invited user's server refuses, or
+        does not answer, the room is there, and the error tells of that: see `RemoteMembers.invite`.
         """
         check_not_suspended(requester, "Creating rooms")
-        self._creations.check(requester.user_id)
+        requester.check_consent()
+        await self._creations.check(requester.user_id)
+        if requester.shadow_banned:
+            request = evolve(request, invited=())
         plan = plan_room(request, requester.user_id, self._options)
-        self._limits.spend_invites(requester.user_id, plan.invited)
-        room = await self._found(plan, requester.user_id)
-        return NewRoom(room.room_id, plan.alias)
+        await self._limits.spend_invites(requester.user_id, plan.invited)
+        ours = domain_of(requester.user_id)
+        here = evolve(plan, invited=tuple(one for one in plan.invited if is_local(one, ours)))
+        room = await at_its_own_moment(
+            self._database, self._clock, self._make_by_rules, here, requester.user_id
+        )
+        far = [one for one in plan.invited if not is_local(one, ours)]
+        await self._invite(room, requester.user_id, far, is_direct=plan.is_direct)
+        return CreatedRoom(room.room_id, plan.alias)
 
-    async def _found(self, plan: RoomPlan, creator: str) -> Room:
-        """A room id that is a hash is the same for equal rooms that a user makes in one millisecond: the
-        later ones try moments nearby.
-        """
-        created_ts = self._clock.now_ms()
-        for _ in range(ATTEMPTS):
+    async def _invite(self, room: Room, sender: str, user_ids: Sequence[str], *, is_direct: bool) -> None:
+        """Users of other servers, all of them; then the first refusal is raised."""
+        places = DeferredSemaphore(INVITED_AT_ONCE)
+
+        async def invite(user_id: str) -> MatrixError | None:
+            now = self._clock.now_ms()
+            draft = await self._database.read(invite_draft, sender, user_id, now, is_direct=is_direct)
             try:
-                return await self._database.transact(self._make, plan, creator, created_ts)
-            except UniqueViolation:
-                created_ts += 1 + randbelow(NEARBY_MS)
-        raise MatrixError(503, Errcode.UNKNOWN, "Too many equal rooms at once, try again")
+                await self._remote_members.invite(Write(room.nid, draft))
+            except MatrixError as refusal:
+                return refusal
+            return None
 
-    def _make(self, txn: Transaction, plan: RoomPlan, creator: str, created_ts: int) -> Room:
-        create = Draft("m.room.create", creator, plan.create, created_ts, "")
-        room = self._founder.found(txn, create, plan.version, _room_id(plan.version, creator))
+        for refusal in await gatherResults(
+            [places.run(lambda one: Deferred.fromCoroutine(invite(one)), user_id) for user_id in user_ids]
+        ):
+            if refusal is not None:
+                raise refusal
+
+    def _make_by_rules(self, txn: Transaction, created_ts: int, plan: RoomPlan, creator: str) -> Room:
+        room = self.make(txn, created_ts, evolve(plan, is_public=False), creator)
+        if plan.alias is not None:
+            self._rules.check_alias(creator, plan.alias, room.room_id)
+        aliases = () if plan.alias is None else (plan.alias,)
+        if plan.is_public and self._rules.may_publish(creator, aliases, room.room_id):
+            room_store.set_public(txn, room.nid, public=True)
+        return room
+
+    def make(self, txn: Transaction, created_ts: int, plan: RoomPlan, creator: str) -> Room:
+        """In a database thread, for `at_its_own_moment`, whatever the operator's rules say; 400 as `create`."""
+        state = [(kind, key, content) for (kind, key), content in plan.state.items()]
+        new = NewRoom(creator, plan.version, plan.create, created_ts, state, plan.invited, plan.is_direct)
+        if plan.alias is not None and alias_store.room_of_alias(txn, plan.alias) is not None:
+            raise _alias_taken()
+        try:
+            room = create_room(txn, self._appender, self._clock, new)
+        except AuthError as error:
+            raise MatrixError(400, Errcode.INVALID_ROOM_STATE, error.message) from None
         if plan.alias is not None:
             _add_alias(txn, plan.alias, room, creator)
         if plan.is_public:
-            rooms.set_public(txn, room.nid, public=True)
-        drafts = [
-            self._draft(creator, MEMBER, creator, {**shown_profile(txn, creator), "membership": "join"}),
-            *(self._draft(creator, kind, key, content) for (kind, key), content in plan.state.items()),
-            *(self._draft(creator, MEMBER, user, _invite(txn, user, plan)) for user in plan.invited),
-        ]
-        try:
-            append_all(txn, self._founder, [Write(room.nid, draft) for draft in drafts])
-        except AuthError as error:
-            raise MatrixError(400, Errcode.INVALID_ROOM_STATE, error.message) from None
+            room_store.set_public(txn, room.nid, public=True)
         return room
 
-    def _draft(self, creator: str, kind: str, state_key: str, content: JsonObject) -> Draft:
-        return Draft(kind, creator, content, self._clock.now_ms(), state_key)
 
+async def at_its_own_moment(
+    database: Database, clock: Clock, make: Callable[Concatenate[Transaction, int, P], T], *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:  # fmt: skip
+    """What `make` returns, called with the time (ms) of the new room's create event, in a transaction.
 
-def _room_id(version: RoomVersion, creator: str) -> str | None:
-    """None where the id follows from the create event."""
-    if version.room_id_is_hash:
-        return None
-    return f"!{ids.random_text(ROOM_ID_LETTERS)}:{ids.domain_of(creator)}"
+    A room id that is a hash is the same for equal rooms that a user makes in one millisecond: the
+    later ones try moments nearby.
+    """
+    created_ts = clock.now_ms()
+    for _ in range(ATTEMPTS):
+        try:
+            return await database.transact(make, created_ts, *args, **kwargs)
+        except UniqueViolation:
+            created_ts += 1 + randbelow(NEARBY_MS)
+    raise MatrixError(503, Errcode.UNKNOWN, "Too many equal rooms at once, try again")
 
 
 def _add_alias(txn: Transaction, alias: str, room: Room, creator: str) -> None:
     try:
-        rooms.add_alias(txn, alias, room.nid, creator)
+        alias_store.add_alias(txn, alias, room.nid, creator)
     except MatrixError:
-        raise MatrixError(400, Errcode.ALIAS_IN_USE, "Room alias already taken") from None
+        raise _alias_taken() from None
 
 
-def _invite(txn: Transaction, user_id: str, plan: RoomPlan) -> JsonObject:
-    content: JsonObject = {**shown_profile(txn, user_id), "membership": "invite"}
-    if plan.is_direct:
-        content["is_direct"] = True
-    return content
+def _alias_taken() -> MatrixError:
+    return MatrixError(400, Errcode.ALIAS_IN_USE, "Room alias already taken")

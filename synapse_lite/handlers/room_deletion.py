@@ -1,5 +1,6 @@
 """Shutting rooms down and deleting them: asking for it, and what has become of it."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from attrs import frozen
@@ -8,7 +9,9 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.errors import Errcode, MatrixError, not_found
 from synapse_lite.handlers.room_plan import RoomRequest, plan_room
-from synapse_lite.ids import check_room_id, domain_of, is_user_id
+from synapse_lite.ids import check_room_id, is_local, is_user_id
+from synapse_lite.storage.accounts import find_account
+from synapse_lite.storage.database import Database
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, STILL_JOINED
 from synapse_lite.tasks.actions.shutdown_room import (
     FAILED_TO_KICK,
@@ -19,8 +22,10 @@ from synapse_lite.tasks.actions.shutdown_room import (
     Replacement,
     ShutdownParams,
 )
+from synapse_lite.tasks.actions.shutdown_rooms import SHUTDOWN_ROOMS, ShutdownRoomsParams
 from synapse_lite.tasks.queue import Enqueued, Status, Task, TaskQueue
 
+MANY_ENDPOINT = "POST /_synapse/admin/v1/shutdown_rooms"
 DEFAULT_ROOM_NAME = "Content Violation Notification"
 DEFAULT_MESSAGE = (
     "Illegal content was shared in the room that you were in. Sharing it on this server is not permitted, "
@@ -51,7 +56,10 @@ class Waiter(Protocol):
 class RoomDeletion:
     """The admin API's `DELETE rooms/{id}` and `delete_status`. `server_name` is ours."""
 
-    def __init__(self, queue: TaskQueue, waiter: Waiter, options: RoomOptions, server_name: str) -> None:
+    def __init__(
+        self, database: Database, queue: TaskQueue, waiter: Waiter, options: RoomOptions, server_name: str
+    ) -> None:
+        self._database = database
         self._queue = queue
         self._waiter = waiter
         self._options = options
@@ -100,25 +108,42 @@ class RoomDeletion:
             raise not_found(f"No delete task for room_id '{room_id}' found")
         return [await self._shown(task) for task in page.tasks]
 
-    async def _enqueue(self, requester: str, request: DeletionRequest, endpoint: str) -> Enqueued:
-        params = ShutdownParams(
+    async def start_many(self, requester: str, room_ids: Sequence[str], request: DeletionRequest) -> str:
+        """The id of a task whose parts are the deletions of each room, as `request` says; 400 for malformed ids."""
+        for room_id in room_ids:
+            check_room_id(room_id)
+        params = ShutdownRoomsParams(room_ids=tuple(room_ids), shutdown=await self._params(request))
+        enqueued = await self._queue.enqueue(
+            SHUTDOWN_ROOMS, params, requester=requester, endpoint=MANY_ENDPOINT
+        )
+        return enqueued.id
+
+    async def _params(self, request: DeletionRequest) -> ShutdownParams:
+        return ShutdownParams(
             room_id=check_room_id(request.room_id),
-            new_room=self._replacement(request),
+            new_room=await self._replacement(request),
             block=request.block,
             purge=request.purge,
             force_purge=request.force_purge,
             dry_run=request.dry_run,
         )
+
+    async def _enqueue(self, requester: str, request: DeletionRequest, endpoint: str) -> Enqueued:
+        params = await self._params(request)
         return await self._queue.enqueue(
             SHUTDOWN_AND_PURGE_ROOM, params, requester=requester, endpoint=endpoint
         )
 
-    def _replacement(self, request: DeletionRequest) -> Replacement | None:
+    async def _replacement(self, request: DeletionRequest) -> Replacement | None:
+        """400 for a creator who has no account here: whoever registers the name would own the room."""
         creator = request.new_room_user_id
         if creator is None:
             return None
-        if not is_user_id(creator) or domain_of(creator) != self._server_name:
+        if not is_user_id(creator) or not is_local(creator, self._server_name):
             raise MatrixError(400, Errcode.UNKNOWN, f"User must be our own: {creator}")
+        account = await self._database.read(find_account, creator)
+        if account is None or account.user_id != creator or account.deactivated:
+            raise MatrixError(400, Errcode.UNKNOWN, f"There is no such user: {creator}")
         wish = RoomRequest(
             preset="public_chat",
             name=request.room_name or DEFAULT_ROOM_NAME,

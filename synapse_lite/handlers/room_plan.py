@@ -10,20 +10,25 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param
 from synapse_lite.handlers.canonical_alias import CANONICAL_ALIAS, bad_alias, listed_aliases
+from synapse_lite.matrix.content_checks import check_content, check_draft
+from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.power_levels import CREATOR_LEVEL
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
+from synapse_lite.matrix.types import CREATE
 
 StateKey = tuple[str, str]
 POWER_LEVELS = ("m.room.power_levels", "")
 ENCRYPTION = ("m.room.encryption", "")
 TOMBSTONE = "m.room.tombstone"
+CALL_INVITE = "m.call.invite"
+CALL_INVITE_LEVEL = 50  # in a public room a call would ring for everybody
 TOMBSTONE_LEVEL = 150  # where creators stand above all levels: out of reach of admins with 100
 
 
 @frozen
 class Preset:
     join_rule: str
-    guest_access: str
+    guest_access: str | None  # None: no event, which means forbidden
     levels: Mapping[str, int]
     is_private: bool
     trusts_invited: bool = False
@@ -32,7 +37,7 @@ class Preset:
 PRESETS: Mapping[str, Preset] = {
     "private_chat": Preset("invite", "can_join", {"invite": 0}, is_private=True),
     "trusted_private_chat": Preset("invite", "can_join", {"invite": 0}, is_private=True, trusts_invited=True),
-    "public_chat": Preset("public", "forbidden", {}, is_private=False),
+    "public_chat": Preset("public", None, {}, is_private=False),
 }
 
 
@@ -77,10 +82,14 @@ def plan_room(request: RoomRequest, creator: str, options: RoomOptions) -> RoomP
     alias = None if request.alias_name is None else _alias(request.alias_name, ids.domain_of(creator))
     create = _create_content(request, creator, version, invited if preset.trusts_invited else ())
     levels = _power_levels(request, creator, version, preset, name, invited, options)
+    state = {POWER_LEVELS: levels} | _state(request, preset, alias, options)
+    check_content(CREATE, create)
+    for (event_type, state_key), content in state.items():
+        check_draft(Draft(event_type, creator, content, 0, state_key))
     return RoomPlan(
         version,
         create,
-        {POWER_LEVELS: levels} | _state(request, preset, alias, options),
+        state,
         invited,
         request.is_direct,
         alias,
@@ -116,8 +125,6 @@ def _create_content(
     content.pop("creator", None)
     if not version.implicit_creator:
         content["creator"] = creator
-    if not isinstance(content.get("m.federate", True), bool):
-        raise bad_json("'m.federate' must be a boolean")
     if version.privileged_creators:
         _add_creators(content, creator, trusted)
     return content
@@ -146,8 +153,11 @@ def _power_levels(
     if not version.privileged_creators:
         trusted = invited if preset.trusts_invited else ()
         users = dict.fromkeys([creator, *trusted], CREATOR_LEVEL)
+    defaults = _default_levels(users, TOMBSTONE_LEVEL if version.privileged_creators else CREATOR_LEVEL)
+    if not preset.is_private:
+        defaults["events"][CALL_INVITE] = CALL_INVITE_LEVEL
     content = {
-        **_default_levels(users, TOMBSTONE_LEVEL if version.privileged_creators else CREATOR_LEVEL),
+        **defaults,
         **preset.levels,
         **(options.default_power_level_content_override.get(preset_name) or {}),
         **request.power_levels,
@@ -207,7 +217,8 @@ def _state(
         state[CANONICAL_ALIAS, ""] = {"alias": alias}
     state["m.room.join_rules", ""] = {"join_rule": preset.join_rule}
     state["m.room.history_visibility", ""] = {"history_visibility": "shared"}
-    state["m.room.guest_access", ""] = {"guest_access": preset.guest_access}
+    if preset.guest_access is not None:
+        state["m.room.guest_access", ""] = {"guest_access": preset.guest_access}
     encrypted = options.encryption_enabled_by_default_for_room_type
     if encrypted == "all" or (encrypted == "invite" and preset.is_private):
         state[ENCRYPTION] = {"algorithm": "m.megolm.v1.aes-sha2"}

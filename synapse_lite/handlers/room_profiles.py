@@ -4,60 +4,67 @@ import logging
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
-from synapse_lite.handlers.sender import Sender
-from synapse_lite.matrix.event import Draft
-from synapse_lite.storage import accounts, rooms
-from synapse_lite.storage.branches import Write
+from synapse_lite.handlers.event_writer import Sender
+from synapse_lite.rooms.members import profile_writes
+from synapse_lite.rooms.values import Write
+from synapse_lite.storage import rooms
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore
+from synapse_lite.tasks.actions.update_join_states import UPDATE_JOIN_STATES, UpdateJoinStatesParams
+from synapse_lite.tasks.queue import TaskQueue
 
 logger = logging.getLogger(__name__)
 
-FIELDS = ("displayname", "avatar_url")
-CHUNK = 100
+AT_ONCE = 100
+ROUNDS = 4
+"""So often a change is looked for that overtook this one on its way into the rooms."""
 
 
 class RoomProfiles:
-    """Carries a changed profile into the user's rooms."""
+    """Carries a changed profile into the user's rooms: into the first ones before the answer, into all by a task."""
 
-    def __init__(self, database: Database, events: EventStore, sender: Sender, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, events: EventStore, sender: Sender, queue: TaskQueue, clock: Clock
+    ) -> None:
         self._database = database
         self._events = events
         self._sender = sender
+        self._queue = queue
         self._clock = clock
 
-    async def show(self, user_id: str, _changed_by: str) -> None:
-        """Each joined room gets a new member event; one that shows the profile already stays as it is."""
-        writes = await self._database.read(self._writes, user_id)
-        for start in range(0, len(writes), CHUNK):
-            chunk = writes[start : start + CHUNK]
-            await gatherResults(
-                [Deferred.fromCoroutine(self._send(write)) for write in chunk], consumeErrors=True
-            )
+    def ask(self, txn: Transaction, user_id: str, requester: str, endpoint: str) -> None:
+        """In the transaction of the change, so that no crash can keep it from the rooms. Call `show` after the commit."""
+        if rooms.joined_after(txn, user_id, 0, 1):
+            params = UpdateJoinStatesParams(user_id=user_id)
+            self._queue.enqueue_in(txn, UPDATE_JOIN_STATES, params, requester=requester, endpoint=endpoint)
 
-    async def _send(self, write: Write) -> None:
+    async def show(self, user_id: str) -> None:
+        """In the first rooms at once; one that shows the profile already stays as it is.
+
+        Of several changes at once the rooms may get the last one first: whoever comes last sets that right.
+        """
+        self._queue.announce()
+        refusing: set[int] = set()
+        for _ in range(ROUNDS):
+            found = await self._database.read(self._writes, user_id)
+            writes = [one for one in found if one.room_nid not in refusing]
+            if not writes:
+                return
+            sending = [Deferred.fromCoroutine(self._send(one)) for one in writes]
+            taken = await gatherResults(sending, consumeErrors=True)
+            refusing.update(one.room_nid for one, is_taken in zip(writes, taken, strict=True) if not is_taken)
+
+    async def _send(self, write: Write) -> bool:
+        """Whether the room takes it."""
         try:
             await self._sender.send(write)
         except MatrixError as error:  # for instance because the user has just left
             logger.info("a room does not take the new profile: %s", error)
+            return False
+        return True
 
     def _writes(self, txn: Transaction, user_id: str) -> list[Write]:
-        members = rooms.memberships_of(txn, user_id, ["join"])
-        events = self._events.load(txn, [member.event_nid for member in members])
-        profile = shown_profile(txn, user_id)
-        now = self._clock.now_ms()
-        writes = []
-        for member in members:
-            old = events[member.event_nid].event.content
-            new = {**{key: value for key, value in old.items() if key not in FIELDS}, **profile}
-            writes.append(Write(member.room_nid, Draft("m.room.member", user_id, new, now, user_id)))
-        return writes
-
-
-def shown_profile(txn: Transaction, user_id: str) -> JsonObject:
-    """What a member event shows of a user; nothing of those whom this server does not know."""
-    profile = accounts.read_profile(txn, user_id) or {}
-    return {name: profile[name] for name in FIELDS if name in profile}
+        members = rooms.joined_after(txn, user_id, 0, AT_ONCE)
+        return profile_writes(txn, self._events, user_id, members, self._clock.now_ms())

@@ -4,7 +4,7 @@ Who is joined sees the current state, who left sees the state of that moment, an
 current state of a world-readable room.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import orjson
 from attrs import frozen
@@ -12,20 +12,27 @@ from attrs import frozen
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import forbidden, not_found
-from synapse_lite.handlers.auth import Requester
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.rendering import render, render_all
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.rooms import Rooms, not_in_room
 from synapse_lite.handlers.tokens import read_token
 from synapse_lite.matrix.event import Event, redacted
+from synapse_lite.matrix.types import MEMBER
 from synapse_lite.matrix.visibility import may_see
+from synapse_lite.storage import last_leaves
 from synapse_lite.storage import rooms as room_store
-from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import View
+from synapse_lite.storage.partial_rooms import is_partial
+from synapse_lite.storage.rooms import Room
+from synapse_lite.storage.state import EMPTY
 
+MEMBERS_SECONDS = 20.0
+LOOK_SECONDS = 0.5
+PAGE = 500  # events,
+PAGE_BYTES = 1024 * 1024  # and bytes of them, that are in memory at once for one answer
 VISIBILITY = ("m.room.history_visibility", "")
-MEMBER = "m.room.member"
 
 
 @frozen
@@ -36,8 +43,8 @@ class MemberQuery:
     membership: str | None = None
     not_membership: str | None = None
 
-    def wants(self, event: Event) -> bool:
-        return self.membership in {None, event.membership} and self.not_membership != event.membership
+    def wants(self, membership: str | None) -> bool:
+        return self.membership in {None, membership} and self.not_membership != membership
 
 
 @frozen
@@ -58,10 +65,12 @@ class RoomState:
         self._current = current
         self._clock = clock
 
-    async def all(self, requester: Requester, room_id: str) -> list[orjson.Fragment]:
+    async def all(self, requester: Requester, room_id: str) -> AsyncIterator[list[orjson.Fragment]]:
+        """In pages, none of which is too large for the memory."""
         room = await self._rooms.require(room_id, requester.user_id)
-        views = await self._database.read(self._read_all, room, requester.user_id)
-        return self._render(views, requester)
+        nids = await self._database.read(self._find_all, room, requester.user_id)
+        async for views in self._pages(nids):
+            yield self._render(views, requester)
 
     async def content(
         self, requester: Requester, room_id: str, event_type: str, state_key: str
@@ -76,17 +85,37 @@ class RoomState:
         view = await self._view(requester, room_id, event_type, state_key)
         return render(view, session=requester.session, now_ms=self._clock.now_ms())
 
-    async def members(self, requester: Requester, room_id: str, query: MemberQuery) -> list[orjson.Fragment]:
-        """Member events. 400 `M_INVALID_PARAM` when `query.at` is no sync token."""
+    async def members(
+        self, requester: Requester, room_id: str, query: MemberQuery
+    ) -> AsyncIterator[list[orjson.Fragment]]:
+        """Member events, in pages as `all`. 400 `M_INVALID_PARAM` when `query.at` is no sync token."""
         room = await self._rooms.require(room_id, requester.user_id)
-        views = await self._database.read(self._read_members, room, requester.user_id, query)
-        return self._render(views, requester)
+        await self._wait_for_members(room)
+        nids = await self._database.read(self._find_members, room, requester.user_id, query)
+        async for views in self._pages(nids):
+            yield self._render(views, requester)
 
-    async def joined_members(self, requester: Requester, room_id: str) -> JsonObject:
-        """Display name and avatar (null when not set) by user id; for those who are joined only."""
+    async def joined_members(self, requester: Requester, room_id: str) -> AsyncIterator[JsonObject]:
+        """Display name and avatar (null when not set) by user id, in pages as `all`; for those who are joined only."""
         room = await self._rooms.require(room_id, requester.user_id)
-        views = await self._database.read(self._read_joined, room, requester.user_id)
-        return {str(event.state_key): _profile(event.content) for event in map(_event, views)}
+        await self._wait_for_members(room)
+        nids = await self._database.read(self._find_joined, room, requester.user_id)
+        async for views in self._pages(nids):
+            yield {str(event.state_key): _profile(event.content) for event in map(_event, views)}
+
+    async def _wait_for_members(self, room: Room) -> None:
+        """Of a room that was entered without them; who has waited long enough is told those that are known."""
+        deadline = self._clock.monotonic() + MEMBERS_SECONDS
+        while await self._database.read(is_partial, room.nid) and self._clock.monotonic() < deadline:
+            await self._clock.sleep(LOOK_SECONDS)
+
+    async def _pages(self, nids: Sequence[int]) -> AsyncIterator[list[View]]:
+        done = 0
+        while done < len(nids):
+            page = nids[done : done + PAGE]
+            views, read = await self._database.read(self._read_page, page)
+            done += read
+            yield views
 
     async def _view(self, requester: Requester, room_id: str, event_type: str, state_key: str) -> View:
         room = await self._rooms.require(room_id, requester.user_id)
@@ -100,10 +129,14 @@ class RoomState:
 
     # In a database thread
 
-    def _read_all(self, txn: Transaction, room: Room, user_id: str) -> list[View]:
+    def _read_page(self, txn: Transaction, nids: Sequence[int]) -> tuple[list[View], int]:
+        """The first of the events, and how many of the nids that were."""
+        fitting = self._current.events.within_bytes(txn, nids, PAGE_BYTES)
+        return self._current.events.views(txn, nids[:fitting]), fitting
+
+    def _find_all(self, txn: Transaction, room: Room, user_id: str) -> list[int]:
         viewpoint = self._viewpoint(txn, room, user_id)
-        nids = self._current.state.whole(txn, viewpoint.snapshot_nid)
-        return self._current.events.views(txn, list(nids.values()))
+        return list(self._current.state.whole(txn, viewpoint.snapshot_nid).values())
 
     def _read_one(self, txn: Transaction, room: Room, user_id: str, key: tuple[str, str]) -> View | None:
         viewpoint = self._viewpoint(txn, room, user_id)
@@ -111,28 +144,30 @@ class RoomState:
         views = self._current.events.views(txn, list(nids.values()))
         return views[0] if views else None
 
-    def _read_members(self, txn: Transaction, room: Room, user_id: str, query: MemberQuery) -> list[View]:
+    def _find_members(self, txn: Transaction, room: Room, user_id: str, query: MemberQuery) -> list[int]:
         viewpoint = self._viewpoint(txn, room, user_id)
         snapshot_nid = viewpoint.snapshot_nid
         if query.at is not None:
             snapshot_nid = self._snapshot_at(txn, room, user_id, viewpoint, query.at)
         whole = self._current.state.whole(txn, snapshot_nid)
-        events = self._current.events.load(txn, [nid for (kind, _), nid in whole.items() if kind == MEMBER])
-        wanted = [nid for nid, stored in events.items() if query.wants(stored.event)]
-        return self._current.events.views(txn, wanted)
+        nids = [nid for (kind, _), nid in whole.items() if kind == MEMBER]
+        if query.membership is None and query.not_membership is None:
+            return nids
+        memberships = self._current.events.memberships(txn, nids)
+        return [nid for nid in nids if nid in memberships and query.wants(memberships[nid])]
 
-    def _read_joined(self, txn: Transaction, room: Room, user_id: str) -> list[View]:
+    def _find_joined(self, txn: Transaction, room: Room, user_id: str) -> list[int]:
         members = room_store.members(txn, room.nid, ["join"])
         if all(member.user_id != user_id for member in members):
             raise not_in_room(user_id, room.room_id)
-        return self._current.events.views(txn, [member.event_nid for member in members])
+        return [member.event_nid for member in members]
 
     def _viewpoint(self, txn: Transaction, room: Room, user_id: str) -> _Viewpoint:
         member = room_store.membership_in(txn, room.nid, user_id)
         if member is not None and member.membership == "join":
             return _Viewpoint(room_store.head_snapshot(txn, room.nid), was_joined=True)
         if member is not None and not member.forgotten:
-            departure = room_store.departure(txn, member.event_nid)
+            departure = last_leaves.last_leave(txn, member.event_nid)
             if departure is not None:
                 return _Viewpoint(departure.after_nid, was_joined=True, left_nid=departure.event_nid)
         visibility = self._current.read(txn, room.nid, [VISIBILITY]).get(VISIBILITY)
@@ -143,8 +178,10 @@ class RoomState:
     def _snapshot_at(
         self, txn: Transaction, room: Room, user_id: str, viewpoint: _Viewpoint, token: str
     ) -> int:
-        position = read_token(token)
-        snapshot_nid = room_store.snapshot_at(txn, room.nid, position, viewpoint.left_nid)
+        place = read_token(token)
+        snapshot_nid = room_store.snapshot_at(txn, room.nid, place, viewpoint.left_nid)
+        if snapshot_nid is None and viewpoint.was_joined:
+            return EMPTY  # before the room began, as where a timeline that shows all of it starts
         if snapshot_nid is None or not self._may_see(txn, snapshot_nid, user_id, viewpoint):
             raise forbidden(
                 f"User {user_id} not allowed to view events in room {room.room_id} at token {token}"

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from synapse_lite import ids
 from synapse_lite.errors import MatrixError, forbidden, invalid_param, not_found
+from synapse_lite.storage import aliases as alias_store
 from synapse_lite.storage import rooms
-from synapse_lite.storage.branches import Room
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.room_closure import blocked_by
+from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.stream import Change, Kind
 
 CACHED_ROOMS = 50_000
@@ -55,7 +56,7 @@ class Rooms:
         404 when this server does not know it, or 403 when it is blocked besides; 400 for a malformed name.
         """
         if room_id_or_alias.startswith("#"):
-            room_id = await self._database.read(rooms.room_of_alias, check_alias(room_id_or_alias))
+            room_id = await self._database.read(alias_store.room_of_alias, check_alias(room_id_or_alias))
             if room_id is None:
                 raise not_found(f"Room alias {room_id_or_alias} not found")
         elif room_id_or_alias.startswith("!"):

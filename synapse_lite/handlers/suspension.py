@@ -1,7 +1,7 @@
 """What suspended users may not do (client-server API, "Account Suspension")."""
 
 from synapse_lite.errors import MatrixError
-from synapse_lite.handlers.auth import Requester
+from synapse_lite.handlers.requester import Requester
 
 
 def check_not_suspended(requester: Requester, doing: str) -> None:

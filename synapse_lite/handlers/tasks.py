@@ -2,20 +2,25 @@
 
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import invalid_param, not_found
 from synapse_lite.tasks.queue import (
+    TASK_COLUMNS,
     ActionState,
+    FollowerState,
     Runner,
     Status,
     Task,
     TaskEvent,
+    TaskFilter,
+    TaskOrder,
     TaskQueue,
     Unserved,
 )
 
+MAX_OFFSET_DIGITS = 9
 RETRY_ENDPOINT = "POST /_synapse/admin/v1/scheduled_tasks/{id}/retry"
 
 
@@ -36,7 +41,7 @@ class Change:
 
 
 class TasksHandler:
-    """The admin API's `scheduled_tasks`, `task_runners` and `task_actions`."""
+    """The admin API's `scheduled_tasks`, `task_runners`, `task_followers` and `task_actions`."""
 
     def __init__(self, queue: TaskQueue) -> None:
         self._queue = queue
@@ -48,18 +53,32 @@ class TasksHandler:
         resource_id: str | None,
         statuses: Sequence[str],
         max_timestamp_ms: int | None,
+        parent_id: str | None,
+        periodic: bool | None = None,
         from_token: str | None,
         limit: int,
+        order: TaskOrder | None = None,
     ) -> JsonObject:
-        """A page; 400 `M_INVALID_PARAM` for an unknown status or token."""
-        page = await self._queue.find(
-            actions=actions,
-            resource_id=resource_id,
-            statuses=_statuses(statuses),
-            max_timestamp_ms=max_timestamp_ms,
-            from_token=from_token,
-            limit=limit,
-        )
+        """A page; 400 `M_INVALID_PARAM` for an unknown status, token or order.
+
+        With an order, or a number as the token, that is how many tasks to leave out.
+        """
+        wanted = TaskFilter(actions, resource_id, _statuses(statuses), max_timestamp_ms, parent_id, periodic)
+        if order is None and (from_token is None or not from_token.isdecimal()):
+            page = await self._queue.find(
+                actions=actions,
+                resource_id=resource_id,
+                statuses=wanted.statuses,
+                max_timestamp_ms=max_timestamp_ms,
+                parent_id=parent_id,
+                periodic=periodic,
+                from_token=from_token,
+                limit=limit,
+            )
+        else:
+            page = await self._queue.find_sorted(
+                wanted, _order(order), offset=_offset(from_token), limit=limit
+            )
         answer: JsonObject = {"scheduled_tasks": [_task(task) for task in page.tasks]}
         if page.next_token is not None:
             answer["next_token"] = page.next_token
@@ -75,6 +94,7 @@ class TasksHandler:
             "eta_ms": details.task.eta_ms,
             "history": [_event(event) for event in details.history],
             "items": details.items,
+            "children": asdict(details.children),
             "params": details.task.params,
         }
 
@@ -95,7 +115,15 @@ class TasksHandler:
         return {
             "runners": [_runner(runner) for runner in await self._queue.runners()],
             "unserved": [_unserved(row) for row in await self._queue.unserved()],
+            "followers": [_follower(state) for state in await self._queue.followers()],
         }
+
+    async def pause_follower(self, name: str, *, paused: bool) -> JsonObject:
+        """Its shards afterwards; 404 `M_NOT_FOUND` when there is no follower of that name."""
+        if not await self._queue.pause_follower(name, paused=paused):
+            raise not_found(f"Follower '{name}' not found")
+        found = await self._queue.followers()
+        return {"followers": [_follower(state) for state in found if state.name == name]}
 
     async def actions(self) -> JsonObject:
         return {"actions": [_action(state) for state in await self._queue.actions()]}
@@ -106,6 +134,20 @@ class TasksHandler:
 
     async def control(self, name: str, change: Change) -> JsonObject:
         return _action(await self._queue.control(name, change))
+
+
+def _order(order: TaskOrder | None) -> TaskOrder:
+    if order is None:
+        return TaskOrder("timestamp_ms")
+    if order.column not in TASK_COLUMNS:
+        raise invalid_param(f"Query parameter 'order_by' must be one of: {', '.join(TASK_COLUMNS)}")
+    return order
+
+
+def _offset(token: str | None) -> int:
+    if token is not None and not (token.isdecimal() and len(token) <= MAX_OFFSET_DIGITS):
+        raise invalid_param("Query parameter from must be a number here")
+    return int(token or 0)
 
 
 def _statuses(words: Sequence[str]) -> list[Status]:
@@ -141,6 +183,7 @@ def _task(task: Task) -> JsonObject:
         "waiting_reason": task.waiting_reason and str(task.waiting_reason),
         "requester": task.requester,
         "endpoint": task.endpoint,
+        "parent_id": task.parent_id,
         "cancel_requested": task.cancel_requested,
         "created_ts": task.created_at_ms,
         "updated_ts": task.updated_at_ms,
@@ -166,6 +209,22 @@ def _runner(runner: Runner) -> JsonObject:
         "expires_ts": runner.expires_at_ms,
         "running": runner.active,
         "actions": [{"action": action, "version": version} for action, version in runner.capabilities],
+    }
+
+
+def _follower(state: FollowerState) -> JsonObject:
+    return {
+        "name": state.name,
+        "shard": state.shard,
+        "runner": state.owner,
+        "alive": state.owner_alive,
+        "position": state.position,
+        "lag": state.lag,
+        "slowest": state.slowest,
+        "paused": state.paused,
+        "attempt": state.attempt,
+        "error": state.error,
+        "updated_ts": state.updated_at_ms,
     }
 
 

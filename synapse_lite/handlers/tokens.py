@@ -1,19 +1,45 @@
-"""Sync and pagination tokens: `s` and a position of the stream (docs/architecture.md)."""
+"""Sync and pagination tokens: `s` and a position of the stream (docs/architecture.md).
+
+A place within a position, where history was fetched later, is `s12345_-7`.
+That of a /sync which carried messages to the device names them: `_d` and the position of the last one.
+A position of sliding sync (`handlers.sliding_sync.values.Pos`) is good as a place, too.
+"""
 
 import re
 
 from synapse_lite.errors import invalid_param
+from synapse_lite.storage.stream import Place
 
-_TOKEN = re.compile(r"s([0-9]{1,18})")
-
-
-def write_token(position: int) -> str:
-    return f"s{position}"
+_TOKEN = re.compile(r"s([0-9]{1,18})(?:_(-[0-9]{1,9}))?(?:_d([0-9]{1,18}))?")
+_SLIDING = re.compile(r"p[0-9]{1,18}_([0-9]{1,18})(?:_[0-9]{1,9})?")
 
 
-def read_token(text: str) -> int:
+def write_token(place: Place) -> str:
+    return f"s{place.position}" if place.minor == 0 else f"s{place.position}_{place.minor}"
+
+
+def write_sync_token(position: int, delivered: int | None) -> str:
+    return f"s{position}" if delivered is None else f"s{position}_d{delivered}"
+
+
+def read_token(text: str) -> Place:
     """400 `M_INVALID_PARAM` for what we never gave out."""
+    sliding = _SLIDING.fullmatch(text)
+    if sliding is not None:
+        return Place(int(sliding[1]))
+    match = _match(text)
+    return Place(int(match[1]), int(match[2] or 0))
+
+
+def read_sync_token(text: str) -> tuple[int, int | None]:
+    """The position, and up to where messages to the device were in the answer; errors as of `read_token`."""
+    match = _match(text)
+    position = Place(int(match[1]), int(match[2] or 0)).whole
+    return position, None if match[3] is None else min(int(match[3]), position)
+
+
+def _match(text: str) -> re.Match[str]:
     match = _TOKEN.fullmatch(text)
     if match is None:
         raise invalid_param(f"Invalid token: {text[:80]!r}")
-    return int(match[1])
+    return match

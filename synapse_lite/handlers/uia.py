@@ -10,13 +10,18 @@ from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden
 from synapse_lite.ids import random_text
 from synapse_lite.storage import uia
 from synapse_lite.storage.database import Database
-from synapse_lite.storage.uia import UiaSession
+from synapse_lite.storage.registration_tokens import find_token, hold_token
+from synapse_lite.storage.uia import SESSION_LIFETIME_MS, UiaSession
 
 DUMMY = "m.login.dummy"
 PASSWORD = "m.login.password"  # noqa: S105 (the name of a stage)
-SESSION_LIFETIME_MS = 3600 * 1000
+TERMS = "m.login.terms"
+REGISTRATION_TOKEN = "m.login.registration_token"  # noqa: S105 (the name of a stage)
 SESSION_LETTERS = 24
 MAX_TEXT = 512
+
+PAGES = frozenset({DUMMY, REGISTRATION_TOKEN, TERMS})
+"""Stages that can be done on a page of this server."""
 
 Flow = tuple[str, ...]
 CheckPassword = Callable[[str, str], Awaitable[str]]
@@ -31,25 +36,42 @@ class Challenge:
     flows: Sequence[Flow]
     completed: frozenset[str]
     error: MatrixError | None = None
+    params: JsonObject = attrs.field(factory=dict)
 
     def body(self) -> JsonObject:
+        stages = dict.fromkeys(stage for flow in self.flows for stage in flow)
         failure = {"errcode": self.error.errcode, "error": self.error.message} if self.error else {}
         return {
             "session": self.session_id,
             "flows": [{"stages": list(flow)} for flow in self.flows],
-            "params": {},
+            "params": {name: self.params[name] for name in stages if name in self.params},
             "completed": sorted(self.completed),
             **failure,
         }
 
 
+@attrs.frozen
+class Proof:
+    """All that was asked for is proved; `registration_token` is with which, where one was asked for."""
+
+    registration_token: str | None
+
+
 class InteractiveAuth:
     """Asks for proofs before an operation.
 
-    A session is bound to its operation and stores the names of the stages that are done, nothing else.
+    A session is bound to its operation and stores the names of the stages that are done, and the registration
+    token: no passwords. `policies` are the parameters of the stage `TERMS`.
     """
 
-    def __init__(self, database: Database, clock: Clock, check_password: CheckPassword) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        check_password: CheckPassword,
+        policies: JsonObject | None = None,
+    ) -> None:
+        self._params = {} if policies is None else {TERMS: policies}
         self._database = database
         self._clock = clock
         self._check_password = check_password
@@ -57,7 +79,14 @@ class InteractiveAuth:
     async def check(
         self, operation: str, auth: JsonObject | None, flows: Sequence[Flow], *, user_id: str | None = None
     ) -> Challenge | None:
-        """None when one of the `flows` is complete: the operation may go on, once.
+        """None when the operation may go on; as `prove`."""
+        proof = await self.prove(operation, auth, flows, user_id=user_id)
+        return proof if isinstance(proof, Challenge) else None
+
+    async def prove(
+        self, operation: str, auth: JsonObject | None, flows: Sequence[Flow], *, user_id: str | None = None
+    ) -> Challenge | Proof:
+        """A proof when one of the `flows` is complete: the operation may go on, once.
 
         `operation` says what is asked for and by whom: "register", "delete device ABC of @user:server".
         `auth` is the field of that name in the body. `user_id` is who must be proved by a password.
@@ -70,15 +99,42 @@ class InteractiveAuth:
         session_id, stage = _text(auth, "session"), _text(auth, "type")
         session = None if session_id is None else await self._find(session_id, operation)
         completed = session.completed if session else frozenset()
+        token = session.registration_token if session else None
         if stage is not None:
             failure = await self._try(stage, auth, flows, user_id)
             if failure is not None:
                 return await self._begin(operation, flows, session, failure)
             completed |= {stage}
+            token = _text(auth, "token") if stage == REGISTRATION_TOKEN else token
         if not any(completed.issuperset(flow) for flow in flows):
-            return await self._continue(operation, flows, session, stage)
+            return await self._continue(operation, flows, session, stage, token)
         if session and not await self._database.transact(uia.delete_uia_session, session.session_id):
             raise _unknown_session(session.session_id)
+        return Proof(token)
+
+    @property
+    def policies(self) -> JsonObject | None:
+        """The terms, as the parameters of their stage; None: there are none."""
+        return self._params.get(TERMS)
+
+    async def check_page(self, stage: str, session_id: str) -> None:
+        """404 `M_UNRECOGNIZED` for a stage that is not one of `PAGES`, 400 `M_UNKNOWN` for an unknown session."""
+        if stage not in PAGES or (stage == TERMS and self.policies is None):
+            raise MatrixError(404, Errcode.UNRECOGNIZED, "There is no page for this authentication type")
+        await self._find(session_id, None)
+
+    async def complete(self, stage: str, session_id: str, token: str | None) -> MatrixError | None:
+        """Do one of `PAGES`; the client then sends its request again with the session alone.
+
+        Why it is not done, or None. `token` is what was entered where a registration token is asked for; a use of
+        it is the session's from now on. Raises as `check_page`.
+        """
+        await self.check_page(stage, session_id)
+        if stage == REGISTRATION_TOKEN:
+            now_ms = self._clock.now_ms()
+            held = await self._database.transact(hold_token, token or "", session_id, stage, now_ms)
+            return None if held else invalid_token()
+        await self._database.transact(uia.add_completed_stage, session_id, stage)
         return None
 
     async def _try(
@@ -87,8 +143,10 @@ class InteractiveAuth:
         """Why the proof is not accepted, or None."""
         if not any(stage in flow for flow in flows):
             raise MatrixError(400, Errcode.UNRECOGNIZED, "Unknown authentication type")
-        if stage == DUMMY:
+        if stage in {DUMMY, TERMS}:
             return None
+        if stage == REGISTRATION_TOKEN:
+            return await self._try_token(_required_text(auth, "token"))
         if stage != PASSWORD:
             raise MatrixError(400, Errcode.UNRECOGNIZED, "Unsupported authentication type")
         try:
@@ -99,6 +157,12 @@ class InteractiveAuth:
             raise
         return None if proved == user_id else forbidden("Invalid username or password")
 
+    async def _try_token(self, token: str) -> MatrixError | None:
+        """Whether it is good now; whoever registers uses it up."""
+        now_ms = self._clock.now_ms()
+        found = await self._database.read(find_token, token, now_ms)
+        return None if found and found.is_valid(now_ms) else invalid_token()
+
     async def _begin(
         self,
         operation: str,
@@ -108,7 +172,7 @@ class InteractiveAuth:
     ) -> Challenge:
         """A challenge in the session, or in a new one."""
         if session is not None:
-            return Challenge(session.session_id, flows, session.completed, failure)
+            return Challenge(session.session_id, flows, session.completed, failure, self._params)
         session_id = random_text(SESSION_LETTERS)
         await self._database.transact(
             uia.create_uia_session,
@@ -117,26 +181,36 @@ class InteractiveAuth:
             self._clock.now_ms(),
             lifetime_ms=SESSION_LIFETIME_MS,
         )
-        return Challenge(session_id, flows, frozenset(), failure)
+        return Challenge(session_id, flows, frozenset(), failure, self._params)
 
     async def _continue(
-        self, operation: str, flows: Sequence[Flow], session: UiaSession | None, stage: str | None
+        self,
+        operation: str,
+        flows: Sequence[Flow],
+        session: UiaSession | None,
+        stage: str | None,
+        token: str | None,
     ) -> Challenge:
         challenge = await self._begin(operation, flows, session)
         if stage is None:
             return challenge
-        await self._database.transact(uia.add_completed_stage, challenge.session_id, stage)
+        await self._database.transact(uia.add_completed_stage, challenge.session_id, stage, token)
         return attrs.evolve(challenge, completed=challenge.completed | {stage})
 
-    async def _find(self, session_id: str, operation: str) -> UiaSession:
+    async def _find(self, session_id: str, operation: str | None) -> UiaSession:
+        """None: whatever it is bound to."""
         session = await self._database.read(
             uia.find_uia_session, session_id, self._clock.now_ms(), lifetime_ms=SESSION_LIFETIME_MS
         )
         if session is None:
             raise _unknown_session(session_id)
-        if session.operation != operation:
+        if operation not in (None, session.operation):
             raise forbidden("Requested operation has changed during the UI authentication session.")
         return session
+
+
+def invalid_token() -> MatrixError:
+    return MatrixError(401, Errcode.UNAUTHORIZED, "Invalid registration token")
 
 
 def _unknown_session(session_id: str) -> MatrixError:

@@ -1,34 +1,34 @@
-"""One request and its answer on a connection: reading, limits, handler, sending, recording."""
-
-# mypy: allow-untyped-calls
-# Twisted types its web server in part only.
+"""One request and its answer on a connection: limits, reading, handler, sending, recording."""
 
 import logging
 from collections.abc import Iterator
-from io import BytesIO
+from email.utils import formatdate
+from http import HTTPStatus
 from itertools import count
-from tempfile import SpooledTemporaryFile
 from time import perf_counter
-from typing import BinaryIO, cast
+from typing import Any, Protocol, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
-from twisted.web.http import NO_BODY_CODES, HTTPChannel, datetimeToString
-from twisted.web.http import Request as TwistedRequest
 
 from synapse_lite.clock import Clock, DelayedCall
-from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.errors import Errcode, MatrixError, UnavailableError
+from synapse_lite.http.access import Access, Authenticator
+from synapse_lite.http.body_stream import BodyStream, Source
 from synapse_lite.http.context import request_id
+from synapse_lite.http.head import Head
+from synapse_lite.http.large_answers import LargeAnswers
 from synapse_lite.http.metrics import UNMATCHED, HttpMetrics
 from synapse_lite.http.request import Request
-from synapse_lite.http.response import Response, render_error, render_fault
-from synapse_lite.http.router import Router
+from synapse_lite.http.response import JSON, Response, Stream, render_error, render_fault, render_unavailable
+from synapse_lite.http.router import Match, Router
+from synapse_lite.http.sending import PIECE_BYTES, pieces, send_stream
 
 logger = logging.getLogger(__name__)
 
-MEMORY_BYTES = 256 * 1024
-"""Larger bodies wait on disk until they are complete."""
+SMALL_BODY = 16 * 1024
+"""Bytes that are read before anything else: a larger body, or one without a length, waits for the access check."""
 
 BODY_GRACE_SECONDS = 30.0
 BODY_BYTES_PER_SECOND = 16 * 1024
@@ -41,75 +41,166 @@ connection, and the client might never see why it was refused."""
 CLIENT_CLOSED = 499
 _MAX_LOGGED_PATH = 512
 
-_COMMON_HEADERS = (
-    (b"Server", b"synapse_lite"),
-    (b"Access-Control-Allow-Origin", b"*"),
-    (b"Access-Control-Allow-Methods", b"GET, HEAD, POST, PUT, DELETE, OPTIONS"),
-    (b"Access-Control-Allow-Headers", b"X-Requested-With, Content-Type, Authorization, Date"),
-    (b"Access-Control-Expose-Headers", b"Synapse-Trace-Id, Server"),
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_COMMON_HEADERS = b"\r\n".join(
+    [
+        b"Server: synapse_lite",
+        b"Access-Control-Allow-Origin: *",
+        b"Access-Control-Allow-Methods: GET, HEAD, POST, PUT, DELETE, OPTIONS",
+        b"Access-Control-Allow-Headers: X-Requested-With, Content-Type, Authorization, Date, If-Match, If-None-Match",
+        b"Access-Control-Expose-Headers: ETag, Synapse-Trace-Id, Server",
+    ]
 )
+_JSON_HEADERS = b"X-Content-Type-Options: nosniff\r\nCache-Control: no-store"
+_NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+
+
+class Connection(Source, Protocol):
+    """What an exchange needs of its connection."""
+
+    @property
+    def client_host(self) -> str: ...
+
+    def write(self, data: bytes, /) -> None: ...
+
+    def register_producer(self, producer: Any, /) -> None: ...
+
+    def unregister_producer(self) -> None: ...
+
+    def done(self, *, keeps_alive: bool) -> None:
+        """The exchange is over."""
+
+    def forceAbortClient(self) -> None:  # noqa: N802 (Twisted's name)
+        """End the connection at once."""
+
+
+class Dates:
+    """The header `Date`, made once a second."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._second = -1
+        self._text = b""
+
+    def now(self) -> bytes:
+        second = self._clock.now_ms() // 1000
+        if second != self._second:
+            self._second, self._text = second, formatdate(second, usegmt=True).encode()
+        return self._text
 
 
 @attrs.frozen
 class Service:
-    """What all requests of one listener share. Sizes are bytes."""
+    """What all requests of one listener share."""
 
     router: Router
+    authenticator: Authenticator
     metrics: HttpMetrics
     clock: Clock
-    max_body_size: int
     x_forwarded: bool
+    large_answers: LargeAnswers
+    dates: Dates
     numbers: Iterator[int] = attrs.field(factory=lambda: count(1))
 
 
-class Exchange(TwistedRequest):
-    """Replaces Twisted's resource tree: `process` asks the router and awaits the handler."""
+class Exchange:
+    """A request and its answer.
 
-    content: BinaryIO
-    # Twisted tells us these only when the request is complete.
-    method = b"-"
-    path = b"-"
+    When the headers are complete the router says what is asked for, and whether its body may come. The handler
+    runs when a small body is complete, or as soon as its caller is known.
+    """
 
-    def __init__(self, service: Service, channel: HTTPChannel, queued: bool) -> None:
-        super().__init__(channel, queued, parsePOSTFormSubmission=False)
+    def __init__(self, service: Service, channel: Connection, head: Head) -> None:
+        self.channel = channel
+        self.sentLength = 0  # of the body, bytes
+        self.is_complete = False
+        self.is_answering = False
         self._service = service
-        self._route = UNMATCHED
+        self._head = head
+        self._keeps_alive = head.keeps_alive
+        self._match: Match | None = None
+        self._refusal: MatrixError | None = None
         self._request: Request | None = None
         self._started = perf_counter()
-        self._body_length: int | None = 0
         self._received = 0
-        self._refused = False
+        self._body = BodyStream(channel)
+        self._is_chunked = False
+        self._answered = False
         self._recorded = False
         self._gone = False
         self._deadline: DelayedCall | None = None
         self._handling: Deferred[None] | None = None
 
-    def gotLength(self, length: int | None) -> None:  # noqa: N802 (Twisted's name)
-        """The headers are complete. `length` is None for a chunked body."""
-        self._body_length = length
-        self.content = _body_store(length)
-        if length is not None and length > self._service.max_body_size:
-            self._refuse()
+    # Reading
 
-    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 (Twisted's name)
+    def start(self) -> None:
+        """The headers are complete."""
+        length = self._head.length
+        try:
+            self._match = self._find_route()
+        except MatrixError as error:
+            self._refuse(error)
+            return
+        is_small = length is not None and length <= SMALL_BODY
+        if self._match is not None and (self._match.route.streams or not is_small) and length != 0:
+            self._begin()
+        if self._head.expects_continue and not self.is_answering and not self._refusal:
+            self.channel.write(_CONTINUE)
+
+    def take_body(self, data: bytes) -> None:
+        """A piece of the body."""
         self._received += len(data)
-        if self._refused:
+        if self._refusal is not None or self.is_answering or self._match is None:
             return
-        if self._received > self._service.max_body_size:
-            self._refuse()
+        limit = self._match.route.max_body
+        if self._received > limit:
+            self._refusal = _too_large(limit)
+            self._body.fail(self._refusal)
             return
-        self.content.write(data)
-        if self._deadline is None and self._received != self._body_length:
-            expected = self._body_length or self._service.max_body_size
+        self._body.feed(data)
+        if self._deadline is None and self._received != self._head.length:
+            expected = self._head.length or limit
             self._abort_after(BODY_GRACE_SECONDS + expected / BODY_BYTES_PER_SECOND)
 
-    def process(self) -> None:
-        """The request is complete."""
+    def end_body(self) -> None:
+        """The body is complete."""
+        self.is_complete = True
         self._stop_deadline()
-        if self._refused:
-            self._record(413)
-            self.finish()
+        if self._answered:
+            self._finish()
             return
+        self._body.end()
+        if self._handling is None:
+            self._begin()
+
+    def connection_lost(self, _reason: Failure) -> None:
+        """The client is gone before its answer was complete: stop working for it."""
+        self._gone = True
+        self._stop_deadline()
+        if self._handling is not None:
+            self._handling.cancel()
+        self._record(CLIENT_CLOSED)
+
+    def _find_route(self) -> Match | None:
+        """None for a question about the server as such (`OPTIONS`). Raises `MatrixError`."""
+        head = self._head
+        if head.method == b"OPTIONS":
+            return None
+        match = self._service.router.match(head.method.decode("ascii", "backslashreplace"), head.path)
+        if head.length is not None and head.length > match.route.max_body:
+            raise _too_large(match.route.max_body)
+        return match
+
+    def _refuse(self, error: MatrixError) -> None:
+        """At once when much is to come or the client waits for a word, else after it: so the connection can go on."""
+        self._refusal = error
+        length = self._head.length
+        if length is None or length > SMALL_BODY or b"expect" in self._head.headers:
+            self._begin()
+
+    # Answering
+
+    def _begin(self) -> None:
         self._started = perf_counter()
         token = request_id.set(f"{self._logged()[0]}-{next(self._service.numbers)}")
         try:
@@ -118,76 +209,120 @@ class Exchange(TwistedRequest):
             request_id.reset(token)
         self._handling.addErrback(self._abandon)
 
-    def connectionLost(self, reason: Failure) -> None:  # noqa: N802 (Twisted's name)
-        """The client is gone before its answer was complete: stop working for it."""
-        self._gone = True
-        self._stop_deadline()
-        super().connectionLost(reason)
-        if self._handling is not None:
-            self._handling.cancel()
-        self._record(413 if self._refused else CLIENT_CLOSED)
-
     async def _handle(self) -> None:
         try:
-            response = await self._call_handler()
-            body = response.encoded_body()
+            response = (await self._call_handler()).encoded()
         except MatrixError as error:
-            response = render_error(error)
-            body = response.encoded_body()
+            response = render_error(error).encoded()
+        except UnavailableError as error:
+            response = render_unavailable(error).encoded()
         except Exception as error:
             if not (self._gone and isinstance(error, CancelledError)):
                 logger.exception("Failed to handle %s %s", *self._logged())
-            response = render_fault()
-            body = response.encoded_body()
-        if self._gone:
-            self._record(CLIENT_CLOSED)
-            return
-        self._send(response, body)
-        self._record(response.status)
-        self.finish()
+            response = render_fault().encoded()
+        try:
+            if not self._gone:
+                await self._send(response)
+        finally:
+            if isinstance(response.body, Stream):
+                await response.body.close()
+        self._record(CLIENT_CLOSED if self._gone else response.status)
+        if not self._gone:
+            self._end()
 
     def _abandon(self, failure: Failure) -> None:
         """The answer itself was faulty: the client must not wait for the rest of it."""
-        logger.error("Failed to answer %s %s", *self._logged(), exc_info=failure.value)
-        if not self.finished:
+        if not (self._gone and failure.check(CancelledError)):
+            logger.error("Failed to answer %s %s", *self._logged(), exc_info=failure.value)
+        if not self._answered and not self._gone:
             self.channel.forceAbortClient()
 
     async def _call_handler(self) -> Response:
-        method = self.method.decode("ascii", "backslashreplace")
-        if method == "OPTIONS":
+        if self._refusal is not None:
+            raise self._refusal
+        if self._match is None:
             return Response(204, b"")
-        match = self._service.router.match(method, self.path)
-        self._route = match.route.pattern
-        self._request = Request(self, x_forwarded=self._service.x_forwarded)
-        result = await match.route.handler(self._request, **match.params)
+        service, route = self._service, self._match.route
+        request = self._request = Request(
+            self._head,
+            self.channel.client_host,
+            x_forwarded=service.x_forwarded,
+            stream=self._body,
+            large_answers=service.large_answers,
+        )
+        arguments: tuple[object, ...] = (request,)
+        if route.access is not Access.NONE:
+            arguments = (request, await service.authenticator.authenticate(request, route.access))
+        if not route.streams and route.access is not Access.SERVER:
+            request.body = await self._body.read()
+        result = await route.handler(*arguments, **self._match.params)
         return result if isinstance(result, Response) else Response(200, result)
 
-    def _send(self, response: Response, body: bytes) -> None:
-        self.setResponseCode(response.status)
-        headers = self.responseHeaders
-        headers.setRawHeaders(b"Date", [datetimeToString()])
-        for name, value in _COMMON_HEADERS:
-            headers.setRawHeaders(name, [value])
-        if response.status not in NO_BODY_CODES:
-            headers.setRawHeaders(b"Content-Type", [response.content_type.encode()])
-            headers.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
-        for field, text in response.headers.items():
-            headers.setRawHeaders(field.encode(), [text.encode()])
-        self.write(body)
+    async def _send(self, response: Response) -> None:
+        """Head and body; a small body in one piece with the head."""
+        self.is_answering = True
+        body, has_body = response.body, _has_body(response.status)
+        head = self._head_of(response)
+        if not has_body or self._head.method == b"HEAD":
+            self.channel.write(head)
+        elif isinstance(body, bytes) and len(body) <= PIECE_BYTES:
+            self.sentLength += len(body)
+            self.channel.write(head + body)
+        else:
+            self.channel.write(head)
+            stream = Stream(pieces(body), len(body)) if isinstance(body, bytes) else body
+            await send_stream(self, cast("Stream", stream), self._service.clock)
 
-    def _refuse(self) -> None:
-        """413 now; what follows of the body is dropped, and the connection ends with it."""
-        self._refused = True
-        self.content.close()
-        self.content = BytesIO()
-        self.clientproto = b"HTTP/1.1"  # not told to us before the body is complete
-        self.channel.persistent = False
-        self.requestHeaders.removeHeader(b"Expect")
-        self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        response = render_error(MatrixError(413, Errcode.TOO_LARGE, "Request body is too large"))
-        self._send(response, response.encoded_body())
+    def _head_of(self, response: Response) -> bytes:
+        if not self.is_complete:
+            self._keeps_alive = False
+        lines = [b"HTTP/1.1 %d %s" % (response.status, _reason(response.status)), _COMMON_HEADERS]
+        lines.append(b"Date: " + self._service.dates.now())
+        if _has_body(response.status):
+            lines.append(b"Content-Type: " + _field(response.content_type))
+            if response.length is not None:
+                lines.append(b"Content-Length: %d" % response.length)
+            elif self._head.version == "1.0":
+                self._keeps_alive = False
+            else:
+                self._is_chunked = self._head.method != b"HEAD"
+                lines.append(b"Transfer-Encoding: chunked")
+            if response.content_type == JSON:
+                lines.append(_JSON_HEADERS)
+        lines += [b"%s: %s" % (_field(name), _field(text)) for name, text in response.headers.items()]
+        if not self._keeps_alive:
+            lines.append(b"Connection: close")
+        return b"\r\n".join([*lines, b"", b""])
+
+    # For who sends a stream: what Twisted's requests offer
+
+    def write(self, data: bytes) -> None:
+        """A piece of the body."""
+        if not data:
+            return
+        self.sentLength += len(data)
+        self.channel.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: ARG002, N802 (Twisted's name)
+        self.channel.register_producer(producer)
+
+    def unregisterProducer(self) -> None:  # noqa: N802 (Twisted's name)
+        self.channel.unregister_producer()
+
+    def _end(self) -> None:
+        """Of the answer. What the client still sends is dropped."""
+        self._answered = True
+        if self._is_chunked:
+            self.channel.write(b"0\r\n\r\n")
+        if self.is_complete:
+            self._finish()
+            return
+        self._body.discard()
         self._stop_deadline()
         self._abort_after(LINGER_SECONDS)
+
+    def _finish(self) -> None:
+        self.channel.done(keeps_alive=self._keeps_alive)
 
     def _abort_after(self, seconds: float) -> None:
         self._deadline = self._service.clock.call_later(seconds, self.channel.forceAbortClient)
@@ -196,6 +331,8 @@ class Exchange(TwistedRequest):
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
 
+    # Recording
+
     def _record(self, status: int) -> None:
         """Once for each request, whichever end it takes."""
         if self._recorded:
@@ -203,8 +340,13 @@ class Exchange(TwistedRequest):
         self._recorded = True
         seconds = perf_counter() - self._started
         method, path = self._logged()
-        self._service.metrics.record(method, self._route, status, seconds)
+        route = self._match.route.pattern if self._match is not None else UNMATCHED
+        self._service.metrics.record(method, route, status, seconds)
         requester = self._request.requester_name if self._request is not None else None
+        if self._request is not None:
+            self._request.release()
+        # The two know each other: without this, each request would wait for a garbage collection.
+        self._request = None
         logger.info(
             "%s %s %d %.1fms %dB %s",
             method,
@@ -217,11 +359,25 @@ class Exchange(TwistedRequest):
 
     def _logged(self) -> tuple[str, str]:
         """Method and path, without the query, which may hold a token."""
-        method = self.method.decode("ascii", "backslashreplace")
-        return method, self.path[:_MAX_LOGGED_PATH].decode("ascii", "backslashreplace")
+        method = self._head.method.decode("ascii", "backslashreplace")
+        return method, self._head.path[:_MAX_LOGGED_PATH].decode("ascii", "backslashreplace")
 
 
-def _body_store(length: int | None) -> BinaryIO:
-    if length is not None and length <= MEMORY_BYTES:
-        return BytesIO()
-    return cast("BinaryIO", SpooledTemporaryFile(MEMORY_BYTES))
+def _has_body(status: int) -> bool:
+    return status not in _NO_BODY
+
+
+def _reason(status: int) -> bytes:
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b"Unknown"
+
+
+def _field(text: str) -> bytes:
+    """Of a header: on one line, whatever somebody has put into it."""
+    return b" ".join(text.encode().splitlines())
+
+
+def _too_large(limit: int) -> MatrixError:
+    return MatrixError(413, Errcode.TOO_LARGE, f"Request body is too large: it may have {limit} bytes")

@@ -27,8 +27,17 @@ class HttpMetrics:
             registry=registry,
         )
 
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
     def record(self, method: str, route: str, status: int, seconds: float) -> None:
         """`route` is the pattern of the route, or `UNMATCHED`."""
         method = method if method in _METHODS else "OTHER"
-        self._requests.labels(method, route, status).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        series = self._series.get((method, route, status))
+        if (
+            series is None
+        ):  # there are as many as labels are bounded; to look them up costs more than to count
+            series = self._requests.labels(method, route, status), self._seconds.labels(method, route)
+            self._series[method, route, status] = series
+        requests, durations = series
+        requests.inc()
+        durations.observe(seconds)

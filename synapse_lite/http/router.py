@@ -7,21 +7,40 @@ import attrs
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, invalid_param
+from synapse_lite.http.access import Access
 from synapse_lite.http.response import Response
 
 Handler = Callable[..., Awaitable[JsonObject | Response]]
-"""Called as `handler(request, **path_params)`."""
+"""Called as `handler(request, requester, **path_params)`; without `requester` where access is `NONE`."""
 
 CLIENT_VERSIONS = ("r0", "v1", "v3")
+
+_OLD_PREFIXES = (["", "_matrix", "client", "unstable"], ["", "_matrix", "client", "api", "v1"])
+
+MAX_BODY = 256 * 1024
+"""Bytes: an event of 64 KiB, in whatever way its client escapes it."""
+
+CREDENTIALS_BODY = 16 * 1024
+"""Bytes: enough for names, passwords and proofs, for routes that anybody may call."""
+
+MAX_PATH_PART = 512
+"""Characters of a variable segment; identifiers of Matrix have at most 255 bytes."""
 
 
 @attrs.frozen
 class Route:
-    """`pattern` is a path whose variable segments are named in braces: `/rooms/{room_id}/state`."""
+    """`pattern` is a path whose variable segments are named in braces: `/rooms/{room_id}/state`.
+
+    A body beyond `max_body` bytes is 413. The handler of a route that `streams` is called before the body has
+    arrived, and reads it from `request.stream`; else the whole body is in `request.body`.
+    """
 
     method: str
     pattern: str
     handler: Handler
+    access: Access
+    max_body: int = MAX_BODY
+    streams: bool = False
 
 
 @attrs.frozen
@@ -55,10 +74,13 @@ class Router:
         """`path` is percent-encoded, without a query. HEAD is served by the GET route.
 
         Raises `MatrixError`: 404 `M_UNRECOGNIZED` for an unknown path, 405 for a method that the
-        path does not have, 400 `M_INVALID_PARAM` for invalid UTF-8 or NUL.
+        path does not have, 400 `M_INVALID_PARAM` for invalid UTF-8, NUL or a very long part.
         """
         segments = _decode_segments(path)
         leaves = _leaves(self._root, segments)
+        if not leaves:
+            segments = _stable(segments)
+            leaves = _leaves(self._root, segments)
         for leaf in leaves:
             route = leaf.routes.get("GET" if method == "HEAD" else method)
             if route is not None:
@@ -74,17 +96,36 @@ class Router:
                 node.variable = node.variable or _Node()
                 node = node.variable
             else:
-                node = node.literals.setdefault(segment, _Node())
+                below = node.literals.get(segment)
+                if below is None:
+                    below = node.literals[segment] = _Node()
+                node = below
         if route.method in node.routes:
             raise ValueError(f"Duplicate route: {route.method} {route.pattern}")
         node.routes[route.method] = route
 
 
 def client_routes(
-    method: str, path: str, handler: Handler, versions: Sequence[str] = CLIENT_VERSIONS
+    method: str,
+    path: str,
+    handler: Handler,
+    access: Access,
+    *,
+    versions: Sequence[str] = CLIENT_VERSIONS,
+    max_body: int = MAX_BODY,
 ) -> list[Route]:
     """The same endpoint of the client-server API under each version prefix."""
-    return [Route(method, f"/_matrix/client/{version}{path}", handler) for version in versions]
+    return [
+        Route(method, f"/_matrix/client/{version}{path}", handler, access, max_body) for version in versions
+    ]
+
+
+def _stable(segments: list[str]) -> list[str]:
+    """Under `unstable` and `api/v1` old clients ask for what is stable by now."""
+    for old in _OLD_PREFIXES:
+        if segments[: len(old)] == old:
+            return ["", "_matrix", "client", "v3", *segments[len(old) :]]
+    return segments
 
 
 def _is_variable(segment: str) -> bool:
@@ -128,4 +169,6 @@ def _decode_segments(path: bytes) -> list[str]:
         raise invalid_param("Path is not valid UTF-8") from None
     if "\0" in "".join(segments):
         raise invalid_param("Path holds a NUL character")
+    if any(len(segment) > MAX_PATH_PART for segment in segments):
+        raise invalid_param(f"A part of the path is longer than {MAX_PATH_PART} characters")
     return segments

@@ -5,9 +5,10 @@ from typing import Any
 from synapse_lite import canonical_json, ids
 from synapse_lite.canonical_json import MAX_SAFE_INTEGER, JsonObject
 from synapse_lite.errors import bad_json
-from synapse_lite.matrix.event import check_fields, check_size
+from synapse_lite.matrix.event import check_fields, check_size, encode_event
 from synapse_lite.matrix.room_versions import RoomVersion
 
+PAIR = 2
 _REQUIRED: dict[str, type] = {
     "auth_events": list,
     "content": dict,
@@ -32,17 +33,43 @@ def check_format(pdu: JsonObject, version: RoomVersion) -> None:
     if not (version.room_id_is_hash and pdu["type"] == "m.room.create"):
         _check_type("room_id", pdu.get("room_id"), str)
     _check_optional("room_id", pdu)
+    _check_optional("event_id", pdu)
     if not ids.is_user_id(pdu["sender"]):
         raise bad_json("'sender' must be a user ID")
-    if not 0 <= pdu["depth"] <= MAX_SAFE_INTEGER:
+    if not 0 <= pdu["depth"] <= version.max_depth:
         raise bad_json("'depth' is out of range")
+    if not -MAX_SAFE_INTEGER <= pdu["origin_server_ts"] <= MAX_SAFE_INTEGER:
+        raise bad_json("'origin_server_ts' is out of range")
     for name in ("prev_events", "auth_events"):
-        if not all(isinstance(event_id, str) for event_id in pdu[name]):
-            raise bad_json(f"{name!r} must be a list of event IDs")
+        if not all(_is_reference(item, version) for item in pdu[name]):
+            raise bad_json(f"{name!r} must be a list of references to events")
+    if not version.event_id_is_hash:
+        _check_event_id(pdu.get("event_id"))
     if version.strict_canonical_json:
         canonical_json.check_canonical(pdu)
+    else:
+        canonical_json.check_depth(pdu)
     check_fields(pdu)
-    check_size(len(canonical_json.encode(pdu)))
+    check_size(len(encode_event(pdu, version)))
+
+
+def _is_reference(item: Any, version: RoomVersion) -> bool:
+    """An event id; in versions 1 and 2 a pair of it and its hashes."""
+    if version.event_id_is_hash:
+        return isinstance(item, str) and ids.is_event_id(item)
+    return (
+        isinstance(item, list)
+        and len(item) == PAIR
+        and isinstance(item[0], str)
+        and ids.is_event_id(item[0])
+        and isinstance(item[1], dict)
+        and isinstance(item[1].get("sha256", ""), str)
+    )
+
+
+def _check_event_id(event_id: Any) -> None:
+    if not isinstance(event_id, str) or not ids.is_given_event_id(event_id):
+        raise bad_json("'event_id' must be an event ID of this room version")
 
 
 def _check_optional(name: str, pdu: JsonObject) -> None:

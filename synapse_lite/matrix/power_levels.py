@@ -29,7 +29,7 @@ def read_level(value: Any, version: RoomVersion) -> int | None:
         return None
     if isinstance(value, str) and _INTEGER_TEXT.fullmatch(value):
         return int(value)
-    if isinstance(value, float) and math.isfinite(value):
+    if isinstance(value, float) and math.isfinite(value) and not version.strict_canonical_json:
         return int(value)
     return None
 

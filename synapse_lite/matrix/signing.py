@@ -4,6 +4,7 @@ import base64
 import binascii
 import secrets
 import string
+from typing import Any
 
 import attrs
 from nacl.exceptions import BadSignatureError
@@ -15,7 +16,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import ConfigError, Errcode, MatrixError
 
 ALGORITHM = "ed25519"
-_UNSIGNED_KEYS = frozenset({"signatures", "unsigned"})
+UNSIGNED_KEYS = frozenset({"signatures", "unsigned"})
 _KEY_FILE_FIELDS = 3
 _KEY_VERSION_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_")
 
@@ -45,7 +46,7 @@ def decode_base64(text: str) -> bytes:
 
 def signed_bytes(obj: JsonObject) -> bytes:
     """What a signature covers: canonical JSON without `signatures` and `unsigned`."""
-    return canonical_json.encode({key: value for key, value in obj.items() if key not in _UNSIGNED_KEYS})
+    return canonical_json.encode({key: value for key, value in obj.items() if key not in UNSIGNED_KEYS})
 
 
 @attrs.frozen
@@ -107,11 +108,18 @@ def read_verify_key(text: str) -> VerifyKey:
 
 def verify_signed_json(obj: JsonObject, server_name: str, key_id: str, verify_key: VerifyKey) -> None:
     """Raises `SignatureError` unless `obj` carries a good signature of that server by that key."""
+    verify_signature(obj.get("signatures"), signed_bytes(obj), server_name, key_id, verify_key)
+
+
+def verify_signature(
+    signatures: Any, signed: bytes, server_name: str, key_id: str, verify_key: VerifyKey
+) -> None:
+    """As `verify_signed_json`, for a `signatures` object of any shape and the bytes that it signs."""
     try:
-        signature = decode_base64(obj["signatures"][server_name][key_id])
+        signature = decode_base64(signatures[server_name][key_id])
     except (KeyError, TypeError, AttributeError, ValueError):
         raise SignatureError(f"No signature of {server_name} with the key {key_id}") from None
     try:
-        verify_key.verify(signed_bytes(obj), signature)
+        verify_key.verify(signed, signature)
     except (BadSignatureError, ValueError):
         raise SignatureError(f"The signature of {server_name} with the key {key_id} is wrong") from None

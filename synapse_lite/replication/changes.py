@@ -7,7 +7,7 @@ as well. A process that only runs tasks keeps nothing that a change could make w
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import takewhile
 from typing import TypeVar
 
@@ -18,27 +18,36 @@ from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.replication.bus import Bus
 from synapse_lite.storage.database import Database, DatabaseError, Transaction
 from synapse_lite.storage.events import EventStore
-from synapse_lite.storage.stream import Change, read_changes, read_position
+from synapse_lite.storage.stream import KINDS, Change, Scope, read_changes, read_position, with_devices
 
 logger = logging.getLogger(__name__)
 
 TOPIC = "stream"
+URGENT_TOPIC = "stream now"
 KEPT = 20_000  # changes in memory
 PAGE = 1_000
 POLL_SECONDS = 1.0
 IDLE_SECONDS = 0.25  # how late a process may be for whom nobody waits
+PULSE_SECONDS = 0.1  # how long what is told at leisure gathers at least
+AT_LEISURE_A_SECOND = 500  # waiters whom it wakes at most
 WOKEN_PER_TURN = 20  # so that waking a large room does not hold the reactor
 
 K = TypeVar("K")
 Listener = Callable[[Sequence[Change]], None]
+RoomsOf = Callable[[str], Awaitable[Collection[int]]]
 
 
 @define(eq=False)
 class Waiter:
-    """Somebody who waits for changes of some rooms or of a user; told whether there are any."""
+    """Somebody who waits for changes of some rooms, or of a user or one device; told whether there are any.
+
+    `at_leisure`: what `Scope.AT_LEISURE` brings ends the wait early, as if its time were over.
+    """
 
     rooms: Collection[int]
     user_id: str
+    device_id: str | None = None
+    at_leisure: bool = False
     woken: "Deferred[bool]" = field(factory=Deferred)
 
 
@@ -50,17 +59,27 @@ class ChangeLog:
         self._events = events
         self._bus = bus
         self._clock = clock
-        self._changes: deque[Change] = deque(maxlen=KEPT)
+        self._changes: deque[Change] = deque()
+        self._forgotten = 0  # of what is up to here not everything is in memory
         self._position = 0
         self._known_position = 0
         self._following = False
         self._reading = False
         self._stopped = False
         self._listeners: list[Listener] = []
+        self._rooms_of: RoomsOf = _nowhere
         self._by_room: dict[int, set[Waiter]] = {}
         self._by_user: dict[str, set[Waiter]] = {}
         self._poll: DelayedCall | None = None
         self._idle_read: DelayedCall | None = None
+        self._leisurely: set[str] = set()  # users of whom there is something to tell at leisure
+        self._pulse: DelayedCall | None = None
+        self._told_at_leisure = 0
+
+    @property
+    def told_at_leisure(self) -> int:
+        """What `Scope.AT_LEISURE` brought up to here has ended waits."""
+        return self._told_at_leisure
 
     @property
     def is_behind(self) -> bool:
@@ -76,45 +95,40 @@ class ChangeLog:
         """Be told of every change, in order. Call before `start`."""
         self._listeners.append(listener)
 
+    def share_rooms(self, rooms_of: RoomsOf) -> None:
+        """Who knows which rooms a user is in: those there hear what concerns all who share one with them."""
+        self._rooms_of = rooms_of
+
     async def start(self) -> None:
-        self._position = self._known_position = await self._database.read(read_position)
+        self._forgotten = self._position = self._known_position = await self._database.read(read_position)
         self._following = True
         self._bus.subscribe(TOPIC, self._wake_up)
+        self._bus.subscribe(URGENT_TOPIC, self._read_now)
         self._schedule_poll()
 
     def stop(self) -> None:
         """Nobody waits any longer."""
         self._stopped = True
-        for call in (self._poll, self._idle_read):
+        for call in (self._poll, self._idle_read, self._pulse):
             if call is not None and call.active():
                 call.cancel()
         for waiter in [waiter for waiters in self._by_user.values() for waiter in waiters]:
             self._wake(waiter, False)
 
-    async def is_alive(self) -> bool:
-        """Whether the database answers."""
-        try:
-            await self._database.read(read_position)
-        except DatabaseError:
-            return False
-        return True
-
     def since(self, position: int) -> list[Change] | None:
         """The changes after a position; None when they are no longer in memory."""
-        first = self._changes[0].position if self._changes else self._position + 1
-        if position < first - 1:
+        if position < self._forgotten:
             return None
         newest_first = takewhile(lambda change: change.position > position, reversed(self._changes))
         return list(newest_first)[::-1]
 
-    async def wait(self, rooms: Collection[int], user_id: str, seconds: float) -> bool:
-        """Whether one of the rooms or the user changes in time. Waits for what comes after the call."""
+    async def wait(self, waiter: Waiter, seconds: float) -> bool:
+        """Whether something changes in time that concerns them. Waits for what comes after the call."""
         if seconds <= 0 or self._stopped:
             return False
-        waiter = Waiter(rooms, user_id)
-        for room_nid in rooms:
+        for room_nid in waiter.rooms:
             self._by_room.setdefault(room_nid, set()).add(waiter)
-        self._by_user.setdefault(user_id, set()).add(waiter)
+        self._by_user.setdefault(waiter.user_id, set()).add(waiter)
         timeout = self._clock.call_later(seconds, self._wake, waiter, False)
         if self.is_behind:
             self._read_on()
@@ -131,10 +145,19 @@ class ChangeLog:
         if self._following:
             self._known_position = max(self._known_position, last)
             if changes[0].position == self._position + 1:
-                self._append(changes)
+                if waiters := self._append(changes):
+                    # Next turn: clients count on the answer to what they sent before they find it in /sync.
+                    self._clock.call_later(0, self._wake_in_turns, waiters)
             elif last > self._position:
                 self._read_on()
         self._bus.publish(TOPIC, str(last))
+        if any(KINDS[change.kind].is_urgent for change in changes):
+            self._bus.publish(URGENT_TOPIC, str(last))
+
+    def _read_now(self, payload: str) -> None:
+        if payload:
+            self._known_position = max(self._known_position, int(payload))
+        self._read_on()
 
     def _wake_up(self, payload: str) -> None:
         """A position that some process has reached, or "" for "you may have missed some"."""
@@ -166,7 +189,7 @@ class ChangeLog:
                 changes = await self._database.read(_read_changes, events, self._position)
                 fresh = [change for change in changes if change.position > self._position]
                 if fresh:
-                    self._append(fresh)
+                    self._wake_in_turns(self._append(fresh))
                 if len(changes) < PAGE:
                     # Of what was known before the read nothing is missing, though rows may have been deleted.
                     self._position = max(self._position, known)
@@ -177,27 +200,62 @@ class ChangeLog:
         finally:
             self._reading = False
 
-    def _append(self, changes: Sequence[Change]) -> None:
-        self._changes.extend(changes)
+    def _append(self, committed: Sequence[Change]) -> list[Waiter]:
+        """Take them in, and tell the listeners; whom they concern is to be woken."""
+        changes = [with_devices(change) for change in committed]
+        for change in changes:
+            if len(self._changes) == KEPT:
+                self._forgotten = self._changes.popleft().position
+            self._changes.append(change)
         self._position = changes[-1].position
         self._known_position = max(self._known_position, self._position)
         for listener in self._listeners:
             listener(changes)
         waiters: dict[Waiter, None] = {}
         for change in changes:
+            users = (change.user_id or "",) if change.devices is None else change.devices
             for found in (
                 self._by_room.get(change.room_nid or 0, ()),
-                self._by_user.get(change.user_id or "", ()),
+                *(self._by_user.get(user_id, ()) for user_id in users),
             ):
-                waiters |= {w: None for w in found if change.concerns(w.user_id, w.rooms)}
-        if waiters:
-            self._wake_in_turns(list(waiters))
+                waiters |= {w: None for w in found if _concerns(change, w)}
+            if KINDS[change.kind].scope is Scope.SHARED and change.user_id is not None and self._by_user:
+                ensureDeferred(self._wake_those_with(change.user_id))
+            if KINDS[change.kind].scope is Scope.AT_LEISURE and change.user_id is not None:
+                self._leisurely.add(change.user_id)
+        if self._leisurely and self._pulse is None and not self._stopped:
+            seconds = max(PULSE_SECONDS, len(self._by_user) / AT_LEISURE_A_SECOND)
+            self._pulse = self._clock.call_later(seconds, lambda: ensureDeferred(self._tell_at_leisure()))
+        return list(waiters)
 
-    def _wake_in_turns(self, waiters: list[Waiter]) -> None:
+    async def _tell_at_leisure(self) -> None:
+        """End the waits of those who share a room with any of the users."""
+        users, self._leisurely = self._leisurely, set()
+        self._told_at_leisure = self._position
+        waiters: dict[Waiter, None] = {}
+        for user_id in users if self._by_user else ():
+            waiters |= await self._those_with(user_id)
+        self._pulse = None
+        self._wake_in_turns([waiter for waiter in waiters if waiter.at_leisure], False)
+
+    async def _wake_those_with(self, user_id: str) -> None:
+        """Wake who shares a room with the user."""
+        self._wake_in_turns(list(await self._those_with(user_id)))
+
+    async def _those_with(self, user_id: str) -> dict[Waiter, None]:
+        """Who waits, and shares a room with the user."""
+        try:
+            rooms = await self._rooms_of(user_id)
+        except DatabaseError:
+            logger.exception("who shares a room with %s hears of their change later", user_id)
+            return {}
+        return dict.fromkeys(waiter for nid in rooms for waiter in self._by_room.get(nid, ()))
+
+    def _wake_in_turns(self, waiters: list[Waiter], changed: bool = True) -> None:
         for waiter in waiters[:WOKEN_PER_TURN]:
-            self._wake(waiter, True)
+            self._wake(waiter, changed)
         if len(waiters) > WOKEN_PER_TURN:
-            self._clock.call_later(0, self._wake_in_turns, waiters[WOKEN_PER_TURN:])
+            self._clock.call_later(0, self._wake_in_turns, waiters[WOKEN_PER_TURN:], changed)
 
     def _wake(self, waiter: Waiter, changed: bool) -> None:
         self._leave(waiter)
@@ -208,6 +266,14 @@ class ChangeLog:
         for room_nid in waiter.rooms:
             _discard(self._by_room, room_nid, waiter)
         _discard(self._by_user, waiter.user_id, waiter)
+
+
+async def _nowhere(_user_id: str) -> Collection[int]:
+    return ()
+
+
+def _concerns(change: Change, waiter: Waiter) -> bool:
+    return change.concerns(waiter.user_id, waiter.rooms) and change.is_for(waiter.user_id, waiter.device_id)
 
 
 def _discard(waiters: dict[K, set[Waiter]], key: K, waiter: Waiter) -> None:
@@ -222,5 +288,5 @@ def _read_changes(txn: Transaction, events: EventStore | None, after: int) -> li
     """A page of changes. With `events`, theirs are in memory from now on: many readers will want them at once."""
     changes = read_changes(txn, after, PAGE)
     if events is not None:
-        events.load(txn, [change.event_nid for change in changes if change.event_nid is not None])
+        events.load(txn, [nid for change in changes if (nid := change.about_nid) is not None])
     return changes

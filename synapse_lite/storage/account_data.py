@@ -1,7 +1,6 @@
 """Account data, of a user alone or of a user in a room, and stored filters.
 
-A change is published as the pair (user, room). A sync that meets it sends every entry of the pair:
-an entry that did not change may be sent again, none can be missed, and no row needs a position.
+A change is published with the user, the room and the type: a sync that meets it sends what is stored now.
 """
 
 import hashlib
@@ -32,7 +31,7 @@ def put_account_data(
         (user_id, room_nid, data_type, canonical_json.encode(content).decode()),
     )
     if changed:
-        txn.publish(Kind.ACCOUNT_DATA, user_id=user_id, room_nid=room_nid or None)
+        txn.publish(Kind.ACCOUNT_DATA, user_id=user_id, room_nid=room_nid or None, key=data_type)
 
 
 def change_account_data(
@@ -51,6 +50,21 @@ def change_account_data(
     put_account_data(txn, user_id, room_nid, data_type, change(canonical_json.decode_object(text)))
 
 
+def delete_account_data(txn: Transaction, user_id: str, room_nid: int, data_type: str) -> None:
+    """Whoever follows is told of empty content (MSC3391); nothing happens when there is none."""
+    deleted = txn.execute(
+        "DELETE FROM account_data WHERE user_id = %s AND room_nid = %s AND type = %s",
+        (user_id, room_nid, data_type),
+    )
+    if deleted:
+        txn.publish(Kind.ACCOUNT_DATA, user_id=user_id, room_nid=room_nid or None, key=data_type)
+
+
+def hold_account_data(txn: Transaction, user_id: str) -> None:
+    """Until the transaction ends nobody else who holds it changes what follows from what is there."""
+    txn.execute("SELECT FROM users WHERE user_id = %s FOR NO KEY UPDATE", (user_id,))
+
+
 def read_account_data(txn: Transaction, user_id: str, room_nid: int, data_type: str) -> JsonObject | None:
     text = txn.value(
         "SELECT json FROM account_data WHERE user_id = %s AND room_nid = %s AND type = %s",
@@ -59,23 +73,45 @@ def read_account_data(txn: Transaction, user_id: str, room_nid: int, data_type: 
     return None if text is None else canonical_json.decode_object(text)
 
 
-def global_account_data(txn: Transaction, user_id: str) -> dict[str, JsonObject]:
-    """The contents by type."""
-    return room_account_data(txn, user_id, [GLOBAL]).get(GLOBAL, {})
-
-
-def room_account_data(
-    txn: Transaction, user_id: str, room_nids: Collection[int]
+def account_data_of(
+    txn: Transaction, user_id: str, room_nids: Collection[int], types: Collection[str] | None = None
 ) -> dict[int, dict[str, JsonObject]]:
-    """The contents by room and type; rooms without any are absent."""
+    """The contents by room (or `GLOBAL`) and type, of these types only, if given; rooms without any are absent."""
     found: dict[int, dict[str, JsonObject]] = {}
     for room_nid, data_type, text in txn.rows(
         "SELECT room_nid, type, json FROM account_data WHERE user_id = %s AND room_nid = ANY (%s)"
-        " ORDER BY room_nid, type",
-        (user_id, list(room_nids)),
+        " AND (%s::text[] IS NULL OR type = ANY (%s::text[])) ORDER BY room_nid, type",
+        (user_id, list(room_nids), *[types if types is None else list(types)] * 2),
     ):
         found.setdefault(room_nid, {})[data_type] = canonical_json.decode_object(text)
     return found
+
+
+def account_data_of_types(
+    txn: Transaction, user_id: str, types: Collection[str]
+) -> dict[int, dict[str, JsonObject]]:
+    """As `account_data_of`, of all the user's rooms."""
+    found: dict[int, dict[str, JsonObject]] = {}
+    for room_nid, data_type, text in txn.rows(
+        "SELECT room_nid, type, json FROM account_data WHERE user_id = %s AND type = ANY (%s)",
+        (user_id, list(types)),
+    ):
+        found.setdefault(room_nid, {})[data_type] = canonical_json.decode_object(text)
+    return found
+
+
+def account_data_size(txn: Transaction, user_id: str) -> tuple[int, int]:
+    """How many contents the user has, and their bytes."""
+    row = txn.row(
+        "SELECT count(*), coalesce(sum(octet_length(json)), 0) FROM account_data WHERE user_id = %s",
+        (user_id,),
+    )
+    return (0, 0) if row is None else (row[0], row[1])
+
+
+def filter_count(txn: Transaction, user_id: str) -> int:
+    count: int = txn.value("SELECT count(*) FROM filters WHERE user_id = %s", (user_id,))
+    return count
 
 
 def add_filter(txn: Transaction, user_id: str, definition: JsonObject) -> int:

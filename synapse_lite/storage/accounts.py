@@ -7,6 +7,7 @@ import attrs
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import Kind
 
 
 @attrs.frozen
@@ -28,6 +29,8 @@ class NewAccount:
     is_guest: bool = False
     user_type: str | None = None
     displayname: str | None = None
+    expires_ts: int | None = None
+    registration_token: str | None = None
 
 
 _ACCOUNT = "user_id, password_hash, is_admin, is_guest, deactivated, locked"
@@ -36,10 +39,13 @@ _ACCOUNT = "user_id, password_hash, is_admin, is_guest, deactivated, locked"
 def create_account(txn: Transaction, account: NewAccount) -> bool:
     """False when the user id is taken."""
     created = txn.execute(
-        "INSERT INTO users (user_id, created_ts, password_hash, is_admin, is_guest, user_type, displayname)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        "INSERT INTO users (user_id, created_ts, password_hash, is_admin, is_guest, user_type, displayname,"
+        " expires_ts, registration_token) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
         attrs.astuple(account),
     )
+    if created:
+        txn.later("INSERT INTO user_last_seen (user_id) VALUES (%s)", (account.user_id,))
+        txn.publish(Kind.PROFILE, user_id=account.user_id)
     return created == 1
 
 
@@ -52,6 +58,19 @@ def find_account(txn: Transaction, user_id: str) -> Account | None:
     if not rows or (len(rows) > 1 and rows[0][0] != user_id):
         return None
     return Account(*rows[0])
+
+
+def may_send(txn: Transaction, user_id: str, now_ms: int) -> bool:
+    """Whether the account may still be spoken for, without a session of its own."""
+    sql = (
+        "SELECT NOT (deactivated OR locked OR suspended) AND coalesce(expires_ts > %s, TRUE) FROM users"
+        " WHERE user_id = %s"
+    )
+    return bool(txn.value(sql, (now_ms, user_id)))
+
+
+def is_shadow_banned(txn: Transaction, user_id: str) -> bool:
+    return bool(txn.value("SELECT shadow_banned FROM users WHERE user_id = %s", (user_id,)))
 
 
 def is_taken(txn: Transaction, user_id: str) -> bool:
@@ -72,6 +91,14 @@ def replace_password_hash(txn: Transaction, user_id: str, old: str, new: str) ->
     txn.execute(
         "UPDATE users SET password_hash = %s WHERE user_id = %s AND password_hash = %s", (new, user_id, old)
     )
+
+
+def set_validity(txn: Transaction, user_id: str, expires_ts: int) -> bool:
+    """Let the account expire then; False for an unknown user. Open sessions learn of it."""
+    changed = txn.execute("UPDATE users SET expires_ts = %s WHERE user_id = %s", (expires_ts, user_id))
+    if changed:
+        txn.publish(Kind.SESSION, user_id=user_id)
+    return changed == 1
 
 
 def read_profile(txn: Transaction, user_id: str) -> JsonObject | None:
@@ -96,6 +123,7 @@ def change_profile(txn: Transaction, user_id: str, change: Callable[[JsonObject]
             user_id,
         ),
     )
+    txn.publish(Kind.PROFILE, user_id=user_id)
     return True
 
 
@@ -114,18 +142,10 @@ def _profile(txn: Transaction, user_id: str, lock: str) -> JsonObject | None:
     return profile
 
 
-def add_nonce(txn: Transaction, nonce: str, now_ms: int, *, lifetime_ms: int, most: int) -> None:
-    """Store a nonce; those whose time is over go, and the oldest when there are more than `most`."""
-    txn.execute("DELETE FROM registration_nonces WHERE created_ts <= %s", (now_ms - lifetime_ms,))
-    txn.execute(
-        "DELETE FROM registration_nonces WHERE nonce IN"
-        " (SELECT nonce FROM registration_nonces ORDER BY created_ts DESC OFFSET %s)",
-        (most - 1,),
+def use_nonce(txn: Transaction, nonce: str, now_ms: int) -> bool:
+    """Whether the nonce was not used before; it is now."""
+    inserted = txn.execute(
+        "INSERT INTO registration_nonces (nonce, used_ts) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+        (nonce, now_ms),
     )
-    txn.execute("INSERT INTO registration_nonces (nonce, created_ts) VALUES (%s, %s)", (nonce, now_ms))
-
-
-def use_nonce(txn: Transaction, nonce: str, now_ms: int, *, lifetime_ms: int) -> bool:
-    """Whether the nonce was good; it is not any more."""
-    created_ts = txn.value("DELETE FROM registration_nonces WHERE nonce = %s RETURNING created_ts", (nonce,))
-    return created_ts is not None and created_ts > now_ms - lifetime_ms
+    return inserted == 1

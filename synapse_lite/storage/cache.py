@@ -46,6 +46,14 @@ class Cache(Generic[K, V]):
             for key in [key for key, (value, _) in self._entries.items() if unwanted(value)]:
                 self._weight -= self._entries.pop(key)[1]
 
+    def remove(self, key: K) -> None:
+        """Forget a value, if it is here."""
+        if key not in self._entries:
+            return
+        with self._lock:
+            entry = self._entries.pop(key, None)
+            self._weight -= entry[1] if entry else 0
+
     def put(self, key: K, value: V, weight: int = 1) -> None:
         with self._lock:
             old = self._entries.pop(key, None)

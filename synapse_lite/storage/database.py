@@ -10,9 +10,8 @@ all its statements:
 
 import contextvars
 import logging
-import queue
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -25,8 +24,11 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from synapse_lite.errors import SynapseLiteError
+from synapse_lite.errors import UnavailableError
+from synapse_lite.storage.outage import SHORTAGES, DatabaseUnavailableError, Outage
+from synapse_lite.storage.pool import Pool, close_if_broken
 from synapse_lite.storage.stream import Change, Kind, write_changes
+from synapse_lite.storage.unstorable import UNSTORABLE, refusal_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,21 +41,21 @@ OnCommit = Callable[[Sequence[Change]], None]
 
 RETRIES = 5
 _RETRIABLE = (errors.SerializationFailure, errors.DeadlockDetected)
-_KEEPALIVES = {
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
-
-_IDLE = extensions.TRANSACTION_STATUS_IDLE
 VALUES_A_STATEMENT = 1000
+_OTHER_WAYS = (
+    "enable_seqscan",
+    "enable_bitmapscan",
+    "enable_sort",
+)  # to read a table, than in the order of an index
 
 UniqueViolation = errors.UniqueViolation
+LockNotAvailable = errors.LockNotAvailable
+StatementTimeout = errors.QueryCanceled
 DatabaseError = psycopg2.Error
+OperationalError = psycopg2.OperationalError
 
 
-class CommitUncertainError(SynapseLiteError):
+class CommitUncertainError(UnavailableError):
     """The connection broke during a commit: the transaction may have happened, or not."""
 
 
@@ -67,10 +69,13 @@ class Transaction:
 
     _cursor: extensions.cursor
     read_only: bool = False
-    _changes: list[Change] = field(factory=list)
+    _changes: list[tuple[Change, "AtPosition | None"]] = field(factory=list)
     _waiting: list[bytes] = field(factory=list)
     _rows: list[bytes] = field(factory=list)
     _rows_sql: str = ""
+    _sent: int = 0
+    _savepoints: int = 0
+    _relaxed: bool = False
 
     def execute(self, sql: str, arguments: Arguments = ()) -> int:
         """Run a statement; the number of rows that it touched."""
@@ -98,14 +103,17 @@ class Transaction:
         """
         self._wait(self._cursor.mogrify(sql, arguments or None))
 
-    def keep_to_indexes(self) -> None:
-        """Until the transaction ends: who walks through a large table reads the next rows from an index.
+    @contextmanager
+    def on_indexes(self) -> Iterator[None]:
+        """Who walks through a large table reads the next rows from an index; later statements as they like.
 
         Without statistics, as of a table that has just grown, the planner likes to sort all rows that are left.
         """
-        self.later("SET LOCAL enable_seqscan = off")
-        self.later("SET LOCAL enable_bitmapscan = off")
-        self.later("SET LOCAL enable_sort = off")
+        for setting in _OTHER_WAYS:
+            self.later(f"SET LOCAL {setting} = off")
+        yield
+        for setting in _OTHER_WAYS:
+            self.later(f"SET LOCAL {setting} TO DEFAULT")
 
     def insert(self, sql: str, rows: Sequence[Sequence[object]], template: str | None = None) -> None:
         """`INSERT ... VALUES %s`, or another statement over `VALUES %s`; as `later`."""
@@ -128,6 +136,43 @@ class Transaction:
         self._send(self._with_values(sql, rows, template))
         return self._cursor.fetchall()
 
+    def attempt(self, function: "Callable[[Transaction], T]") -> "T | Exception":
+        """What the function returns, or what it raised: then nothing of what it wrote and published remains.
+
+        Errors after which the transaction has to start again are raised.
+        """
+        self._gather()
+        waiting, sent, changes = list(self._waiting), self._sent, len(self._changes)
+        self._savepoints += 1
+        name = f"attempt_{self._savepoints}"
+        self.later(f"SAVEPOINT {name}")
+        try:
+            result = function(self)
+            self.finish()
+        except (*_RETRIABLE, *SHORTAGES):
+            raise
+        except Exception as error:
+            if isinstance(error, psycopg2.Error) and close_if_broken(self._cursor.connection, error):
+                raise
+            del self._changes[changes:]
+            self._rows = []
+            self._waiting = waiting
+            if self._sent != sent:
+                self._waiting = []
+                self._cursor.execute(f"ROLLBACK TO SAVEPOINT {name}")
+            return refusal_of(error) or error
+        self.later(f"RELEASE SAVEPOINT {name}")
+        return result
+
+    def relax(self) -> None:
+        """The commit need not wait for the disk, unless something is published: for work that is done again from where
+        its checkpoint stands if PostgreSQL loses the last moments before a crash. To be called first.
+
+        What others commit after it, and what they saw of it, is never on the disk before it.
+        """
+        self._relaxed = True
+        self.later("SET LOCAL synchronous_commit = off")
+
     def finish(self, statement: str = "") -> None:
         """Send what waits, and a last statement such as COMMIT."""
         if statement or self._waiting or self._rows:
@@ -137,6 +182,7 @@ class Transaction:
         if self._waiting or self._rows:
             self._send(self._cursor.mogrify(sql, arguments or None))
         else:
+            self._sent += 1
             self._cursor.execute(sql, arguments or None)
 
     def _wait(self, statement: bytes) -> None:
@@ -152,6 +198,7 @@ class Transaction:
     def _send(self, statement: bytes) -> None:
         self._gather()
         statements, self._waiting = [*self._waiting, statement], []
+        self._sent += 1
         self._cursor.execute(b";".join(statements))
 
     def _with_values(self, sql: str, rows: Collection[Sequence[object]], template: str | None) -> bytes:
@@ -168,15 +215,31 @@ class Transaction:
         event_nid: int | None = None,
         user_id: str | None = None,
         redacts_nid: int | None = None,
+        device_id: str | None = None,
+        key: str | None = None,
+        content: str | None = None,
+        at_position: "AtPosition | None" = None,
     ) -> None:
-        self._changes.append(Change(0, kind, room_nid, event_nid, user_id, redacts_nid))
+        """`at_position` writes the rows that carry the position of the change."""
+        change = Change(0, kind, room_nid, event_nid, user_id, redacts_nid, device_id, key, content)
+        self._changes.append((change, at_position))
 
     def flush(self) -> list[Change]:
         """Give what was published its positions. For `Database.transact` only."""
-        return write_changes(self, self._changes) if self._changes else []
+        if not self._changes:
+            return []
+        if self._relaxed:
+            self.later("SET LOCAL synchronous_commit TO DEFAULT")
+        changes = write_changes(self, [change for change, _ in self._changes])
+        for change, (_, at_position) in zip(changes, self._changes, strict=True):
+            if at_position is not None:
+                at_position(self, change.position)
+        return changes
 
 
 Function = Callable[..., Any]
+AtPosition = Callable[[Transaction, int], None]
+"""Called under the lock of the stream: it may only `insert` and `later`, which go with the COMMIT."""
 
 
 def _values(sql: str, rows: Sequence[bytes]) -> bytes:
@@ -184,14 +247,13 @@ def _values(sql: str, rows: Sequence[bytes]) -> bytes:
     return before.encode() + b",".join(rows) + after.encode()
 
 
-def _ignore(_seconds: float) -> None:
-    """Nobody measures."""
+def _ignore(_told: object) -> None:
+    """Nobody listens."""
 
 
 class Database:
     """At most `size` connections, each used by one thread at a time.
 
-    `on_commit` is called on the reactor with the changes of each committed transaction.
     `settings` are PostgreSQL settings of every connection, such as `statement_timeout`. `on_flushed`
     is told, in a database thread, for how many seconds each transaction held the stream.
     """
@@ -203,17 +265,20 @@ class Database:
         *,
         name: str,
         size: int,
-        on_commit: OnCommit,
         settings: Mapping[str, str],
         on_flushed: Callable[[float], None] = _ignore,
+        outage: Outage | None = None,
     ) -> None:
         self._reactor = reactor
-        self._arguments = arguments
-        self._on_commit = on_commit
+        self._on_commit: OnCommit = _ignore
         self._on_flushed = on_flushed
-        self._settings = " ".join(f"-c {key}={value}" for key, value in settings.items())
+        options = " ".join(f"-c {key}={value}" for key, value in settings.items())
+        self._pool = Pool(arguments, options, outage or Outage())
         self._threads = ThreadPool(1, size, f"database-{name}")
-        self._idle: queue.LifoQueue[extensions.connection] = queue.LifoQueue()
+
+    def on_commit(self, listener: OnCommit) -> None:
+        """Call `listener`, and nobody else, on the reactor with the changes of each committed transaction."""
+        self._on_commit = listener
 
     def start(self) -> None:
         self._threads.start()
@@ -221,7 +286,7 @@ class Database:
     def stop(self) -> None:
         """Wait for what runs, then close the connections."""
         self._threads.stop()
-        self._close_idle()
+        self._pool.close_idle()
 
     async def transact(
         self, function: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
@@ -254,6 +319,10 @@ class Database:
         result: R = await self._in_thread(self._run_read, function, args, kwargs)
         return result
 
+    async def is_alive(self) -> bool:
+        """Whether the database answers now: this does not wait until it is back."""
+        return await deferToThreadPool(self._reactor, self._threads, self._pool.is_alive)
+
     async def _in_thread(self, run: Callable[..., T], *args: Any) -> T:
         result: T = await deferToThreadPool(self._reactor, self._threads, self._work(run, *args))
         return result
@@ -263,20 +332,31 @@ class Database:
 
     def _with_connection(self, run: Callable[..., T], function: Function, args: Any, kwargs: Any) -> T:
         for _ in range(RETRIES):
-            connection = self._acquire()
+            connection = self._pool.acquire()
             try:
                 return run(connection, function, args, kwargs)
             except _RETRIABLE as error:
                 logger.info("%s is run again after %r", function, error)
                 failure: Exception = error
-            except psycopg2.OperationalError as error:
-                if not connection.closed:
+            except SHORTAGES as error:
+                self._pool.outage.note_shortage(error)
+                raise DatabaseUnavailableError(str(error)) from error
+            except (ValueError, *UNSTORABLE) as error:
+                refusal = refusal_of(error)
+                if refusal is None:
+                    raise
+                logger.warning("%s was given what PostgreSQL cannot hold: %s", function, error)
+                raise refusal from error
+            except (
+                psycopg2.Error
+            ) as error:  # of which class, depends on the moment at which the connection breaks
+                if not close_if_broken(connection, error):
                     raise
                 # The server went away before the commit, so nothing was done; its other connections are void too.
-                self._close_idle()
-                failure = error
+                self._pool.close_idle()
+                failure = DatabaseUnavailableError(str(error))
             finally:
-                self._release(connection)
+                self._pool.release(connection)
         raise failure
 
     def _run_transaction(
@@ -290,8 +370,8 @@ class Database:
             changes = txn.flush()
             try:
                 txn.finish("COMMIT")
-            except psycopg2.OperationalError as error:
-                if connection.closed:
+            except psycopg2.Error as error:
+                if close_if_broken(connection, error):
                     raise CommitUncertainError(str(error)) from error
                 raise
         if changes:
@@ -315,32 +395,3 @@ class Database:
     def _run_read(self, connection: extensions.connection, function: Function, args: Any, kwargs: Any) -> Any:
         with connection.cursor() as cursor:
             return function(Transaction(cursor, read_only=True), *args, **kwargs)
-
-    def _acquire(self) -> extensions.connection:
-        try:
-            return self._idle.get_nowait()
-        except queue.Empty:
-            connection = connect(self._arguments, self._settings)
-            connection.autocommit = True  # BEGIN and COMMIT are ours: they ride with other statements
-            return connection
-
-    def _close_idle(self) -> None:
-        with suppress(queue.Empty):
-            while True:
-                self._idle.get_nowait().close()
-
-    def _release(self, connection: extensions.connection) -> None:
-        try:
-            if not connection.closed and connection.info.transaction_status != _IDLE:
-                with connection.cursor() as cursor:
-                    cursor.execute("ROLLBACK")
-        except psycopg2.Error:
-            connection.close()
-        if not connection.closed:
-            self._idle.put(connection)
-
-
-def connect(arguments: Mapping[str, object], options: str = "") -> extensions.connection:
-    """A connection of its own, for what a pool cannot do: migrations, LISTEN."""
-    own_options = f"{arguments.get('options', '')} {options}".strip()
-    return psycopg2.connect(**{**_KEEPALIVES, **arguments, "options": own_options})  # type: ignore[call-overload, no-any-return]

@@ -1,13 +1,16 @@
 """Read receipts and typing: what /sync carries beside events."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from typing import Any
 
-from attrs import frozen
+import orjson
+from attrs import astuple, frozen
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.stream import Change, Kind
 
 PRIVATE = "m.read.private"
+MAX_TYPING_MS = 120_000
 
 
 @frozen
@@ -25,24 +28,49 @@ class Receipt:
 def put_receipt(txn: Transaction, receipt: Receipt) -> None:
     """Store the receipt, unless one for the same or a later event is there.
 
-    A private one is published as a change of its owner's own data, so that nobody else even wakes.
+    A private one has a kind of its own, so that nobody else even wakes.
     """
-    key = (receipt.room_nid, receipt.user_id, receipt.receipt_type, receipt.thread_id)
-    known = txn.value(
-        "SELECT event_id FROM receipts"
-        " WHERE room_nid = %s AND user_id = %s AND receipt_type = %s AND thread_id = %s FOR UPDATE",
-        key,
+    position = position_of(txn, receipt.room_nid, receipt.event_id)
+    is_stored = txn.execute(
+        "INSERT INTO receipts (room_nid, user_id, receipt_type, thread_id, event_id, ts, position)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (room_nid, user_id, receipt_type, thread_id)"
+        " DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts, position = excluded.position"
+        " WHERE excluded.event_id <> receipts.event_id"
+        " AND NOT coalesce(excluded.position < coalesce(receipts.position, (SELECT s.position FROM stream s"
+        "  WHERE s.event_nid = (SELECT event_nid FROM events e WHERE e.event_id = receipts.event_id))), FALSE)",
+        (*astuple(receipt), position),
     )
-    if known is not None and not is_news(txn, receipt.event_id, known):
+    if not is_stored:
         return
-    txn.execute(
-        "INSERT INTO receipts (room_nid, user_id, receipt_type, thread_id, event_id, ts)"
-        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (room_nid, user_id, receipt_type, thread_id)"
-        " DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts",
-        (*key, receipt.event_id, receipt.ts),
+    txn.publish(
+        Kind.PRIVATE_RECEIPT if receipt.receipt_type == PRIVATE else Kind.RECEIPT,
+        room_nid=receipt.room_nid,
+        user_id=receipt.user_id,
+        key=f"{receipt.receipt_type} {receipt.thread_id}",
+        content=orjson.dumps([receipt.event_id, receipt.ts, position]).decode(),
     )
-    kind = Kind.ACCOUNT_DATA if receipt.receipt_type == PRIVATE else Kind.RECEIPT
-    txn.publish(kind, room_nid=receipt.room_nid, user_id=receipt.user_id)
+
+
+def position_of(txn: Transaction, room_nid: int, event_id: str) -> int | None:
+    """Where the event of the room is in the stream; None for an unknown one."""
+    position: int | None = txn.value(
+        "SELECT position FROM stream WHERE event_nid ="
+        " (SELECT event_nid FROM events WHERE event_id = %s AND room_nid = %s)",
+        (event_id, room_nid),
+    )
+    return position
+
+
+def changed_receipt(change: Change) -> Receipt:
+    """The receipt that a change of one tells of."""
+    receipt_type, thread_id = (change.key or "").split(" ", 1)
+    event_id, ts, _ = orjson.loads(change.content or "")
+    return Receipt(change.room_nid or 0, change.user_id or "", receipt_type, thread_id, event_id, ts)
+
+
+def read_upto(change: Change) -> tuple[str, int | None]:
+    """The thread of the receipt that a change tells of, and where its event is; None: nobody knew."""
+    return (change.key or "").split(" ", 1)[1], orjson.loads(change.content or "")[2]
 
 
 def is_news(txn: Transaction, event_id: str, known: str) -> bool:
@@ -55,19 +83,13 @@ def is_news(txn: Transaction, event_id: str, known: str) -> bool:
     return event_id != known and not earlier
 
 
-def receipts(
-    txn: Transaction, room_nids: Collection[int], reader: str, changed: Collection[tuple[int, str]] | None
-) -> list[Receipt]:
-    """What the reader may see of the rooms' receipts; of (room, user) pairs in `changed` only, if given."""
-    join, arguments = "", []
-    if changed is not None:
-        join = " JOIN unnest(%s::bigint[], %s::text[]) AS c (room_nid, user_id) USING (room_nid, user_id)"
-        arguments = [[room_nid for room_nid, _ in changed], [user_id for _, user_id in changed]]
+def receipts(txn: Transaction, room_nids: Collection[int], reader: str) -> list[Receipt]:
+    """What the reader may see of the rooms' receipts."""
     rows = txn.rows(
-        f"SELECT room_nid, user_id, receipt_type, thread_id, event_id, ts FROM receipts{join}"
+        "SELECT room_nid, user_id, receipt_type, thread_id, event_id, ts FROM receipts"
         " WHERE room_nid = ANY(%s) AND (receipt_type <> %s OR user_id = %s)"
         " ORDER BY room_nid, ts, user_id, receipt_type, thread_id",
-        (*arguments, list(room_nids), PRIVATE, reader),
+        (list(room_nids), PRIVATE, reader),
     )
     return [Receipt(*row) for row in rows]
 
@@ -87,14 +109,46 @@ def set_typing(txn: Transaction, room_nid: int, user_id: str, expires_ts: int, n
     else:
         txn.execute("DELETE FROM typing WHERE room_nid = %s AND user_id = %s", (room_nid, user_id))
     if bool(before) != (expires_ts > now_ms):
-        txn.publish(Kind.TYPING, room_nid=room_nid)
+        _tell(txn, [(room_nid, user_id)], is_typing=expires_ts > now_ms)
 
 
 def expire_typing(txn: Transaction, now_ms: int) -> None:
-    """Forget those whose time is over, and let the rooms know."""
-    rows = txn.rows("DELETE FROM typing WHERE expires_ts <= %s RETURNING room_nid", (now_ms,))
-    for room_nid in {room_nid for (room_nid,) in rows}:
-        txn.publish(Kind.TYPING, room_nid=room_nid)
+    """Forget those whose time is over, and let the rooms know. Nobody types for longer than `MAX_TYPING_MS`: who seems
+    to, began before the clock was set back.
+    """
+    rows = txn.rows(
+        "DELETE FROM typing WHERE expires_ts <= %s OR expires_ts > %s RETURNING room_nid, user_id",
+        (now_ms, now_ms + MAX_TYPING_MS),
+    )
+    _tell(txn, rows, is_typing=False)
+
+
+def end_typing(txn: Transaction, members: Collection[tuple[int, str]]) -> None:
+    """These users (with the room nid) type there no more, and the rooms are told of those who did."""
+    if not members:
+        return
+    rows = txn.rows(
+        "DELETE FROM typing USING unnest(%s::bigint[], %s::text[]) AS m (room_nid, user_id)"
+        " WHERE (typing.room_nid, typing.user_id) = (m.room_nid, m.user_id)"
+        " RETURNING typing.room_nid, typing.user_id",
+        ([room_nid for room_nid, _ in members], [user_id for _, user_id in members]),
+    )
+    _tell(txn, rows, is_typing=False)
+
+
+def _tell(txn: Transaction, typing: Iterable[tuple[Any, ...]], *, is_typing: bool) -> None:
+    """(room nid, user): each room hears of it once."""
+    rooms: dict[int, dict[str, bool]] = {}
+    for room_nid, user_id in typing:
+        rooms.setdefault(room_nid, {})[user_id] = is_typing
+    for room_nid, users in sorted(rooms.items()):
+        txn.publish(Kind.TYPING, room_nid=room_nid, content=orjson.dumps(users).decode())
+
+
+def changed_typing(change: Change) -> dict[str, bool]:
+    """Who began to type, or ended, that a change tells of."""
+    users: dict[str, bool] = orjson.loads(change.content or "{}")
+    return users
 
 
 def typing(txn: Transaction, room_nids: Collection[int], now_ms: int) -> dict[int, list[str]]:

@@ -4,13 +4,13 @@ What may change about an event, its redaction, is looked up at each reading.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import IntEnum
 from functools import cached_property
 from sys import getsizeof
 
-import orjson
-from attrs import frozen
+from attrs import field, frozen
 
-from synapse_lite.canonical_json import decode_object
+from synapse_lite.canonical_json import decode_exact, dump
 from synapse_lite.errors import not_found
 from synapse_lite.matrix.event import Event, client_event, redacted
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
@@ -19,46 +19,120 @@ from synapse_lite.storage.database import Row, Transaction
 from synapse_lite.storage.nids import nid_array
 
 
+class Standing(IntEnum):
+    """What the rules of the room say of an event; the numbers are stored. Only accepted ones make up the room."""
+
+    ACCEPTED = 0
+    OUTLIER = 1  # known by itself, but no part of the history
+    SOFT_FAILED = 2  # allowed where it hangs, but not by the current state: nothing of ours follows it
+    REJECTED = 3
+
+
 @frozen(eq=False)
 class StoredEvent:
     """An event with its place in the room.
 
-    `before_nid` and `after_nid` are snapshots of the room's state around it, `replaces_nid` the
-    state event whose place it took. `session` and `txn_id` tell the client that sent it so.
+    `before_nid` and `after_nid` are snapshots of the room's state around it, None when that is unknown,
+    `replaces_nid` the state event whose place it took. `session` and `txn_id` tell the client that sent
+    it so. Of a redaction that hangs on the past, where its sender could still send it, `point_nid` is the
+    snapshot there, for the graph; for readers the state around it is that of the time when it was sent.
     """
 
     nid: int
     room_nid: int
     event: Event
-    before_nid: int
-    after_nid: int
+    before_nid: int | None
+    after_nid: int | None
     replaces_nid: int | None = None
+    point_nid: int | None = None
     session: str | None = None
     txn_id: str | None = None
+    standing: Standing = Standing.ACCEPTED
+
+    @property
+    def event_id(self) -> str:
+        return self.event.event_id
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether its place in the history of the room is known; an auth event may be known by itself."""
+        return self.standing is Standing.ACCEPTED or self.after_nid is not None
 
     @cached_property
     def client_json(self) -> bytes:
         """The client format without `unsigned`, encoded once for all readers."""
         # orjson does not give back what it reserved, 4 KiB at least: what is kept is a copy of the right size.
-        return bytes(memoryview(orjson.dumps(client_event(self.event))))
+        return bytes(memoryview(dump(client_event(self.event))))
+
+
+@frozen
+class NewEvent:
+    """An event to be stored.
+
+    `is_shown`: it gets a position in the stream; else no page and no /sync has it. `was_outlier`: it is stored
+    already, and found its place.
+    """
+
+    stored: StoredEvent
+    auth_nids: Sequence[int]
+    rejected_reason: str | None = None
+    is_shown: bool = field()
+    was_outlier: bool = False
+
+    @is_shown.default
+    def _is_shown(self) -> bool:
+        return self.stored.standing is Standing.ACCEPTED
+
+
+@frozen(eq=False)
+class Thread:
+    """Of the thread that an event began: the last one in it, how many there are, whether the reader takes part."""
+
+    latest: "View"
+    count: int
+    participated: bool
+
+
+@frozen(eq=False)
+class Aggregations:
+    """What relates to an event: its newest edit, its thread, the ids of what refers to it."""
+
+    edit: StoredEvent | None = None
+    thread: Thread | None = None
+    reference_ids: Sequence[str] = ()
 
 
 @frozen(eq=False)
 class View:
-    """An event as it may be read now: its redaction, and the state event that it replaced."""
+    """An event as it may be read now: its redaction, the state event that it replaced, what relates to it.
+
+    `membership` is the reader's at the event, where that is known. `hides_redaction`: the reader is not told
+    who redacted it, nor why.
+    """
 
     stored: StoredEvent
     redaction: StoredEvent | None = None
     previous: Event | None = None
+    aggregations: Aggregations | None = None
+    membership: str | None = None
+    hides_redaction: bool = False
+
+    def seen_by(self, membership: str | None, hides_redaction: bool) -> "View":
+        """As a reader with that membership reads it. Of each event of each page: so without `evolve`, which is slower."""
+        return View(
+            self.stored, self.redaction, self.previous, self.aggregations, membership, hides_redaction
+        )
 
 
 # Sub-selects, because they are read from an index also where a table has no statistics yet.
 _SELECT = (
     "SELECT e.event_nid, e.room_nid, e.event_id, e.json, e.before_nid, e.after_nid, e.replaces_nid,"
-    " t.session, t.txn_id, (SELECT version FROM rooms r WHERE r.room_nid = e.room_nid)"
+    " e.point_nid, t.session, t.txn_id, e.standing, (SELECT version FROM rooms r WHERE r.room_nid = e.room_nid)"
     " FROM events e LEFT JOIN LATERAL ("
     "  SELECT session, txn_id FROM event_transactions WHERE event_nid = e.event_nid LIMIT 1) AS t ON TRUE"
 )
+
+_SIZES = "SELECT event_nid, octet_length(json) FROM events WHERE event_nid = ANY(%s::bigint[])"
 
 
 class EventStore:
@@ -71,9 +145,45 @@ class EventStore:
         """Put an event into the cache; `json` is what is stored of it."""
         self._cache.put(stored.nid, stored, _size_in_memory(json))
 
+    def insert(self, txn: Transaction, new: Sequence[NewEvent], now_ms: int) -> None:
+        rows = []
+        for one in new:
+            stored, event = one.stored, one.stored.event
+            json = dump(event.pdu).decode()
+            if stored.is_placed:
+                self.remember(stored, json)
+            rows.append(
+                (stored.nid, stored.room_nid, event.event_id, event.type, event.state_key, event.membership,
+                 event.sender, event.depth, event.origin_server_ts, now_ms, int(stored.standing),
+                 one.rejected_reason, stored.replaces_nid, stored.before_nid, stored.after_nid, stored.point_nid,
+                 nid_array(one.auth_nids), json)
+            )  # fmt: skip
+        txn.insert(
+            "INSERT INTO events (event_nid, room_nid, event_id, type, state_key, membership, sender, depth,"
+            " origin_server_ts, received_ts, standing, rejected_reason, replaces_nid, before_nid, after_nid,"
+            " point_nid, auth_nids, json) VALUES %s",
+            rows,
+        )
+
     def cached(self, nids: Iterable[int]) -> dict[int, StoredEvent]:
         """Those of the events that are in memory: no I/O."""
         return self._cache.find(nids)
+
+    def within_bytes(self, txn: Transaction, nids: Sequence[int], most: int) -> int:
+        """How many of the first events have together at most so many bytes; at least one, where there is any.
+
+        The database is asked for the sizes of those that are not in memory, before any of them is read.
+        """
+        known = self.cached(nids)
+        missing = [nid for nid in nids if nid not in known]
+        sizes = dict[int, int](txn.rows(_SIZES, (nid_array(missing),)) if missing else ())
+        total = 0
+        for count, nid in enumerate(nids):
+            stored = known.get(nid)
+            total += sizes.get(nid, 0) if stored is None else len(stored.client_json)
+            if total > most:
+                return max(count, 1)
+        return len(nids)
 
     def load(self, txn: Transaction, nids: Collection[int]) -> dict[int, StoredEvent]:
         """The events by nid; a nid that is not stored is absent."""
@@ -90,6 +200,33 @@ class EventStore:
         """The events by event id; an unknown id is absent."""
         rows = txn.rows("SELECT event_nid FROM events WHERE event_id = ANY(%s)", (list(event_ids),))
         return {stored.event.event_id: stored for stored in self.load(txn, [nid for (nid,) in rows]).values()}
+
+    def ids_of(self, txn: Transaction, nids: Collection[int]) -> dict[int, str]:
+        """Event ids by nid, without reading the events; a nid that is not stored is absent."""
+        rows = txn.rows(
+            "SELECT event_nid, event_id FROM events WHERE event_nid = ANY(%s::bigint[])", (nid_array(nids),)
+        )
+        return dict(rows)
+
+    def memberships(self, txn: Transaction, nids: Collection[int]) -> dict[int, str | None]:
+        """What member events say, by nid, without reading the events; a nid that is not stored is absent."""
+        rows = txn.rows(
+            "SELECT event_nid, membership FROM events WHERE event_nid = ANY(%s::bigint[])", (nid_array(nids),)
+        )
+        return dict(rows)
+
+    def promote(self, txn: Transaction, stored: StoredEvent) -> None:
+        """An outlier has found its place in the history."""
+        place = (stored.replaces_nid, stored.before_nid, stored.after_nid, stored.point_nid)
+        txn.execute(
+            "UPDATE events SET standing = %s, rejected_reason = NULL, replaces_nid = %s, before_nid = %s,"
+            " after_nid = %s, point_nid = %s WHERE event_nid = %s",
+            (int(stored.standing), *place, stored.nid),
+        )
+
+    def forget(self, nid: int) -> None:
+        """It is read again."""
+        self._cache.remove(nid)
 
     def in_room(self, txn: Transaction, room_id: str, event_id: str) -> StoredEvent:
         """The event of that room; 404 `M_NOT_FOUND` else."""
@@ -126,10 +263,14 @@ class EventStore:
         return [[found[nid] for nid in group if nid in found] for group in groups]
 
     def _read(self, row: Row) -> StoredEvent:
-        nid, room_nid, event_id, json, before_nid, after_nid, replaces_nid, session, txn_id, version = row
-        event = Event.from_pdu(decode_object(json), ROOM_VERSIONS[version], event_id)
-        stored = StoredEvent(nid, room_nid, event, before_nid, after_nid, replaces_nid, session, txn_id)
-        self.remember(stored, json)
+        nid, room_nid, event_id, json, before_nid, after_nid, replaces_nid, point_nid = row[:8]
+        session, txn_id, standing, version = row[8:]
+        event = Event.from_pdu(decode_exact(json), ROOM_VERSIONS[version], event_id)
+        stored = StoredEvent(
+            nid, room_nid, event, before_nid, after_nid, replaces_nid, point_nid, session, txn_id, Standing(standing)
+        )  # fmt: skip
+        if stored.is_placed:  # else it may yet find its place, on any process
+            self.remember(stored, json)
         return stored
 
 

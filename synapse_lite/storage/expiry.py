@@ -1,15 +1,16 @@
-"""Deletes what has had its time, some rows at a call. Times are milliseconds since 1970.
+"""Deletes what has expired, some rows at a call. Times are milliseconds since 1970.
 
 Each function deletes at most `limit` rows and says how many it found.
 """
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.stream import Trim, kinds_trimmed
 
 _SUPERSEDED = """
-DELETE FROM stream s WHERE position = ANY(%s) AND (kind <> %s OR EXISTS (
+DELETE FROM stream s WHERE position = ANY(%s) AND (kind = ANY(%s::smallint[]) OR EXISTS (
     SELECT FROM stream newer WHERE newer.user_id = s.user_id AND newer.kind = s.kind
-        AND newer.room_nid = s.room_nid AND newer.position > s.position))
+        AND newer.room_nid IS NOT DISTINCT FROM s.room_nid AND newer.key IS NOT DISTINCT FROM s.key
+        AND newer.position > s.position))
 """
 
 
@@ -24,7 +25,7 @@ def delete_old_uia_sessions(txn: Transaction, before_ms: int, limit: int) -> int
 def delete_old_nonces(txn: Transaction, before_ms: int, limit: int) -> int:
     return txn.execute(
         "DELETE FROM registration_nonces WHERE nonce IN (SELECT nonce FROM registration_nonces"
-        " WHERE created_ts < %s ORDER BY created_ts LIMIT %s FOR UPDATE SKIP LOCKED)",
+        " WHERE used_ts < %s ORDER BY used_ts LIMIT %s FOR UPDATE SKIP LOCKED)",
         (before_ms, limit),
     )
 
@@ -62,14 +63,14 @@ def position_before(txn: Transaction, before_ms: int) -> int:
 def trim_stream(txn: Transaction, after: int, upto: int, limit: int) -> tuple[int, int | None]:
     """Delete rows of the stream that tell nobody anything any more; (deleted, where to go on).
 
-    Looks at `limit` rows in (after, upto]. Of receipts the last one of a user in a room stays; changes
-    of typing and of sessions concern only those who were there.
+    Looks at `limit` rows in (after, upto]. What goes when is said by `KINDS`.
     """
+    followed, superseded = kinds_trimmed(Trim.FOLLOWED), kinds_trimmed(Trim.SUPERSEDED)
     rows = txn.rows(
-        f"SELECT position FROM stream WHERE kind IN ({Kind.RECEIPT:d}, {Kind.TYPING:d}, {Kind.SESSION:d})"
+        "SELECT position FROM stream WHERE event_nid IS NULL AND kind = ANY(%s::smallint[])"
         " AND position > %s AND position <= %s ORDER BY position LIMIT %s",
-        (after, upto, limit),
+        ([*followed, *superseded], after, upto, limit),
     )
     positions = [position for (position,) in rows]
-    deleted = txn.execute(_SUPERSEDED, (positions, Kind.RECEIPT))
+    deleted = txn.execute(_SUPERSEDED, (positions, followed))
     return deleted, positions[-1] if len(positions) == limit else None

@@ -1,4 +1,4 @@
-"""Deleting the past of a room: its events (`history_edge`), and the state snapshots that nothing needs then.
+"""Deleting the past of a room: its events (`purge_boundary`), and the state snapshots that nothing needs then.
 
 State events stay, for the state of what remains is made of them; they, and what else stays, get the
 kind KEPT in the stream: no page shows them, so that pagination ends at the edge.
@@ -9,22 +9,30 @@ from collections.abc import Collection, Sequence
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.history_edge import Place
+from synapse_lite.storage.event_transactions import keep_event_ids
+from synapse_lite.storage.planner import keeping_to_indexes
+from synapse_lite.storage.purge_boundary import Place
 from synapse_lite.storage.stream import Kind
 
 
+@keeping_to_indexes
 def delete_events(txn: Transaction, nids: Sequence[int]) -> None:
     """Delete events, with all that belongs to single events."""
+    keep_event_ids(txn, nids)
     for statement in (
         "DELETE FROM redactions WHERE redacts = ANY(ARRAY(SELECT event_id FROM events WHERE event_nid = ANY(%s)))",
         "DELETE FROM redactions WHERE event_nid = ANY(%s)",
-        "DELETE FROM event_transactions WHERE event_nid = ANY(%s)",
+        "DELETE FROM relations WHERE event_nid = ANY(%s)",
+        "DELETE FROM notices WHERE event_nid = ANY(%s)",
+        "DELETE FROM room_gaps WHERE event_nid = ANY(%s)",
         "DELETE FROM stream WHERE event_nid = ANY(%s)",
         "DELETE FROM events WHERE event_nid = ANY(%s)",
+        "DELETE FROM event_search WHERE event_nid = ANY(%s)",  # the last: who is adding to it holds the events
     ):
         txn.execute(statement, (list(nids),))
 
 
+@keeping_to_indexes
 def hide_events(txn: Transaction, nids: Collection[int]) -> None:
     """Take events out of the pages, and their snapshots from state events that others have replaced.
 
@@ -34,8 +42,10 @@ def hide_events(txn: Transaction, nids: Collection[int]) -> None:
         f"UPDATE stream SET kind = {Kind.KEPT:d} WHERE event_nid = ANY(%s) AND kind = {Kind.EVENT:d}",
         (list(nids),),
     )
+    txn.execute("DELETE FROM notices WHERE event_nid = ANY(%s)", (list(nids),))
+    txn.execute("DELETE FROM event_search WHERE event_nid = ANY(%s)", (list(nids),))
     txn.execute(
-        "UPDATE events e SET before_nid = 0, after_nid = 0 WHERE event_nid = ANY(%s) AND after_nid <> 0"
+        "UPDATE events e SET before_nid = NULL, after_nid = NULL WHERE event_nid = ANY(%s) AND after_nid IS NOT NULL"
         " AND state_key IS NOT NULL AND (type <> 'm.room.member' OR (membership = 'join' AND EXISTS ("
         "  SELECT FROM memberships m WHERE (m.room_nid, m.user_id, m.membership)"
         "  = (e.room_nid, e.state_key, 'join')))) AND NOT EXISTS (SELECT FROM current_state c"
@@ -57,9 +67,9 @@ class Candidates:
     task_id: str
 
 
+@keeping_to_indexes
 def clear_candidates(txn: Transaction, room_nid: int, limit: int) -> int:
     """Forget the lists of tasks that were cancelled; how many entries."""
-    txn.keep_to_indexes()
     return txn.execute(
         "DELETE FROM snapshot_candidates WHERE (room_nid, task_id, snapshot_nid) IN"
         " (SELECT room_nid, task_id, snapshot_nid FROM snapshot_candidates WHERE room_nid = %s LIMIT %s)",
@@ -67,9 +77,9 @@ def clear_candidates(txn: Transaction, room_nid: int, limit: int) -> int:
     )
 
 
+@keeping_to_indexes
 def list_candidates(txn: Transaction, candidates: Candidates, after_nid: int, limit: int) -> int | None:
     """Put the next snapshots of the room on the list; the last of them, None when there are no more."""
-    txn.keep_to_indexes()
     rows = txn.rows(
         "INSERT INTO snapshot_candidates (room_nid, task_id, snapshot_nid)"
         " SELECT room_nid, %s, snapshot_nid FROM state_snapshots WHERE room_nid = %s AND snapshot_nid > %s"
@@ -85,21 +95,21 @@ def spare_head(txn: Transaction, candidates: Candidates) -> None:
     _spare(txn, candidates, [snapshot_nid or 0])
 
 
+@keeping_to_indexes
 def spare_used(txn: Transaction, candidates: Candidates, after: Place, limit: int) -> Place | None:
     """So are those of the next events; the last of them, None when there are no more."""
-    txn.keep_to_indexes()
     rows = txn.rows(
-        "SELECT depth, event_nid, before_nid, after_nid FROM events"
+        "SELECT depth, event_nid, before_nid, after_nid, point_nid FROM events"
         " WHERE room_nid = %s AND (depth, event_nid) > (%s, %s) ORDER BY depth, event_nid LIMIT %s",
         (candidates.room_nid, *after, limit),
     )
-    _spare(txn, candidates, {nid for row in rows for nid in row[2:]} - {0})
+    _spare(txn, candidates, {nid for row in rows for nid in row[2:] if nid})
     return rows[-1][:2] if len(rows) == limit else None
 
 
+@keeping_to_indexes
 def free_candidates(txn: Transaction, candidates: Candidates, limit: int) -> int:
     """Delete snapshots that are still on the list; how many."""
-    txn.keep_to_indexes()
     rows = txn.rows(
         "DELETE FROM snapshot_candidates WHERE ctid = ANY(ARRAY(SELECT ctid FROM snapshot_candidates"
         " WHERE room_nid = %s AND task_id = %s ORDER BY snapshot_nid LIMIT %s FOR UPDATE)) RETURNING snapshot_nid",

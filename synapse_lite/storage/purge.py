@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.planner import keeping_to_indexes
 from synapse_lite.storage.stream import Kind
 
 Key = tuple[int | str, ...]
@@ -21,29 +22,50 @@ Key = tuple[int | str, ...]
 class Table:
     """`keys` order its rows within a room; an index begins with `room_nid` and these, or few rows have it.
 
-    `followers` are tables whose rows go with the row of the same `event_nid`. `spared` is a condition:
+    `dependents` are tables whose rows go with the row of the same `event_nid`. `kept` is a condition:
     rows that stay.
     """
 
     name: str
     keys: tuple[str, ...]
-    followers: tuple[str, ...] = ()
-    spared: str = "FALSE"
+    dependents: tuple[str, ...] = ()
+    kept: str = "FALSE"
 
 
 MEMBERSHIPS = Table("memberships", ("user_id",))
+STREAM = Table("stream", ("kind", "position", "minor"), kept=f"kind = {Kind.ROOM_GONE:d}")
 
 TABLES = (
     Table("room_aliases", ("alias",)),
+    Table("server_notice_rooms", ("user_id",)),
     Table("typing", ("user_id",)),
     Table("receipts", ("user_id", "receipt_type", "thread_id")),
+    Table("own_reads", ("user_id", "thread_id")),
     Table("account_data", ("user_id", "type")),
     Table("current_state", ("type", "state_key")),
+    Table("room_summary", ("room_nid",)),
+    Table("stripped_state", ("user_id",)),
+    Table("partial_rooms", ("room_nid",)),
+    Table("room_stats", ("events",)),
+    Table("event_reports", ("report_nid",)),
+    Table("room_reports", ("report_nid",)),
+    Table("delayed_events", ("delay_id",)),
+    Table("outgoing_events", ("server_name", "position")),
+    Table("outgoing_edus", ("server_name", "edu")),
+    Table("destination_rooms", ("server_name",)),
+    Table("thread_subscriptions", ("user_id", "root_id")),
     MEMBERSHIPS,
     # Before the events: who follows the stream finds every event of which it tells.
-    Table("stream", ("kind", "position"), spared=f"kind = {Kind.ROOM_GONE:d}"),
-    Table("redactions", ("event_nid",)),
-    Table("events", ("depth", "event_nid"), followers=("event_transactions",)),
+    STREAM,
+    Table("notices", ("position",)),
+    Table("push_queue", ("position", "user_id")),
+    Table("state_deltas", ("position", "type", "state_key")),
+    Table("room_gaps", ("missing_event_id", "event_nid")),
+    Table("redacting_rooms", ("task_id",)),
+    Table("redactions", ("event_nid", "redacts")),
+    Table("relations", ("event_nid",)),
+    Table("event_search", ("event_nid",)),
+    Table("events", ("depth", "event_nid"), dependents=("event_transactions",)),
     Table("snapshot_candidates", ("task_id", "snapshot_nid")),
     Table("state_snapshots", ("snapshot_nid",)),
 )
@@ -55,7 +77,7 @@ _RECHECKED = TABLES[: TABLES.index(MEMBERSHIPS) + 1]
 
 @frozen
 class Slice:
-    """Some rows of a table, in order: how many of the table and of its followers, and the last key.
+    """Some rows of a table, in order: how many of the table and of its dependents, and the last key.
 
     `last` is None when there are no more.
     """
@@ -64,9 +86,9 @@ class Slice:
     last: Key | None
 
 
+@keeping_to_indexes
 def count_slice(txn: Transaction, table: Table, room_nid: int, after: Key, limit: int) -> Slice:
     """The next `limit` rows after the key `after` (empty: from the start), only counted."""
-    txn.keep_to_indexes()
     keys = ", ".join(table.keys)
     ahead, arguments = _ahead(table, room_nid, after)
     last = txn.row(
@@ -80,28 +102,29 @@ def count_slice(txn: Transaction, table: Table, room_nid: int, after: Key, limit
         return int(txn.value(text, [*arguments, *(last or ())]))
 
     rows = {table.name: limit if last else count("")}
-    for follower in table.followers:
+    for dependent in table.dependents:
         # OFFSET 0: looked up for each row. Joined otherwise, it is read as a whole, with the rows of all rooms.
-        rows[follower] = count(
-            f", LATERAL (SELECT FROM {follower} f WHERE f.event_nid = {table.name}.event_nid OFFSET 0) AS follower"
+        rows[dependent] = count(
+            f", LATERAL (SELECT FROM {dependent} f WHERE f.event_nid = {table.name}.event_nid OFFSET 0) AS dependent"
         )
     return Slice(rows, last)
 
 
+@keeping_to_indexes
 def delete_slice(
     txn: Transaction, table: Table, room_nid: int, after: Key, limit: int, server_name: str
 ) -> Slice:
     """As `count_slice`, and the rows are gone. `server_name` is ours: its users are told."""
-    txn.keep_to_indexes()
     rows = {}
     if table is MEMBERSHIPS:
         members = _read_keys(txn, table, room_nid, after, limit)
         rows["stream"] = _say_goodbye(txn, room_nid, [str(user_id) for (user_id,) in members], server_name)
-    keys = _delete_keys(txn, table, room_nid, after, limit)
+    told = _keep_removals(txn, room_nid, after, limit, server_name) if table is STREAM else []
+    keys = sorted([*told, *_delete_keys(txn, table, room_nid, after, limit - len(told))])
     rows[table.name] = len(keys)
-    for follower in table.followers:
-        rows[follower] = txn.execute(
-            f"DELETE FROM {follower} WHERE event_nid = ANY(%s)", (_event_nids(table, keys),)
+    for dependent in table.dependents:
+        rows[dependent] = txn.execute(
+            f"DELETE FROM {dependent} WHERE event_nid = ANY(%s)", (_event_nids(table, keys),)
         )
     return Slice(rows, keys[-1] if len(keys) == limit else None)
 
@@ -164,25 +187,20 @@ def is_joined_by_any(txn: Transaction, room_nid: int, server_name: str) -> bool:
     return row is not None
 
 
-def forget_all(txn: Transaction, room_nid: int, user_ids: Collection[str]) -> None:
-    """Hide the room from users who left it."""
-    txn.execute(
+def forget_all(txn: Transaction, room_nid: int, user_ids: Collection[str]) -> int:
+    """Hide the room from users who left it; of how many that is told."""
+    rows = txn.rows(
         "UPDATE memberships SET forgotten = TRUE WHERE room_nid = %s AND user_id = ANY(%s)"
-        " AND membership IN ('leave', 'ban')",
+        " AND membership IN ('leave', 'ban') AND NOT forgotten RETURNING user_id",
         (room_nid, list(user_ids)),
     )
-
-
-def move_aliases(txn: Transaction, room_nid: int, new_room_nid: int) -> list[str]:
-    """All aliases of a room name the new one from now on; these aliases."""
-    rows = txn.rows(
-        "UPDATE room_aliases SET room_nid = %s WHERE room_nid = %s RETURNING alias", (new_room_nid, room_nid)
-    )
-    return sorted(alias for (alias,) in rows)
+    for (user_id,) in rows:
+        txn.publish(Kind.FORGOTTEN, user_id=user_id, room_nid=room_nid)
+    return len(rows)
 
 
 @frozen
-class Departure:
+class PurgedRoom:
     """Somebody is out of a room that was purged; `position` is that of their leave."""
 
     position: int
@@ -190,7 +208,7 @@ class Departure:
     purged_ts: int
 
 
-def departures(txn: Transaction, user_id: str, after: int, upto: int) -> list[Departure]:
+def purged_rooms(txn: Transaction, user_id: str, after: int, upto: int) -> list[PurgedRoom]:
     """The purged rooms that the user left at `after` < position <= `upto`, and is not in again."""
     rows = txn.rows(
         "SELECT max(s.position), p.room_id, max(p.purged_ts) FROM stream s JOIN purged_rooms p USING (room_nid)"
@@ -200,7 +218,7 @@ def departures(txn: Transaction, user_id: str, after: int, upto: int) -> list[De
         " GROUP BY p.room_id ORDER BY 1",
         (user_id, after, upto),
     )
-    return [Departure(*row) for row in rows]
+    return [PurgedRoom(*row) for row in rows]
 
 
 # Pieces
@@ -215,24 +233,44 @@ def _local(server_name: str) -> tuple[int, str]:
 def _say_goodbye(txn: Transaction, room_nid: int, user_ids: Sequence[str], server_name: str) -> int:
     """Leave in the stream, where each user left, that they did; nothing else of what they were before.
 
-    Their leave keeps its position, so that no client sees it twice. Who has not left is told now. The
-    number of positions that told of the users.
+    Their leave keeps its position, or that where a resolution brought it back, so that no client sees it
+    twice. Who has not left is told now. The number of positions that told of the users.
     """
     local = [user_id for user_id in user_ids if user_id.endswith(f":{server_name}")]
     left = txn.rows(
-        f"UPDATE stream s SET kind = {Kind.ROOM_GONE:d}, event_nid = NULL FROM memberships m"
-        " WHERE m.room_nid = %s AND m.user_id = ANY(%s) AND m.membership IN ('leave', 'ban')"
-        " AND s.event_nid = m.event_nid AND s.user_id = m.user_id RETURNING s.user_id",
+        "WITH gone AS (SELECT * FROM memberships"
+        "  WHERE room_nid = %s AND user_id = ANY(%s) AND membership IN ('leave', 'ban')),"
+        " last AS (SELECT DISTINCT ON (user_id) user_id, position, minor FROM ("
+        "   SELECT s.user_id, s.position, s.minor FROM stream s JOIN gone USING (event_nid, user_id) UNION ALL"
+        "   SELECT s.user_id, s.position, s.minor FROM stream s JOIN gone USING (room_nid, user_id)"
+        f"  WHERE s.kind = {Kind.STATE:d}) AS told ORDER BY user_id, position DESC, minor DESC)"
+        f" UPDATE stream s SET kind = {Kind.ROOM_GONE:d}, event_nid = NULL FROM last"
+        " WHERE (s.position, s.minor) = (last.position, last.minor) RETURNING s.user_id",
         (room_nid, local),
     )
     deleted = txn.execute(
-        f"DELETE FROM stream WHERE user_id = ANY(%s) AND kind IN ({Kind.EVENT:d}, {Kind.KEPT:d})"
+        f"DELETE FROM stream WHERE user_id = ANY(%s) AND kind IN ({Kind.EVENT:d}, {Kind.KEPT:d}, {Kind.STATE:d})"
         " AND room_nid = %s",
         (list(user_ids), room_nid),
     )
     for user_id in sorted(set(local) - {user_id for (user_id,) in left}):
         txn.publish(Kind.ROOM_GONE, room_nid=room_nid, user_id=user_id)
     return len(left) + deleted
+
+
+def _keep_removals(txn: Transaction, room_nid: int, after: Key, limit: int, server_name: str) -> list[Key]:
+    """Within the next `limit` rows of the stream: what told users that the state knows them no longer tells it still.
+
+    Who has a membership has been told otherwise (`_say_goodbye`). The keys that the rows had.
+    """
+    text, arguments = _select(STREAM, "ctid, kind, user_id", room_nid, after, limit)
+    rows = txn.rows(
+        f"UPDATE stream SET kind = {Kind.ROOM_GONE:d}, event_nid = NULL WHERE ctid = ANY(ARRAY("
+        f" SELECT ctid FROM ({text} FOR UPDATE) AS slice WHERE kind = {Kind.STATE:d} AND {_IS_LOCAL}))"
+        " RETURNING position, minor",
+        [*arguments, *_local(server_name)],
+    )
+    return [(int(Kind.STATE), *row) for row in rows]
 
 
 def _read_keys(txn: Transaction, table: Table, room_nid: int, after: Key, limit: int) -> list[Key]:
@@ -243,7 +281,7 @@ def _read_keys(txn: Transaction, table: Table, room_nid: int, after: Key, limit:
 def _delete_keys(txn: Transaction, table: Table, room_nid: int, after: Key, limit: int) -> list[Key]:
     """By the rows' places on the disk: for a range of keys the planner may prefer to read the whole table.
 
-    Locked first, so that none escapes which another transaction (of a duty) is just changing.
+    Locked first, so that none escapes which another transaction (of a periodic task) is just changing.
     """
     text, arguments = _select(table, "ctid", room_nid, after, limit)
     columns = ", ".join(table.keys)
@@ -264,7 +302,7 @@ def _select(table: Table, columns: str, room_nid: int, after: Key, limit: int) -
 def _ahead(table: Table, room_nid: int, after: Key) -> tuple[str, list[object]]:
     """A condition: rows of the room that are to go, after a key."""
     passed = f" AND ({', '.join(table.keys)}) > ({', '.join(['%s'] * len(after))})" if after else ""
-    return f"room_nid = %s AND NOT ({table.spared}){passed}", [room_nid, *after]
+    return f"room_nid = %s AND NOT ({table.kept}){passed}", [room_nid, *after]
 
 
 def _event_nids(table: Table, keys: Collection[Key]) -> list[int | str]:

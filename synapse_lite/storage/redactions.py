@@ -1,181 +1,53 @@
-"""What of a user's events is still to be redacted."""
+"""Redactions, by what they redact."""
 
 from collections.abc import Collection, Sequence
 
 from attrs import frozen
 
-from synapse_lite.storage.branches import Anchor
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.stream import END
-
-COUNT_LIMIT = 100_000
-
-# The events of a sender in a room, read from the index of these columns: see `storage.stream.room_span`.
-_OWN = (
-    "(e.sender, e.room_nid, e.event_nid) > (%s, %s, 0) AND (e.sender, e.room_nid, e.event_nid) < (%s, %s, %s)"
-)
-_OWN_ORDER_BACK = "e.sender DESC, e.room_nid DESC, e.event_nid DESC"
-
-
-def _own(sender: str, room_nid: int, before_nid: int | None = None) -> tuple[object, ...]:
-    return sender, room_nid, sender, room_nid, END if before_nid is None else before_nid
 
 
 @frozen
-class Redactable:
-    """Which events of a user are to be redacted; times are `origin_server_ts`, bounds included.
+class NewRedaction:
+    """`target_nid` None: we do not know what it redacts. `applied`: the content of the target is gone for readers."""
 
-    `types` None: all message-like events except redactions, and joins. Else exactly those types,
-    state events too. `since`: from this stream position on.
-    """
-
-    sender: str
-    types: Sequence[str] | None = None
-    before_ts: int | None = None
-    after_ts: int | None = None
-    since: int | None = None
-
-    def condition(self) -> tuple[str, list[object]]:
-        """SQL about `events e`, and its arguments."""
-        text, arguments = "e.sender = %s AND e.type <> 'm.room.redaction'", [self.sender]
-        more: list[tuple[str, object]] = []
-        if self.types is None:
-            text += " AND (e.state_key IS NULL OR (e.type = 'm.room.member' AND e.membership = 'join'))"
-        else:
-            more.append(("e.type = ANY(%s)", list(self.types)))
-        if self.before_ts is not None:
-            more.append(("e.origin_server_ts <= %s", self.before_ts))
-        if self.after_ts is not None:
-            more.append(("e.origin_server_ts >= %s", self.after_ts))
-        if self.since is not None:
-            position = "(SELECT s.position FROM stream s WHERE s.event_nid = e.event_nid)"
-            more.append((f"{position} >= %s", self.since))
-        text += "".join(f" AND {part}" for part, _ in more)
-        # OFFSET: looked up for each event, not joined with all redactions of the server.
-        text += " AND NOT EXISTS (SELECT FROM redactions d WHERE d.target_nid = e.event_nid AND d.applied OFFSET 0)"
-        return text, [*arguments, *(argument for _, argument in more)]
+    event_nid: int
+    room_nid: int
+    redacts: str
+    target_nid: int | None
+    applied: bool
 
 
-def next_room(
-    txn: Transaction, sender: str, after_nid: int, room_ids: Collection[str]
-) -> tuple[int, str] | None:
-    """The next room by nid that holds events of the sender: (nid, id). With `room_ids`: one of these rooms."""
-    if room_ids:
-        return txn.row(
-            "SELECT room_nid, room_id FROM rooms WHERE room_id = ANY(%s) AND room_nid > %s ORDER BY room_nid LIMIT 1",
-            (list(room_ids), after_nid),
+def insert_redactions(txn: Transaction, redactions: Sequence[NewRedaction]) -> None:
+    if redactions:
+        txn.insert(
+            "INSERT INTO redactions (event_nid, room_nid, redacts, target_nid, applied) VALUES %s",
+            [(one.event_nid, one.room_nid, one.redacts, one.target_nid, one.applied) for one in redactions],
         )
-    return txn.row(
-        "SELECT room_nid, room_id FROM rooms WHERE room_nid ="
-        " (SELECT min(room_nid) FROM events WHERE sender = %s AND room_nid > %s)",
-        (sender, after_nid),
+
+
+def waiting_redactions(txn: Transaction, room_nid: int, event_id: str) -> list[int]:
+    """The redactions of an event that came before it, by nid."""
+    rows = txn.rows(
+        "SELECT event_nid FROM redactions WHERE redacts = %s AND room_nid = %s AND target_nid IS NULL",
+        (event_id, room_nid),
     )
+    return [nid for (nid,) in rows]
 
 
-def unknown_rooms(txn: Transaction, room_ids: Collection[str]) -> list[str]:
-    rows = txn.rows("SELECT room_id FROM rooms WHERE room_id = ANY(%s)", (list(room_ids),))
-    return sorted(set(room_ids) - {room_id for (room_id,) in rows})
-
-
-def is_taken(txn: Transaction, room_nid: int, task_id: str, action: str) -> bool | None:
-    """Whether another task of the action is in the middle of the room: its checkpoint names it as `room.room_nid`.
-
-    None: the room is being purged, or is gone.
-    """
-    taken: bool | None = txn.value(
-        "SELECT EXISTS (SELECT FROM scheduled_tasks WHERE status = 'active' AND action = %s AND id <> %s"
-        "  AND cursor #>> '{room,room_nid}' = room_nid::text)"
-        " FROM rooms WHERE room_nid = %s AND NOT purging",
-        (action, task_id, room_nid),
+def targets_awaited(txn: Transaction, event_ids: Collection[str]) -> set[str]:
+    """Those of the events of which a redaction came before them."""
+    rows = txn.rows(
+        "SELECT redacts FROM redactions WHERE redacts = ANY(%s) AND target_nid IS NULL", (list(event_ids),)
     )
-    return taken
+    return {event_id for (event_id,) in rows}
 
 
-def lock_room(txn: Transaction, room_nid: int, *, wait: bool = True) -> str | None:
-    """The room's id. Until the transaction ends nobody else writes there: neither redactions nor memberships.
-
-    None when the room is being purged, or is gone; without `wait`, also when somebody else has locked it.
-    """
-    room_id: str | None = txn.value(
-        "SELECT room_id FROM rooms WHERE room_nid = %s AND NOT purging FOR NO KEY UPDATE"
-        + ("" if wait else " SKIP LOCKED"),
-        (room_nid,),
-    )
-    return room_id
-
-
-def newest_since(txn: Transaction, wanted: Redactable, room_nid: int, limit: int) -> int | None:
-    """The stream position from which on there are `limit` events to redact, at the most.
-
-    Event nids do not tell what is newest: each process takes them from a block of its own.
-    """
-    condition, arguments = wanted.condition()
-    position: int | None = txn.value(
-        "SELECT min(position) FROM (SELECT (SELECT s.position FROM stream s WHERE s.event_nid = e.event_nid)"
-        f" FROM events e WHERE {condition} AND e.room_nid = %s ORDER BY 1 DESC NULLS LAST LIMIT %s) AS newest (position)",
-        (*arguments, room_nid, limit),
-    )
-    return position
-
-
-def to_redact(
-    txn: Transaction, wanted: Redactable, room_nid: int, before_nid: int | None, limit: int
-) -> list[tuple[int, str]]:
-    """(event nid, event id) in the room, by falling nid."""
-    txn.keep_to_indexes()
-    condition, arguments = wanted.condition()
-    return txn.rows(
-        f"SELECT e.event_nid, e.event_id FROM events e WHERE {_OWN} AND {condition}"
-        f" ORDER BY {_OWN_ORDER_BACK} LIMIT %s",
-        (*_own(wanted.sender, room_nid, before_nid), *arguments, limit),
-    )
-
-
-def count_left(txn: Transaction, wanted: Redactable, room_nid: int) -> int:
-    """How many events of the room are not redacted yet, `COUNT_LIMIT` at the most."""
-    condition, arguments = wanted.condition()
-    return int(
-        txn.value(
-            f"SELECT count(*) FROM (SELECT FROM events e WHERE {condition} AND e.room_nid = %s"
-            f" LIMIT {COUNT_LIMIT}) AS found",
-            (*arguments, room_nid),
-        )
-    )
-
-
-def count_to_redact(
-    txn: Transaction, wanted: Redactable, room_ids: Collection[str], limit: int | None
-) -> int | None:
-    """How many events there are, at most `limit` of each room; None when more than `COUNT_LIMIT` match."""
-    condition, arguments = wanted.condition()
-    if room_ids:
-        condition += " AND e.room_nid IN (SELECT room_nid FROM rooms WHERE room_id = ANY(%s))"
-        arguments.append(list(room_ids))
-    row = txn.row(
-        "SELECT coalesce(sum(count), 0), coalesce(sum(least(count, %s)), 0) FROM (SELECT count(*) FROM"
-        f" (SELECT e.room_nid FROM events e WHERE {condition} LIMIT {COUNT_LIMIT + 1}) AS found"
-        " GROUP BY room_nid) AS by_room",
-        (limit, *arguments),
-    )
-    matching, limited = row or (0, 0)
-    return None if matching > COUNT_LIMIT else int(limited)
-
-
-def last_stay(txn: Transaction, sender: str, room_nid: int) -> Anchor | None:
-    """The newest point of the room at which the user was joined: their newest event that is no leave."""
-    row = txn.row(
-        f"SELECT e.event_nid, e.after_nid, e.depth FROM events e WHERE {_OWN}"
-        f" AND (e.membership IS NULL OR e.membership = 'join') ORDER BY {_OWN_ORDER_BACK} LIMIT 1",
-        _own(sender, room_nid),
-    )
-    return Anchor(*row) if row else None
-
-
-def has_remote_members(txn: Transaction, room_nid: int, server_name: str) -> bool:
-    return bool(
-        txn.value(
-            "SELECT EXISTS (SELECT 1 FROM memberships WHERE room_nid = %s AND membership = 'join'"
-            " AND right(user_id, %s) <> %s)",
-            (room_nid, len(server_name) + 1, f":{server_name}"),
-        )
+def link_redactions(
+    txn: Transaction, redaction_nids: Collection[int], target_nid: int, applying: Collection[int]
+) -> None:
+    """Their target has come; those in `applying` empty it."""
+    txn.execute(
+        "UPDATE redactions SET target_nid = %s, applied = event_nid = ANY(%s) WHERE event_nid = ANY(%s)",
+        (target_nid, list(applying), list(redaction_nids)),
     )

@@ -16,6 +16,21 @@ def hold_room(txn: Transaction, room_nid: int) -> None:
         raise not_found("Unknown room")
 
 
+def hold_joined_room(txn: Transaction, room_id: str, user_id: str) -> int | None:
+    """The number of a room that the user is in, kept as by `hold_room`; None when they are not in it."""
+    held = txn.row(
+        "SELECT r.room_nid, r.purging FROM rooms r JOIN memberships m USING (room_nid)"
+        " WHERE r.room_id = %s AND m.user_id = %s AND m.membership = 'join' FOR KEY SHARE OF r",
+        (room_id, user_id),
+    )
+    if held is None:
+        return None
+    room_nid, purging = held
+    if purging:
+        raise not_found("Unknown room")
+    return int(room_nid)
+
+
 def close_room(txn: Transaction, room_nid: int, now_ms: int) -> bool:
     """From this commit on nobody writes into the room; waits for those who do. False: it was closed, or gone."""
     is_closed = txn.value("SELECT purging FROM rooms WHERE room_nid = %s FOR UPDATE", (room_nid,))

@@ -1,15 +1,22 @@
-"""Rooms, who is in them, and their aliases."""
+"""Rooms, and who is in them."""
 
 from collections.abc import Collection
 
 from attrs import frozen
 
-from synapse_lite.errors import Errcode, MatrixError, not_found
-from synapse_lite.matrix.room_versions import ROOM_VERSIONS
-from synapse_lite.storage.branches import Room
+from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.nids import nid_array
-from synapse_lite.storage.stream import ROOM_ORDER_BACK, Kind, room_span
+from synapse_lite.storage.stream import ROOM_ORDER_BACK, Kind, Place, room_span
+
+
+@frozen
+class Room:
+    """What never changes about a room."""
+
+    nid: int
+    room_id: str
+    version: RoomVersion
 
 
 @frozen
@@ -25,17 +32,20 @@ class Membership:
 
 
 @frozen
-class Standing:
+class RoomAccess:
     """A room, and how a user stands to it.
 
     `member_nid` is their current member event, None for strangers and who has forgotten the room,
-    `visibility_nid` the room's `m.room.history_visibility`, `now` the last position of the stream.
+    `visibility_nid` the room's `m.room.history_visibility`, `now` the last position of the stream,
+    `member_position` that of the member event. `has_gaps`: some of the history is known to others only.
     """
 
     room: Room
     member_nid: int | None
     visibility_nid: int | None
     now: int
+    member_position: int | None
+    has_gaps: bool
 
 
 _MEMBERSHIP = "SELECT room_nid, user_id, membership, sender, event_nid, forgotten FROM memberships"
@@ -44,6 +54,12 @@ _MEMBERSHIP = "SELECT room_nid, user_id, membership, sender, event_nid, forgotte
 def room_by_id(txn: Transaction, room_id: str) -> Room | None:
     row = txn.row("SELECT room_nid, room_id, version FROM rooms WHERE room_id = %s", (room_id,))
     return Room(row[0], row[1], ROOM_VERSIONS[row[2]]) if row else None
+
+
+def rooms_by_id(txn: Transaction, room_ids: Collection[str]) -> dict[str, Room]:
+    """Those that are known."""
+    rows = txn.rows("SELECT room_nid, room_id, version FROM rooms WHERE room_id = ANY(%s)", (list(room_ids),))
+    return {row[1]: Room(row[0], row[1], ROOM_VERSIONS[row[2]]) for row in rows}
 
 
 def rooms_by_nid(txn: Transaction, room_nids: Collection[int]) -> dict[int, Room]:
@@ -58,18 +74,21 @@ def membership_in(txn: Transaction, room_nid: int, user_id: str) -> Membership |
     return Membership(*row) if row else None
 
 
-def standing(txn: Transaction, room_id: str, user_id: str) -> Standing | None:
+def room_access(txn: Transaction, room_id: str, user_id: str) -> RoomAccess | None:
     """None for an unknown room. Sub-selects, because joins take PostgreSQL longer to plan."""
     row = txn.row(
         "SELECT room_nid, room_id, version,"
         " (SELECT event_nid FROM memberships m WHERE m.room_nid = r.room_nid AND user_id = %s AND NOT forgotten),"
         " (SELECT event_nid FROM current_state c WHERE c.room_nid = r.room_nid"
         "  AND type = 'm.room.history_visibility' AND state_key = ''),"
-        " (SELECT position FROM stream_position)"
+        " (SELECT position FROM stream_position),"
+        " (SELECT position FROM stream WHERE event_nid = (SELECT event_nid FROM memberships m"
+        "  WHERE m.room_nid = r.room_nid AND user_id = %s)),"
+        " EXISTS (SELECT FROM room_gaps g WHERE g.room_nid = r.room_nid)"
         " FROM rooms r WHERE room_id = %s",
-        (user_id, room_id),
+        (user_id, user_id, room_id),
     )
-    return Standing(Room(row[0], row[1], ROOM_VERSIONS[row[2]]), *row[3:]) if row else None
+    return RoomAccess(Room(row[0], row[1], ROOM_VERSIONS[row[2]]), *row[3:]) if row else None
 
 
 def memberships_of(txn: Transaction, user_id: str, memberships: Collection[str]) -> list[Membership]:
@@ -77,6 +96,15 @@ def memberships_of(txn: Transaction, user_id: str, memberships: Collection[str])
     rows = txn.rows(
         f"{_MEMBERSHIP} WHERE user_id = %s AND membership = ANY(%s) AND NOT forgotten",
         (user_id, list(memberships)),
+    )
+    return [Membership(*row) for row in rows]
+
+
+def joined_after(txn: Transaction, user_id: str, after: int, limit: int) -> list[Membership]:
+    """The next rooms that the user is in, by number."""
+    rows = txn.rows(
+        f"{_MEMBERSHIP} WHERE user_id = %s AND membership = 'join' AND room_nid > %s ORDER BY room_nid LIMIT %s",
+        (user_id, after, limit),
     )
     return [Membership(*row) for row in rows]
 
@@ -100,18 +128,29 @@ def count_members(txn: Transaction, room_nids: Collection[int]) -> dict[int, dic
     return counts
 
 
-def heroes(txn: Transaction, room_nids: Collection[int], but: str, limit: int) -> dict[int, list[str]]:
-    """A few members of each room other than one user, the earliest first: names for rooms without a name."""
+def heroes(txn: Transaction, room_nids: Collection[int], limit: int) -> dict[int, list[str]]:
+    """A few members of each room, the earliest first: names for rooms without a name.
+
+    Where nobody but one is left, those who were there.
+    """
     rows = txn.rows(
-        "SELECT r.room_nid, m.user_id FROM unnest(%s::bigint[]) AS r (room_nid) CROSS JOIN LATERAL ("
-        " SELECT user_id FROM memberships m WHERE m.room_nid = r.room_nid AND m.user_id <> %s"
-        " AND m.membership IN ('join', 'invite') ORDER BY m.event_nid LIMIT %s) AS m",
-        (list(room_nids), but, limit),
+        "SELECT r.room_nid, m.user_id, m.membership IN ('join', 'invite')"
+        " FROM unnest(%s::bigint[]) AS r (room_nid) CROSS JOIN LATERAL ("
+        " SELECT user_id, membership FROM memberships m WHERE m.room_nid = r.room_nid"
+        " ORDER BY m.membership NOT IN ('join', 'invite'), m.event_nid LIMIT %s) AS m",
+        (list(room_nids), limit),
     )
-    found: dict[int, list[str]] = {}
-    for room_nid, user_id in rows:
-        found.setdefault(room_nid, []).append(user_id)
-    return found
+    found: dict[int, list[tuple[str, bool]]] = {}
+    for room_nid, user_id, is_there in rows:
+        found.setdefault(room_nid, []).append((user_id, is_there))
+    return {
+        nid: [
+            user_id
+            for user_id, is_there in members
+            if is_there or [there for _, there in members].count(True) <= 1
+        ]
+        for nid, members in found.items()
+    }
 
 
 def forget(txn: Transaction, room_nid: int, user_id: str) -> None:
@@ -121,43 +160,19 @@ def forget(txn: Transaction, room_nid: int, user_id: str) -> None:
         " AND membership IN ('leave', 'ban')",
         (room_nid, user_id),
     )
-    if not forgotten and membership_in(txn, room_nid, user_id) is not None:
+    if forgotten:
+        txn.publish(Kind.FORGOTTEN, user_id=user_id, room_nid=room_nid)
+    elif membership_in(txn, room_nid, user_id) is not None:
         raise MatrixError(400, Errcode.UNKNOWN, f"User {user_id} is in room {room_nid}")
 
 
-def room_of_alias(txn: Transaction, alias: str) -> str | None:
-    """The id of the room that the alias names."""
-    room_id: str | None = txn.value(
-        "SELECT room_id FROM room_aliases JOIN rooms USING (room_nid) WHERE alias = %s", (alias,)
+def last_event_id(txn: Transaction, room_nid: int) -> str | None:
+    """The newest event that pages show."""
+    event_id: str | None = txn.value(
+        "SELECT event_id FROM rooms r JOIN events e ON e.event_nid = r.last_event_nid WHERE r.room_nid = %s",
+        (room_nid,),
     )
-    return room_id
-
-
-def aliases_of(txn: Transaction, room_nid: int) -> list[str]:
-    rows = txn.rows("SELECT alias FROM room_aliases WHERE room_nid = %s ORDER BY alias", (room_nid,))
-    return [alias for (alias,) in rows]
-
-
-def add_alias(txn: Transaction, alias: str, room_nid: int, creator: str) -> None:
-    """409 `M_ROOM_IN_USE`… in Synapse's words, when the alias is taken."""
-    added = txn.execute(
-        "INSERT INTO room_aliases (alias, room_nid, creator) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-        (alias, room_nid, creator),
-    )
-    if not added:
-        raise MatrixError(409, Errcode.UNKNOWN, f"Room alias {alias} already exists")
-
-
-def remove_alias(txn: Transaction, alias: str) -> None:
-    txn.execute("DELETE FROM room_aliases WHERE alias = %s", (alias,))
-
-
-def alias_creator(txn: Transaction, alias: str) -> str:
-    """Who made the alias; 404 when there is none."""
-    creator: str | None = txn.value("SELECT creator FROM room_aliases WHERE alias = %s", (alias,))
-    if creator is None:
-        raise not_found(f"Room alias {alias} not found")
-    return creator
+    return event_id
 
 
 def set_public(txn: Transaction, room_nid: int, public: bool) -> None:
@@ -166,6 +181,35 @@ def set_public(txn: Transaction, room_nid: int, public: bool) -> None:
 
 def is_public(txn: Transaction, room_nid: int) -> bool:
     return bool(txn.value("SELECT is_public FROM rooms WHERE room_nid = %s", (room_nid,)))
+
+
+def joined_rooms(txn: Transaction, user_id: str) -> dict[int, str]:
+    """The rooms that the user is in, room nid to room id."""
+    return dict(
+        txn.rows(
+            "SELECT room_nid, room_id FROM memberships JOIN rooms USING (room_nid)"
+            " WHERE user_id = %s AND membership = 'join'",
+            (user_id,),
+        )
+    )
+
+
+def all_rooms_of(txn: Transaction, user_id: str) -> list[tuple[int, str, str]]:
+    """(room nid, room id, membership), whatever the membership is, forgotten rooms too."""
+    return [
+        (nid, room_id, membership)
+        for nid, room_id, membership in txn.rows(
+            "SELECT room_nid, room_id, membership FROM memberships JOIN rooms USING (room_nid)"
+            " WHERE user_id = %s ORDER BY room_nid",
+            (user_id,),
+        )
+    ]
+
+
+def current_event_nids(txn: Transaction, room_nid: int) -> list[int]:
+    """Of the current state."""
+    rows = txn.rows("SELECT event_nid FROM current_state WHERE room_nid = %s ORDER BY event_nid", (room_nid,))
+    return [nid for (nid,) in rows]
 
 
 def joined_room_ids(txn: Transaction, user_id: str) -> list[str]:
@@ -184,6 +228,33 @@ def is_joined_to_any(txn: Transaction, user_id: str, room_ids: Collection[str]) 
         (list(room_ids), user_id),
     )
     return row is not None
+
+
+def joined_of(txn: Transaction, user_id: str, room_ids: Collection[str]) -> set[str]:
+    """Those of the rooms that the user is in."""
+    if not room_ids:
+        return set()
+    rows = txn.rows(
+        "SELECT room_id FROM rooms JOIN memberships USING (room_nid)"
+        " WHERE room_id = ANY(%s) AND user_id = %s AND membership = 'join'",
+        (list(room_ids), user_id),
+    )
+    return {room_id for (room_id,) in rows}
+
+
+def memberships_in(txn: Transaction, room_nids: Collection[int], user_id: str) -> dict[int, str]:
+    """The user's membership of each of the rooms; where there never was one, none."""
+    return dict(
+        txn.rows(
+            "SELECT room_nid, membership FROM memberships WHERE room_nid = ANY(%s) AND user_id = %s",
+            (list(room_nids), user_id),
+        )
+    )
+
+
+def nids_of(txn: Transaction, room_ids: Collection[str]) -> dict[str, int]:
+    """Room id to nid; unknown rooms are absent."""
+    return dict(txn.rows("SELECT room_id, room_nid FROM rooms WHERE room_id = ANY(%s)", (list(room_ids),)))
 
 
 def joined_among(txn: Transaction, room_nid: int, user_ids: Collection[str]) -> list[str]:
@@ -211,48 +282,13 @@ def head_snapshot(txn: Transaction, room_nid: int) -> int:
     return int(txn.value("SELECT snapshot_nid FROM rooms WHERE room_nid = %s", (room_nid,)) or 0)
 
 
-@frozen
-class Departure:
-    """The member event by which a user last ceased to be joined, and the state after it."""
-
-    event_nid: int
-    after_nid: int
-
-
-def departure(txn: Transaction, member_nid: int) -> Departure | None:
-    """`member_nid` is the user's current member event, no join. None for who was never joined."""
-    return departures(txn, [member_nid]).get(member_nid)
-
-
-def departures(txn: Transaction, member_nids: Collection[int]) -> dict[int, Departure]:
-    """As `departure`, by the current member event; who was never joined is absent."""
-    if not member_nids:
-        return {}
-    rows = txn.rows(
-        "WITH RECURSIVE past AS ("
-        "  SELECT event_nid AS member_nid, event_nid, after_nid, replaces_nid, membership, 0 AS age"
-        "  FROM events WHERE event_nid = ANY(%s::bigint[])"
-        "  UNION ALL SELECT member_nid, e.event_nid, e.after_nid, e.replaces_nid, e.membership, age + 1"
-        "  FROM past JOIN events e ON e.event_nid = past.replaces_nid WHERE past.membership <> 'join'"
-        ") SELECT member_nid, event_nid, after_nid, membership FROM past ORDER BY age",
-        (nid_array(member_nids),),
-    )
-    earliest, found = {}, {}
-    for member_nid, event_nid, after_nid, membership in rows:
-        if membership != "join":
-            earliest[member_nid] = Departure(event_nid, after_nid)
-        elif member_nid in earliest:
-            found[member_nid] = earliest[member_nid]
-    return found
-
-
-def snapshot_at(txn: Transaction, room_nid: int, position: int, until_nid: int | None = None) -> int | None:
-    """The state at a stream position, or at the event `until_nid` when that was before it."""
+def snapshot_at(txn: Transaction, room_nid: int, place: Place, until_nid: int | None = None) -> int | None:
+    """The state at a place, or at the event `until_nid` when that was before it."""
     snapshot_nid: int | None = txn.value(
         "SELECT e.after_nid FROM stream s JOIN events e USING (event_nid)"
-        f" WHERE {room_span('%s', f'{Kind.EVENT:d}', '0', '%s')}"
+        f" WHERE {room_span('%s', f'{Kind.EVENT:d}', '0', '%s, %s')}"
         " AND s.position <= coalesce((SELECT position FROM stream WHERE event_nid = %s), s.position)"
         f" ORDER BY {ROOM_ORDER_BACK} LIMIT 1",
-        (room_nid, room_nid, position, until_nid),
+        (room_nid, room_nid, *place, until_nid),
     )
     return snapshot_nid

@@ -6,7 +6,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 (a class, whatever its case)
 
-from synapse_lite.storage.database import DatabaseError, Transaction, connect
+from synapse_lite.storage.database import DatabaseError, Transaction
+from synapse_lite.storage.outage import DatabaseUnavailableError
+from synapse_lite.storage.pool import connect
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,8 +54,11 @@ class Session:
                 result = function(txn, *args, **kwargs)
                 txn.finish()
                 return result
-        except DatabaseError:
+        except DatabaseError as error:
+            lost = bool(self._connection.closed)
             self.close()
+            if lost:
+                raise DatabaseUnavailableError(str(error)) from error
             raise
 
 

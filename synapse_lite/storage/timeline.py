@@ -3,12 +3,17 @@
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from attrs import frozen
+
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.nids import nid_array
-from synapse_lite.storage.stream import ROOM_ORDER, ROOM_ORDER_BACK, Kind, room_span
+from synapse_lite.storage.stream import AFTER_GAP, ROOM_ORDER, ROOM_ORDER_BACK, Kind, Place, room_span
 
-Entry = tuple[int, int]  # position, event nid
-Span = tuple[int, int, int]  # room nid, and the stretch of the stream: after < position <= upto
+Entry = tuple[Place, int]  # place, event nid
+MISSING = 0
+"""In the place of an event: some that are not there. No event has this nid."""
+Span = tuple[int, Place, Place]  # room nid, and the stretch of its history: after < place <= upto
+LiveSpan = tuple[int, int, int]  # the same of what arrived live, by positions
 
 
 class Selection(Protocol):
@@ -23,75 +28,96 @@ class Selection(Protocol):
     @property
     def not_senders(self) -> Sequence[str]: ...
     @property
+    def rel_types(self) -> Sequence[str] | None: ...
+    @property
+    def not_rel_types(self) -> Sequence[str]: ...
+    @property
+    def related_by_senders(self) -> Sequence[str] | None: ...
+    @property
+    def related_by_rel_types(self) -> Sequence[str] | None: ...
+    @property
     def contains_url(self) -> bool | None: ...
+    @property
+    def ignored(self) -> Sequence[str]: ...
 
 
 def page(txn: Transaction, span: Span, limit: int, selection: Selection, *, backwards: bool) -> list[Entry]:
     """The first events of a span, or (backwards) the last ones, newest first."""
-    condition, arguments = _condition(selection)
+    condition, arguments = condition_of(selection)
     order = ROOM_ORDER_BACK if backwards else ROOM_ORDER
     room_nid, after, upto = span
-    return txn.rows(
-        f"SELECT s.position, s.event_nid FROM stream s WHERE {room_span('%s', _EVENT, '%s', '%s')}"
+    rows = txn.rows(
+        f"SELECT s.position, s.minor, s.event_nid FROM stream s WHERE {room_span('%s', _EVENT, '%s, %s', '%s, %s')}"
         f" {condition} ORDER BY {order} LIMIT %s",
-        (room_nid, after, room_nid, upto, *arguments, limit),
+        (room_nid, *after, room_nid, *upto, *arguments, limit),
     )
+    return [(Place(position, minor), nid) for position, minor, nid in rows]
 
 
 def windows(
-    txn: Transaction, spans: Collection[Span], limit: int, selection: Selection
+    txn: Transaction, spans: Collection[LiveSpan], limit: int, selection: Selection
 ) -> dict[int, list[Entry]]:
-    """Of each room the newest events in its span, oldest first, in one statement."""
-    condition, arguments = _condition(selection)
+    """Of each room the newest events that arrived live in its span, oldest first, in one statement.
+
+    They begin after the last gap: an entry of `MISSING` stands for what is not there, or was fetched later.
+    """
+    condition, arguments = condition_of(selection)
     rows = txn.rows(
-        f"SELECT r.room_nid, w.position, w.event_nid FROM {_SPANS} CROSS JOIN LATERAL ("
-        " SELECT s.position, s.event_nid FROM stream s"
-        f" WHERE {room_span('r.room_nid', _EVENT, 'r.after', 'r.upto')} {condition}"
+        f"SELECT r.room_nid, w.position, w.event_nid, w.key FROM {_SPANS} CROSS JOIN LATERAL ("
+        " SELECT s.position, s.event_nid, s.key FROM stream s"
+        f" WHERE {room_span('r.room_nid', _EVENT, 'r.after', 'r.upto')} AND s.minor >= 0 {condition}"
         f" ORDER BY {ROOM_ORDER_BACK} LIMIT %s) AS w ORDER BY w.position",
         (*_columns(spans), *arguments, limit),
     )
     found: dict[int, list[Entry]] = {}
-    for room_nid, position, event_nid in rows:
-        found.setdefault(room_nid, []).append((position, event_nid))
+    for room_nid, position, event_nid, key in rows:
+        place = Place(position)
+        if key == AFTER_GAP:
+            found[room_nid] = [(place.before, MISSING)]
+        found.setdefault(room_nid, []).append((place, event_nid))
     return found
 
 
-def state_changes(txn: Transaction, spans: Collection[Span]) -> dict[int, list[int]]:
-    """Of each room the last state event of each key in its span."""
+@frozen
+class Moment:
+    """When an event was sent, by its server's clock; of several the nid decides."""
+
+    origin_server_ts: int
+    event_nid: int
+
+
+def page_by_time(
+    txn: Transaction, room_nid: int, after: Moment, limit: int, *, backwards: bool
+) -> list[tuple[Moment, Place]]:
+    """The first events sent after a moment, or (backwards) the last ones before it, of those that pages show."""
+    compared, direction = ("<", "DESC") if backwards else (">", "ASC")
     rows = txn.rows(
-        f"SELECT DISTINCT ON (r.room_nid, e.type, e.state_key) r.room_nid, e.event_nid FROM {_SPANS}"
-        f" CROSS JOIN (VALUES ({Kind.EVENT:d}), ({Kind.KEPT:d})) AS k (kind) CROSS JOIN LATERAL ("
-        "  SELECT s.position, s.event_nid FROM stream s"
-        f"  WHERE {room_span('r.room_nid', 'k.kind', 'r.after', 'r.upto')} OFFSET 0) AS s CROSS JOIN LATERAL ("
-        "  SELECT event_nid, type, state_key FROM events WHERE event_nid = s.event_nid AND state_key IS NOT NULL"
-        "  OFFSET 0) AS e"
-        " ORDER BY r.room_nid, e.type, e.state_key, s.position DESC",
-        _columns(spans),
+        "SELECT e.origin_server_ts, e.event_nid, s.position, s.minor FROM events e"
+        f" JOIN stream s ON s.event_nid = e.event_nid AND s.kind = {_EVENT}"
+        f" WHERE e.room_nid = %s AND (e.origin_server_ts, e.event_nid) {compared} (%s, %s)"
+        f" ORDER BY e.origin_server_ts {direction}, e.event_nid {direction} LIMIT %s",
+        (room_nid, after.origin_server_ts, after.event_nid, limit),
     )
-    found: dict[int, list[int]] = {}
-    for room_nid, event_nid in rows:
-        found.setdefault(room_nid, []).append(event_nid)
-    return found
+    return [(Moment(ts, nid), Place(position, minor)) for ts, nid, position, minor in rows]
 
 
-def positions_of(txn: Transaction, event_nids: Collection[int]) -> dict[int, int]:
-    """Event nid to position."""
+def places_of(txn: Transaction, event_nids: Collection[int]) -> dict[int, Place]:
+    """Event nid to its place."""
     if not event_nids:
         return {}
     rows = txn.rows(
-        "SELECT event_nid, position FROM stream WHERE event_nid = ANY(%s::bigint[])", (nid_array(event_nids),)
+        "SELECT event_nid, position, minor FROM stream WHERE event_nid = ANY(%s::bigint[])",
+        (nid_array(event_nids),),
     )
-    return dict(rows)
+    return {nid: Place(position, minor) for nid, position, minor in rows}
 
 
-def own_memberships(txn: Transaction, user_id: str, after: int, upto: int) -> list[tuple[int, int, int]]:
-    """(position, room nid, event nid) of each membership event about the user, in order."""
-    return txn.rows(
-        "SELECT position, room_nid, event_nid FROM stream"
-        f" WHERE user_id = %s AND kind IN ({Kind.EVENT:d}, {Kind.KEPT:d})"
-        " AND position > %s AND position <= %s ORDER BY position",
-        (user_id, after, upto),
+def shown_place(txn: Transaction, event_nid: int) -> Place | None:
+    """The place of an event that pages show; None for one that they do not, or no more."""
+    row = txn.row(
+        f"SELECT position, minor FROM stream WHERE event_nid = %s AND kind = {_EVENT}", (event_nid,)
     )
+    return Place(*row) if row else None
 
 
 _EVENT = f"{Kind.EVENT:d}"
@@ -99,16 +125,24 @@ _SPANS = "unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS r (room_nid, after
 
 
 # PostgreSQL does not look into JSON with a NUL.
-_HAS_URL = "json_typeof(replace(e.json, '\\u0000', '\\u0001')::json #> '{content,url}') IS NOT DISTINCT FROM 'string'"
+_JSON = "replace(e.json, '\\u0000', '\\u0001')::json"
+_HAS_URL = f"json_typeof({_JSON} #> '{{content,url}}') IS NOT DISTINCT FROM 'string'"
+_REL_TYPE = f"({_JSON} #>> '{{content,m.relates_to,rel_type}}')"
+
+_IS_RELATED_BY = (
+    "EXISTS (SELECT FROM relations r WHERE r.parent_id = e.event_id AND r.room_nid = e.room_nid"
+    " AND (%s::text[] IS NULL OR r.sender = ANY (%s::text[]))"
+    " AND (%s::text[] IS NULL OR r.rel_type = ANY (%s::text[])) OFFSET 0)"
+)
 
 
-def _columns(spans: Collection[Span]) -> tuple[list[int], list[int], list[int]]:
+def _columns(spans: Collection[LiveSpan]) -> tuple[list[int], list[int], list[int]]:
     return [span[0] for span in spans], [span[1] for span in spans], [span[2] for span in spans]
 
 
-def _condition(selection: Selection) -> tuple[str, list[object]]:
-    """A condition about `stream s`, and its arguments; empty when everything is selected."""
-    conditions, arguments = [], []
+def condition_of(selection: Selection) -> tuple[str, list[object]]:
+    """A condition about the event of `s.event_nid`, and its arguments; empty when everything is selected."""
+    conditions, arguments = list[str](), list[object]()
     for names, text in (
         (selection.types, "e.type LIKE ANY (%s)"),
         (selection.not_types or None, "NOT e.type LIKE ANY (%s)"),
@@ -119,12 +153,20 @@ def _condition(selection: Selection) -> tuple[str, list[object]]:
     for names, text in (
         (selection.senders, "e.sender = ANY (%s)"),
         (selection.not_senders or None, "e.sender <> ALL (%s)"),
+        (selection.ignored or None, "(e.state_key IS NOT NULL OR e.sender <> ALL (%s))"),
+        (selection.rel_types, f"coalesce({_REL_TYPE} = ANY (%s), FALSE)"),
+        (selection.not_rel_types or None, f"coalesce({_REL_TYPE} <> ALL (%s), TRUE)"),
     ):
         if names is not None:
             conditions.append(text)
             arguments.append(list(names))
     if selection.contains_url is not None:
         conditions.append(_HAS_URL if selection.contains_url else f"NOT {_HAS_URL}")
+    senders, rel_types = selection.related_by_senders, selection.related_by_rel_types
+    if senders is not None or rel_types is not None:
+        conditions.append(_IS_RELATED_BY)
+        lists = [None if names is None else list(names) for names in (senders, rel_types)]
+        arguments += [lists[0], lists[0], lists[1], lists[1]]
     if not conditions:
         return "", []
     # OFFSET: looked up for each row, not joined with all events of the server.

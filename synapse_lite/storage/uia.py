@@ -5,6 +5,7 @@ import attrs
 from synapse_lite.storage.database import Transaction
 
 PRUNED_AT_ONCE = 100
+SESSION_LIFETIME_MS = 3600 * 1000
 
 
 @attrs.frozen
@@ -12,6 +13,7 @@ class UiaSession:
     session_id: str
     operation: str
     completed: frozenset[str]
+    registration_token: str | None = None
 
 
 def create_uia_session(
@@ -33,17 +35,22 @@ def find_uia_session(
     txn: Transaction, session_id: str, now_ms: int, *, lifetime_ms: int
 ) -> UiaSession | None:
     row = txn.row(
-        "SELECT session_id, operation, completed FROM uia_sessions WHERE session_id = %s AND created_ts > %s",
+        "SELECT session_id, operation, completed, registration_token FROM uia_sessions"
+        " WHERE session_id = %s AND created_ts > %s",
         (session_id, now_ms - lifetime_ms),
     )
-    return UiaSession(row[0], row[1], frozenset(row[2])) if row else None
+    return UiaSession(row[0], row[1], frozenset(row[2]), row[3]) if row else None
 
 
-def add_completed_stage(txn: Transaction, session_id: str, stage: str) -> None:
+def add_completed_stage(
+    txn: Transaction, session_id: str, stage: str, registration_token: str | None = None
+) -> None:
+    """A stage that is done already stays as it was done first."""
     txn.execute(
-        "UPDATE uia_sessions SET completed = array_append(completed, %s)"
-        " WHERE session_id = %s AND NOT %s = ANY (completed)",
-        (stage, session_id, stage),
+        "UPDATE uia_sessions SET completed = array_append(completed, %(stage)s),"
+        " registration_token = COALESCE(%(token)s, registration_token)"
+        " WHERE session_id = %(session)s AND NOT %(stage)s = ANY (completed)",
+        {"stage": stage, "session": session_id, "token": registration_token},
     )
 
 

@@ -40,6 +40,24 @@ class TaskMetrics:
             buckets=_CLAIM_SECONDS,
             registry=registry,
         )
+        self._follower_lag = Gauge(
+            "synapse_lite_follower_lag",
+            "Positions of the stream that a follower has not come to yet",
+            ["follower", "shard"],
+            registry=registry,
+        )
+        self._followers_stopped = Gauge(
+            "synapse_lite_followers_stopped",
+            "Followers that no live process runs, or that fail, or that are paused",
+            registry=registry,
+        )
+        self.follower_seconds = Histogram(
+            "synapse_lite_follower_step_seconds",
+            "Duration of a step of a follower",
+            ["follower"],
+            buckets=_STEP_SECONDS,
+            registry=registry,
+        )
         self.rows_done = Counter(
             "synapse_lite_task_rows_done", "What the steps counted as done", ["action"], registry=registry
         )
@@ -55,7 +73,7 @@ class TaskMetrics:
         )
 
     def show(self, gauges: Gauges) -> None:
-        for gauge in (self._tasks, self._unserved, self._oldest_runnable):
+        for gauge in (self._tasks, self._unserved, self._oldest_runnable, self._follower_lag):
             gauge.clear()
         for (action, status), count in gauges.counts.items():
             self._tasks.labels(action, status).set(count)
@@ -63,3 +81,6 @@ class TaskMetrics:
             self._oldest_runnable.labels(action).set(waiting_ms / 1000)
         for row in gauges.unserved:
             self._unserved.labels(row.action).inc(row.count)
+        for follower in gauges.followers:
+            self._follower_lag.labels(follower.name, str(follower.shard)).set(follower.lag)
+        self._followers_stopped.set(sum(not follower.owner_alive for follower in gauges.followers))

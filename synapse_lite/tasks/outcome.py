@@ -35,7 +35,7 @@ class Done:
 
 @frozen
 class Fail:
-    """A verdict: the task can never succeed. An accident is an exception, and is tried again."""
+    """A permanent failure: the task can never succeed. A transient one is an exception, and is tried again."""
 
     error: str
 

@@ -11,7 +11,10 @@ from synapse_lite.replication.bus import Bus
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Database, Transaction, UniqueViolation
 from synapse_lite.storage.tasks import (
+    TASK_COLUMNS,
     ActionState,
+    Children,
+    FollowerState,
     NewTask,
     Runner,
     Status,
@@ -19,23 +22,31 @@ from synapse_lite.storage.tasks import (
     TaskEvent,
     TaskFilter,
     TaskItem,
+    TaskOrder,
+    TaskRequest,
     Unserved,
     WaitingReason,
 )
+from synapse_lite.tasks.context import task_request
 from synapse_lite.tasks.specs import C, P, TaskSpec
 
 __all__ = [
+    "TASK_COLUMNS",
     "TOPIC",
     "ActionState",
     "Enqueued",
+    "FollowerState",
     "Runner",
     "Status",
     "Task",
     "TaskDetails",
     "TaskEvent",
+    "TaskFilter",
     "TaskItem",
+    "TaskOrder",
     "TaskPage",
     "TaskQueue",
+    "TaskRequest",
     "Unserved",
     "WaitingReason",
 ]
@@ -44,6 +55,8 @@ TOPIC = "tasks"
 """On the bus: a task may be there to run."""
 
 ID_LENGTH = 16
+RETRY = "retry"
+"""As the action of a request."""
 Control = Callable[[ActionState], tuple[bool, int | None]]
 """From what holds for an action to what shall hold: paused, max_running."""
 
@@ -52,7 +65,7 @@ MAX_PAGE = 1000
 
 @frozen
 class Enqueued:
-    """`created` is False when a task with the same action and unique key was pending already."""
+    """`created` is False when a task with the same action and unique key was pending already, by another request."""
 
     id: str
     created: bool
@@ -68,11 +81,12 @@ class TaskPage:
 
 @frozen
 class TaskDetails:
-    """A task, its history (oldest first), and how many items there are by outcome."""
+    """A task, its history (oldest first), how many items there are by outcome, and how many parts."""
 
     task: Task
     history: list[TaskEvent]
     items: dict[str, int]
+    children: Children
 
 
 class TaskQueue:
@@ -113,8 +127,14 @@ class TaskQueue:
     ) -> Enqueued:
         """As `enqueue`, in a transaction of the caller, who calls `announce` after the commit."""
         task = new_task(spec, params, requester=requester, endpoint=endpoint, run_at_ms=run_at_ms)
+        known_id = _find_request(txn, task.action, task.resource_id)
+        if known_id is not None:
+            return Enqueued(known_id, created=True)
         pending_id = store.enqueue(txn, task)
-        return Enqueued(pending_id, created=pending_id == task.id)
+        created = pending_id == task.id
+        if created:
+            _record_request(txn, task.action, task.resource_id, task.id)
+        return Enqueued(pending_id, created)
 
     def announce(self) -> None:
         """Wake the schedulers of all processes. Without it a task waits for their next poll."""
@@ -130,6 +150,8 @@ class TaskQueue:
         resource_id: str | None = None,
         statuses: Sequence[Status] = (),
         max_timestamp_ms: int | None = None,
+        parent_id: str | None = None,
+        periodic: bool | None = None,
         from_token: str | None = None,
         limit: int = 100,
     ) -> TaskPage:
@@ -137,11 +159,19 @@ class TaskQueue:
 
         400 `M_INVALID_PARAM` for a token that is not one of ours.
         """
-        wanted = TaskFilter(actions, resource_id, statuses, max_timestamp_ms)
+        wanted = TaskFilter(actions, resource_id, statuses, max_timestamp_ms, parent_id, periodic)
         tasks, token = await self._database.read(
             store.read_tasks, wanted, from_token=from_token, limit=min(limit, MAX_PAGE)
         )
         return TaskPage(tasks, token)
+
+    async def find_sorted(self, wanted: TaskFilter, order: TaskOrder, *, offset: int, limit: int) -> TaskPage:
+        """In another order, `offset` tasks left out; the next token is the offset of the next page."""
+        limit = min(limit, MAX_PAGE)
+        tasks, more = await self._database.read(
+            store.read_sorted_tasks, wanted, order, offset=offset, limit=limit
+        )
+        return TaskPage(tasks, str(offset + limit) if more else None)
 
     async def cancel(self, task_id: str) -> Task | None:
         """Cancel a pending task: at once, or at its next step when it has begun (`cancel_requested`).
@@ -206,14 +236,31 @@ class TaskQueue:
         """By name; those that died less than an hour ago too."""
         return await self._database.read(store.read_runners)
 
+    async def followers(self) -> list[FollowerState]:
+        """By name and shard."""
+        return await self._database.read(store.read_followers)
+
+    async def pause_follower(self, name: str, *, paused: bool) -> bool:
+        """All shards of it, or let them go on; False when there is no follower of that name."""
+        found = await self._database.transact(store.pause_follower, name, paused=paused)
+        self.announce()
+        return found
+
     async def unserved(self) -> list[Unserved]:
         """Pending tasks that no live process is able to run."""
         return await self._database.read(store.read_unserved)
 
 
 def new_task(
-    spec: TaskSpec[P, C], params: P, *, requester: str, endpoint: str, run_at_ms: int | None = None
+    spec: TaskSpec[P, C],
+    params: P,
+    *,
+    requester: str,
+    endpoint: str,
+    run_at_ms: int | None = None,
+    parent_id: str | None = None,
 ) -> NewTask:
+    """A row to be; with `parent_id` a part of that task."""
     return NewTask(
         id=random_text(ID_LENGTH),
         action=spec.action,
@@ -227,6 +274,7 @@ def new_task(
         priority=spec.priority,
         max_attempts=spec.max_attempts,
         run_at_ms=run_at_ms,
+        parent_id=parent_id,
     )
 
 
@@ -235,7 +283,21 @@ def _cancel(txn: Transaction, task_id: str) -> Task | None:
     return store.read_task(txn, task_id)
 
 
+def _find_request(txn: Transaction, action: str, resource_id: str | None) -> str | None:
+    request = task_request.get()
+    return None if request is None else store.find_request(txn, request, action, resource_id)
+
+
+def _record_request(txn: Transaction, action: str, resource_id: str | None, task_id: str) -> None:
+    request = task_request.get()
+    if request is not None:
+        store.record_request(txn, request, action, resource_id, task_id)
+
+
 def _retry(txn: Transaction, task_id: str, new_id: str | None, requester: str, endpoint: str) -> Task:
+    known_id = _find_request(txn, RETRY, task_id)
+    if known_id is not None:
+        return _existing(txn, known_id)
     task = _existing(txn, task_id)
     if task.finished_at_ms is None:
         raise MatrixError(400, Errcode.UNKNOWN, f"The task is {task.status}: it has not ended")
@@ -243,6 +305,7 @@ def _retry(txn: Transaction, task_id: str, new_id: str | None, requester: str, e
         store.reopen(txn, task_id, requester=requester)
     else:
         store.repeat(txn, task_id, new_id, requester=requester, endpoint=endpoint)
+    _record_request(txn, RETRY, task_id, new_id or task_id)
     return _existing(txn, new_id or task_id)
 
 
@@ -257,7 +320,12 @@ def _details(txn: Transaction, task_id: str) -> TaskDetails | None:
     task = store.read_task(txn, task_id)
     if task is None:
         return None
-    return TaskDetails(task, store.read_history(txn, task_id), store.count_items(txn, task_id))
+    return TaskDetails(
+        task,
+        store.read_history(txn, task_id),
+        store.count_items(txn, task_id),
+        store.count_children(txn, task_id),
+    )
 
 
 def _action(txn: Transaction, name: str) -> ActionState:

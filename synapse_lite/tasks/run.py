@@ -11,10 +11,12 @@ from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import CommitUncertainError, Database
 from synapse_lite.storage.tasks import Claimed, Lease, LeaseLostError
 from synapse_lite.tasks.context import task_id
-from synapse_lite.tasks.lease import NoStep, describe, give_up, record_failure, run_step
+from synapse_lite.tasks.errors import describe
+from synapse_lite.tasks.lease import Answer, NoStep, give_up, read_for_asking, record_failure, run_step
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.outcome import Later, Next, Outcome
 from synapse_lite.tasks.registry import Registered
+from synapse_lite.tasks.specs import AsksOutside
 
 logger = logging.getLogger(__name__)
 
@@ -106,13 +108,24 @@ class TaskRun:
 
     async def _run_step(self) -> Outcome | NoStep:
         action = self._work.spec.action
-        started_ms = self._clock.now_ms()
+        answer = await self._ask()
+        started = self._clock.monotonic()
         with self._metrics.step_seconds.labels(action).time():
-            outcome = await self._database.transact(run_step, self._lease, self._work, self._batch)
-        self._batch = adapt_batch(self._batch, self._clock.now_ms() - started_ms, self._step_target_ms)
+            outcome = await self._database.transact(run_step, self._lease, self._work, self._batch, answer)
+        self._batch = adapt_batch(
+            self._batch, round((self._clock.monotonic() - started) * 1000), self._step_target_ms
+        )
         if isinstance(outcome, Next | Later):
             self._metrics.rows_done.labels(action).inc(outcome.done)
         return outcome
+
+    async def _ask(self) -> Answer | None:
+        """What the next step needs from outside; nothing where it needs nothing."""
+        handler = self._work.handler
+        if not isinstance(handler, AsksOutside):
+            return None
+        task = await self._database.transact(read_for_asking, self._lease, self._work, self._batch)
+        return None if task is None else Answer(await handler.ask(task))
 
 
 def adapt_batch(batch: int, elapsed_ms: int, target_ms: int = STEP_TARGET_MS) -> int:

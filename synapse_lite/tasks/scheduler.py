@@ -2,23 +2,23 @@
 
 import logging
 import random
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Collection
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 
 from synapse_lite.clock import Clock
 from synapse_lite.replication.bus import Bus
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Database, Transaction, UniqueViolation
 from synapse_lite.storage.tasks import ActionFullError, Capability, Claimed, Gauges, Lease, Unserved
+from synapse_lite.tasks.follower_scheduler import FollowerScheduler
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.queue import TOPIC, new_task
 from synapse_lite.tasks.registry import TaskRegistry
 from synapse_lite.tasks.run import STEP_TARGET_MS, Backoff, TaskRun
 from synapse_lite.tasks.runners import Heartbeat
-from synapse_lite.tasks.specs import DUTY, Duty, TaskSpec
+from synapse_lite.tasks.signals import Signal
+from synapse_lite.tasks.specs import PERIODIC
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +64,19 @@ class TaskScheduler:
         self._runner = ""
         self._running: dict[Lease, Deferred[None]] = {}
         self._draining = False
-        self._news = _Signal(clock)
-        self._survey_due = _Signal(clock)
+        self._news = Signal(clock)
+        self._survey_due = Signal(clock)
         self._loops: list[Deferred[None]] = []
+        self._followers = FollowerScheduler(
+            database,
+            registry.followers(),
+            runner=lambda: self._runner,
+            bus=bus,
+            clock=clock,
+            metrics=metrics,
+            lease_seconds=heartbeat.lease_seconds,
+            backoff=backoff,
+        )
         self._unsubscribe: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
@@ -78,6 +88,7 @@ class TaskScheduler:
             Deferred.fromCoroutine(self._claim_forever()),
             Deferred.fromCoroutine(self._survey_forever()),
         ]
+        await self._followers.start()
 
     async def stop(self) -> None:
         """Drain: claim no more, let the current steps commit, give the tasks back, say goodbye."""
@@ -89,6 +100,7 @@ class TaskScheduler:
             await loop
         for run in list(self._running.values()):
             await run
+        await self._followers.stop()
         await self._heartbeat.stop()
         await self._database.transact(store.remove_runner, self._runner)
         self._bus.publish(TOPIC)
@@ -169,7 +181,7 @@ class TaskScheduler:
                 logger.exception("the gauges of the tasks are stale")
 
     async def _survey(self) -> Gauges:
-        gauges = await self._database.transact(_survey, self._runner, self._registry.duties())
+        gauges = await self._database.transact(_survey, self._runner, self._registry)
         self._metrics.show(gauges)
         return gauges
 
@@ -186,28 +198,6 @@ class TaskScheduler:
         logger.info("tasks as runner %s:\n%s", self._runner, "\n".join(lines))
 
 
-class _Signal:
-    """Wakes one sleeper; remembers that it was set when nobody slept."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._is_set = False
-        self._sleep: Deferred[None] | None = None
-
-    def set(self) -> None:
-        self._is_set = True
-        if self._sleep is not None:
-            self._sleep.cancel()
-
-    async def wait(self, seconds: float) -> None:
-        if not self._is_set:
-            self._sleep = self._clock.sleep(seconds)
-            with suppress(CancelledError):
-                await self._sleep
-            self._sleep = None
-        self._is_set = False
-
-
 def _look(
     txn: Transaction, runner: str, capabilities: Collection[Capability], running: Collection[str]
 ) -> tuple[Claimed | None, int | None]:
@@ -217,10 +207,11 @@ def _look(
     return store.claim(txn, runner, capabilities, running), due_ms
 
 
-def _survey(txn: Transaction, runner: str, duties: Iterable[tuple[TaskSpec[Any, Any], Duty[Any]]]) -> Gauges:
+def _survey(txn: Transaction, runner: str, registry: TaskRegistry) -> Gauges:
     """Say that we are here, see to it that periodic tasks have a next run, and count."""
     store.mark_seen(txn, runner)
-    for spec, duty in duties:
-        task = new_task(spec, duty.params, requester=DUTY, endpoint=DUTY)
-        store.schedule_duty(txn, task, duty.name, duty.every_ms)
+    store.register_followers(txn, registry.follower_keys())
+    for spec, periodic in registry.periodic_tasks():
+        task = new_task(spec, periodic.params, requester=PERIODIC, endpoint=PERIODIC)
+        store.schedule_periodic(txn, task, periodic.name, periodic.every_ms)
     return store.read_gauges(txn)

@@ -1,7 +1,7 @@
 """What a task is: importable everywhere, knows no code that runs it."""
 
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import orjson
 from attrs import frozen
@@ -44,6 +44,9 @@ class TaskSpec(Generic[P, C]):
     `upcasts` lead, without a gap, from the oldest version of which rows may exist to this one. A row of
     an older version becomes one of this version with its next step: older processes no longer see it.
 
+    Where it `needs_admin`, the engine asks before each step whether the requester still is a server admin, neither
+    locked nor deactivated, and fails the task when not. What the server itself asks for is not asked about.
+
     With `every_seconds` the engine enqueues the task itself, with the defaults of its params: once for
     each multiple of that time, whatever the number of processes.
     """
@@ -57,6 +60,7 @@ class TaskSpec(Generic[P, C]):
     lock: Callable[[P], str | None] = nothing
     priority: int = 0
     max_attempts: int = 10
+    needs_admin: bool = True
     upcasts: tuple[Upcast, ...] = ()
     every_seconds: int | None = None
 
@@ -82,17 +86,19 @@ class TaskSpec(Generic[P, C]):
     def _from(self, version: int) -> list[Upcast]:
         return [upcast for upcast in self.upcasts if upcast.version >= version]
 
-    def duties(self) -> list["Duty[P]"]:
+    def periodic_tasks(self) -> list["PeriodicTask[P]"]:
         """What the engine enqueues because of `every_seconds`."""
-        return [] if self.every_seconds is None else [Duty("", self.params(), self.every_seconds * 1000)]
+        return (
+            [] if self.every_seconds is None else [PeriodicTask("", self.params(), self.every_seconds * 1000)]
+        )
 
 
-DUTY = "duty"
+PERIODIC = "periodic"
 """Who asks for what repeats itself, and through which endpoint."""
 
 
 @frozen
-class Duty(Generic[P]):
+class PeriodicTask(Generic[P]):
     """Something that is done again and again, once for each multiple of `every_ms`.
 
     `name` tells it from others of its action; empty where it is the only one.
@@ -104,10 +110,11 @@ class Duty(Generic[P]):
 
 
 @frozen
-class Snapshot(Generic[P, C]):
+class TaskView(Generic[P, C]):
     """A task as its step sees it. `cursor` is None before the first checkpoint.
 
-    `batch` is how many items the step should work on: the engine adapts it, so that steps stay short.
+    `batch` is how many items the step should work on: the engine adapts it, so that steps stay short. `answer` is what
+    `AsksOutside.ask` brought for this step.
     """
 
     id: str
@@ -118,6 +125,7 @@ class Snapshot(Generic[P, C]):
     attempt: int
     batch: int
     requester: str
+    answer: Any = None
 
 
 class TransactionalTask(Protocol[P, C]):
@@ -127,21 +135,36 @@ class TransactionalTask(Protocol[P, C]):
     after it. It may be run again after a rollback, so it has no effect outside the transaction.
     """
 
-    def step(self, txn: Transaction, task: Snapshot[P, C]) -> Outcome: ...
+    def step(self, txn: Transaction, task: TaskView[P, C]) -> Outcome: ...
 
 
 @runtime_checkable
-class HasDuties(Protocol[P]):
+class HasPeriodicTasks(Protocol[P]):
     """For a periodic task whose params and periods are given by the configuration.
 
-    The lock keys of the tasks differ as the names of the duties do.
+    The lock keys of the tasks differ as the names of the periodic tasks do.
     """
 
-    def duties(self) -> Sequence[Duty[P]]: ...
+    def periodic_tasks(self) -> Sequence[PeriodicTask[P]]: ...
 
 
 @runtime_checkable
 class TidiesOnCancel(Protocol[P, C]):
-    """For a task that leaves something behind half done: called in the transaction that cancels it."""
+    """For a task that leaves something behind half done.
 
-    def on_cancel(self, txn: Transaction, task: Snapshot[P, C]) -> None: ...
+    Called in the transaction that cancels it, or that ends it because its requester may no longer ask for it.
+    """
+
+    def on_cancel(self, txn: Transaction, task: TaskView[P, C]) -> None: ...
+
+
+@runtime_checkable
+class AsksOutside(Protocol[P, C]):
+    """For a task whose steps need what only others can tell, or do.
+
+    `ask` is awaited before each step, in no transaction; what it returns is the `answer` of the task that the step sees. It may be
+    asked again, as the process may die between the two: what it does has to be the same when it is done twice. An exception is a
+    transient failure, as one of the step is.
+    """
+
+    async def ask(self, task: TaskView[P, C]) -> Any: ...

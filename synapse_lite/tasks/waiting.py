@@ -20,14 +20,14 @@ class TaskWaiter:
 
     async def until_ended(self, task_id: str, seconds: float) -> Task | None:
         """The task as it is when it has ended, or after so many seconds; None when there is no such task."""
-        deadline = self._clock.now_ms() + round(seconds * 1000)
+        deadline = self._clock.monotonic() + seconds
         while True:
             news: Deferred[None] = Deferred()
             unsubscribe = self._bus.subscribe(TOPIC, lambda _, news=news: _fire(news))  # type: ignore[misc]
             timer = self._clock.call_later(LOOK_SECONDS, _fire, news)
             try:
                 task = await self._queue.get(task_id)
-                if task is None or task.status in ENDED or self._clock.now_ms() >= deadline:
+                if task is None or task.status in ENDED or self._clock.monotonic() >= deadline:
                     return task
                 await news
             finally:

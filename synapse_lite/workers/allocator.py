@@ -1,14 +1,22 @@
-"""glibc's malloc, told what fits a server of a few threads; see docs/decisions/006-memory.md.
+"""Memory and descriptors of a process: glibc's malloc, Python's garbage collector, the limit on files.
 
-Where the C library is another one, nothing happens.
+See docs/decisions/006-memory.md. Where the C library is another one, malloc stays as it is.
 """
 
 import ctypes
+import gc
+import logging
+import resource
 from collections.abc import Callable
 
 from synapse_lite.clock import Clock, DelayedCall
 
+logger = logging.getLogger(__name__)
+
 ARENAS = 1
+GC_THRESHOLDS = (10_000, 20, 100)
+"""Requests leave no cycles, so that there is little to find: the collector looks seldom, and at young objects."""
+
 TRIM_SECONDS = 10.0
 
 _M_ARENA_MAX = -8  # malloc.h
@@ -26,6 +34,23 @@ def trim() -> None:
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)
+
+
+def settle_heap() -> None:
+    """Call when the process has started: what is there now stays, and no collection looks through it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+def raise_file_limit(soft: int) -> None:
+    """Let the process have `soft` descriptors, one for each connection; 0: as many as the system allows."""
+    now, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard if soft == 0 else soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ValueError, OSError) as error:
+        logger.warning("soft_file_limit: %d of at most %d files are open to us: %s", now, hard, error)
 
 
 class Trimmer:

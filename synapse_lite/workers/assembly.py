@@ -8,15 +8,18 @@ from synapse_lite.config.model import Config
 from synapse_lite.matrix.signing import SigningKey
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.packages import register_packages
-from synapse_lite.tasks.registry import Catalogue, TaskRegistry, TaskStores
+from synapse_lite.tasks.registry import Catalogue, OtherServers, TaskRegistry, TaskStores
 from synapse_lite.tasks.runners import Heartbeat
 from synapse_lite.tasks.scheduler import TaskScheduler
 from synapse_lite.workers.allocator import Trimmer
 from synapse_lite.workers.core import Core, build_core
-from synapse_lite.workers.listeners import Listeners, Probes, TlsFiles
+from synapse_lite.workers.feature import Feature, Life, start_all, stop_all
+from synapse_lite.workers.features import build_features
+from synapse_lite.workers.infrastructure import build_infrastructure
+from synapse_lite.workers.listeners import Listeners, Probes
 from synapse_lite.workers.retention import retention_jobs, retention_policy
 from synapse_lite.workers.roles import Role
-from synapse_lite.workers.services import Services, build_services
+from synapse_lite.workers.tls import TlsFiles
 
 
 @frozen
@@ -24,14 +27,18 @@ class Homeserver:
     """One process: `start` it, and `stop` it in the reverse order."""
 
     core: Core
-    services: Services
+    features: tuple[Feature, ...]
     scheduler: TaskScheduler | None
     listeners: Listeners
     trimmer: Trimmer
 
+    @property
+    def lives(self) -> tuple[Life, ...]:
+        return tuple(life for feature in self.features for life in feature.lives)
+
     async def start(self) -> None:
         await self.core.start()
-        await self.services.start()
+        await start_all(self.lives)
         if self.scheduler is not None:
             await self.scheduler.start()
         self.listeners.start()
@@ -42,27 +49,28 @@ class Homeserver:
         await self.listeners.stop()
         if self.scheduler is not None:
             await self.scheduler.stop()
-        await self.services.stop()
+        await stop_all(self.lives)
         await self.core.stop()
 
 
 def assemble(reactor: Any, config: Config, signing_key: SigningKey, catalogue: Catalogue) -> Homeserver:
     """`catalogue`: the tasks that this process is able to run, if its role is to run any."""
     role = Role.of(config)
-    core = build_core(reactor, config, signing_key, follows=role.serves_clients)
-    services = build_services(reactor, config, core)
+    core = build_core(build_infrastructure(reactor, config), config, signing_key, follows=role.serves_clients)
+    features = build_features(core)
     listeners = Listeners(
         reactor,
         role.listeners,
-        services.routes,
-        Probes(core.log, core.metrics),
+        [route for feature in features for route in feature.routes],
+        core.authenticator,
+        Probes(reactor, core.requests, core.metrics),
         metrics=core.metrics,
         clock=core.clock,
-        max_body_size=config.max_upload_size,
         tls=TlsFiles(config.tls_certificate_path, config.tls_private_key_path),
+        serves_metrics=config.enable_metrics,
     )
     scheduler = _scheduler(reactor, config, role, core, catalogue)
-    return Homeserver(core, services, scheduler, listeners, Trimmer(core.clock))
+    return Homeserver(core, features, scheduler, listeners, Trimmer(core.clock))
 
 
 def _scheduler(
@@ -77,14 +85,20 @@ def _scheduler(
         state=core.state,
         clock=core.clock,
         server_name=core.server_name,
+        media=core.media.for_tasks(config),
+        others=OtherServers(core.requests, core.federated.handshakes, core.federated.resync),
         task_retention_ms=config.tasks.retention,
         redaction_retention_ms=config.redaction_retention_period,
+        audit_log_retention_ms=config.audit_log_retention_period,
         forgotten_room_retention_ms=config.forgotten_room_retention_period,
+        stale_device_ms=config.delete_stale_devices_after,
         retention=retention_policy(config.retention),
         retention_jobs=retention_jobs(config.retention),
     )
     registry.register_all(catalogue, stores)
     register_packages(registry, stores)
+    for follower in core.extensions.followers:
+        registry.register_follower(follower)
     heartbeat = Heartbeat(
         reactor,
         core.clock,

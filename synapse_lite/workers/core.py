@@ -1,123 +1,143 @@
-"""What every process has, whatever its role: the database, the stream, the write path, the task queue."""
+"""What every process has, whatever its role: the stream, the write path, the task queue, shared handlers."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from attrs import frozen
-from prometheus_client import CollectorRegistry, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from attrs import field, frozen
+from prometheus_client import CollectorRegistry
 
-from synapse_lite.clock import Clock, ReactorClock
+from synapse_lite.clock import Clock
 from synapse_lite.config.model import Config
-from synapse_lite.handlers.sender import EventSender
+from synapse_lite.handlers.common_buckets import DatabaseBuckets
+from synapse_lite.handlers.event_writer import EventWriter, Sender
+from synapse_lite.handlers.federation.sending import TOPIC as FEDERATION
+from synapse_lite.handlers.policed_events import PolicedSender
+from synapse_lite.handlers.rate_limits import RateLimits
 from synapse_lite.matrix.signing import SigningKey
+from synapse_lite.replication.bus import Bus
 from synapse_lite.replication.changes import ChangeLog
-from synapse_lite.replication.postgres_bus import PostgresBus
-from synapse_lite.storage.append import EventAppender
+from synapse_lite.rest.authenticator import Authenticator, TokenAuthenticator
+from synapse_lite.rooms.append import EventAppender
+from synapse_lite.rooms.contributors import room_contributors
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.state import StateStore
-from synapse_lite.storage.stream import Change
+from synapse_lite.storage.writer import Writer
 from synapse_lite.tasks.queue import TaskQueue
-
-# A process that is frozen inside a transaction must not keep its locks: that of the stream stops every writer,
-# that of a task keeps others from taking it over when the lease ends.
-IDLE_IN_TRANSACTION_MS = 10_000
-STATEMENT_TIMEOUT = "30s"
-STREAM_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+from synapse_lite.workers.feature import Extensions, Life, start_all, stop_all
+from synapse_lite.workers.federation import FederatedRooms, FederationParts
+from synapse_lite.workers.infrastructure import Infrastructure
+from synapse_lite.workers.media import MediaParts
+from synapse_lite.workers.shared import AccountHandlers, RoomHandlers
 
 
 @frozen
 class Core:
-    """Built by `build_core`; `start` and `stop` in this order, and the reverse."""
+    """What features are built from. `requests`, `sending` and `tasks` are pools of connections."""
 
+    config: Config
     server_name: str
+    reactor: Any
     clock: Clock
     metrics: CollectorRegistry
     requests: Database
     sending: Database
+    writing: Database
     tasks: Database
-    bus: PostgresBus
+    bus: Bus
     log: ChangeLog
-    follows: bool
     events: EventStore
     state: StateStore
     appender: EventAppender
-    sender: EventSender
+    sender: Sender
+    writer: Writer
     queue: TaskQueue
+    media: MediaParts
+    limits: RateLimits
+    federation: FederationParts
+    federated: FederatedRooms
+    accounts: AccountHandlers
+    rooms: RoomHandlers
+    lives: tuple[Life, ...]
+    extensions: Extensions = field(factory=Extensions)
+
+    @property
+    def authenticator(self) -> Authenticator:
+        """Says who makes a request."""
+        users = TokenAuthenticator(self.accounts.access_tokens, self.accounts.last_seen)
+        return Authenticator(users, self.federation.authenticator)
+
+    def wake_federation(self) -> None:
+        """There is something for other servers."""
+        self.bus.publish(FEDERATION)
 
     async def start(self) -> None:
-        for database in self._databases():
-            database.start()
-        await self.bus.start()
-        if self.follows:
-            await self.log.start()
+        await start_all(self.lives)
 
     async def stop(self) -> None:
-        self.log.stop()
-        await self.bus.stop()
-        for database in self._databases():
-            database.stop()
-
-    def _databases(self) -> tuple[Database, ...]:
-        return (self.requests, self.sending, self.tasks)
+        await stop_all(self.lives)
 
 
-def build_core(reactor: Any, config: Config, signing_key: SigningKey, *, follows: bool) -> Core:
+def build_core(
+    infrastructure: Infrastructure, config: Config, signing_key: SigningKey, *, follows: bool
+) -> Core:
     """`follows`: the process serves clients, and has to know what other processes commit."""
-    clock = ReactorClock(reactor)
-    metrics = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=metrics)
-    stream_seconds = Histogram(
-        "synapse_lite_stream_lock_seconds",
-        "How long a transaction held the stream: from giving out positions to the end of the commit",
-        buckets=STREAM_SECONDS,
-        registry=metrics,
-    )
-    arguments = config.database.dsn_kwargs()
-
-    def committed(changes: Sequence[Change]) -> None:
-        log.committed(changes)
-
-    def database(name: str, size: int) -> Database:
-        settings = {
-            "application_name": f"{config.worker_name}_{name}",
-            "idle_in_transaction_session_timeout": str(min(IDLE_IN_TRANSACTION_MS, config.tasks.lease)),
-            "statement_timeout": STATEMENT_TIMEOUT,
-            # Statements are short and many: one core for each, and no compiler.
-            "max_parallel_workers_per_gather": "0",
-            "jit": "off",
-        }
-        return Database(
-            reactor,
-            arguments,
-            name=name,
-            size=size,
-            on_commit=committed,
-            on_flushed=stream_seconds.observe,
-            settings=settings,
-        )
-
-    requests = database("requests", config.database.pool_size)
-    sending = database("sending", 1)
+    clock = infrastructure.clock
+    requests = infrastructure.requests
     events = EventStore(config.caches.event_bytes)
     state = StateStore(config.caches.state_bytes)
-    bus = PostgresBus(reactor, clock, arguments)
-    log = ChangeLog(requests, events, bus, clock)
-    appender = EventAppender(events, state, signing_key, clock, forget_on_leave=config.forget_rooms_on_leave)
+    log = ChangeLog(requests, events, infrastructure.bus, clock)
+    for database in infrastructure.databases:
+        database.on_commit(log.committed)
+    extensions = Extensions(
+        contributors=[
+            *room_contributors(state, config.server_name, forget_on_leave=config.forget_rooms_on_leave)
+        ]
+    )
+    appender = EventAppender(events, state, signing_key, clock, extensions.contributors)
+    buckets = DatabaseBuckets(requests, clock)
+    rates = RateLimits(clock, buckets)
+    writer = Writer(infrastructure.writing, requests)
+    media = MediaParts.build(infrastructure.reactor, clock, config)
+    federation = FederationParts.build(infrastructure, config, signing_key)
+    federated = FederatedRooms.build(
+        infrastructure, config, federation, events, state, extensions.contributors
+    )
+    sender = PolicedSender(
+        EventWriter(infrastructure.sending, appender),
+        requests,
+        events,
+        state,
+        federated.heads,
+        federated.receiver,
+        federation.policies,
+        signing_key,
+    )
     return Core(
+        config=config,
         server_name=config.server_name,
+        reactor=infrastructure.reactor,
         clock=clock,
-        metrics=metrics,
+        metrics=infrastructure.metrics,
         requests=requests,
-        sending=sending,
-        tasks=database("tasks", config.tasks.concurrency + 1),
-        bus=bus,
+        sending=infrastructure.sending,
+        writing=infrastructure.writing,
+        tasks=infrastructure.tasks,
+        bus=infrastructure.bus,
         log=log,
-        follows=follows,
         events=events,
         state=state,
         appender=appender,
-        sender=EventSender(sending, appender),
-        queue=TaskQueue(requests, bus),
+        sender=sender,
+        writer=writer,
+        queue=TaskQueue(requests, infrastructure.bus),
+        media=media,
+        limits=rates,
+        federation=federation,
+        federated=federated,
+        accounts=AccountHandlers.build(infrastructure, config, log, rates),
+        rooms=RoomHandlers.build(
+            infrastructure, config, log, events, state, sender, writer, rates, federated
+        ),
+        extensions=extensions,
+        lives=(*infrastructure.lives, *media.lives, *((log, buckets) if follows else ())),
     )

@@ -4,19 +4,21 @@ One `EmbeddedPostgres` at a time may use a directory (`synapse-lite up` holds a 
 `python -m synapse_lite.workers.embedded_postgres DIRECTORY`, the module stops what runs there.
 """
 
+import os
 import shutil
 import subprocess
 import sys
 import time
 import warnings
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from psycopg2 import extensions
 
 from synapse_lite.errors import SynapseLiteError
-from synapse_lite.storage.database import connect
+from synapse_lite.storage.pool import connect
 
 try:
     with warnings.catch_warnings():
@@ -33,6 +35,7 @@ else:
 DATABASE = "synapse_lite"
 _PATIENCE = 120.0  # seconds; recovery after a crash may take long
 _FAST_STOP = 30.0  # seconds; it never ends when it comes while PostgreSQL recovers from a crash
+_AFTER_STOP = 5.0  # seconds; the process removes its files a moment before it ends
 _PID_FILE = "postmaster.pid"
 _SETTINGS_FILE = "synapse_lite.conf"
 _SETTINGS = """\
@@ -65,9 +68,10 @@ class EmbeddedPostgres:
                 "the `database` of a PostgreSQL server in the configuration"
             )
         self._end_leftover()
-        if not self._directory.exists():
-            self._create()
-        uri = self._launch()
+        with administrators_path():
+            if not self._directory.exists():
+                self._create()
+            uri = self._launch()
         arguments: dict[str, Any] = dict(extensions.parse_dsn(uri))
         _create_database(arguments)
         return {**arguments, "dbname": DATABASE}
@@ -123,15 +127,26 @@ class EmbeddedPostgres:
         except FileNotFoundError:
             return
         pid = int(lines[0]) if lines and lines[0].isdecimal() else None
-        if pid is None or not _is_postgres(pid):
+        process = self._postmaster(pid) if pid else None
+        if process is None:
             self._forget(Path(lines[4]) if len(lines) > 4 else self._directory)  # noqa: PLR2004 (see above)
             return
-        if (
-            not self._ends("fast", _FAST_STOP)
-            and not self._ends("immediate", _PATIENCE)
-            and _is_postgres(pid)
-        ):
-            raise EmbeddedPostgresError(f"PostgreSQL in {self._directory} does not stop")
+        if not self._ends("fast", _FAST_STOP):
+            self._ends("immediate", _PATIENCE)
+        deadline = time.monotonic() + _AFTER_STOP
+        while _runs(process):
+            if time.monotonic() > deadline:
+                raise EmbeddedPostgresError(f"PostgreSQL in {self._directory} does not stop")
+            time.sleep(0.02)
+
+    def _postmaster(self, pid: int) -> "psutil.Process | None":
+        """The process, unless the number belongs to another one by now, be it a PostgreSQL elsewhere."""
+        try:
+            process = psutil.Process(pid)
+            is_ours = str(self._directory) in process.cmdline()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return None
+        return process if is_ours else None
 
     def _ends(self, mode: str, patience: float) -> bool:
         """`mode` of `pg_ctl`; after an immediate stop the next start recovers."""
@@ -153,6 +168,17 @@ class EmbeddedPostgres:
             file.unlink(missing_ok=True)
 
 
+@contextmanager
+def administrators_path() -> Iterator[None]:
+    """Root's PATH has no `useradd` after a plain `su`; PostgreSQL of root runs as a user of its own."""
+    before = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = os.pathsep.join((before, "/usr/local/sbin", "/usr/sbin", "/sbin"))
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
+
+
 def _server(directory: Path) -> "PostgresServer":
     """The wheel has several versions of PostgreSQL: data stays with the one that made it."""
     version = pgdata_version(directory) or TARGET_POSTGRES_VERSION
@@ -162,10 +188,10 @@ def _server(directory: Path) -> "PostgresServer":
     return server
 
 
-def _is_postgres(pid: int) -> bool:
+def _runs(process: "psutil.Process") -> bool:
+    """False also for one that has ended and that nobody has waited for."""
     try:
-        process = psutil.Process(pid)
-        return "postgres" in process.name() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

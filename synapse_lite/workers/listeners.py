@@ -2,56 +2,83 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
-from attrs import frozen
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOutError
 from twisted.internet.error import CannotListenError
-from twisted.internet.ssl import DefaultOpenSSLContextFactory
 
 from synapse_lite.clock import Clock
 from synapse_lite.config.listeners import Listener
 from synapse_lite.errors import ConfigError
+from synapse_lite.http.access import Access, Authenticator
 from synapse_lite.http.metrics import HttpMetrics
 from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route, Router
 from synapse_lite.http.site import build_site
-from synapse_lite.replication.changes import ChangeLog
+from synapse_lite.storage.database import Database
+from synapse_lite.workers.tls import TlsFiles
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1024
+READY_SECONDS = 1.0
+
+# By the beginning of the path; all else is of the client API.
+_RESOURCES = {
+    "/_matrix/federation/v1/openid/": frozenset({"federation", "openid"}),
+    "/_matrix/federation/v1/media/": frozenset({"federation", "media"}),
+    "/_matrix/federation/": frozenset({"federation"}),
+    "/_matrix/consent": frozenset({"client", "consent"}),
+    "/_matrix/key/": frozenset({"federation", "keys"}),
+    "/_matrix/media/": frozenset({"client", "federation", "media"}),
+    "/_matrix/client/v1/media/": frozenset({"client", "media"}),
+    "/_synapse/admin/v1/media/": frozenset({"client", "media"}),
+    "/.well-known/matrix/server": frozenset({"client", "federation"}),
+}
 
 
-@frozen
-class TlsFiles:
-    certificate: Path | None
-    private_key: Path | None
+def resources_of(route: Route) -> frozenset[str]:
+    """The resources of a listener that a route is a part of."""
+    for prefix, names in _RESOURCES.items():
+        if route.pattern.startswith(prefix):
+            return names
+    return frozenset({"client"})
 
 
 class Probes:
     """Health, readiness and metrics, for whoever runs the process."""
 
-    def __init__(self, log: ChangeLog, registry: CollectorRegistry) -> None:
-        self._log = log
+    def __init__(self, reactor: Any, database: Database, registry: CollectorRegistry) -> None:
+        self._reactor = reactor
+        self._database = database
         self._registry = registry
 
     def health_routes(self) -> list[Route]:
-        return [Route("GET", "/health", self.health), Route("GET", "/ready", self.ready)]
+        return [
+            Route("GET", "/health", self.health, Access.NONE),
+            Route("GET", "/ready", self.ready, Access.NONE),
+        ]
 
     def metrics_routes(self) -> list[Route]:
-        return [Route("GET", "/metrics", self.metrics), Route("GET", "/_synapse/metrics", self.metrics)]
+        return [
+            Route("GET", "/metrics", self.metrics, Access.NONE),
+            Route("GET", "/_synapse/metrics", self.metrics, Access.NONE),
+        ]
 
     async def health(self, _request: Request) -> Response:
         """`GET /health`: the process answers."""
         return Response(200, b"OK", content_type="text/plain")
 
     async def ready(self, _request: Request) -> Response:
-        """`GET /ready`: the database answers, too; 503 when it does not."""
-        if await self._log.is_alive():
-            return Response(200, b"OK", content_type="text/plain")
+        """`GET /ready`: the database answers within a second, too; 503 when it does not."""
+        alive = Deferred.fromCoroutine(self._database.is_alive())
+        with suppress(TimedOutError):
+            if await alive.addTimeout(READY_SECONDS, self._reactor):
+                return Response(200, b"OK", content_type="text/plain")
         return Response(503, b"the database does not answer", content_type="text/plain")
 
     async def metrics(self, _request: Request) -> Response:
@@ -67,21 +94,23 @@ class Listeners:
         reactor: Any,
         listeners: Sequence[Listener],
         routes: Sequence[Route],
+        authenticator: Authenticator,
         probes: Probes,
         *,
         metrics: CollectorRegistry,
         clock: Clock,
-        max_body_size: int,
         tls: TlsFiles,
+        serves_metrics: bool,
     ) -> None:
         self._reactor = reactor
         self._listeners = listeners
         self._routes = routes
+        self._authenticator = authenticator
         self._probes = probes
         self._metrics = metrics
         self._clock = clock
-        self._max_body_size = max_body_size
         self._tls = tls
+        self._serves_metrics = serves_metrics
         self._ports: list[Any] = []
 
     def start(self) -> None:
@@ -92,7 +121,7 @@ class Listeners:
                 continue
             site = build_site(
                 Router(self._served(listener)),
-                max_body_size=self._max_body_size,
+                self._authenticator,
                 x_forwarded=listener.x_forwarded,
                 clock=self._clock,
                 metrics=http,
@@ -106,10 +135,12 @@ class Listeners:
 
     def _served(self, listener: Listener) -> Iterable[Route]:
         routes = self._probes.health_routes()
-        if "client" in listener.resource_names:
-            routes += self._routes
+        routes += [route for route in self._routes if resources_of(route) & listener.resource_names]
         if listener.type == "metrics" or "metrics" in listener.resource_names:
-            routes += self._probes.metrics_routes()
+            if self._serves_metrics:
+                routes += self._probes.metrics_routes()
+            else:
+                logger.warning("no metrics on %s: enable_metrics is false", listener.port or listener.path)
         return routes
 
     def _open(self, listener: Listener, site: Any) -> list[Any]:
@@ -128,7 +159,4 @@ class Listeners:
     def _open_port(self, listener: Listener, site: Any, address: str) -> Any:
         if not listener.tls:
             return self._reactor.listenTCP(listener.port, site, BACKLOG, address)
-        if self._tls.certificate is None or self._tls.private_key is None:
-            raise ConfigError("listeners: tls needs tls_certificate_path and tls_private_key_path")
-        context = DefaultOpenSSLContextFactory(str(self._tls.private_key), str(self._tls.certificate))
-        return self._reactor.listenSSL(listener.port, site, context, BACKLOG, address)
+        return self._reactor.listenSSL(listener.port, site, self._tls.options(), BACKLOG, address)

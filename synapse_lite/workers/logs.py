@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 from twisted.logger import LogBeginner, STDLibLogObserver
 
+from synapse_lite.config.private_files import check_writable
 from synapse_lite.config.server import Log
-from synapse_lite.errors import ConfigError
+from synapse_lite.config.yaml_file import read_yaml
+from synapse_lite.errors import ConfigError, UnavailableError
 
 Context = Mapping[str, ContextVar[str]]
 """Attributes of log records, and the variables that they come from."""
@@ -37,7 +38,9 @@ _TOKEN = re.compile(r"\b(?:syt|syr|syl)_[A-Za-z0-9_+/=-]+")
 
 # What the log_config of a Synapse names and we do not have, and what does the same here.
 _FORMATTERS = {"synapse.logging.JsonFormatter", "synapse.logging.TerseJsonFormatter"}
-_HANDLERS = {"synapse.logging.handlers.PeriodicallyFlushingHandler": "logging.handlers.MemoryHandler"}
+_HANDLERS = {
+    "synapse.logging.handlers.PeriodicallyFlushingMemoryHandler": "logging.handlers.MemoryHandler",
+}
 _SYNAPSE = "synapse."
 
 
@@ -64,6 +67,15 @@ class ContextFilter(logging.Filter):
         words = [value for value in known.values() if value]
         record.where = f" [{' '.join(words)}]" if words else ""
         return True
+
+
+class OutageFilter(logging.Filter):
+    """Drops what failed only because the database is away: `storage/outage.py` tells that once."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        values = record.args if isinstance(record.args, tuple) else ()
+        raised = record.exc_info[1] if record.exc_info else None
+        return not any(isinstance(value, UnavailableError) for value in (*values, raised))
 
 
 class SecretFilter(logging.Filter):
@@ -108,14 +120,31 @@ def set_up(log: Log, log_config: Path | None, *, process: str, context: Context)
     if log_config is None:
         description = _describe(log, process, context)
     else:
-        description = adapt(_read(log_config), process, context)
+        description = adapt(read_yaml(log_config), process, context)
     try:
         logging.config.dictConfig(description)
     except (ValueError, TypeError, AttributeError, ImportError) as error:
         raise ConfigError(f"{log_config or 'log'}: {error.__cause__ or error}") from error
     for handler in _handlers():
+        handler.addFilter(OutageFilter())
         handler.addFilter(ContextFilter(context))
         handler.addFilter(SecretFilter())
+
+
+def check(log_config: Path) -> None:
+    """Whether the file could be used, as far as that can be seen without using it. Raises ConfigError."""
+    description = adapt(read_yaml(log_config), "check", {})
+    configurator = logging.config.DictConfigurator(description)
+    for section in ("formatters", "filters", "handlers"):
+        for name, entry in description.get(section, {}).items():
+            factory = entry.get("()") or entry.get("class")
+            try:
+                if isinstance(factory, str):
+                    configurator.resolve(factory)
+                if section == "handlers" and "filename" in entry:
+                    check_writable(Path(entry["filename"]))
+            except (ValueError, OSError) as error:
+                raise ConfigError(f"{log_config}: {section}.{name}: {error.__cause__ or error}") from None
 
 
 def bridge_twisted(beginner: LogBeginner) -> None:
@@ -181,16 +210,6 @@ def _handler(entry: dict[str, Any], foreign_filters: set[str]) -> dict[str, Any]
 
 def _names_synapse(entry: dict[str, Any]) -> bool:
     return str(entry.get("()") or entry.get("class") or "").startswith(_SYNAPSE)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        description = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if not isinstance(description, dict):
-        raise ConfigError(f"{path}: should be a mapping")
-    return description
 
 
 def _handlers() -> Iterator[logging.Handler]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from contextlib import closing
 from contextvars import ContextVar
 from typing import Any
 
@@ -14,13 +15,17 @@ from synapse_lite import __version__
 from synapse_lite.config.model import Config
 from synapse_lite.config.secret_files import ensure_registration_secret
 from synapse_lite.http.context import request_id
+from synapse_lite.matrix.signing import SigningKey, encode_base64
 from synapse_lite.storage.migrate import migrate
+from synapse_lite.storage.server_identity import ServerIdentity, claim_identity
+from synapse_lite.storage.session import Session
 from synapse_lite.tasks.context import task_id
 from synapse_lite.tasks.registry import CATALOGUE, Catalogue
 from synapse_lite.workers import logs
-from synapse_lite.workers.allocator import limit_arenas
+from synapse_lite.workers.allocator import limit_arenas, raise_file_limit, settle_heap
 from synapse_lite.workers.assembly import Homeserver, assemble
 from synapse_lite.workers.keys import load_signing_key
+from synapse_lite.workers.timers import use_monotonic_time
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +45,8 @@ class Life:
         self.exit_code = 0
 
     def run(self) -> int:
+        """Until SIGTERM; the exit code."""
+        use_monotonic_time(self._reactor)
         self._reactor.callWhenRunning(self._begin)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._end)
         self._reactor.run()
@@ -56,6 +63,7 @@ class Life:
             self.exit_code = FAILED
             self._reactor.callLater(0, self._reactor.stop)
         else:
+            settle_heap()
             logger.info("%s is ready", self._name)
 
     def _end(self) -> "Deferred[None]":
@@ -84,10 +92,11 @@ def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
     limit_arenas()
     logs.set_up(config.log, config.effective_log_config, process=config.worker_name, context=CONTEXT)
     logs.bridge_twisted(globalLogBeginner)
+    raise_file_limit(config.soft_file_limit)
     config = ensure_registration_secret(config)
     signing_key = load_signing_key(config.signing_key_path, config.server_name)
     _report(config)
-    migrate(config.database.dsn_kwargs())
+    prepare_database(config, signing_key)
     pid_file = config.effective_pid_file
     if pid_file is not None:
         pid_file.write_text(f"{os.getpid()}\n", "utf-8")
@@ -102,6 +111,25 @@ def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
         logging.shutdown()
         os._exit(exit_code)
     return exit_code
+
+
+def prepare_database(config: Config, signing_key: SigningKey) -> None:
+    """Migrate it, and see that it is this server's. Raises ConfigError, SchemaTooNewError, DatabaseError."""
+    arguments = config.database.dsn_kwargs()
+    migrate(arguments)
+    identity = server_identity(config.server_name, signing_key)
+    with closing(Session(arguments, {})) as session:
+        session.transact(claim_identity, identity, retired_keys(config))
+
+
+def server_identity(server_name: str, signing_key: SigningKey) -> ServerIdentity:
+    public_key = encode_base64(signing_key.verify_key.encode())
+    return ServerIdentity(server_name, signing_key.key_id, public_key)
+
+
+def retired_keys(config: Config) -> list[tuple[str, str]]:
+    """Key ids and public keys of `old_signing_keys`."""
+    return [(key_id, old.key) for key_id, old in config.old_signing_keys.items()]
 
 
 def _report(config: Config) -> None:

@@ -15,11 +15,19 @@ class Role:
     name: str
     listeners: tuple[Listener, ...]
     runs_tasks: bool
+    sends_to_servers: bool
 
     @property
     def serves_clients(self) -> bool:
-        return any("client" in listener.resource_names for listener in self.listeners)
+        return any({"client", "federation"} & listener.resource_names for listener in self.listeners)
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        return cls(config.worker_name, config.effective_listeners, config.runs_background_tasks)
+        senders = config.federation_sender_instances
+        runs_tasks = config.runs_background_tasks
+        return cls(
+            config.worker_name,
+            config.effective_listeners,
+            runs_tasks,
+            config.worker_name in senders if senders else runs_tasks,
+        )

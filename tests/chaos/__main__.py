@@ -2,9 +2,15 @@
 
     python -m tests.chaos --minutes 30
     python -m tests.chaos --purge 50
+    python -m tests.chaos --kills 50
+    python -m tests.chaos --media 50
+    python -m tests.chaos --federation 10
 
 The exit code is 0 when every item of every task was done exactly once; with `--purge`, when nothing was
-left of a room, and of a history what had to stay, after so many blows each.
+left of a room, and of a history what had to stay, after so many faults each; with `--kills` and `--media`, when
+the outcome of tasks of every kind, or of more of those about media, was exact although each was struck so often;
+with `--federation`, when three servers of ours and a Synapse agreed on every room after so many minutes of partitions,
+kills and quarrels.
 """
 
 # ruff: noqa: T201 (a program that prints)
@@ -16,7 +22,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from random import SystemRandom
@@ -24,12 +30,19 @@ from random import SystemRandom
 from benchmarks.seed_room import Plan
 from synapse_lite.storage.migrate import migrate
 from synapse_lite.workers.guardian import Guardian
-from tests.chaos.blows import Blows
-from tests.chaos.crew import Crew
 from tests.chaos.driver import ABILITIES, Chaos
+from tests.chaos.faults import Faults
+from tests.chaos.federation import federation
+from tests.chaos.kills import OPTIONS, Kills
+from tests.chaos.kills import WORKERS as KILLED
+from tests.chaos.kinds import KINDS, MEDIA_KINDS, Kind
 from tests.chaos.ledger import Ledger, Verdict
 from tests.chaos.postgres import FallibleDatabase
-from tests.chaos.purge import WORKERS, purge_history, purge_room, scene
+from tests.chaos.purge import purge_history, purge_room
+from tests.chaos.scene import WORKERS, scene
+from tests.chaos.stage import Stage
+from tests.chaos.workers import Workers
+from tests.databases import make_template, new_database
 
 SETTLE_SECONDS = 300
 REPORT_SECONDS = 30
@@ -37,17 +50,17 @@ ROOM = Plan(180_000, 2_000)
 PAST = Plan(50_000, 200, state_every=3)
 
 
-def rage(directory: Path, seed: int, minutes: float, *, fenced: bool) -> Verdict:
+def run_chaos(directory: Path, seed: int, minutes: float, *, fenced: bool) -> Verdict:
     database = FallibleDatabase(directory / "postgres")
     with ExitStack() as stack:
         guardian = Guardian(database.stop_command)
         arguments = database.start()
         stack.callback(database.stop)
-        crew = stack.enter_context(Crew(directory, arguments, ABILITIES, fenced, guardian))
+        workers = stack.enter_context(Workers(directory, arguments, ABILITIES, fenced, guardian))
         migrate(arguments)
         ledger = Ledger(arguments)
         ledger.create()
-        chaos = Chaos(crew, ledger, seed, database.restart)
+        chaos = Chaos(workers, ledger, seed, database.restart)
         chaos.run(report(chaos, minutes * 60))
         verdict = chaos.settle(SETTLE_SECONDS)
     print(f"{chaos}\n{verdict}", flush=True)
@@ -58,8 +71,30 @@ def purge(directory: Path, seed: int, count: int) -> None:
     """AssertionError when something is wrong with what is left."""
     with scene(directory) as found:
         for purge_it, plan in ((purge_room, ROOM), (purge_history, PAST)):
-            blows = Blows(found.site, found.session, WORKERS, seed)
-            print(purge_it(found, plan, blows, count), flush=True)
+            faults = Faults(found.site, found.session, WORKERS, seed)
+            print(purge_it(found, plan, faults, count), flush=True)
+
+
+def kill(directory: Path, seed: int, kinds: Sequence[Kind], count: int) -> None:
+    """AssertionError when an outcome is another than without kills."""
+    with scene(directory, KILLED, OPTIONS) as found:
+        print(Kills(found, Stage.of(found), seed).run(kinds, count), flush=True)
+
+
+def federate(directory: Path, seed: int, minutes: float) -> None:
+    """AssertionError when the servers do not agree."""
+    database = FallibleDatabase(directory / "postgres")
+    with ExitStack() as stack:
+        arguments = database.start()
+        stack.callback(database.stop)
+        make_template(arguments)
+        databases = [stack.enter_context(new_database(arguments, "site")) for _ in range(3)]
+        servers = stack.enter_context(federation(directory, databases, seed))
+        servers.open_rooms()
+        servers.run(minutes * 60)
+        print(f"rooms: {servers.rooms}; {servers}", flush=True)
+        servers.settle()
+        print(f"all agree: {servers}", flush=True)
 
 
 def report(chaos: Chaos, seconds: float) -> Iterator[int]:
@@ -83,7 +118,14 @@ def main() -> int:
     )
     wanted = parser.add_mutually_exclusive_group()
     wanted.add_argument("--minutes", type=float, default=1.0, help="default: 1")
-    wanted.add_argument("--purge", type=int, metavar="BLOWS", help="strike two purges instead")
+    wanted.add_argument("--purge", type=int, metavar="FAULTS", help="inject faults into two purges instead")
+    wanted.add_argument(
+        "--kills", type=int, metavar="STRIKES", help="kill workers in steps of every kind instead"
+    )
+    wanted.add_argument("--media", type=int, metavar="STRIKES", help="the same for more tasks about media")
+    wanted.add_argument(
+        "--federation", type=float, metavar="MINUTES", help="servers that federate, among them a Synapse"
+    )
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6), help="default: any")
     parser.add_argument(
         "--unfenced", action="store_true", help="without the fence: does the ledger show it? (exit code 1)"
@@ -108,7 +150,16 @@ def _run(directory: Path, options: argparse.Namespace) -> bool:
     if options.purge is not None:
         purge(directory, options.seed, options.purge)
         return True
-    verdict = rage(directory, options.seed, options.minutes, fenced=not options.unfenced)
+    if options.federation is not None:
+        federate(directory, options.seed, options.federation)
+        return True
+    if options.kills is not None:
+        kill(directory, options.seed, KINDS, options.kills)
+        return True
+    if options.media is not None:
+        kill(directory, options.seed, MEDIA_KINDS, options.media)
+        return True
+    verdict = run_chaos(directory, options.seed, options.minutes, fenced=not options.unfenced)
     if not verdict.is_clean:
         print(f"unfinished: {verdict.unfinished}\nlost: {verdict.lost}\ntrespasses: {verdict.trespasses}")
     return verdict.is_clean

@@ -4,16 +4,19 @@ from attrs import frozen
 from pydantic import BaseModel, PositiveInt
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import Kind
 from synapse_lite.tasks.outcome import Done, Later, Next, Outcome
-from synapse_lite.tasks.specs import Snapshot, TaskSpec
+from synapse_lite.tasks.specs import TaskSpec, TaskView
 
-ACTIONS = ("copy", "move", "sweep")
+ACTIONS = ("copy", "move", "tidy")
 NOBODYS = "unknown"
 ITEMS_PER_STEP = 5
 GATE = 4711
 """An advisory lock: whoever holds it keeps the steps inside that wait for it."""
 
 REST_SECONDS = 0.05
+ROOMS = ("anna", "ben", "cleo", "dora", "first", "second")
+"""A room for each worker, by its index."""
 
 
 class AppendParams(BaseModel):
@@ -45,7 +48,19 @@ def spec(action: str) -> TaskSpec[AppendParams, AppendCursor]:
         cursor=AppendCursor,
         lock=lambda params: params.lock,
         max_attempts=1000,
+        needs_admin=False,
     )
+
+
+def _send_event(txn: Transaction, task_id: str, worker: str) -> None:
+    """As much of an event as a follower looks at."""
+    event_nid = txn.value("SELECT nextval('event_nids')")
+    txn.execute(
+        "INSERT INTO events (event_nid, room_nid, event_id, type, sender, depth, origin_server_ts, received_ts,"
+        " before_nid, after_nid, json) VALUES (%s, %s, %s, 'm.room.message', %s, 1, %s, %s, 0, 0, %s)",
+        (event_nid, ROOMS.index(worker), f"${event_nid}", f"@{worker}:x", event_nid, event_nid, task_id),
+    )
+    txn.publish(Kind.EVENT, room_nid=ROOMS.index(worker), event_nid=event_nid)
 
 
 @frozen
@@ -55,7 +70,7 @@ class Append:
     action: str
     worker: str
 
-    def step(self, txn: Transaction, task: Snapshot[AppendParams, AppendCursor]) -> Outcome:
+    def step(self, txn: Transaction, task: TaskView[AppendParams, AppendCursor]) -> Outcome:
         params = task.params
         first = 0 if task.cursor is None else task.cursor.item
         after = min(first + ITEMS_PER_STEP, params.items)
@@ -64,6 +79,7 @@ class Append:
             "INSERT INTO ledger (task_id, item, action, worker) VALUES %s",
             [(task.id, item, self.action, self.worker) for item in items],
         )
+        _send_event(txn, task.id, self.worker)
         if params.held == self.worker:
             txn.execute("SELECT pg_advisory_xact_lock_shared(%s)", (GATE,))
         txn.execute("SELECT pg_sleep(%s)", (params.pause,))

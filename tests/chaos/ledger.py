@@ -12,7 +12,7 @@ from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.session import notify
 from synapse_lite.tasks.queue import TOPIC, new_task
-from tests.chaos.actions import GATE, NOBODYS, AppendParams, spec
+from tests.chaos.actions import GATE, NOBODYS, ROOMS, AppendParams, spec
 
 T = TypeVar("T")
 
@@ -41,13 +41,25 @@ FROM due FULL JOIN found USING (task_id, item)
 """
 
 
+# What the follower counted, and what it should have.
+_MISCOUNTED = """
+WITH due AS (
+    SELECT room_nid::text AS who, count(*) AS events, sum(octet_length(json)) AS bytes FROM events GROUP BY room_nid
+    UNION ALL SELECT sender, count(*), sum(octet_length(json)) FROM events GROUP BY sender),
+found AS (
+    SELECT room_nid::text AS who, events, bytes FROM room_stats UNION ALL SELECT user_id, events, bytes FROM user_stats)
+SELECT who, due.events, found.events FROM due FULL JOIN found USING (who)
+WHERE (due.events, due.bytes) IS DISTINCT FROM (found.events, found.bytes)
+"""
+
+
 @frozen
 class Verdict:
     """What the ledger says. `steps` are committed transactions; `duplicates` counts each time too many.
 
     `strangers` are items of no task that anyone could run, `lost` are ids of tasks that are no longer there,
     `unfinished` those that are not complete. `trespasses`: a worker, and an action that it claimed or did
-    without being able to.
+    without being able to. `miscounted`: a room or user, its events, and how many of them a follower counted.
     """
 
     tasks: int
@@ -59,6 +71,7 @@ class Verdict:
     lost: list[str] = field(factory=list)
     unfinished: list[str] = field(factory=list)
     trespasses: list[tuple[str, str]] = field(factory=list)
+    miscounted: list[tuple[str, int, int]] = field(factory=list)
 
     @property
     def is_clean(self) -> bool:
@@ -69,13 +82,14 @@ class Verdict:
             or self.lost
             or self.unfinished
             or self.trespasses
+            or self.miscounted
         )
 
     def __str__(self) -> str:
         return (
             f"{self.tasks} tasks, {self.steps} steps, {self.items} items: {self.duplicates} duplicates,"
             f" {self.missing} missing, {self.strangers} of no task, {len(self.trespasses)} done without the ability,"
-            f" {len(self.unfinished)} tasks unfinished, {len(self.lost)} lost"
+            f" {len(self.unfinished)} tasks unfinished, {len(self.lost)} lost, {len(self.miscounted)} miscounted"
         )
 
 
@@ -87,6 +101,12 @@ class Ledger:
 
     def create(self) -> None:
         self._do(lambda txn: txn.execute(_CREATE))
+        self._do(
+            lambda txn: txn.insert(
+                "INSERT INTO rooms (room_nid, room_id, version, created_ts) OVERRIDING SYSTEM VALUE VALUES %s",
+                [(nid, f"!{name}:x", "10", 1) for nid, name in enumerate(ROOMS)],
+            )
+        )
 
     def enqueue(self, action: str, params: AppendParams, *, announce: bool) -> str:
         """The id of the task. Unless `announce`, nobody is woken."""
@@ -110,6 +130,10 @@ class Ledger:
             )
         )
         return pending
+
+    def lag(self) -> int:
+        """How far the slowest follower is behind."""
+        return max((follower.lag for follower in self._do(store.read_followers)), default=0)
 
     def has_ended(self, task_id: str) -> bool:
         task = self._do(store.read_task, task_id)
@@ -146,7 +170,10 @@ class Ledger:
             connection,
             connection.cursor() as cursor,
         ):
-            return function(Transaction(cursor), *args)
+            txn = Transaction(cursor)
+            result = function(txn, *args)
+            txn.finish()
+            return result
 
 
 def _count(txn: Transaction, asked: Sequence[str], abilities: Mapping[str, Sequence[str]]) -> Verdict:
@@ -163,5 +190,6 @@ def _count(txn: Transaction, asked: Sequence[str], abilities: Mapping[str, Seque
         *counts,
         lost=sorted(set(asked) - known),
         unfinished=sorted(task_id for task_id, status in rows if status != "complete"),
+        miscounted=txn.rows(_MISCOUNTED),
         trespasses=sorted((worker, action) for worker, action in done if action not in abilities[worker]),
     )

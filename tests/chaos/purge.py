@@ -1,35 +1,23 @@
-"""Purges under blows: of a whole room, and of a room's history, with a PostgreSQL that crashes."""
+"""Purges under faults: of a whole room, and of a room's history, with a PostgreSQL that crashes."""
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
-from attrs import frozen
-from twisted.internet import reactor
-
-from benchmarks.seed_room import Plan, Seeder
-from synapse_lite.cli.demo.connection import Connection, User
+from benchmarks.seed_room import Plan
+from synapse_lite.cli.demo.connection import Connection
 from synapse_lite.cli.demo.reading import read_events
 from synapse_lite.cli.demo.traffic import room_path
-from synapse_lite.clock import ReactorClock
-from synapse_lite.matrix.signing import generate_signing_key
-from synapse_lite.storage.branches import Room
-from synapse_lite.storage.migrate import migrate
-from synapse_lite.storage.session import Session
+from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.stream import Kind
-from synapse_lite.workers.guardian import Guardian
-from tests.chaos.blows import KINDS, Blows
-from tests.chaos.postgres import FallibleDatabase
-from tests.processes.site import SERVER, Site, Task
+from tests.chaos.faults import KINDS, Faults
+from tests.chaos.scene import Scene
+from tests.processes.site import Task
 from tests.tasks.remains import contents, remains, traces
 
-WORKERS = ("a", "b")
 BYSTANDERS = (Plan(200, 20), Plan(300, 10, state_every=2))
 ROWS_AN_EVENT = 3  # at least: itself, its position, its transaction id
 KEPT_SHARE = 5  # of the history, one event of so many stays
-MOST = 0.8  # of the blows
+MOST = 0.8  # of the faults
 SAMPLED = 20  # of the events that stay, the state at one of so many is compared
 
 _TOLD = (
@@ -38,42 +26,7 @@ _TOLD = (
 )
 
 
-@frozen
-class Scene:
-    """A server whose workers and whose PostgreSQL may die."""
-
-    site: Site
-    admin: User
-    session: Session
-    seeder: Seeder
-
-    def ask(self, method: str, path: str, **body: Any) -> Any:
-        with self.admin.connect() as connection:
-            return connection.call(method, path, body)
-
-
-@contextmanager
-def scene(directory: Path) -> Iterator[Scene]:
-    """A guardian ends everything should this process be killed."""
-    with ExitStack() as stack:
-        database = FallibleDatabase(directory / "postgres")
-        guardian = Guardian(database.stop_command)
-        guardian.start()
-        stack.callback(guardian.stop)
-        stack.callback(database.stop)
-        arguments = database.start()
-        migrate(arguments)
-        site = Site(directory, arguments, runners=WORKERS, group=guardian.group)
-        stack.callback(site.close)
-        site.start("main", *WORKERS)
-        session = Session(arguments, {})
-        stack.callback(session.close)
-        seeder = Seeder(arguments, generate_signing_key(SERVER), ReactorClock(reactor))
-        stack.callback(seeder.close)
-        yield Scene(site, site.user("admin", admin=True), session, seeder)
-
-
-def purge_room(scene: Scene, plan: Plan, blows: Blows, count: int) -> str:
+def purge_room(scene: Scene, plan: Plan, faults: Faults, count: int) -> str:
     """A summary. AssertionError unless everything of the room is gone, once, and nothing else is touched."""
     others = [scene.seeder.seed(bystander) for bystander in BYSTANDERS]
     room = scene.seeder.seed(plan)
@@ -83,12 +36,13 @@ def purge_room(scene: Scene, plan: Plan, blows: Blows, count: int) -> str:
 
     began = time.monotonic()
     task_id = scene.ask("DELETE", f"/_synapse/admin/v2/rooms/{room.room_id}")["delete_id"]
-    blows.rain(task_id, count, plan.events * ROWS_AN_EVENT)
-    task = blows.settle(task_id)
+    faults.inject(task_id, count, plan.events * ROWS_AN_EVENT)
+    task = faults.settle(task_id)
     seconds = time.monotonic() - began
 
     assert (task.status, task.error) == ("complete", None)
-    assert scene.session.read(remains, gone) == {}
+    left = scene.session.read(remains, gone)
+    assert left == {}, left
     assert [scene.session.read(contents, other) for other in others] == before, "another room has changed"
     assert task.result is not None
     kicked, rows = task.result["kicked"], task.result["rows"]
@@ -98,11 +52,11 @@ def purge_room(scene: Scene, plan: Plan, blows: Blows, count: int) -> str:
     told = dict(scene.site.rows(_TOLD, room.nid))
     assert len(told) == plan.members
     assert set(told.values()) == {1}, "members are told of their leave once"
-    _check_blows(scene, blows, count)
-    return _summary("a room", task, blows, seconds)
+    _check_faults(scene, faults, count)
+    return _summary("a room", task, faults, seconds)
 
 
-def purge_history(scene: Scene, plan: Plan, blows: Blows, count: int) -> str:
+def purge_history(scene: Scene, plan: Plan, faults: Faults, count: int) -> str:
     """A summary. AssertionError unless the room is like one of the same plan that was purged undisturbed."""
     rooms = [scene.seeder.seed(plan) for _ in range(2)]
     scene.seeder.close()
@@ -112,8 +66,8 @@ def purge_history(scene: Scene, plan: Plan, blows: Blows, count: int) -> str:
 
     began = time.monotonic()
     task_id = _start_history(scene, rooms[1], plan)
-    blows.rain(task_id, count, calm.done)
-    task = blows.settle(task_id)
+    faults.inject(task_id, count, calm.done)
+    task = faults.settle(task_id)
     seconds = time.monotonic() - began
 
     assert (task.status, task.error) == ("complete", None)
@@ -123,8 +77,8 @@ def purge_history(scene: Scene, plan: Plan, blows: Blows, count: int) -> str:
     with scene.admin.connect() as connection:
         views = [_view(scene, connection, room) for room in rooms]
     assert views[0] == views[1]
-    _check_blows(scene, blows, count)
-    return _summary("a history", task, blows, seconds)
+    _check_faults(scene, faults, count)
+    return _summary("a history", task, faults, seconds)
 
 
 def _start_history(scene: Scene, room: Room, plan: Plan) -> str:
@@ -154,12 +108,12 @@ def _bare(event: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(event.get(name)) for name in ("type", "state_key", "sender", "content"))
 
 
-def _check_blows(scene: Scene, blows: Blows, count: int) -> None:
+def _check_faults(scene: Scene, faults: Faults, count: int) -> None:
     """They have fallen, but for a few if the task was fast, and the main process has stood them."""
-    assert len(blows.done) == len(KINDS), blows
-    assert blows.done.total() >= MOST * count, f"the task was faster than the blows: {blows}"
+    assert len(faults.done) == len(KINDS), faults
+    assert faults.done.total() >= MOST * count, f"the task was faster than the faults: {faults}"
     assert scene.site.processes["main"].running.poll() is None, scene.site.processes["main"].log()
 
 
-def _summary(what: str, task: Task, blows: Blows, seconds: float) -> str:
-    return f"purged {what}: {task.done} rows in {seconds:.1f} s and {task.epoch} claims; {blows}"
+def _summary(what: str, task: Task, faults: Faults, seconds: float) -> str:
+    return f"purged {what}: {task.done} rows in {seconds:.1f} s and {task.epoch} claims; {faults}"

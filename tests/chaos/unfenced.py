@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.tasks import Lease, leases
 
-_OURS = "epoch = %s AND owner = %s AND status = 'active' FOR KEY SHARE"
+_OURS = "epoch = %s AND owner = %s AND status = 'active' FOR KEY SHARE OF t"
 _ANYBODYS = "(%s, %s) IS NOT NULL"
 
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import orjson
-from attrs import define
+from attrs import define, evolve
 from prometheus_client import CollectorRegistry
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -16,15 +16,20 @@ from twisted.python.failure import Failure
 from synapse_lite.config.model import Config
 from synapse_lite.matrix.signing import generate_signing_key
 from synapse_lite.replication.bus import Bus, LocalBus
+from synapse_lite.replication.postgres_bus import PostgresBus
+from synapse_lite.tasks.actions.statistics import STATISTICS, Statistics
+from synapse_lite.tasks.followers import RegisteredFollower
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.registry import TaskRegistry
 from synapse_lite.tasks.runners import Heartbeat
 from synapse_lite.tasks.scheduler import TaskScheduler
 from synapse_lite.workers.core import Core, build_core
+from synapse_lite.workers.infrastructure import build_infrastructure
 from tests.chaos.actions import Append, spec
 from tests.chaos.unfenced import remove_fence
 
 SERVER = "chaos.test"
+EAGER = evolve(STATISTICS, batch=3, pause_seconds=0.0)
 FAILED = 3
 STOP_SECONDS = 15.0
 logger = logging.getLogger(__name__)
@@ -46,6 +51,11 @@ class Worker:
         looped.addSystemEventTrigger("before", "shutdown", self._end)
         looped.run()
 
+    @property
+    def _bus(self) -> PostgresBus:
+        assert isinstance(self.core.bus, PostgresBus)
+        return self.core.bus
+
     def _begin(self) -> None:
         self._started = Deferred.fromCoroutine(self._start())
         self._started.addErrback(_give_up)
@@ -58,7 +68,7 @@ class Worker:
     async def _start(self) -> None:
         self.core.tasks.start()
         if not self.is_deaf:
-            await self.core.bus.start()
+            await self._bus.start()
         await self.scheduler.start()
         logger.info("ready")
 
@@ -67,7 +77,7 @@ class Worker:
             await self._started
         await self.scheduler.stop()
         if not self.is_deaf:
-            await self.core.bus.stop()
+            await self._bus.stop()
         self.core.tasks.stop()
 
 
@@ -79,11 +89,14 @@ def _give_up(failure: Failure) -> None:
 
 
 def build(config: Config, actions: list[str], *, is_deaf: bool) -> Worker:
-    core = build_core(reactor, config, generate_signing_key(SERVER), follows=False)
+    core = build_core(
+        build_infrastructure(reactor, config), config, generate_signing_key(SERVER), follows=False
+    )
     bus: Bus = LocalBus() if is_deaf else core.bus
     registry = TaskRegistry()
     for action in actions:
         registry.register(spec(action), Append(action, config.worker_name))
+    registry.register_follower(RegisteredFollower(EAGER, Statistics()))
     heartbeat = Heartbeat(
         reactor,
         core.clock,

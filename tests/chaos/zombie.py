@@ -3,8 +3,8 @@
 import time
 
 from tests.chaos.actions import AppendParams
-from tests.chaos.crew import Crew
 from tests.chaos.ledger import Ledger
+from tests.chaos.workers import Workers
 from tests.processes.harness import wait_until
 
 FIRST, SECOND = "first", "second"
@@ -12,7 +12,7 @@ ABILITIES = {FIRST: ("copy",), SECOND: ("copy",)}
 ITEMS = 10  # two steps
 
 
-def wake_a_zombie(crew: Crew, ledger: Ledger, *, patience: float) -> tuple[str, bool]:
+def wake_a_zombie(workers: Workers, ledger: Ledger, *, patience: float) -> tuple[str, bool]:
     """The id of the task, complete; and whether it was taken over while the first step was still open.
 
     The first worker freezes in the middle of a statement of its step, for longer than its lease; so the
@@ -20,21 +20,21 @@ def wake_a_zombie(crew: Crew, ledger: Ledger, *, patience: float) -> tuple[str, 
     all the same. Else the statement ends, and with it, after a while, the transaction.
     """
     with ledger.gate() as open_gate:
-        crew.start(FIRST)
+        workers.start(FIRST)
         task_id = ledger.enqueue("copy", AppendParams(items=ITEMS, held=FIRST), announce=False)
         wait_until(ledger.is_at_gate, "a step inside the gate")
-        crew.freeze(FIRST)
-        crew.start(SECOND)
+        workers.freeze(FIRST)
+        workers.start(SECOND)
         wait_until(lambda: ledger.is_alive(SECOND), "the second worker")
         wait_until(lambda: not ledger.is_alive(FIRST), "the end of the lease")
         was_open = _ends_within(ledger, task_id, patience)
         if not was_open:
             open_gate()
             wait_until(lambda: ledger.has_ended(task_id), "the takeover")
-        crew.thaw(FIRST)
+        workers.thaw(FIRST)
         open_gate()
-        wait_until(lambda: _is_through(crew, task_id), "the zombie's last word")
-    crew.stop()
+        wait_until(lambda: _is_through(workers, task_id), "the zombie's last word")
+    workers.stop()
     return task_id, was_open
 
 
@@ -45,6 +45,6 @@ def _ends_within(ledger: Ledger, task_id: str, seconds: float) -> bool:
     return has_ended
 
 
-def _is_through(crew: Crew, task_id: str) -> bool:
-    log = crew.log(FIRST)
+def _is_through(workers: Workers, task_id: str) -> bool:
+    log = workers.log(FIRST)
     return any(f"task {task_id}{end}" in log for end in (" is no longer ours", " is dropped", ": done"))

@@ -130,6 +130,7 @@ def _handler(fake: AdminServer) -> type[BaseHTTPRequestHandler]:
             self._answer(orjson.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
         do_PUT = do_POST  # noqa: N815 (the library's name)
+        do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, *_: Any) -> None:
             pass

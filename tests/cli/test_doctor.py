@@ -15,11 +15,14 @@ import yaml
 from click.testing import Result
 
 from synapse_lite.cli.doctor.database import Skew, check_clock, check_facts, check_schema
+from synapse_lite.cli.doctor.engine import check_followers
 from synapse_lite.cli.doctor.findings import Finding, Level
 from synapse_lite.cli.doctor.listeners import probe
 from synapse_lite.config.listeners import Listener
 from synapse_lite.storage.diagnosis import DatabaseFacts
 from synapse_lite.storage.migrate import available
+from synapse_lite.storage.tasks import FollowerState
+from synapse_lite.workers.keys import load_signing_key
 from tests.cli.admin_server import run
 
 
@@ -102,8 +105,12 @@ def test_all_is_well(tmp_path: Path, database_arguments: dict[str, Any], port: i
         "database",
         "clock",
         "schema",
+        "owner",
         "runners",
+        "startup",
+        "synapse",
         "tasks",
+        "followers",
         "listeners",
     }
     shown = run("doctor", "-c", str(file))
@@ -130,11 +137,14 @@ def test_options_without_effect_are_warnings(
 ) -> None:
     """Unknown ones and those of Synapse that are not implemented are named; the exit code stays 0."""
     execute(database_arguments, runner("main", 60))
-    file = config_file(tmp_path, database_arguments, port, enable_registraton=True, user_directory={})
+    file = config_file(tmp_path, database_arguments, port, enable_registraton=True, cas_config={})
     result = run("doctor", "-c", str(file), "--json")
     assert result.exit_code == 0
     warnings = [check for check in checks(result) if check["level"] == "warning"]
-    assert [check["details"] for check in warnings] == [["enable_registraton"], ["user_directory"]]
+    assert [check["details"] for check in warnings] == [
+        ["enable_registraton"],
+        ["cas_config: no login by CAS"],
+    ]
 
 
 def test_a_database_that_does_not_answer(tmp_path: Path, port: int) -> None:
@@ -185,7 +195,7 @@ def test_what_nobody_can_run_and_who_is_missing(
     assert "purge_room v2: 3, the oldest for 1 min 3" in tasks["details"][0]
     assert "background2 could" in tasks["details"][0]
     by_level = {
-        level: [c["summary"] for c in found if c["check"] == "runners" and c["level"] == level]
+        level.value: [c["summary"] for c in found if c["check"] == "runners" and c["level"] == level]
         for level in Level
     }
     assert by_level["ok"] == ["alive: main; tasks running: 0"]
@@ -284,6 +294,80 @@ def test_an_unsafe_locale_may_be_allowed() -> None:
 
 
 def test_a_database_that_is_ahead() -> None:
-    """Migrations of a newer program are a warning: both run side by side."""
+    """Migrations of a newer program keep this one from starting."""
     finding: Finding = check_schema(["0001_a.sql", "0009_new.sql"], ["0001_a.sql"])
-    assert (finding.level, finding.details) == (Level.WARNING, ["0009_new.sql"])
+    assert (finding.level, finding.details) == (Level.ERROR, ["0009_new.sql"])
+
+
+def follower(**more: Any) -> FollowerState:
+    usual: dict[str, Any] = {"name": "push", "shard": 0, "position": 5, "lag": 0, "slowest": True}
+    usual |= {"owner": "w#1", "owner_alive": True, "attempt": 0, "error": None, "paused": False}
+    return FollowerState(**{**usual, "updated_at_ms": 1, **more})
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "words"),
+    [
+        ([], Level.OK, "0 changes"),
+        ([follower(lag=3)], Level.OK, "3 changes"),
+        ([follower(owner_alive=None)], Level.OK, "0 changes"),
+        ([follower(lag=3, owner=None, owner_alive=None, paused=True)], Level.WARNING, "push/0"),
+        ([follower(lag=3, owner_alive=False)], Level.WARNING, "push/0"),
+        ([follower(lag=3, error="KeyError", attempt=4)], Level.ERROR, "push/0"),
+    ],
+)
+def test_followers(found: list[FollowerState], level: Level, words: str) -> None:
+    """One that nobody runs holds up the trimming of the stream; one that fails is an error."""
+    (finding,) = check_followers(found)
+    assert finding.level is level
+    assert words in finding.summary
+
+
+def test_whatever_keeps_the_server_from_starting(
+    tmp_path: Path, database_arguments: dict[str, Any], port: int
+) -> None:
+    """Key, certificates, logging and directories are looked at as the server would use them, all of them at once."""
+    (tmp_path / "signing.key").write_text("ed25519 a_1 nonsense")
+    (tmp_path / "log.yaml").write_text(
+        yaml.safe_dump({"version": 1, "handlers": {"file": {"class": "logging.NoSuchHandler"}}})
+    )
+    (tmp_path / "file").write_text("")
+    file = config_file(
+        tmp_path,
+        database_arguments,
+        port,
+        signing_key_path=str(tmp_path / "signing.key"),
+        log_config=str(tmp_path / "log.yaml"),
+        media_store_path=str(tmp_path / "file" / "media"),
+        tls_certificate_path=str(tmp_path / "fullchain.pem"),
+        tls_private_key_path=str(tmp_path / "privkey.pem"),
+        listeners=[{"port": port, "type": "http", "tls": True, "resources": [{"names": ["client"]}]}],
+    )
+    startup = worst(checks(run("doctor", "-c", str(file), "--json")), "startup")
+    assert startup["level"] == "error"
+    assert [line.partition(":")[0] for line in startup["details"]] == [
+        "signing_key_path",
+        str(tmp_path / "log.yaml"),
+        "tls_certificate_path",
+        "media_store_path",
+    ]
+
+
+def test_the_database_of_another_server(
+    tmp_path: Path, database_arguments: dict[str, Any], port: int
+) -> None:
+    """The name or the key does not fit: the server would not start. A key that is gone is asked for."""
+    file = config_file(tmp_path, database_arguments, port)
+
+    def owner() -> dict[str, Any]:
+        return worst(checks(run("doctor", "-c", str(file), "--json")), "owner")
+
+    execute(
+        database_arguments,
+        "INSERT INTO server_identity (server_name, key_id, public_key) VALUES ('hs.test', 'ed25519:a_1', 'x')",
+    )
+    assert (owner()["level"], "put the file" in owner()["advice"]) == ("warning", True)
+    load_signing_key(tmp_path / "hs.test.signing.key", "hs.test")
+    assert (owner()["level"], "put that key back" in owner()["advice"]) == ("error", True)
+    execute(database_arguments, "UPDATE server_identity SET server_name = 'other.test'")
+    assert "belongs to other.test, not to hs.test" in owner()["advice"]

@@ -88,3 +88,69 @@ def test_a_password_is_enough(server: Server) -> None:
     )
     assert result.exit_code == 0, result.stderr
     assert [runner["name"] for runner in orjson.loads(result.stdout)["runners"]] == ["background1"]
+
+
+def refused(server: Server, *words: str, text: str | None = None) -> str:
+    """What a command that must fail says on standard error."""
+    result = run(*words, "--url", server.base_url, "--token", server.admin_token, text=text)
+    assert result.exit_code != 0
+    return result.stderr
+
+
+def test_a_room_from_the_list_to_its_end(server: Server) -> None:
+    """It is found, shown, blocked, ruled, joined; it is shut down after a yes, and then it is gone."""
+    owner, guest = server.register("owner"), server.register("guest")
+    token = owner["access_token"]
+    body = {"name": "Doomed hall", "preset": "public_chat", "room_version": "11"}
+    room_id = server.request("POST", "/_matrix/client/v3/createRoom", body, token)["room_id"]
+    found = command(
+        server, "rooms", "list", "--search", "doomed", "--order-by", "joined_members", "--not-empty"
+    )
+    assert [room["room_id"] for room in found["rooms"]] == [room_id]
+    assert command(server, "rooms", "list", "--search", "doomed", "--empty")["total_rooms"] == 0
+    assert command(server, "rooms", "join", room_id, guest["user_id"]) == {"room_id": room_id}
+    assert command(server, "rooms", "make-admin", room_id, guest["user_id"]) == {}
+    members = command(server, "rooms", "members", room_id)["members"]
+    assert sorted(members) == sorted([owner["user_id"], guest["user_id"]])
+    assert command(server, "rooms", "block", room_id) == {"block": True}
+    assert command(server, "rooms", "show", room_id)["blocked"] is True
+    assert command(server, "rooms", "unblock", room_id) == {"block": False}
+    options = ("--url", server.base_url, "--token", server.admin_token)
+    for words in (("list",), ("show", room_id), ("members", room_id)):
+        result = run("rooms", *words, *options)
+        assert result.exit_code == 0, result.exception
+        assert room_id in result.stdout or owner["user_id"] in result.stdout
+    counted = command(server, "rooms", "shutdown", room_id, "--dry-run", *FAST)
+    assert (counted["dry_run"], counted["members"]) == (True, 2)
+    assert "Aborted" in refused(server, "rooms", "shutdown", room_id, *FAST, text="n\n")
+    assert command(server, "rooms", "show", room_id)["joined_members"] == 2
+    done = run("rooms", "shutdown", room_id, *FAST, *options, text="y\n")
+    assert done.exit_code == 0, done.stderr
+    assert "Room not found" in refused(server, "rooms", "show", room_id)
+
+
+def test_reports_from_the_list_to_their_end(server: Server) -> None:
+    """Of events, rooms and users: listed, shown with the event, deleted."""
+    user = server.register("reporter")
+    token = user["access_token"]
+    client = "/_matrix/client/v3"
+    room_id = server.request("POST", f"{client}/createRoom", {"name": "Den"}, token)["room_id"]
+    path = f"{client}/rooms/{room_id}/send/m.room.message/1"
+    event_id = server.request("PUT", path, {"msgtype": "m.text", "body": "bad words"}, token)["event_id"]
+    for subject in (
+        f"rooms/{room_id}/report/{event_id}",
+        f"rooms/{room_id}/report",
+        f"users/{user['user_id']}/report",
+    ):
+        server.request("POST", f"{client}/{subject}", {"reason": "because"}, token)
+    options = ("--url", server.base_url, "--token", server.admin_token)
+    for kind in ("event", "room", "user"):
+        (report,) = command(server, "reports", "list", kind, "--by", "reporter")[f"{kind}_reports"]
+        assert report["reason"] == "because"
+        shown = command(server, "reports", "show", kind, str(report["id"]))
+        assert report.items() <= shown.items()
+        assert ("event_json" in shown) == (kind == "event")
+        listed = run("reports", "list", kind, *options)
+        assert "because" in listed.stdout, listed.exception
+        assert command(server, "reports", "delete", kind, str(report["id"])) == {}
+        assert "not found" in refused(server, "reports", "show", kind, str(report["id"]))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import click
 from click.testing import CliRunner
@@ -41,6 +42,7 @@ def test_every_command_is_where_the_list_says() -> None:
         assert command.name == place.name
         assert " ".join((place.name, *place.help.split())) in " ".join(shown.split())
         for leaf in _leaves(command):
+            assert leaf.callback is not None
             assert leaf.callback.__code__.co_name == "run_and_explain"
 
 
@@ -61,3 +63,34 @@ def test_a_server_process_imports_only_what_it_runs() -> None:
             "synapse_lite.workers.supervisor", "synapse_lite.workers.embedded_postgres",
         }  # fmt: skip
         assert not unwanted & modules
+
+
+def _commands(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from _commands(command, *words, name)
+        else:
+            yield (*words, name), command
+
+
+def test_every_command_explains_itself_and_its_options() -> None:
+    """In `--help`: what it does, what each option means, no name twice."""
+    for words, command in _commands(main):
+        assert command.help or command.short_help, words
+        names = [name for option in command.params for name in (*option.opts, *option.secondary_opts)]
+        assert len(names) == len(set(names)), words
+        for option in command.params:
+            assert not isinstance(option, click.Option) or option.help, (words, option.name)
+
+
+def test_whatever_asks_the_server_answers_in_json_too() -> None:
+    """And whatever waits for a task can be told how often to look."""
+    for words, command in _commands(main):
+        names = {name for option in command.params for name in option.opts}
+        if "--token" in names:
+            assert "--json" in names, words
+        if "--watch" in names:
+            assert "--interval" in names, words

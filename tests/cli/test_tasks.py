@@ -1,6 +1,7 @@
 """`tasks ...`, against a server of the test's own."""
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +168,7 @@ def test_ctrl_c_ends_the_watching_only(admin_server: AdminServer, monkeypatch: p
     def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watching.time, "sleep", interrupt)
+    monkeypatch.setattr(time, "sleep", interrupt)
     admin_server.on("GET", TASK, active(5))
     assert admin_server.run("tasks", "watch", "AbCd").exit_code == 130
     assert {call.method for call in admin_server.calls} == {"GET"}

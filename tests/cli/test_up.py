@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from synapse_lite.cli.api import answers
-from tests.processes.harness import STOP, Process, Server, free_port, is_running, processes_of, wait_until
+from tests.ports import free_port
+from tests.processes.harness import STOP, Process, Server, is_running, processes_of, wait_until
 
 
 @pytest.fixture

@@ -1,41 +1,23 @@
 """The rooms of a server: everything that writes into them, on a real database."""
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import orjson
 import pytest
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.config.rate_limits import RateLimitOptions
-from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.errors import MatrixError
-from synapse_lite.handlers.aliases import Aliases
-from synapse_lite.handlers.auth import Requester
-from synapse_lite.handlers.current_state import CurrentState
-from synapse_lite.handlers.membership import Memberships
-from synapse_lite.handlers.membership_limits import MembershipLimits
-from synapse_lite.handlers.room_creation import RoomCreation
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_plan import RoomRequest
-from synapse_lite.handlers.room_profiles import RoomProfiles
-from synapse_lite.handlers.room_state import RoomState
-from synapse_lite.handlers.rooms import Rooms
-from synapse_lite.handlers.sender import EventSender
-from synapse_lite.handlers.sending import Sending, SendingLimits
-from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.storage import accounts
 from synapse_lite.storage.accounts import NewAccount
 from synapse_lite.storage.database import Database, Transaction
-from tests.builders import ALICE, BOB, MALLORY, SERVER, World
-
-GENEROUS = {"per_second": 1000, "burst_count": 1000}
-GENEROUS_LIMITS: dict[str, Any] = {
-    "rc_message": GENEROUS,
-    "rc_joins": {"local": GENEROUS},
-    "rc_joins_per_room": GENEROUS,
-    "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), GENEROUS),
-    "rc_room_creation": GENEROUS,
-}
+from synapse_lite.workers.features.aliases import aliases
+from synapse_lite.workers.features.profiles import room_profiles
+from synapse_lite.workers.features.rooms import room_creation, room_state
+from tests.builders import ALICE, BOB, MALLORY, SERVER, TickingClock, World
+from tests.server import TestServer
 
 
 def requester(user_id: str, **more: Any) -> Requester:
@@ -51,48 +33,21 @@ class House:
 
     def __init__(self, database: Database, **options: Any) -> None:
         self.database = database
-        self.world = World()
-        clock = self.world.clock
-        limits = RateLimitOptions.model_validate({**GENEROUS_LIMITS, **options})
-        room_options = RoomOptions.model_validate(options)
-        current = CurrentState(self.world.events, self.world.state)
-        sender = EventSender(database, self.world.appender)
-        self.membership_limits = MembershipLimits.build(limits, clock)
-        self.rooms = Rooms(database)
-        self.creation = RoomCreation(
-            database,
-            self.world.appender,
-            RateLimiter(clock, limits.rc_room_creation),
-            self.membership_limits,
-            clock,
-            room_options,
-        )
-        self.memberships = Memberships(
-            database, self.rooms, current, sender, self.membership_limits, clock, SERVER
-        )
-        messages = RateLimiter(clock, limits.rc_message)
-        redactions = limits.rc_admin_redaction
-        self.sending = Sending(
-            database,
-            self.rooms,
-            current,
-            sender,
-            self.memberships,
-            SendingLimits(messages, messages if redactions is None else RateLimiter(clock, redactions)),
-            clock,
-            SERVER,
-        )
-        self.state = RoomState(database, self.rooms, current, clock)
-        self.aliases = Aliases(
-            database,
-            self.rooms,
-            current,
-            self.world.appender,
-            clock,
-            SERVER,
-            require_membership=room_options.require_membership_for_aliases,
-        )
-        self.profiles = RoomProfiles(database, self.world.events, sender, clock)
+        core = TestServer(database, clock=TickingClock(), **options).core
+        self.world = World.of(core)
+        self.membership_limits = core.rooms.membership_limits
+        self.rooms = core.rooms.rooms
+        self.memberships = core.rooms.memberships
+        self.sending = core.rooms.sending
+        self.creation = room_creation(core)
+        self.state = room_state(core)
+        self.aliases = aliases(core)
+        self.profiles = room_profiles(core)
+        self.remote_rooms = core.federated.remote_rooms
+
+    async def room_named(self, alias: str) -> str:
+        """As clients resolve an alias; no other server answers."""
+        return (await self.remote_rooms.resolve_alias(alias)).room_id
 
     async def room(self, who: Requester = alice, **wishes: Any) -> str:
         """The id of a new room; public unless said otherwise."""
@@ -152,3 +107,11 @@ async def refusal(doing: Awaitable[object]) -> tuple[int, str]:
 
 def decoded(fragments: Any) -> Any:
     return orjson.loads(orjson.dumps(fragments))
+
+
+async def shown(pages: AsyncIterator[Any]) -> list[Any]:
+    """All that is on the pages: events, or pairs of an object."""
+    found: list[Any] = []
+    async for page in pages:
+        found += page.items() if isinstance(page, dict) else decoded(page)
+    return found

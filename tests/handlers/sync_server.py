@@ -8,25 +8,42 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredQueue, ensureDeferred
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.handlers.auth import Requester
+from synapse_lite.config.rate_limits import RateLimit
+from synapse_lite.handlers.access_tokens import AccessTokens
 from synapse_lite.handlers.ephemeral import EphemeralHandler
 from synapse_lite.handlers.filters import EventFilter, read_event_filter, read_sync_filter
 from synapse_lite.handlers.history import HistoryHandler
+from synapse_lite.handlers.ignored_users import IgnoredUsers
+from synapse_lite.handlers.missing_history import Filled
+from synapse_lite.handlers.prejoin_state import PrejoinState
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.retention import Retention
+from synapse_lite.handlers.sync.account_data import GlobalAccountData, RoomAccountData
 from synapse_lite.handlers.sync.handler import SyncHandler
 from synapse_lite.handlers.sync.joined import JoinedRoomsReader
+from synapse_lite.handlers.sync.live import LiveReader
+from synapse_lite.handlers.sync.live_news import NewsReader
+from synapse_lite.handlers.sync.live_state import LiveState
 from synapse_lite.handlers.sync.reading import SyncReader
+from synapse_lite.handlers.sync.receipts import Receipts
+from synapse_lite.handlers.sync.sections import Sections
+from synapse_lite.handlers.sync.summary import Summary
+from synapse_lite.handlers.sync.typing import Typing
 from synapse_lite.handlers.sync.values import SyncRequest
 from synapse_lite.handlers.tokens import read_token
 from synapse_lite.handlers.visibility import Visibility
+from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.matrix.retention import RetentionPolicy
 from synapse_lite.replication.bus import Bus, LocalBus
-from synapse_lite.replication.changes import POLL_SECONDS, ChangeLog
+from synapse_lite.replication.changes import POLL_SECONDS, ChangeLog, Waiter
+from synapse_lite.rooms.values import Write
 from synapse_lite.storage import account_data, rooms
-from synapse_lite.storage.branches import Room, Write
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.event_transactions import ClientRequest
 from synapse_lite.storage.events import StoredEvent
-from synapse_lite.storage.stream import read_position
+from synapse_lite.storage.rooms import Room
+from synapse_lite.storage.stream import Place, read_position
+from synapse_lite.storage.writer import Writer
 from tests.builders import ALICE, World
 from tests.http.memory import ManualClock
 
@@ -52,15 +69,28 @@ class ObservedLog(ChangeLog):
         super().__init__(*arguments)
         self.waiting: DeferredQueue[str] = DeferredQueue()
 
-    async def wait(self, rooms: Any, user_id: str, seconds: float) -> bool:
-        waiting = ensureDeferred(super().wait(rooms, user_id, seconds))
+    async def wait(self, waiter: Waiter, seconds: float) -> bool:
+        waiting = ensureDeferred(super().wait(waiter, seconds))
         if seconds > 0:
-            reactor.callLater(0, self.waiting.put, user_id)
+            reactor.callLater(0, self.waiting.put, waiter.user_id)
         return await waiting
 
 
 def requester(user_id: str, device: str = "DEVICE") -> Requester:
     return Requester(user_id, device, f"{user_id} {device}")
+
+
+class NothingMissing:
+    """All history is here."""
+
+    async def fill(self, room_id: str, low: Place, high: Place) -> Filled:
+        return Filled.NOTHING
+
+
+class NoActivity:
+    """Nobody notes it."""
+
+    def note_activity(self, _requester: Requester) -> None: ...
 
 
 class SyncServer:
@@ -80,16 +110,39 @@ class SyncServer:
         self.log = ObservedLog(database, events, bus or LocalBus(), self.clock)
         self.retention = Retention(policy, self.clock)
         visibility = Visibility(events, state, self.retention)
-        self.reader = SyncReader(events, state, visibility)
-        self.joined = JoinedRoomsReader(database, events, self.log)
-        self.handler = SyncHandler(
-            database, events, self.reader, self.joined, self.log, self.retention, self.clock
+        sections = Sections(
+            (GlobalAccountData(),),
+            (RoomAccountData(), Receipts(), Typing(database, self.clock), Summary(database)),
         )
-        self.history = HistoryHandler(database, events, state, visibility, self.clock)
-        self.ephemeral = EphemeralHandler(database, self.clock)
+        self.reader = SyncReader(events, state, visibility, PrejoinState(events, state), sections)
+        self.joined = JoinedRoomsReader(database, events, self.log)
+        live_state = LiveState(database, events, state)
+        self.log.listen(live_state.on_changes)
+        ignored = IgnoredUsers(database)
+        self.log.listen(ignored.on_changes)
+        news = NewsReader(self.log, events, self.joined, self.retention, sections)
+        self.live = LiveReader(news, live_state)
+        self.handler = SyncHandler(
+            database,
+            self.reader,
+            self.live,
+            self.joined,
+            self.log,
+            sections,
+            AccessTokens(database, self.clock),
+            ignored,
+            self.clock,
+        )
+        self.history = HistoryHandler(
+            database, events, state, visibility, ignored, NothingMissing(), self.clock
+        )
+        limiter = RateLimiter(self.clock, RateLimit(per_second=1000, burst_count=1000))
+        self.ephemeral = EphemeralHandler(
+            database, Writer(database, database), NoActivity(), self.clock, limiter
+        )
 
     async def start(self) -> None:
-        self.database._on_commit = self.log.committed
+        self.database.on_commit(self.log.committed)
         await self.log.start()
 
     # Reading
@@ -100,7 +153,7 @@ class SyncServer:
     ) -> JsonObject:  # fmt: skip
         wanted = SyncRequest(
             requester(user_id, device),
-            None if since is None else read_token(since),
+            None if since is None else read_token(since).whole,
             timeout_ms,
             read_sync_filter(dict(filter or {}), MAX_LIMIT),
             full_state,
@@ -189,7 +242,7 @@ class SyncServer:
         return await self.member(room, user_id, user_id, "leave")
 
     async def set(
-        self, room: Room, kind: str, content: Mapping[str, Any], sender: str = ALICE, key: str = ""
+        self, room: Room, kind: str, content: Mapping[str, Any], sender: str = ALICE, key: str | None = ""
     ) -> str:
         return _id(await self.do(self.world.send, room, kind, sender, content, state_key=key))
 
@@ -207,11 +260,16 @@ class SyncServer:
 
         def send(txn: Transaction) -> str:
             draft = self.world.draft("m.room.message", who.user_id, {"body": txn_id})
-            (result,) = self.world.appender.append(txn, [Write(room.nid, draft, who.session, txn_id)])
+            request = ClientRequest(who.session, "send", txn_id)
+            (result,) = self.world.appender.append(txn, [Write(room.nid, draft, request)])
             assert isinstance(result, StoredEvent)
             return result.event.event_id
 
         return str(await self.do(send))
+
+    async def revert(self, room: Room, key: tuple[str, str], event_id: str | None) -> None:
+        """What a resolution may do when branches meet: another event of the key is in force, or none."""
+        await self.do(self.world.revert, room, key, event_id)
 
     async def put_account_data(
         self, user_id: str, kind: str, content: JsonObject, room: Room | None = None

@@ -8,9 +8,10 @@ from pytest_twisted import ensureDeferred
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers import account_data as module
 from synapse_lite.handlers.account_data import AccountData
-from synapse_lite.matrix.push_rules import default_push_rules
+from synapse_lite.handlers.push_rules import shown_push_rules
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.stream import Change, Kind
+from synapse_lite.storage.writer import Writer
 
 USER = "@user:hs.test"
 OTHER = "@other:hs.test"
@@ -19,7 +20,7 @@ ROOM = "!room:hs.test"
 
 @pytest.fixture
 def data(database: Database) -> AccountData:
-    return AccountData(database)
+    return AccountData(database, Writer(database, database))
 
 
 async def _add_room(database: Database) -> int:
@@ -70,7 +71,7 @@ async def test_the_servers_own_types_are_read_only(database: Database, data: Acc
     for kind in ("m.fully_read", "m.push_rules"):
         for room in (None, ROOM):
             assert await _refusal(data.put(USER, room, kind, {})) == (405, "M_BAD_JSON")
-    assert await data.content(USER, None, "m.push_rules") == default_push_rules(USER)
+    assert await data.content(USER, None, "m.push_rules") == shown_push_rules(USER, None)
 
 
 @ensureDeferred

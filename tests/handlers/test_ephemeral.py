@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.handlers.ephemeral import MAX_TYPING_MS
 from synapse_lite.storage import account_data, ephemeral
-from synapse_lite.storage.branches import Room
+from synapse_lite.storage.rooms import Room
 from tests.builders import ALICE, BOB, MALLORY
 from tests.handlers.house import refusal
 from tests.handlers.sync_server import SyncServer, requester
@@ -16,7 +15,7 @@ alice, bob = requester(ALICE), requester(BOB)
 
 
 async def _receipts(server: SyncServer, room: Room, reader: str = ALICE) -> dict[tuple[str, str, str], str]:
-    found = await server.do(ephemeral.receipts, [room.nid], reader, None)
+    found = await server.do(ephemeral.receipts, [room.nid], reader)
     return {(one.user_id, one.receipt_type, one.thread_id): one.event_id for one in found}
 
 
@@ -103,7 +102,7 @@ async def test_typing_ends(server: SyncServer) -> None:
     assert await _typing(server, room) == [ALICE, BOB]
     server.clock.reactor.rightNow += 2
     assert await _typing(server, room) == [ALICE]
-    server.clock.reactor.rightNow += MAX_TYPING_MS / 1000
+    server.clock.reactor.rightNow += ephemeral.MAX_TYPING_MS / 1000
     assert await _typing(server, room) == []
 
 
@@ -118,3 +117,14 @@ async def test_expiry_is_told_once(server: SyncServer) -> None:
     await server.ephemeral.expire()
     await server.ephemeral.expire()
     assert server.log.position == position + 1
+
+
+@ensureDeferred
+async def test_a_clock_that_is_set_back_lets_nobody_type_for_an_hour(server: SyncServer) -> None:
+    """Who types by a time that the clock had before it was set back is done at the next look."""
+    room = await server.room(ALICE, BOB)
+    await server.ephemeral.type(requester(BOB), room.room_id, 30_000)
+    server.clock.step(-3600)
+    await server.ephemeral.expire()
+    rows = await server.do(lambda txn: txn.rows("SELECT user_id FROM typing"))
+    assert rows == []

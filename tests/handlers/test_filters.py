@@ -55,6 +55,7 @@ def test_limits() -> None:
     """Ten unless said otherwise, never more than the server allows."""
     assert read_event_filter({}, 100).limit == DEFAULT_LIMIT
     assert read_event_filter({"limit": 5000}, 100).limit == 100
+    assert read_event_filter({"limit": -1}, 100).limit == 100
     assert read_event_filter({}, 5).limit == 5
     assert read_sync_filter({"room": {"timeline": {"limit": 0}}}, 100).timeline.limit == 0
 
@@ -80,7 +81,7 @@ def test_hides() -> None:
     [
         {"room": []},
         {"room": {"timeline": "x"}},
-        {"room": {"timeline": {"limit": -1}}},
+        {"room": {"timeline": {"limit": -2}}},
         {"room": {"timeline": {"limit": True}}},
         {"room": {"timeline": {"limit": "1"}}},
         {"room": {"timeline": {"types": "m.room.message"}}},
@@ -89,6 +90,16 @@ def test_hides() -> None:
         {"room": {"rooms": {}}},
         {"account_data": {"not_types": ["x"] * (MAX_NAMES + 1)}},
         {"event_fields": "type"},
+        {"event_format": "x"},
+        {"presence": "x"},
+        {"room": {"include_leave": 1}},
+        {"room": {"state": {"lazy_load_members": "yes"}}},
+        {"room": {"timeline": {"senders": ["alice"]}}},
+        {"room": {"timeline": {"not_senders": ["@a\0:hs.test"]}}},
+        {"room": {"timeline": {"types": ["m.\0"]}}},
+        {"room": {"timeline": {"rel_types": [None]}}},
+        {"room": {"rooms": ["#alias:hs.test"]}},
+        {"room": {"ephemeral": {"not_rooms": ["!"]}}},
     ],
 )
 def test_bad_filters(body: dict[str, Any]) -> None:
@@ -100,4 +111,4 @@ def test_bad_filters(body: dict[str, Any]) -> None:
 
 def test_unknown_parts_are_ignored() -> None:
     """Clients may ask for what we do not have."""
-    assert read_sync_filter({"presence": {"types": []}, "x": 1}, 100) == read_sync_filter({}, 100)
+    assert read_sync_filter({"widgets": {"types": 1}, "x": 1}, 100) == read_sync_filter({}, 100)

@@ -4,6 +4,8 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.handlers import history as module
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import Kind
 from tests.builders import ALICE, BOB, MALLORY
 from tests.handlers.house import refusal
 from tests.handlers.sync_server import SyncServer, ids, requester
@@ -224,3 +226,80 @@ async def test_transaction_ids(server: SyncServer) -> None:
     phone, laptop = [await server.event(ALICE, room, said, device) for device in ("PHONE", "LAPTOP")]
     assert phone["unsigned"]["transaction_id"] == "txn1"
     assert "transaction_id" not in laptop["unsigned"]
+
+
+@ensureDeferred
+async def test_what_a_purge_took_from_the_pages(server: SyncServer) -> None:
+    """State that a purge of the history keeps is in no page, and no event to look around either."""
+    room = await server.room(ALICE, BOB)
+    topic = await server.set(room, "m.room.topic", {"topic": "kept"})
+    await server.do(
+        lambda txn: txn.execute(
+            "UPDATE stream SET kind = %s FROM events e WHERE e.event_nid = stream.event_nid AND e.event_id = %s",
+            (Kind.KEPT, topic),
+        )
+    )
+    for reader in (ALICE, BOB):
+        assert await refusal(server.event(reader, room, topic)) == (404, "M_NOT_FOUND")
+        assert await refusal(server.context(reader, room, topic)) == (404, "M_NOT_FOUND")
+
+
+@ensureDeferred
+async def test_filters_of_pages(server: SyncServer) -> None:
+    """Rooms, relations, the format of federation; a filter for another room finds nothing."""
+    room = await server.room(ALICE)
+    plain = await server.say(room, ALICE)
+    reaction = {"m.relates_to": {"rel_type": "m.annotation", "event_id": plain, "key": "+"}}
+    reacted = await server.set(room, "m.reaction", reaction, key=None)
+    for filter_, expected in (
+        ({"rel_types": ["m.annotation"]}, [reacted]),
+        ({"org.matrix.msc3874.rel_types": ["m.thread"]}, []),
+        ({"not_rel_types": ["m.annotation"], "types": ["m.room.message", "m.reaction"]}, [plain]),
+        ({"not_rooms": [room.room_id]}, []),
+        ({"rooms": ["!other:hs.test"]}, []),
+    ):
+        page = await server.messages(ALICE, room, limit=50, **filter_)
+        assert ids(page["chunk"]) == expected, filter_
+    around = await server.context(ALICE, room, plain, not_rooms=[room.room_id])
+    assert (around["events_before"], around["events_after"], around["state"]) == ([], [], [])
+    around = await server.context(ALICE, room, plain, types=["m.room.member"])
+    assert {event["type"] for event in around["state"]} == {"m.room.member"}
+    (raw,) = (await server.messages(ALICE, room, limit=1, event_format="federation"))["chunk"]
+    assert raw["event_id"] == reacted
+    assert {"auth_events", "prev_events", "signatures", "hashes", "depth"} <= raw.keys()
+
+
+@ensureDeferred
+async def test_pages_through_history_that_came_later(server: SyncServer) -> None:
+    """Tokens name places within a position: no event is left out or shown twice, whatever the limit."""
+    room = await server.room(ALICE)
+    said = await server.say_all(room, ALICE, [str(n) for n in range(6)])
+    since = await server.token()
+    await server.do(_put_before, said[1:4], said[4])
+    assert "rooms" not in await server.sync(ALICE, since)
+    for direction, expected in (("f", said), ("b", said[::-1])):
+        for limit in (1, 2, 4):
+            collected: list[str] = []
+            start = None
+            while page := await server.messages(
+                ALICE, room, start, dir=direction, limit=limit, types=["m.room.message"]
+            ):
+                collected += ids(page["chunk"])
+                start = page.get("end")
+                if start is None:
+                    break
+            assert collected == expected, (direction, limit)
+    around = await server.context(ALICE, room, said[2], limit=2)
+    assert ids(around["events_before"]) == [said[1]]
+    assert ids(around["events_after"]) == [said[3]]
+
+
+def _put_before(txn: Transaction, event_ids: list[str], gap: str) -> None:
+    """The events as if they had been fetched to fill the gap before another one."""
+    for minor, event_id in enumerate(reversed(event_ids), 1):
+        txn.execute(
+            "UPDATE stream SET minor = %s, position = (SELECT position FROM stream JOIN events USING (event_nid)"
+            "  WHERE event_id = %s)"
+            " WHERE event_nid = (SELECT event_nid FROM events WHERE event_id = %s)",
+            (-minor, gap, event_id),
+        )

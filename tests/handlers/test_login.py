@@ -8,16 +8,18 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
-from synapse_lite.config.accounts import PasswordPolicy
+from synapse_lite.config.accounts import LoginViaExistingSession, PasswordPolicy
 from synapse_lite.config.rate_limits import RateLimit
 from synapse_lite.errors import MatrixError
-from synapse_lite.handlers.auth import Sessions
+from synapse_lite.handlers.access_tokens import AccessTokens, DeviceRequest
 from synapse_lite.handlers.login import Login, LoginLimiters, Logins, PasswordChanges
+from synapse_lite.handlers.login_tokens import LoginTokens
 from synapse_lite.handlers.passwords import Passwords, Verdict
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.storage import accounts
 from synapse_lite.storage.accounts import NewAccount
 from synapse_lite.storage.database import Database
+from tests.builders import CHEAP_HASHER
 from tests.http.memory import ManualClock
 
 USER = "@User:hs.test"
@@ -30,8 +32,9 @@ class Door:
 
     database: Database
     clock: ManualClock
-    sessions: Sessions
+    sessions: AccessTokens
     passwords: Passwords
+    login_tokens: LoginTokens
     logins: Logins
 
     async def add_user(self, user_id: str = USER) -> None:
@@ -41,7 +44,7 @@ class Door:
     async def log_in(
         self, user: str = USER, password: str = SECRET, ip: str = "192.0.2.1", device: str | None = None
     ) -> Login:
-        return await self.logins.log_in(user, password, device_id=device, display_name=None, client_ip=ip)
+        return await self.logins.log_in(user, password, DeviceRequest(device), client_ip=ip)
 
     async def refusal(
         self, user: str = USER, password: str = SECRET, ip: str = "192.0.2.1"
@@ -64,17 +67,15 @@ def _limiter(clock: ManualClock, burst: int) -> RateLimiter:
 @pytest.fixture
 def door(database: Database) -> Iterator[Door]:
     clock = ManualClock()
-    sessions = Sessions(database, clock)
-    passwords = Passwords(
-        reactor, pepper="", policy=PasswordPolicy(), time_cost=1, memory_cost=64, parallelism=1
-    )
+    sessions = AccessTokens(database, clock)
+    passwords = Passwords(reactor, pepper="", policy=PasswordPolicy(), hasher=CHEAP_HASHER)
     limiters = LoginLimiters(
         address=_limiter(clock, 9), account=_limiter(clock, 6), failed_attempts=_limiter(clock, 4)
     )
     passwords.start()
-    yield Door(
-        database, clock, sessions, passwords, Logins(database, sessions, passwords, limiters, "hs.test")
-    )
+    tokens = LoginTokens(database, clock, LoginViaExistingSession(enabled=True))
+    logins = Logins(database, sessions, tokens, passwords, limiters, "hs.test")
+    yield Door(database, clock, sessions, passwords, tokens, logins)
     passwords.stop()
 
 
@@ -178,7 +179,7 @@ async def test_a_changed_password_logs_others_out_if_asked(door: Door) -> None:
     await change(requester, "second", log_out_others=False)
     assert (await door.sessions.authenticate(tokens[1])).device_id == "E"
     await change(requester, "third", log_out_others=True)
-    fresh = Sessions(door.database, door.clock)
+    fresh = AccessTokens(door.database, door.clock)
     assert (await fresh.authenticate(tokens[0])).device_id == "D"
     with pytest.raises(MatrixError):
         await fresh.authenticate(tokens[1])
@@ -186,3 +187,28 @@ async def test_a_changed_password_logs_others_out_if_asked(door: Door) -> None:
     await door.log_in(password="third")
     with pytest.raises(MatrixError, match="Invalid password"):
         await change(requester, "", log_out_others=False)
+
+
+@ensureDeferred
+async def test_a_login_token_logs_in_once(door: Door) -> None:
+    """As a new device of the same user, within its time; closed accounts stay closed."""
+    await door.add_user()
+    issuer = await door.sessions.authenticate((await door.log_in(device="D")).session.token)
+
+    async def use(text: str) -> Login:
+        return await door.logins.log_in_by_token(text, DeviceRequest("E"), client_ip="192.0.2.7")
+
+    token = await door.login_tokens.issue(issuer)
+    assert token.expires_in_ms == 300_000
+    login = await use(token.text)
+    assert (login.user_id, login.session.device_id) == (USER, "E")
+    late = await door.login_tokens.issue(issuer)
+    barred = await door.login_tokens.issue(issuer)
+    await door.database.transact(lambda txn: txn.execute("UPDATE users SET locked = true"))
+    with pytest.raises(MatrixError, match="locked"):
+        await use(barred.text)
+    await door.database.transact(lambda txn: txn.execute("UPDATE users SET locked = false"))
+    door.clock.advance(300)
+    for text in (token.text, barred.text, late.text, "syl_never"):
+        with pytest.raises(MatrixError, match="Invalid login token"):
+            await use(text)

@@ -24,9 +24,7 @@ def _passwords(policy: PasswordPolicy | None = None, time_cost: int = 1, pepper:
         reactor,
         pepper=pepper,
         policy=policy or PasswordPolicy(),
-        time_cost=time_cost,
-        memory_cost=64,
-        parallelism=1,
+        hasher=PasswordHasher(time_cost, 64, 1),
     )
 
 

@@ -6,12 +6,20 @@ import attrs
 import pytest
 from pytest_twisted import ensureDeferred
 
+from synapse_lite.config.rate_limits import RateLimit
 from synapse_lite.errors import MatrixError
-from synapse_lite.handlers.auth import Requester
+from synapse_lite.federation.queries import Queries
+from synapse_lite.handlers.avatars import Avatars
 from synapse_lite.handlers.profiles import Profiles
+from synapse_lite.handlers.remote_profiles import RemoteProfiles
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.storage import accounts
 from synapse_lite.storage.accounts import NewAccount
-from synapse_lite.storage.database import Database
+from synapse_lite.storage.database import Database, Transaction
+from tests.builders import SERVER
+from tests.http.memory import ManualClock
+from tests.server import NoPeers
 
 USER = Requester("@user:hs.test", "D", "s")
 ADMIN = Requester("@admin:hs.test", "D", "s", is_admin=True)
@@ -21,8 +29,11 @@ class Desk:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.changes: list[tuple[str, str]] = []
-        self.profiles = Profiles(database, self._on_change)
-        self.fixed = Profiles(database, self._on_change, frozenset({"displayname"}))
+        limiter = RateLimiter(ManualClock(), RateLimit(per_second=1, burst_count=100))
+        avatars = Avatars(database, None, None)
+        remote = RemoteProfiles(Queries(NoPeers()), ManualClock())
+        self.profiles = Profiles(database, self, limiter, avatars, remote, SERVER)
+        self.fixed = Profiles(database, self, limiter, avatars, remote, SERVER, frozenset({"displayname"}))
 
     async def add_user(self) -> None:
         account = NewAccount(USER.user_id, 1, displayname="User")
@@ -31,8 +42,11 @@ class Desk:
     async def set(self, name: str, value: Any, requester: Requester = USER) -> None:
         await self.profiles.set_field(requester, USER.user_id, name, value)
 
-    async def _on_change(self, user_id: str, requester: str) -> None:
+    def ask(self, _txn: Transaction, user_id: str, requester: str, _endpoint: str) -> None:
         self.changes.append((user_id, requester))
+
+    async def show(self, user_id: str) -> None:
+        assert self.changes[-1][0] == user_id
 
 
 @pytest.fixture
@@ -55,19 +69,19 @@ async def test_fields_are_set_read_and_deleted(desk: Desk) -> None:
     await desk.set("m.tz", tz)
     await desk.set("nothing", None)
     user = USER.user_id
-    assert await desk.profiles.profile(user) == {
+    assert await desk.profiles.profile(USER, user) == {
         "displayname": "User",
         "avatar_url": "mxc://hs.test/a",
         "m.tz": tz,
         "nothing": None,
     }
-    assert await desk.profiles.field(user, "m.tz") == {"m.tz": tz}
+    assert await desk.profiles.field(USER, user, "m.tz") == {"m.tz": tz}
     for name in ("m.tz", "nothing", "avatar_url", "never"):
         await desk.profiles.delete_field(USER, user, name)
     await desk.set("displayname", "")
-    assert await desk.profiles.profile(user) == {}
+    assert await desk.profiles.profile(USER, user) == {}
     for name in ("displayname", "m.tz"):
-        assert await _refusal(desk.profiles.field(user, name)) == (404, "M_NOT_FOUND")
+        assert await _refusal(desk.profiles.field(USER, user, name)) == (404, "M_NOT_FOUND")
 
 
 @ensureDeferred
@@ -94,7 +108,7 @@ async def test_a_profile_is_its_owners(desk: Desk) -> None:
     suspended = attrs.evolve(USER, suspended=True)
     assert await _refusal(desk.set("displayname", "x", suspended)) == (403, "M_USER_SUSPENDED")
     await desk.set("displayname", "x", ADMIN)
-    assert await desk.profiles.field(USER.user_id, "displayname") == {"displayname": "x"}
+    assert await desk.profiles.field(USER, USER.user_id, "displayname") == {"displayname": "x"}
 
 
 @ensureDeferred
@@ -117,7 +131,13 @@ async def test_fields_have_limits(desk: Desk) -> None:
         ("displayname", "nul\0", "M_BAD_JSON"),
         ("displayname", "\u00e4" * 129, "M_INVALID_PARAM"),
         ("avatar_url", "x" * 1001, "M_INVALID_PARAM"),
+        ("displayname", None, "M_BAD_JSON"),
+        ("avatar_url", None, "M_BAD_JSON"),
         ("", "x", "M_INVALID_PARAM"),
+        ("Upper", "x", "M_INVALID_PARAM"),
+        ("1st", "x", "M_INVALID_PARAM"),
+        ("a b", "x", "M_INVALID_PARAM"),
+        ("m.tz", ["a\0b"], "M_BAD_JSON"),
         ("\u00e4" * 128, "x", "M_KEY_TOO_LARGE"),
         ("m.tz", 1.5, "M_BAD_JSON"),
         ("m.tz", "x" * 65536, "M_PROFILE_TOO_LARGE"),
@@ -133,6 +153,6 @@ async def test_fields_have_limits(desk: Desk) -> None:
 async def test_unknown_users_have_no_profile(desk: Desk) -> None:
     """Neither to read nor, for administrators, to write."""
     nobody = "@nobody:hs.test"
-    assert await _refusal(desk.profiles.profile(nobody)) == (404, "M_NOT_FOUND")
-    assert await _refusal(desk.profiles.field(nobody, "displayname")) == (404, "M_NOT_FOUND")
+    assert await _refusal(desk.profiles.profile(USER, nobody)) == (404, "M_NOT_FOUND")
+    assert await _refusal(desk.profiles.field(USER, nobody, "displayname")) == (404, "M_NOT_FOUND")
     assert await _refusal(desk.profiles.set_field(ADMIN, nobody, "displayname", "x")) == (404, "M_NOT_FOUND")

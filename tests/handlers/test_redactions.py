@@ -6,6 +6,7 @@ from pytest_twisted import ensureDeferred
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.redactions import RedactionsHandler
+from synapse_lite.handlers.user_selection import UserSelection
 from synapse_lite.replication.bus import LocalBus
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Database, Transaction
@@ -33,7 +34,7 @@ class Desk:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.queue = TaskQueue(database, LocalBus())
-        self.handler = RedactionsHandler(self.queue)
+        self.handler = RedactionsHandler(self.queue, UserSelection(database))
 
     async def start(self, params: RedactParams = PARAMS) -> str:
         return await self.handler.start(ADMIN, params)

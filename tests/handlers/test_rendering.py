@@ -44,7 +44,7 @@ def test_plain_event() -> None:
 
 def test_transaction_id() -> None:
     """For the session that sent it, not for others, not for nobody."""
-    view = View(StoredEvent(1, 1, _event("m.x", {}), 1, 1, None, "mine", "txn"))
+    view = View(StoredEvent(1, 1, _event("m.x", {}), 1, 1, None, None, "mine", "txn"))
     assert _shown(view, "mine")["unsigned"]["transaction_id"] == "txn"
     for other in ("yours", None):
         assert "transaction_id" not in _shown(view, other)["unsigned"]
@@ -60,12 +60,14 @@ def test_replaced_state() -> None:
     assert (unsigned["prev_content"], unsigned["replaces_state"]) == ({"topic": "old"}, before.event_id)
 
 
-@pytest.mark.parametrize("version", ["10", "11", "12"])
+@pytest.mark.parametrize("version", ["1", "3", "6", "10", "11", "12"])
 def test_redacted(version: str) -> None:
     """Nothing but what the version keeps, and the redaction, with `redacts` in both places."""
     target = _event("m.room.message", {"body": "rude"}, version)
     redaction = _event("m.room.redaction", {"reason": "r"}, version, redacts=target.event_id)
-    view = View(StoredEvent(1, 1, target, 1, 1, None, "mine", "txn"), StoredEvent(2, 1, redaction, 1, 1))
+    view = View(
+        StoredEvent(1, 1, target, 1, 1, None, None, "mine", "txn"), StoredEvent(2, 1, redaction, 1, 1)
+    )
     shown = _shown(view, "mine")
     assert shown["content"] == {}
     assert shown["unsigned"]["transaction_id"] == "txn"
@@ -85,6 +87,7 @@ def test_old_places() -> None:
         "user_id": ALICE,
         "age": 500,
         "replaces_state": before.event_id,
+        "prev_content": {"topic": "old"},
         "redacted_because": unsigned["redacted_because"],
     }
 

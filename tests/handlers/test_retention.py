@@ -1,4 +1,4 @@
-"""Messages that have had their time are shown to nobody, whether they are deleted already or not."""
+"""Expired messages are shown to nobody, whether they are deleted already or not."""
 
 from collections.abc import AsyncIterator
 

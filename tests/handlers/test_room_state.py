@@ -3,12 +3,12 @@
 import pytest
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.handlers.auth import Requester
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_state import MemberQuery
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.stream import read_position
 from tests.builders import ALICE, BOB, MALLORY
-from tests.handlers.house import House, alice, bob, decoded, mallory, refusal, requester
+from tests.handlers.house import House, alice, bob, decoded, mallory, refusal, requester, shown
 
 FORBIDDEN = (403, "M_FORBIDDEN")
 ANYONE = MemberQuery()
@@ -16,7 +16,7 @@ versions = pytest.mark.parametrize("version", ["11", "12"])
 
 
 async def members(house: House, who: Requester, room_id: str, query: MemberQuery = ANYONE) -> dict[str, str]:
-    events = decoded(await house.state.members(who, room_id, query))
+    events = await shown(house.state.members(who, room_id, query))
     return {event["state_key"]: event["content"]["membership"] for event in events}
 
 
@@ -36,7 +36,7 @@ async def test_members_see_the_current_state(database: Database, version: str) -
     house = House(database)
     room_id = await house.room(topic="Foxes", room_version=version)
     events = {
-        (event["type"], event["state_key"]): event for event in decoded(await house.state.all(alice, room_id))
+        (event["type"], event["state_key"]): event for event in await shown(house.state.all(alice, room_id))
     }
     assert {key: event["content"] for key, event in events.items()} == await house.current(room_id)
     assert all(event["room_id"] == room_id for event in events.values())
@@ -60,10 +60,10 @@ async def test_strangers_see_nothing(database: Database, version: str) -> None:
     for who in (bob, mallory, declined, requester("@stranger:hs.test")):
         for room in (room_id, "!unknown:hs.test"):
             for reading in (
-                house.state.all(who, room),
+                shown(house.state.all(who, room)),
                 house.state.content(who, room, "m.room.topic", ""),
-                house.state.members(who, room, ANYONE),
-                house.state.joined_members(who, room),
+                shown(house.state.members(who, room, ANYONE)),
+                shown(house.state.joined_members(who, room)),
             ):
                 assert await refusal(reading) == FORBIDDEN
 
@@ -88,7 +88,7 @@ async def test_who_left_sees_the_state_of_then(database: Database, version: str)
             await act
         assert await topic(house, bob, room_id) == "then"
         assert await members(house, bob, room_id) == {ALICE: "join", BOB: "leave"}
-        assert await refusal(house.state.joined_members(bob, room_id)) == FORBIDDEN
+        assert await refusal(shown(house.state.joined_members(bob, room_id))) == FORBIDDEN
     await house.join(room_id, bob)
     assert await topic(house, bob, room_id) == "now"
 
@@ -101,7 +101,7 @@ async def test_anybody_sees_the_state_of_a_world_readable_room(database: Databas
     room_id = await house.room(topic="Foxes", initial_state=opened)
     assert await topic(house, mallory, room_id) == "Foxes"
     assert await members(house, mallory, room_id) == {ALICE: "join"}
-    assert await refusal(house.state.joined_members(mallory, room_id)) == FORBIDDEN
+    assert await refusal(shown(house.state.joined_members(mallory, room_id))) == FORBIDDEN
 
 
 @ensureDeferred
@@ -144,7 +144,7 @@ async def test_members_at_a_point_in_time(database: Database, version: str) -> N
     assert await at(with_bob, bob) == {ALICE: "join", BOB: "join"}
     assert await refusal(at(end, bob)) == FORBIDDEN
     assert await refusal(at(start, mallory)) == FORBIDDEN
-    assert await refusal(at("s0", alice)) == FORBIDDEN
+    assert await at("s0", alice) == {}
     assert await refusal(at("yesterday", alice)) == (400, "M_INVALID_PARAM")
     assert await at(end, mallory) == {ALICE: "join", BOB: "leave", MALLORY: "join"}
 
@@ -169,12 +169,12 @@ async def test_redacted_state_shows_what_is_left(database: Database, version: st
     house = House(database)
     await house.account(ALICE, "Rude name", "mxc://hs.test/rude")
     room_id = await house.room(topic="Rude", room_version=version)
-    before = await house.state.joined_members(alice, room_id)
+    before = dict(await shown(house.state.joined_members(alice, room_id)))
     assert before == {ALICE: {"display_name": "Rude name", "avatar_url": "mxc://hs.test/rude"}}
     for number, key in enumerate([("m.room.member", ALICE), ("m.room.topic", "")]):
         event_id = decoded(await house.state.event(alice, room_id, *key))["event_id"]
         await house.sending.redact(alice, room_id, event_id, f"redact {number}", {"reason": "rude"})
-    assert await house.state.joined_members(alice, room_id) == {
+    assert dict(await shown(house.state.joined_members(alice, room_id))) == {
         ALICE: {"display_name": None, "avatar_url": None}
     }
     assert await house.state.content(alice, room_id, "m.room.topic", "") == {}

@@ -227,6 +227,27 @@ async def test_account_data(server: SyncServer) -> None:
 
 
 @ensureDeferred
+async def test_only_what_changed_of_account_data(server: SyncServer) -> None:
+    """One type of many, of the user and of a room; a private receipt brings no account data at all."""
+    room = await server.room(ALICE, BOB)
+    said = await server.say(room, ALICE)
+    for kind in ("m.one", "m.two"):
+        await server.put_account_data(ALICE, kind, {"a": 1})
+        await server.put_account_data(ALICE, kind, {"a": 1}, room)
+    since = await server.token()
+    await server.put_account_data(ALICE, "m.one", {"a": 2})
+    await server.put_account_data(ALICE, "m.two", {"a": 2}, room)
+    answer = await server.sync(ALICE, since)
+    assert answer["account_data"]["events"] == [{"type": "m.one", "content": {"a": 2}}]
+    assert section(answer, room)["account_data"]["events"] == [{"type": "m.two", "content": {"a": 2}}]
+    await server.ephemeral.read(requester(ALICE), room.room_id, {"m.read.private": said})
+    answer = await server.sync(ALICE, answer["next_batch"])
+    assert "account_data" not in answer
+    assert section(answer, room)["account_data"]["events"] == []
+    assert [event["type"] for event in section(answer, room)["ephemeral"]["events"]] == ["m.receipt"]
+
+
+@ensureDeferred
 async def test_receipts(server: SyncServer) -> None:
     """Members see public ones, with their thread; private ones are for their owner only."""
     room = await server.room(ALICE, BOB)

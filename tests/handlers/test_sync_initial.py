@@ -3,7 +3,7 @@
 import pytest
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.matrix.push_rules import default_push_rules
+from synapse_lite.handlers.push_rules import shown_push_rules
 from tests.builders import ALICE, BOB, MALLORY
 from tests.handlers.sync_server import (
     SyncServer,
@@ -23,7 +23,7 @@ async def test_a_new_user_gets_push_rules_only(server: SyncServer) -> None:
     answer = await server.sync(ALICE)
     assert answer == {
         "next_batch": "s0",
-        "account_data": {"events": [{"type": "m.push_rules", "content": default_push_rules(ALICE)}]},
+        "account_data": {"events": [{"type": "m.push_rules", "content": shown_push_rules(ALICE, None)}]},
     }
 
 
@@ -251,3 +251,33 @@ async def test_account_data_receipts_and_typing(server: SyncServer) -> None:
     receipt, typing = shown["ephemeral"]["events"]
     assert receipt["content"][said]["m.read"].keys() == {BOB}
     assert typing == {"type": "m.typing", "content": {"user_ids": [BOB]}}
+
+
+@ensureDeferred
+async def test_another_session_of_the_same_user(server: SyncServer) -> None:
+    """Nothing of the rooms is read again while nothing happens there; what happens is never missed."""
+    rooms_ = [await server.room(ALICE, BOB) for _ in range(2)]
+    await server.say_as(rooms_[0], requester(ALICE, "ONE"), "mine")
+    first = await server.sync(ALICE, device="ONE")
+    read = server.reader._rooms.newly_joined
+    server.reader._rooms.newly_joined = None  # type: ignore[assignment, method-assign]
+    try:
+        await server.room(BOB)
+        second = await server.sync(ALICE, device="TWO")
+        await server.put_account_data(BOB, "m.test", {"a": 1})
+        assert (await server.sync(ALICE, device="ONE"))["next_batch"] == first["next_batch"]
+    finally:
+        server.reader._rooms.newly_joined = read  # type: ignore[method-assign]
+    assert second["next_batch"] == first["next_batch"]
+    mine, theirs = (section(one, rooms_[0])["timeline"]["events"][-1] for one in (first, second))
+    assert mine["unsigned"].pop("transaction_id") == "mine"
+    assert mine["event_id"] == theirs["event_id"]
+    assert "transaction_id" not in theirs["unsigned"]
+    said = await server.say(rooms_[1], BOB)
+    assert timeline_ids(await server.sync(ALICE, device="TWO"), rooms_[1])[-1] == said
+    await server.put_account_data(ALICE, "m.tag", {"tags": {}}, rooms_[1])
+    shown = section(await server.sync(ALICE), rooms_[1])
+    assert shown["account_data"]["events"] == [{"type": "m.tag", "content": {"tags": {}}}]
+    await server.put_account_data(ALICE, "m.test", {"a": 1})
+    data = (await server.sync(ALICE))["account_data"]["events"]
+    assert {"type": "m.test", "content": {"a": 1}} in data

@@ -4,10 +4,9 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage import purge
-from synapse_lite.storage.append import EventAppender
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.room_closure import close_room
-from tests.builders import ALICE, BOB, SERVER
+from tests.builders import ALICE, BOB, SERVER, World
 from tests.handlers.sync_server import (
     SyncServer,
     ids,
@@ -221,9 +220,9 @@ async def test_forgetting(server: SyncServer) -> None:
 @ensureDeferred
 async def test_rooms_that_are_forgotten_on_leave(server: SyncServer) -> None:
     """The leave is told all the same."""
-    world = server.world
-    key = world.appender._signing_key
-    world.appender = EventAppender(world.events, world.state, key, world.clock, forget_on_leave=True)
+    server.world.appender = World(
+        server.world.clock, server.world.events, server.world.state, forget_on_leave=True
+    ).appender
     room = await server.room(ALICE, BOB)
     since = await server.token(BOB)
     left = await server.leave(room, BOB)
@@ -282,6 +281,37 @@ async def test_a_purged_room_is_left(server: SyncServer) -> None:
     (event,) = section(answer, room, "leave")["timeline"]["events"]
     assert event["content"] == {"membership": "leave"}
     assert room.nid not in (await server.joined.of(BOB)).rooms
+
+
+@pytest.mark.parametrize("before", [None, "leave"])
+@pytest.mark.parametrize("at_once", [1, 100])
+@ensureDeferred
+async def test_a_room_is_purged_after_a_join_there_was_undone(
+    server: SyncServer, before: str | None, at_once: int
+) -> None:
+    """Who was away during both hears that they are out, once, as of when the resolution put them out of it."""
+    room = await server.room(ALICE, *([BOB] if before else []))
+    left = await server.leave(room, BOB) if before else None
+    await server.join(room, BOB)
+    since = await server.token(BOB)
+    await server.revert(room, ("m.room.member", BOB), left)
+    undone = await server.token(BOB)
+    await server.do(_purge_whole, room.nid, at_once)
+    assert await server.do(lambda txn: txn.rows("SELECT FROM rooms WHERE room_nid = %s", (room.nid,))) == []
+    answer = await server.sync(BOB, since)
+    assert answer["rooms"].keys() == {"leave"}
+    (event,) = section(answer, room, "leave")["timeline"]["events"]
+    assert (event["state_key"], event["content"]) == (BOB, {"membership": "leave"})
+    assert "rooms" not in await server.sync(BOB, undone)
+
+
+def _purge_whole(txn: Transaction, room_nid: int, at_once: int) -> None:
+    close_room(txn, room_nid, 0)
+    for table in purge.TABLES:
+        after: purge.Key | None = ()
+        while after is not None:
+            after = purge.delete_slice(txn, table, room_nid, after, at_once, SERVER).last
+    assert purge.delete_room(txn, room_nid)
 
 
 def _purge(txn: Transaction, room_nid: int) -> None:

@@ -3,17 +3,30 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import deferLater
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.sync import handler as handler_module
 from synapse_lite.replication.bus import LocalBus
 from synapse_lite.replication.changes import WOKEN_PER_TURN
 from synapse_lite.storage.database import Database
+from synapse_lite.storage.ephemeral import Receipt, put_receipt
 from tests.builders import ALICE, BOB, MALLORY
-from tests.handlers.sync_server import SyncServer, TickingManualClock, requester, section, timeline_ids
+from tests.handlers.sync_server import (
+    SyncServer,
+    TickingManualClock,
+    requester,
+    section,
+    state_keys,
+    timeline_ids,
+)
+
+LAZY = {"state": {"lazy_load_members": True}}
 
 
 @pytest_twisted.async_yield_fixture
@@ -40,10 +53,129 @@ async def test_an_event_wakes(server: SyncServer) -> None:
     assert timeline_ids(await poll, room) == [said]
 
 
+@ensureDeferred
+async def test_a_lazy_client_is_answered_from_memory(
+    server: SyncServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Element asks for takes no statement: the speaker's member event, receipts, replaced state."""
+    room = await server.room(ALICE, BOB)
+    wanted = {"room": {"timeline": {"limit": 20, "unread_thread_notifications": True}, **LAZY}}
+    first = await server.sync(ALICE, await server.token(), filter=wanted)
+    poll = await server.poll(ALICE, first["next_batch"], filter=wanted)
+    await server.say(room, BOB)
+    answer = await poll  # the first time that Bob speaks, his member event is read
+    assert state_keys(answer, room) == {("m.room.member", BOB)}
+    poll = await server.poll(ALICE, answer["next_batch"], filter=wanted)
+    monkeypatch.setattr(Database, "snapshot", Broken().nothing)
+    monkeypatch.setattr(Database, "read", Broken().nothing)
+    said = await server.say(room, BOB)
+    answer = await poll
+    assert timeline_ids(answer, room) == [said]
+    poll = await server.poll(ALICE, answer["next_batch"], filter=wanted)
+    await server.do(put_receipt, Receipt(room.nid, BOB, "m.read", "", said, 5))
+    assert section(await poll, room)["ephemeral"]["events"] == [
+        {"type": "m.receipt", "content": {said: {"m.read": {BOB: {"ts": 5}}}}}
+    ]
+
+
+@ensureDeferred
+async def test_nobody_is_introduced_twice(server: SyncServer) -> None:
+    """A member event comes once, and again to who asks from an older token, wants it, or had a gap."""
+    room = await server.room(ALICE, BOB)
+    wanted = {"room": {"timeline": {"limit": 2}, **LAZY}}
+    eager = {"room": {"state": {"lazy_load_members": True, "include_redundant_members": True}}}
+    bob = {("m.room.member", BOB)}
+    since = (await server.sync(ALICE, await server.token(), filter=wanted))["next_batch"]
+    await server.say(room, BOB)
+    first = await server.sync(ALICE, since, filter=wanted)
+    assert state_keys(first, room) == bob
+    await server.say(room, BOB)
+    second = await server.sync(ALICE, first["next_batch"], filter=wanted)
+    assert state_keys(second, room) == set()
+    assert state_keys(await server.sync(ALICE, first["next_batch"], filter=eager), room) == bob
+    assert (
+        state_keys(await server.sync(ALICE, first["next_batch"], device="OTHER", filter=wanted), room) == bob
+    )
+    assert state_keys(await server.sync(ALICE, since, filter=wanted), room) == bob
+    third = await server.sync(ALICE, second["next_batch"], filter=wanted)
+    for _ in range(3):
+        await server.say(room, BOB)
+    gap = await server.sync(ALICE, third["next_batch"], filter=wanted)
+    assert section(gap, room)["timeline"]["limited"]
+    assert state_keys(gap, room) == bob
+
+
+@ensureDeferred
+async def test_who_changed_is_introduced_again(server: SyncServer) -> None:
+    """A new member event is told, also when it is the one that was there before a resolution."""
+    room = await server.room(ALICE, BOB)
+    old = (await server.sync(BOB))["rooms"]["join"][room.room_id]["timeline"]["events"][-1]["event_id"]
+    since = (await server.sync(ALICE, filter={"room": LAZY}))["next_batch"]
+    named = {"membership": "join", "displayname": "Bobby"}
+    await server.set(room, "m.room.member", named, BOB, BOB)
+    answer = await server.sync(ALICE, since, filter={"room": LAZY})
+    await server.revert(room, ("m.room.member", BOB), old)
+    answer = await server.sync(ALICE, answer["next_batch"], filter={"room": LAZY})
+    assert [event["event_id"] for event in section(answer, room)["state"]["events"]] == [old]
+
+
+@ensureDeferred
+async def test_what_many_need_is_read_once(server: SyncServer) -> None:
+    """A new member wakes a room of lazy clients: one reading of the member, one of the summary, for all."""
+    users = [f"@u{n}:hs.test" for n in range(10)]
+    room = await server.room(ALICE, *users)
+    since = await server.token()
+    polls = [await server.poll(user_id, since, filter={"room": LAZY}) for user_id in users]
+    reads = []
+    snapshot = server.database.snapshot
+
+    def count(function: Any, *arguments: Any) -> Any:
+        reads.append(function)
+        return snapshot(function, *arguments)
+
+    server.database.snapshot = count  # type: ignore[method-assign]
+    try:
+        joined = await server.join(room, BOB)
+        server.clock.advance(0)
+        answers = [await poll for poll in polls]
+    finally:
+        del server.database.snapshot  # type: ignore[method-assign]
+    assert [timeline_ids(answer, room) for answer in answers] == [[joined]] * len(users)
+    assert {section(answer, room)["summary"]["m.joined_member_count"] for answer in answers} == {12}
+    assert len(reads) == 2
+
+
+@ensureDeferred
+async def test_a_member_event_is_never_out_of_date(server: SyncServer) -> None:
+    """Who changed their name since it was read is shown with the new one, and without it once it is redacted."""
+    room = await server.room(ALICE, BOB)
+    since = await server.token()
+
+    async def next_state() -> list[JsonObject]:
+        nonlocal since
+        poll = await server.poll(ALICE, since, filter={"room": LAZY})
+        await server.say(room, BOB)
+        answer = await poll
+        since = answer["next_batch"]
+        events: list[JsonObject] = section(answer, room)["state"]["events"]
+        return events
+
+    await next_state()
+    named = await server.set(room, "m.room.member", {"membership": "join", "displayname": "Bobby"}, BOB, BOB)
+    since = (await server.sync(ALICE))["next_batch"]
+    assert [event["content"].get("displayname") for event in await next_state()] == ["Bobby"]
+    await server.redact(room, named)
+    since = (await server.sync(ALICE))["next_batch"]
+    assert [event["content"].get("displayname") for event in await next_state()] == [None]
+
+
 class Broken:
     """No database: whoever asks it fails the test."""
 
     def __getattr__(self, name: str) -> Any:
+        raise AssertionError("the database is not needed")
+
+    def nothing(self, *_arguments: Any) -> Any:
         raise AssertionError("the database is not needed")
 
 
@@ -56,8 +188,8 @@ async def test_many_waiters(server: SyncServer) -> None:
     polls = [await server.poll(user_id, since) for user_id in users]
     server.handler._database = server.joined._database = Broken()
     said = await server.say(room, ALICE)
+    await deferLater(reactor, 0)  # type: ignore[arg-type]
     assert [poll.called for poll in polls].count(True) == WOKEN_PER_TURN
-    server.clock.advance(0)
     assert all([timeline_ids(await poll, room) == [said] for poll in polls])
 
 
@@ -91,6 +223,22 @@ async def test_time_out_loses_nothing(server: SyncServer) -> None:
     since = (await poll)["next_batch"]
     said = await server.say(room, ALICE)
     assert timeline_ids(await server.sync(ALICE, since), room) == [said]
+
+
+@ensureDeferred
+async def test_a_clock_that_is_set_back_keeps_nobody_waiting(server: SyncServer) -> None:
+    """Who is woken for nothing waits for the rest of their time, though it is an hour earlier by the wall clock."""
+    room = await server.room(ALICE, BOB)
+    silent = {"room": {"timeline": {"not_types": ["m.room.message"]}}}
+    poll = await server.poll(ALICE, await server.token(), timeout_ms=5000, filter=silent)
+    server.log.waiting.pending.clear()
+    again = server.log.waiting.get()
+    server.clock.step(-3600)
+    await server.say(room, BOB)
+    await again
+    assert not poll.called
+    server.clock.advance(6)
+    assert (await poll).keys() == {"next_batch"}
 
 
 @ensureDeferred

@@ -4,7 +4,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.errors import MatrixError
-from synapse_lite.storage.branches import Room
+from synapse_lite.storage.rooms import Room
 from tests.builders import ALICE, BOB, MALLORY
 from tests.handlers.house import refusal
 from tests.handlers.sync_server import SyncServer, ids

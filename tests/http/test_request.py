@@ -1,11 +1,16 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from synapse_lite.canonical_json import MAX_DEPTH
 from synapse_lite.errors import MatrixError
-from synapse_lite.http.request import MAX_JSON_BYTES, parameter
+from synapse_lite.http.access import Access
+from synapse_lite.http.request import MAX_MARKS, check_shape
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route
+from synapse_lite.rest.body import parameter
 from tests.http.memory import PEER, fetch, site
 
 
@@ -15,7 +20,7 @@ def read(work, *, query="", body=b"", headers=None, **arguments):
     async def handler(request):
         return {"value": work(request)}
 
-    server = site([Route("POST", "/x", handler)], max_body_size=2 * MAX_JSON_BYTES, **arguments)
+    server = site([Route("POST", "/x", handler, Access.NONE)], **arguments)
     answer = fetch(server, "POST", "/x" + query, body, headers)
     if answer.status == 200:
         return answer.json()["value"]
@@ -115,8 +120,9 @@ def test_queries(work, query, expected):
         (b'{"a": "\xff"}', (400, "M_NOT_JSON")),
         (b"[]", (400, "M_BAD_JSON")),
         (b'{"a":' + b"[" * 300 + b"]" * 300 + b"}", (400, "M_BAD_JSON")),
-        (b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}", (400, "M_NOT_JSON")),
-        (b'{"a": "' + b"x" * MAX_JSON_BYTES + b'"}', (413, "M_TOO_LARGE")),
+        (b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}", (400, "M_BAD_JSON")),
+        (b'{"a": "' + b"[" * 300 + b'\\"{"}', {"a": "[" * 300 + '"{'}),
+        (b"[" + b"[]," * 300 + b"{}]", (400, "M_BAD_JSON")),
     ],
 )
 def test_json_bodies(body, expected):
@@ -154,7 +160,7 @@ def test_the_body_may_be_read_twice():
 
 def test_response_bytes_are_sent_as_they_are():
     """Bytes are no JSON."""
-    assert Response(200, b"OK", content_type="text/plain").encoded_body() == b"OK"
+    assert Response(200, b"OK", content_type="text/plain").encoded().body == b"OK"
 
 
 BODY = {"text": "a", "number": 1, "flag": True, "nothing": None, "map": {}}
@@ -194,3 +200,43 @@ def test_bad_parameters(arguments, errcode):
     with pytest.raises(MatrixError) as caught:
         parameter(BODY, *arguments)
     assert (caught.value.status, caught.value.errcode) == (400, errcode)
+
+
+JSON = st.recursive(
+    st.text(alphabet='[]{}"\\,:a\n', max_size=5) | st.integers(0, 9),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text('[{"\\', max_size=3), inner, max_size=3)
+    ),
+    max_leaves=30,
+)
+
+
+@given(JSON, st.integers(0, MAX_DEPTH + 20))
+def test_depth_is_counted_outside_of_texts(value, levels):
+    """Whatever texts and keys hold, also escaped quotes and backslashes, only lists and objects count."""
+    body = b"[" * levels + json.dumps([value, *([[]] * MAX_DEPTH)]).encode() + b"]" * levels
+    if levels + _depth([value, []]) > MAX_DEPTH:
+        with pytest.raises(MatrixError):
+            check_shape(body)
+    else:
+        check_shape(body)
+
+
+@pytest.mark.parametrize("item", ["0", "[]", '{"a":{}}'])
+def test_bodies_of_too_many_values(item):
+    """However few bytes they have; what stands in texts does not count."""
+    text = "[" + ",".join([item] * (MAX_MARKS + 2)) + "]"
+    with pytest.raises(MatrixError) as refused:
+        check_shape(text.encode())
+    assert (refused.value.status, refused.value.errcode) == (413, "M_TOO_LARGE")
+    check_shape(json.dumps([text]).encode())
+
+
+def _depth(value):
+    match value:
+        case dict():
+            return 1 + max(map(_depth, value.values()), default=0)
+        case list():
+            return 1 + max(map(_depth, value), default=0)
+        case _:
+            return 0

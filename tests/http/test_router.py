@@ -1,6 +1,7 @@
 import pytest
 
 from synapse_lite.errors import MatrixError
+from synapse_lite.http.access import Access
 from synapse_lite.http.router import Route, Router, client_routes
 
 
@@ -14,13 +15,13 @@ async def other(request):
 
 ROUTER = Router(
     [
-        *client_routes("PUT", "/rooms/{room_id}/send/{event_type}/{txn_id}", handler),
-        *client_routes("GET", "/rooms/{room_id}/state/{event_type}", handler),
-        *client_routes("GET", "/rooms/{room_id}/state/{event_type}/{state_key}", handler),
-        *client_routes("GET", "/devices/{device_id}", handler),
-        *client_routes("DELETE", "/devices/{device}", handler),
-        *client_routes("POST", "/devices/all", handler),
-        Route("GET", "/health", other),
+        *client_routes("PUT", "/rooms/{room_id}/send/{event_type}/{txn_id}", handler, Access.NONE),
+        *client_routes("GET", "/rooms/{room_id}/state/{event_type}", handler, Access.NONE),
+        *client_routes("GET", "/rooms/{room_id}/state/{event_type}/{state_key}", handler, Access.NONE),
+        *client_routes("GET", "/devices/{device_id}", handler, Access.NONE),
+        *client_routes("DELETE", "/devices/{device}", handler, Access.NONE),
+        *client_routes("POST", "/devices/all", handler, Access.NONE),
+        Route("GET", "/health", other, Access.NONE),
     ]
 )
 V3 = b"/_matrix/client/v3"
@@ -100,4 +101,17 @@ def test_refusals(method, path, status, errcode):
 def test_duplicates_are_refused():
     """Two routes that differ only in names would hide each other."""
     with pytest.raises(ValueError, match="Duplicate"):
-        Router([Route("GET", "/a/{b}", handler), Route("GET", "/a/{c}", handler)])
+        Router([Route("GET", "/a/{b}", handler, Access.NONE), Route("GET", "/a/{c}", handler, Access.NONE)])
+
+
+def test_old_prefixes_lead_to_the_stable_path():
+    """Clients of old ask below `unstable` and `api/v1`; a route of its own below them comes first."""
+    own = Route("GET", "/_matrix/client/unstable/devices/{mine}", other, Access.NONE)
+    routes = Router([*client_routes("GET", "/devices/{device_id}", handler, Access.NONE), own])
+    assert routes.match("GET", b"/_matrix/client/api/v1/devices/D").params == {"device_id": "D"}
+    assert routes.match("GET", b"/_matrix/client/unstable/devices/D").params == {"mine": "D"}
+    assert (
+        Router(client_routes("GET", "/devices/{device_id}", handler, Access.NONE))
+        .match("GET", b"/_matrix/client/unstable/devices/D")
+        .params
+    ) == {"device_id": "D"}

@@ -6,7 +6,7 @@ from nacl.signing import SigningKey as Ed25519Key
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.matrix.auth_rules import auth_keys, check_event
-from synapse_lite.matrix.event import Draft, Event, build_event
+from synapse_lite.matrix.event import Draft, Event, Reference, build_event
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.matrix.signing import SigningKey
 
@@ -57,13 +57,19 @@ class Room:
             Draft(event_type, sender, content, ts or self.clock, state_key, redacts),
             self.version,
             None if is_root else self.room_id,
-            ["$somewhere"] if prev is None else prev,
-            [state[key].event_id for key in keys if key in state],
+            [self.reference(event_id) for event_id in (["$somewhere:a.example"] if prev is None else prev)],
+            [state[key].reference for key in keys if key in state],
             5,
             KEY,
         )
         self.events[event.event_id] = event
         return event
+
+    def reference(self, event_id: str) -> Reference:
+        """To an event of this room, or to one that nobody knows."""
+        if event_id in self.events:
+            return self.events[event_id].reference
+        return event_id if self.version.event_id_is_hash else [event_id, {"sha256": "x"}]
 
     def send(
         self, sender: str, event_type: str, content: JsonObject, state_key: str, prev: list[str] | None = None

@@ -1,30 +1,36 @@
+from hashlib import sha256
 from typing import Any
 
 import attrs
+import canonicaljson
 import pytest
+import signedjson.key
+import signedjson.sign
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synapse_lite import canonical_json
+from synapse_lite import canonical_json, ids
 from synapse_lite.errors import MatrixError
 from synapse_lite.matrix.event import (
     Draft,
     Event,
+    Reference,
     build_event,
     client_event,
     content_hash,
     redacted,
     reference_hash,
     stripped_state,
+    verify_event,
 )
 from synapse_lite.matrix.redaction import redact
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
-from synapse_lite.matrix.signing import verify_signed_json
+from synapse_lite.matrix.signing import encode_base64, encode_base64_url
 from tests.matrix.builders import ALICE, BOB, KEY, Room
 from tests.matrix.test_canonical import VALUES
 from tests.matrix.test_signing import DOMAIN_KEY
 
-VERSIONS = sorted(ROOM_VERSIONS)
+VERSIONS = list(ROOM_VERSIONS)
 MINIMAL = {
     "room_id": "!x:domain",
     "sender": "@a:domain",
@@ -54,7 +60,11 @@ MESSAGE = {
 
 def message(room: Room, **changes: Any) -> Event:
     draft = Draft("m.room.message", ALICE, {"body": "hi", "msgtype": "m.text"}, 1000)
-    return build_event(attrs.evolve(draft, **changes), room.version, room.room_id, ["$p"], ["$a"], 2, KEY)
+    return build_event(attrs.evolve(draft, **changes), room.version, room.room_id, *edges(room), 2, KEY)
+
+
+def edges(room: Room) -> tuple[list[Reference], list[Reference]]:
+    return [room.reference("$p:a.example")], [room.reference("$a:a.example")]
 
 
 @pytest.mark.parametrize(
@@ -73,26 +83,88 @@ def message(room: Room, **changes: Any) -> Event:
     ],
 )
 def test_event_signing_vectors(pdu: dict[str, object], sha256: str, signature: str) -> None:
-    """Content hash and signature of the appendix (which keeps `origin`, as version 10 does)."""
-    assert content_hash(pdu) == sha256
-    hashed = pdu | {"hashes": {"sha256": sha256}}
-    assert DOMAIN_KEY.sign(redact(hashed, ROOM_VERSIONS["10"])) == signature
+    """Content hash and signature of the appendix (which keeps `origin`, as versions 1 to 10 do)."""
+    for number in range(1, 11):
+        version = ROOM_VERSIONS[str(number)]
+        assert content_hash(pdu, version) == sha256
+        hashed = pdu | {"hashes": {"sha256": sha256}}
+        assert DOMAIN_KEY.sign(redact(hashed, version)) == signature
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("redacts", [None, "$target"])
 def test_built_events_hash_and_verify(version: str, redacts: str | None) -> None:
-    """A built event carries its content hash, a good signature and the id that others compute."""
+    """A built event carries its content hash, a good signature and the id that others compute or read."""
     room = Room(version)
     event_type = "m.room.redaction" if redacts else "m.room.message"
     event = message(room, type=event_type, redacts=redacts)
-    assert event.pdu["hashes"] == {"sha256": content_hash(event.pdu)}
-    verify_signed_json(redact(event.pdu, room.version), "a.example", "ed25519:1", KEY.verify_key)
-    assert event.event_id == "$" + reference_hash(event.pdu, room.version)
-    assert len(event.event_id) == 44
+    assert event.pdu["hashes"] == {"sha256": content_hash(event.pdu, room.version)}
+    verify_event(event.pdu, room.version, "a.example", "ed25519:1", KEY.verify_key)
     assert Event.from_pdu(event.pdu, room.version).event_id == event.event_id
+    assert (event.prev_events, event.auth_events) == (["$p:a.example"], ["$a:a.example"])
     assert event.redacts == redacts
-    assert "event_id" not in event.pdu
+    if int(version) <= 2:
+        assert ids.is_given_event_id(event.event_id)
+        assert event.pdu["event_id"] == event.event_id
+    else:
+        assert event.event_id == "$" + reference_hash(event.pdu, room.version)
+        assert len(event.event_id) == 44
+        assert "event_id" not in event.pdu
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("event_type", ["m.room.message", "m.room.aliases", "m.room.power_levels"])
+def test_hashes_and_signatures_as_the_reference_libraries(version: str, event_type: str) -> None:
+    """Canonical JSON of canonicaljson and signatures checked by signedjson agree with ours."""
+    room = Room(version)
+    content = {
+        "body": "hi ü",
+        "aliases": ["#x:y"],
+        "users": {ALICE: 100},
+        "big": {"list": [1, True, None, "é"]},
+    }
+    event = message(room, type=event_type, state_key="", content=content)
+    bare = {key: value for key, value in event.pdu.items() if key not in {"hashes", "signatures"}}
+    digest = sha256(canonicaljson.encode_canonical_json(bare)).digest()
+    assert encode_base64(digest) == event.pdu["hashes"]["sha256"]
+    kept = redact(event.pdu, room.version)
+    key = signedjson.key.decode_verify_key_bytes("ed25519:1", bytes(KEY.verify_key))
+    signedjson.sign.verify_signed_json(kept, "a.example", key)
+    del kept["signatures"]
+    digest = sha256(canonicaljson.encode_canonical_json(kept)).digest()
+    if int(version) <= 2:
+        assert event.reference == [event.event_id, {"sha256": encode_base64(digest)}]
+    else:
+        encode = encode_base64 if version == "3" else encode_base64_url
+        assert event.reference == event.event_id == "$" + encode(digest)
+
+
+def test_given_ids_are_unique() -> None:
+    """In versions 1 and 2 the same draft at the same place gets an id of its own each time."""
+    room = Room("2")
+    assert message(room).event_id != message(room).event_id
+
+
+@pytest.mark.parametrize("version", ["1", "3", "5"])
+@pytest.mark.parametrize("value", [1.5, 1e16, 1e-7, 10**30, -(10**30), 2**63])
+def test_numbers_of_old_versions(version: str, value: float) -> None:
+    """Up to version 5, events of others with floats and large integers hash as the reference library has it."""
+    room = Room(version)
+    event = message(room)
+    pdu = {key: value for key, value in event.pdu.items() if key not in {"hashes", "signatures"}}
+    pdu = canonical_json.decode_exact(canonical_json.dump(pdu | {"content": {"n": value}}))
+    expected = encode_base64(sha256(canonicaljson.encode_canonical_json(pdu)).digest())
+    assert content_hash(pdu, room.version) == expected
+    shown = Event.from_pdu(pdu, room.version, "$x")
+    assert canonical_json.decode_exact(canonical_json.dump(client_event(shown)))["content"] == {"n": value}
+
+
+def test_floats_of_own_users() -> None:
+    """Up to version 5 our users may send floats; integers that JavaScript rounds, never."""
+    assert message(Room("5"), content={"n": 1.5}).content == {"n": 1.5}
+    for version in VERSIONS:
+        with pytest.raises(MatrixError, match="out of range"):
+            message(Room(version), content={"n": [2**53]})
 
 
 def test_attributes_are_those_of_the_pdu() -> None:
@@ -191,12 +263,15 @@ def test_too_many_edges(prev: int, auth: int) -> None:
     assert caught.value.errcode == "M_BAD_JSON"
 
 
-def test_depth_stays_at_its_limit() -> None:
+@pytest.mark.parametrize(
+    ("version", "limit"), [("1", 2**63 - 1), ("5", 2**63 - 1), ("6", 2**53 - 1), ("12", 2**53 - 1)]
+)
+def test_depth_stays_at_its_limit(version: str, limit: int) -> None:
     """A room whose depth has reached the largest integer goes on at that depth."""
-    room = Room("12")
+    room = Room(version)
     draft = Draft("m.room.message", ALICE, {}, 1)
-    event = build_event(draft, room.version, room.room_id, ["$p"], [], 2**53, KEY)
-    assert event.depth == event.pdu["depth"] == 2**53 - 1
+    event = build_event(draft, room.version, room.room_id, *edges(room), limit + 1, KEY)
+    assert event.depth == event.pdu["depth"] == limit
 
 
 def test_client_form() -> None:
@@ -219,8 +294,8 @@ def test_client_form_of_redactions(version: str) -> None:
     """Clients find the target at the top level and in the content, whatever the version."""
     room = Room(version)
     event = message(room, type="m.room.redaction", content={"reason": "spam"}, redacts="$target")
-    assert ("redacts" in event.content) == (version != "10")
-    assert ("redacts" in event.pdu) == (version == "10")
+    assert ("redacts" in event.content) == (int(version) >= 11)
+    assert ("redacts" in event.pdu) == (int(version) < 11)
     shown = client_event(event)
     assert shown["redacts"] == "$target"
     assert shown["content"] == {"reason": "spam", "redacts": "$target"}
@@ -243,7 +318,8 @@ def test_redacted_event_keeps_its_id(version: str) -> None:
     room = Room(version)
     event = message(room)
     gone = redacted(event)
-    assert gone.event_id == event.event_id == "$" + reference_hash(gone.pdu, room.version)
+    assert gone.event_id == event.event_id == Event.from_pdu(gone.pdu, room.version).event_id
+    assert gone.reference == event.reference
     assert gone.content == {}
     assert event.content["body"] == "hi"
     assert redacted(room.create).room_id == room.room_id

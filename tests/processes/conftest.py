@@ -1,12 +1,12 @@
 """A server of several processes for each module that asks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from synapse_lite.ids import random_text
-from tests.conftest import TEMPLATE, execute
+from tests.databases import new_database
 from tests.processes.site import Site
 
 BuildSite = Callable[..., Site]
@@ -15,17 +15,13 @@ BuildSite = Callable[..., Site]
 @pytest.fixture(scope="module")
 def build_site(postgres: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildSite]:
     """Makes sites, each with a database of its own; they end with the module."""
-    sites: list[tuple[Site, str]] = []
+    with ExitStack() as stack:
 
-    def build(*runners: str, **options: Any) -> Site:
-        name = f"site_{random_text(8).lower()}"
-        execute(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-        database = {**postgres, "dbname": name}
-        site = Site(tmp_path_factory.mktemp("site"), database, runners=runners, options=options)
-        sites.append((site, name))
-        return site
+        def build(*runners: str, listeners: Sequence[Mapping[str, Any]] = (), **options: Any) -> Site:
+            database = stack.enter_context(new_database(postgres, "site"))
+            directory = tmp_path_factory.mktemp("site")
+            site = Site(directory, database, runners=runners, options=options, listeners=listeners)
+            stack.callback(site.close)
+            return site
 
-    yield build
-    for site, name in sites:
-        site.close()
-        execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+        yield build

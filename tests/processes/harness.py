@@ -4,7 +4,6 @@ import os
 import queue
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import orjson
 import psutil
 
 from synapse_lite.cli.api import answers, call, register
+from tests.ports import free_port
 
 START = 60.0
 STOP = 45.0
@@ -30,12 +30,6 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = START) 
         assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
         time.sleep(_POLL)
     return value
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def is_running(pid: int) -> bool:
@@ -157,7 +151,8 @@ class Server(Process):
 
     def __init__(self, directory: Path, *options: str, workers: int = 1, name: str = "up") -> None:
         self.data_dir = directory / "data"
-        words = ["up", "--json", "--no-rate-limits", "--port", "0", "--workers", str(workers)]
+        port = str(free_port(following=workers))
+        words = ["up", "--json", "--no-rate-limits", "--port", port, "--workers", str(workers)]
         super().__init__(name, [*words, "--data-dir", str(self.data_dir), *options], directory)
         self.ready: dict[str, Any] = {}
 

@@ -18,7 +18,8 @@ from synapse_lite.cli.data_dir import LOCALHOST, DataDir
 from synapse_lite.cli.demo.connection import Connection, User
 from synapse_lite.cli.demo.reading import examine, read_events
 from synapse_lite.cli.demo.traffic import concurrently, room_path
-from tests.processes.harness import STOP, Process, free_port, wait_until
+from tests.ports import free_port
+from tests.processes.harness import STOP, Process, wait_until
 
 SERVER = "site.test"
 SECRET = "a secret of this test"
@@ -53,7 +54,7 @@ class Task:
 class Site:
     """`runners` may run tasks; `main` and `workers` are started by `start`.
 
-    `group`: their process group; `options`: more of the configuration.
+    `group`: their process group; `options`: more of the configuration; `listeners`: more of those of `main`.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class Site:
         runners: Sequence[str],
         group: int | None = None,
         options: Mapping[str, Any] | None = None,
+        listeners: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._group = group
+        self._listeners = listeners
         self._directory = directory
         self._database = database
         self._data = DataDir(directory / "data")
@@ -81,10 +84,20 @@ class Site:
             "signing_key_path": str(self._data.path / "signing.key"),
             "media_store_path": str(self._data.path / "media"),
             "registration_shared_secret": SECRET,
+            "enable_metrics": True,
             "tasks": {"lease": f"{LEASE:.0f}s"},
             **(options or {}),
         }
         self._data.homeserver_file.write_text(yaml.safe_dump(written))
+
+    @property
+    def homeserver_file(self) -> Path:
+        return self._data.homeserver_file
+
+    @property
+    def media(self) -> Path:
+        """The directory of the media store."""
+        return self._data.path / "media"
 
     # Processes
 
@@ -120,7 +133,14 @@ class Site:
         return f"http://{LOCALHOST}:{self.port(name)}"
 
     def port(self, name: str) -> int:
-        return self._ports.setdefault(name, free_port())
+        if name not in self._ports:
+            self._ports[name] = free_port()
+        return self._ports[name]
+
+    def config_words(self, name: str) -> list[str]:
+        """What a command line says about the configuration of a process that was started."""
+        files = (self._data.homeserver_file, self._data.up_file, self._data.path / f"{name}.yaml")
+        return [word for path in files for word in ("-c", str(path))]
 
     def _process(self, name: str, module: str) -> Process:
         listener = {
@@ -129,16 +149,11 @@ class Site:
             "bind_addresses": [LOCALHOST],
             "resources": [{"names": ["client", "metrics"]}],
         }
-        options: dict[str, Any] = {"listeners": [listener]}
+        options: dict[str, Any] = {"listeners": [listener, *self._listeners]}
         if name != "main":
             options = {"worker_app": "synapse_lite", "worker_name": name, "worker_listeners": [listener]}
-        file = self._data.path / f"{name}.yaml"
-        file.write_text(yaml.safe_dump(options))
-        files = [
-            word
-            for path in (self._data.homeserver_file, self._data.up_file, file)
-            for word in ("-c", str(path))
-        ]
+        (self._data.path / f"{name}.yaml").write_text(yaml.safe_dump(options))
+        files = self.config_words(name)
         command = [*files] if module == LIMITED else ["main" if name == "main" else "worker", *files]
         environ = {"PYTHONPATH": str(_ROOT)}
         return Process(name, command, self._directory, environ, module=module, group=self._group)

@@ -8,8 +8,9 @@ from random import SystemRandom
 import pytest
 
 from benchmarks.seed_room import Plan
-from tests.chaos.blows import Blows
-from tests.chaos.purge import WORKERS, Scene, purge_history, purge_room, scene
+from tests.chaos.faults import Faults
+from tests.chaos.purge import purge_history, purge_room
+from tests.chaos.scene import WORKERS, Scene, scene
 
 ROOM = Plan(30_000, 300)
 PAST = Plan(8_000, 60, state_every=3)
@@ -31,17 +32,19 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def blows(fallible: Scene, say: Callable[[str], None]) -> Blows:
+def faults(fallible: Scene, say: Callable[[str], None]) -> Faults:
     seed = int(os.environ.get("CHAOS_SEED") or SystemRandom().randrange(10**6))
     say(f"CHAOS_SEED={seed}")
-    return Blows(fallible.site, fallible.session, WORKERS, seed)
+    return Faults(fallible.site, fallible.session, WORKERS, seed)
 
 
-def test_a_room_is_purged_under_blows(fallible: Scene, blows: Blows, say: Callable[[str], None]) -> None:
+def test_a_room_is_purged_under_faults(fallible: Scene, faults: Faults, say: Callable[[str], None]) -> None:
     """Nothing is left of the room, each member left once, and the other rooms are the same to the byte."""
-    say(purge_room(fallible, ROOM, blows, 12))
+    say(purge_room(fallible, ROOM, faults, 12))
 
 
-def test_a_history_is_purged_under_blows(fallible: Scene, blows: Blows, say: Callable[[str], None]) -> None:
+def test_a_history_is_purged_under_faults(
+    fallible: Scene, faults: Faults, say: Callable[[str], None]
+) -> None:
     """What stays, what pages show and what was counted is as after a purge that nobody disturbed."""
-    say(purge_history(fallible, PAST, blows, 9))
+    say(purge_history(fallible, PAST, faults, 9))

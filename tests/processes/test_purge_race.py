@@ -15,8 +15,8 @@ from synapse_lite.cli.demo.reading import read_events
 from synapse_lite.cli.demo.traffic import room_path
 from synapse_lite.clock import ReactorClock
 from synapse_lite.matrix.signing import generate_signing_key
-from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.session import Session
 from tests.processes.conftest import BuildSite
 from tests.processes.harness import wait_until
@@ -130,8 +130,8 @@ def test_writers_race_the_purge_of_a_room(
     answers = [answer for racer in racers for answer in racer.answers]
     refused = [answer for answer in answers if answer.status != 200]
     assert {(answer.deed, answer.status, answer.errcode) for answer in refused} <= CLEAN
-    accepted = {answer.deed for answer in answers if answer.status == 200}
-    assert accepted - ELSEWHERE == {answer.deed for answer in refused}, (
+    succeeded = {answer.deed for answer in answers if answer.status == 200}
+    assert succeeded - ELSEWHERE == {answer.deed for answer in refused}, (
         "everything succeeds before, not after"
     )
     accepted = [answer for answer in answers if answer.status == 200]

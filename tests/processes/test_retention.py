@@ -1,4 +1,4 @@
-"""Message retention as an operator configures it: jobs find rooms, and workers purge what has had its time."""
+"""Message retention as an operator configures it: jobs find rooms, and workers purge what has expired."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_messages_go_when_their_time_has_come(site: Site) -> None:
     assert bodies(owner, brief) == ["young"]
     assert bodies(owner, lasting) == ["young", "old"]
     assert site.rows(PURGES, lasting) == []
-    duties = site.rows(
+    runs = site.rows(
         "SELECT DISTINCT params::text FROM scheduled_tasks WHERE action = 'purge_expired_messages'"
     )
-    assert len(duties) == 2
+    assert len(runs) == 2

@@ -85,7 +85,7 @@ def test_what_nobody_can_run_waits_in_sight_and_in_nobodys_way(site: Site, admin
     site.stop("limited")
     site.start("limited", module=LIMITED)
     site.processes["limited"].wait_for_log(
-        r"redact_all_events/2: 1 pending, runnable NOWHERE; last seen: able"
+        r"redact_all_events/3: 1 pending, runnable NOWHERE; last seen: able"
     )
     site.processes["limited"].wait_for_log(
         r"an_action_of_tomorrow/1: 1 pending, runnable NOWHERE; last seen: never"

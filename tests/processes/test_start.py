@@ -3,8 +3,10 @@
 import socket
 
 from tests.processes.conftest import BuildSite
+from tests.processes.site import SERVER
 
 CANNOT_START = 3
+WRONG_CONFIGURATION = 1
 
 
 def test_a_port_that_is_taken_ends_the_process(build_site: BuildSite) -> None:
@@ -17,3 +19,20 @@ def test_a_port_that_is_taken_ends_the_process(build_site: BuildSite) -> None:
         assert process.running.wait(30) == CANNOT_START
     assert "main cannot start" in process.log()
     assert "Address already in use" in process.log()
+
+
+def test_the_database_of_another_server_is_refused(build_site: BuildSite) -> None:
+    """A process with another name, or another key for the name, would sign as somebody else: it ends at once."""
+    site = build_site("main")
+    site.start("main")
+    site.stop("main")
+    original = site.homeserver_file.read_text()
+
+    def refusal(configuration: str) -> str:
+        site.homeserver_file.write_text(configuration)
+        process = site.launch("main")
+        assert process.running.wait(30) == WRONG_CONFIGURATION
+        return process.log()
+
+    assert f"belongs to {SERVER}, not to other.test" in refusal(original.replace(SERVER, "other.test"))
+    assert "put that key back" in refusal(original.replace("signing.key", "another.key"))

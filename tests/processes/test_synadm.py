@@ -161,6 +161,11 @@ class Synadm:
         return int(status), answer["errcode"]
 
     def _run(self, command: str, words: tuple[str, ...]) -> tuple[list[Any], str]:
+        """The documents that it prints, and what it says on standard error."""
+        text, warnings = self.output(command, words)
+        return read_documents(text), warnings
+
+    def output(self, command: str, words: tuple[str, ...]) -> tuple[str, str]:
         """What it prints, and what it says on standard error."""
         program = Path(sys.executable).parent / "synadm"
         ended = subprocess.run(
@@ -172,7 +177,7 @@ class Synadm:
             check=False,
         )
         assert ended.returncode == 0, ended
-        return read_documents(ended.stdout), ended.stderr
+        return ended.stdout, ended.stderr
 
 
 def read_documents(text: str) -> list[Any]:

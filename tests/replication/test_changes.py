@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from synapse_lite.clock import ReactorClock
 from synapse_lite.replication import changes as module
 from synapse_lite.replication.bus import LocalBus
-from synapse_lite.replication.changes import IDLE_SECONDS, POLL_SECONDS, TOPIC, ChangeLog
+from synapse_lite.replication.changes import IDLE_SECONDS, POLL_SECONDS, TOPIC, ChangeLog, Waiter
 from synapse_lite.replication.postgres_bus import PostgresBus
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore
@@ -62,7 +62,7 @@ async def test_own_commits(database: Database, monkeypatch: pytest.MonkeyPatch) 
     told: list[str] = []
     await follower.log.start()
     follower.bus.subscribe(TOPIC, told.append)
-    monkeypatch.setattr(database, "_on_commit", follower.log.committed)
+    database.on_commit(follower.log.committed)
     monkeypatch.setattr(database, "read", None)
     await _publish(database, count=2)
     assert follower.heard == [4, 5]
@@ -82,7 +82,7 @@ async def test_who_serves_nobody_tells_others_only(
     bus = LocalBus()
     worker, server = Follower(database, bus), Follower(database, bus)
     await server.log.start()
-    monkeypatch.setattr(database, "_on_commit", worker.log.committed)
+    database.on_commit(worker.log.committed)
     await _publish(database, count=2)
     await server.reach(2)
     assert server.heard == [1, 2]
@@ -98,7 +98,7 @@ async def test_commits_of_another_process(database: Database) -> None:
     for follower in (mine, other):
         await follower.log.start()
     for writer in (mine, other, other, mine):
-        database._on_commit = writer.log.committed
+        database.on_commit(writer.log.committed)
         await _publish(database, count=2)
     for follower in (mine, other):
         await follower.reach(8)
@@ -200,7 +200,7 @@ async def test_positions_that_are_gone(database: Database) -> None:
     follower.bus.publish(TOPIC, "5")
     await follower.reach(4)
     assert follower.heard == [2, 4]
-    database._on_commit = follower.log.committed
+    database.on_commit(follower.log.committed)
     await _publish(database)
     await follower.reach(6)
     assert follower.heard == [2, 4, 6]
@@ -214,7 +214,6 @@ async def test_a_failing_database(
     """It is logged, and the next poll tries again."""
     follower = Follower(database)
     await follower.log.start()
-    assert await follower.log.is_alive()
     await _publish(database)
     with monkeypatch.context() as patch:
         patch.setattr(database, "read", lambda *_: (_ for _ in ()).throw(RuntimeError("no database")))
@@ -229,15 +228,15 @@ async def test_waiting(database: Database) -> None:
     """For one's rooms and oneself, not for others; until the time is up, or the process stops."""
     follower = Follower(database)
     await follower.log.start()
-    database._on_commit = follower.log.committed
+    database.on_commit(follower.log.committed)
 
     def wait(user_id: str, rooms: set[int], seconds: float = 10) -> "Deferred[bool]":
-        return Deferred.fromCoroutine(follower.log.wait(rooms, user_id, seconds))
+        return Deferred.fromCoroutine(follower.log.wait(Waiter(rooms, user_id), seconds))
 
     waiting = {"room": wait(BOB, {1, 2}), "self": wait(ALICE, set()), "neither": wait(BOB, {3})}
     await _publish(database, room_nid=2)
-    assert [name for name, waiter in waiting.items() if waiter.called] == ["room", "self"]
     assert (await waiting["room"], await waiting["self"]) == (True, True)
+    assert not waiting["neither"].called
     follower.clock.advance(11)
     assert await waiting["neither"] is False
     assert await wait(BOB, {1}, 0) is False
@@ -246,6 +245,18 @@ async def test_waiting(database: Database) -> None:
     follower.log.stop()
     assert await last is False
     assert await wait(BOB, {1}) is False
+
+
+@ensureDeferred
+async def test_who_writes_is_answered_before_others_hear(database: Database) -> None:
+    """A waiter is woken when the writer has gone on; what the log says is new at once."""
+    follower = Follower(database)
+    await follower.log.start()
+    database.on_commit(follower.log.committed)
+    waiter = Deferred.fromCoroutine(follower.log.wait(Waiter({1}, BOB), 10))
+    await _publish(database)
+    assert (follower.log.position, waiter.called) == (1, False)
+    assert await waiter is True
 
 
 @ensureDeferred
@@ -259,11 +270,54 @@ async def test_two_processes(database: Database, database_arguments: dict[str, o
     try:
         for follower in (writer, reader):
             await follower.log.start()
-        database._on_commit = writer.log.committed
-        waiter = Deferred.fromCoroutine(reader.log.wait({1}, BOB, 10))
+        database.on_commit(writer.log.committed)
+        waiter = Deferred.fromCoroutine(reader.log.wait(Waiter({1}, BOB), 10))
         await _publish(database)
         assert await waiter is True
         assert reader.heard == [1]
     finally:
         for bus in buses:
             await bus.stop()
+
+
+@ensureDeferred
+async def test_the_end_of_a_session_is_heard_at_once(database: Database) -> None:
+    """Also by a process in which nobody waits, and which would otherwise read a little later."""
+    follower = Follower(database)
+    await follower.log.start()
+    heard: Deferred[None] = Deferred()
+    follower._awaited = 1, heard
+
+    def publish(txn: Transaction) -> None:
+        txn.publish(Kind.SESSION, user_id=ALICE)
+
+    writer = ChangeLog(database, EventStore(0), follower.bus, follower.clock)
+    database.on_commit(writer.committed)
+    await database.transact(publish)
+    await heard  # the clock did not move
+
+
+@ensureDeferred
+async def test_who_shares_a_room_hears_of_devices(database: Database) -> None:
+    """A change of somebody's devices wakes those in their rooms; one of a single device wakes that device."""
+    follower = Follower(database)
+    database.on_commit(follower.log.committed)
+    await follower.log.start()
+
+    async def rooms_of(user_id: str) -> set[int]:
+        return {1} if user_id == ALICE else set()
+
+    def wait(waiter: Waiter) -> "Deferred[bool]":
+        return Deferred.fromCoroutine(follower.log.wait(waiter, 10))
+
+    follower.log.share_rooms(rooms_of)
+    near, far = wait(Waiter({1}, BOB, "B")), wait(Waiter({2}, BOB, "B"))
+    await database.transact(lambda txn: txn.publish(Kind.DEVICE_LIST, user_id=ALICE))
+    assert await near
+    one, other = wait(Waiter({1}, BOB, "B")), wait(Waiter({1}, BOB, "C"))
+    await database.transact(lambda txn: txn.publish(Kind.TO_DEVICE, user_id=BOB, device_id="B"))
+    assert await one
+    assert await far
+    assert not other.called
+    follower.log.stop()
+    assert not await other

@@ -13,9 +13,6 @@ from twisted.internet.defer import Deferred
 from synapse_lite.clock import ReactorClock
 from synapse_lite.replication.postgres_bus import MAX_PAYLOAD_BYTES, PostgresBus
 from synapse_lite.storage.database import Database, DatabaseError
-from tests.tasks.fixtures import database_arguments, task_database_arguments
-
-__all__ = ["database_arguments", "task_database_arguments"]
 
 Pair = tuple[PostgresBus, PostgresBus]
 
@@ -117,7 +114,8 @@ async def test_a_silent_connection_is_replaced(buses: Pair, database: Database) 
     """A connection that is open but delivers nothing is noticed, because our own message is missing."""
     inbox = Inbox(buses[1], "stream")
     assert buses[1]._reader is not None
-    reactor.removeReader(buses[1]._reader)  # as a firewall that swallows packets
+    watching: Any = reactor
+    watching.removeReader(buses[1]._reader)  # as a firewall that swallows packets
     await inbox.until("")
     buses[0].publish("stream", "after")
     await inbox.until("after")

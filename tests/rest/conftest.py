@@ -1,34 +1,37 @@
 """Servers for the tests of this directory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import pytest
+import pytest_twisted
+from twisted.internet import reactor
 
 from synapse_lite.storage.database import Database
-from synapse_lite.storage.stream import Change
-from tests.rest.home import OPEN, Home
+from tests.server import OPEN, TestServer
 
-BuildHome = Callable[..., Home]
+BuildServer = Callable[..., Awaitable[TestServer]]
 
 
-@pytest.fixture
-def build_home(database: Database, changes: list[Change]) -> Iterator[BuildHome]:
-    """Makes servers from options; they stop with the test."""
-    homes: list[Home] = []
+@pytest_twisted.async_yield_fixture
+async def build_server(database_arguments: dict[str, Any]) -> AsyncIterator[BuildServer]:
+    """Starts servers from options, each with its own connections; they stop with the test."""
+    servers: list[TestServer] = []
 
-    def build(**options: Any) -> Home:
-        home = Home(database, changes, **options)
-        home.passwords.start()
-        homes.append(home)
-        return home
+    async def build(**options: Any) -> TestServer:
+        database = Database(reactor, database_arguments, name="test", size=4, settings={})
+        database.start()
+        server = TestServer(database, **options)
+        await server.start()
+        servers.append(server)
+        return server
 
     yield build
-    for home in homes:
-        home.passwords.stop()
+    for server in servers:
+        await server.stop()
+        server.database.stop()
 
 
-@pytest.fixture
-def home(build_home: BuildHome) -> Home:
-    """A server on which anybody may register."""
-    return build_home(**OPEN)
+@pytest_twisted.async_yield_fixture
+async def server(build_server: BuildServer) -> AsyncIterator[TestServer]:
+    """One on which anybody may register."""
+    yield await build_server(**OPEN)

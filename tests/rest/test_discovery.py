@@ -1,28 +1,88 @@
 """What the server says of itself."""
 
+import pytest
 from pytest_twisted import ensureDeferred
 
-from tests.rest.conftest import BuildHome
-from tests.rest.home import OPEN, Home
+from synapse_lite.rest.client.discovery import VERSIONS
+from tests.rest.conftest import BuildServer
+from tests.server import OPEN, TestServer
 
 
 @ensureDeferred
-async def test_versions_are_told_to_anybody(home: Home) -> None:
-    """From r0.6.1 to v1.12; tools for operators read the version of Synapse."""
-    answer = await home.ok("GET", "/_matrix/client/versions")
-    assert answer["unstable_features"] == {}
+async def test_versions_are_told_to_anybody(server: TestServer) -> None:
+    """From r0.6.1 to the newest one that is whole; tools for operators read the version of Synapse."""
+    answer = await server.ok("GET", "/_matrix/client/versions")
+    assert answer["unstable_features"]["org.matrix.msc3814"] is True
     assert answer["versions"][0] == "r0.6.1"
-    assert answer["versions"][-1] == "v1.12"
-    server = await home.ok("GET", "/_synapse/admin/v1/server_version")
-    assert server["server_version"].split()[0] == "1.163.2"
-    assert "synapse_lite" in server["server_version"]
+    assert answer["versions"][-1] == VERSIONS[-1]
+    told = await server.ok("GET", "/_synapse/admin/v1/server_version")
+    assert told["server_version"].split()[0] == "1.163.2"
+    assert "synapse_lite" in told["server_version"]
+
+
+CAME_WITH = {
+    "v1.11": ("GET", "v1/media/download/{server_name}/{media_id}"),
+    "v1.13": ("POST", "v3/rooms/{room_id}/report"),
+    "v1.14": ("POST", "v3/users/{user_id}/report"),
+    "v1.15": ("GET", "v1/room_summary/{room_id_or_alias}"),
+}
+IS_THERE = {
+    "org.matrix.msc2432": ("GET", "v3/rooms/{room_id}/aliases"),
+    "org.matrix.msc3030": ("GET", "v1/rooms/{room_id}/timestamp_to_event"),
+    "org.matrix.msc3391": ("DELETE", "unstable/org.matrix.msc3391/user/{user_id}/account_data/{data_type}"),
+    "org.matrix.msc3814": ("PUT", "unstable/org.matrix.msc3814.v1/dehydrated_device"),
+    "org.matrix.msc3856": ("GET", "v1/rooms/{room_id}/threads"),
+    "org.matrix.msc3916.stable": ("GET", "v1/media/download/{server_name}/{media_id}"),
+    "org.matrix.msc3981": ("GET", "v1/rooms/{room_id}/relations/{event_id}"),
+    "org.matrix.msc4151": ("POST", "v3/rooms/{room_id}/report"),
+    "uk.half-shot.msc2666.query_mutual_rooms": (
+        "GET",
+        "unstable/uk.half-shot.msc2666/user/mutual_rooms",
+    ),
+    "uk.half-shot.msc2666.query_mutual_rooms.stable": ("GET", "v1/mutual_rooms"),
+    "uk.tcpip.msc4133.stable": ("PUT", "v3/profile/{user_id}/{name}"),
+}
 
 
 @ensureDeferred
-async def test_the_address_is_told_when_it_is_known(build_home: BuildHome, home: Home) -> None:
+async def test_what_is_promised_is_there(server: TestServer) -> None:
+    """Each version and each feature has the route by which clients use it."""
+    answer = await server.ok("GET", "/_matrix/client/versions")
+    routes = {(route.method, route.pattern.removeprefix("/_matrix/client/")) for route in server.routes}
+    promised = [CAME_WITH[version] for version in answer["versions"] if version in CAME_WITH]
+    promised += [
+        IS_THERE[name] for name, is_on in answer["unstable_features"].items() if is_on and name in IS_THERE
+    ]
+    assert len(promised) == len(CAME_WITH) + len(IS_THERE)
+    assert [one for one in promised if one not in routes] == []
+
+
+@pytest.mark.parametrize(
+    ("default", "forced"),
+    [
+        ("off", set()),
+        ("invite", {"private", "trusted_private"}),
+        ("all", {"public", "private", "trusted_private"}),
+    ],
+)
+@ensureDeferred
+async def test_where_rooms_are_encrypted_is_told(
+    build_server: BuildServer, default: str, forced: set[str]
+) -> None:
+    """Clients make rooms as the operator wants them."""
+    server = await build_server(encryption_enabled_by_default_for_room_type=default)
+    features = (await server.ok("GET", "/_matrix/client/versions"))["unstable_features"]
+    prefix = "io.element.e2ee_forced."
+    assert {
+        name.removeprefix(prefix) for name, is_on in features.items() if is_on and name.startswith(prefix)
+    } == forced
+
+
+@ensureDeferred
+async def test_the_address_is_told_when_it_is_known(build_server: BuildServer, server: TestServer) -> None:
     """In the well-known file and to who logs in; otherwise 404."""
-    assert await home.refusal("GET", "/.well-known/matrix/client") == (404, "M_NOT_FOUND")
-    public = build_home(
+    assert await server.refusal("GET", "/.well-known/matrix/client") == (404, "M_NOT_FOUND")
+    public = await build_server(
         **OPEN, public_baseurl="https://matrix.hs.test", extra_well_known_client_content={"x.y": {"z": 1}}
     )
     document = {"m.homeserver": {"base_url": "https://matrix.hs.test/"}, "x.y": {"z": 1}}
@@ -30,20 +90,20 @@ async def test_the_address_is_told_when_it_is_known(build_home: BuildHome, home:
     await public.register("name")
     login = {"type": "m.login.password", "user": "name", "password": "secret"}
     assert (await public.ok("POST", "login", login))["well_known"] == document
-    assert "well_known" not in await home.ok("POST", "login", login)
+    assert "well_known" not in await server.ok("POST", "login", login)
 
 
 @ensureDeferred
-async def test_capabilities_follow_the_configuration(build_home: BuildHome, home: Home) -> None:
+async def test_capabilities_follow_the_configuration(build_server: BuildServer, server: TestServer) -> None:
     """They need a token; room versions are those that the server knows."""
-    assert await home.refusal("GET", "capabilities") == (401, "M_MISSING_TOKEN")
-    token = await home.register("name")
-    answer = (await home.ok("GET", "capabilities", token=token))["capabilities"]
-    stable = {"10": "stable", "11": "stable", "12": "stable"}
+    assert await server.refusal("GET", "capabilities") == (401, "M_MISSING_TOKEN")
+    token = await server.register("name")
+    answer = (await server.ok("GET", "capabilities", token=token))["capabilities"]
+    stable = {str(number): "stable" for number in range(1, 13)}
     assert answer["m.room_versions"] == {"default": "12", "available": stable}
     assert answer["m.change_password"] == {"enabled": True}
     assert answer["m.profile_fields"] == {"enabled": True}
-    strict = build_home(
+    strict = await build_server(
         default_room_version="11",
         enable_set_displayname=False,
         forget_rooms_on_leave=True,
@@ -59,6 +119,39 @@ async def test_capabilities_follow_the_configuration(build_home: BuildHome, home
 
 
 @ensureDeferred
-async def test_there_is_no_delegated_login(home: Home) -> None:
+async def test_there_is_no_delegated_login(server: TestServer) -> None:
     """Clients that ask for it fall back to passwords."""
-    assert await home.refusal("GET", "/_matrix/client/v1/auth_metadata") == (404, "M_UNRECOGNIZED")
+    assert await server.refusal("GET", "/_matrix/client/v1/auth_metadata") == (404, "M_UNRECOGNIZED")
+
+
+@ensureDeferred
+async def test_other_servers_are_sent_to_the_port_of_https(
+    build_server: BuildServer, server: TestServer
+) -> None:
+    """When `serve_server_wellknown` is on; otherwise 404."""
+    assert await server.refusal("GET", "/.well-known/matrix/server") == (404, "M_NOT_FOUND")
+    telling = await build_server(serve_server_wellknown=True)
+    name = telling.config.server_name
+    assert await telling.ok("GET", "/.well-known/matrix/server") == {"m.server": f"{name}:443"}
+
+
+@ensureDeferred
+async def test_whom_to_turn_to(build_server: BuildServer, server: TestServer) -> None:
+    """A page, an address or a user, as the configuration says; otherwise 404."""
+    path = "/.well-known/matrix/support"
+    assert await server.refusal("GET", path) == (404, "M_NOT_FOUND")
+    for contact, answer in {
+        "https://hs.test/help": {"support_page": "https://hs.test/help"},
+        "mailto:a@hs.test": {"contacts": [{"role": "m.role.admin", "email_address": "a@hs.test"}]},
+        "@a:hs.test": {"contacts": [{"role": "m.role.admin", "matrix_id": "@a:hs.test"}]},
+    }.items():
+        assert await (await build_server(admin_contact=contact)).ok("GET", path) == answer
+
+
+@ensureDeferred
+async def test_the_password_policy_is_told(build_server: BuildServer, server: TestServer) -> None:
+    """To anybody: who registers has no token yet."""
+    assert await server.ok("GET", "password_policy") == {}
+    policy = {"enabled": True, "minimum_length": 9, "require_digit": True}
+    strict = await build_server(password_config={"policy": policy})
+    assert await strict.ok("GET", "password_policy") == {"m.minimum_length": 9, "m.require_digit": True}

@@ -1,45 +1,51 @@
 """Receipts and typing over HTTP."""
 
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import pytest
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
-from tests.rest.reading_home import ReadingHome
-from tests.rest.rooms_home import path_part
+from synapse_lite.handlers import ephemeral
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.ephemeral import is_news
+from tests.server import TestServer, path_part
 
 
-async def _ephemeral(home: ReadingHome, token: str, since: str) -> dict[str, object]:
-    answer = await home.ok("GET", f"sync?since={since}", None, token)
+async def _ephemeral(server: TestServer, token: str, since: str) -> dict[str, object]:
+    answer = await server.ok("GET", f"sync?since={since}", None, token)
     rooms = answer.get("rooms", {}).get("join", {}).values()
     return {event["type"]: event["content"] for room in rooms for event in room["ephemeral"]["events"]}
 
 
 @ensureDeferred
-async def test_receipts_and_typing(database: Database) -> None:
+async def test_receipts_and_typing(server: TestServer) -> None:
     """What one member sends, another sees; what is malformed, or not one's own, is refused."""
-    home = ReadingHome(database)
-    await home.start()
-    token, other, stranger = [await home.user(name) for name in ("alice", "bob", "mallory")]
-    room = await home.room(token)
-    await home.ok("POST", f"{room}/join", {}, other)
-    said = (await home.ok("PUT", f"{room}/send/m.room.message/1", {"body": "x"}, token))["event_id"]
-    since = (await home.ok("GET", "sync", None, token))["next_batch"]
+    token, other, stranger = [await server.user(name) for name in ("alice", "bob", "mallory")]
+    room = await server.room(token)
+    await server.ok("POST", f"{room}/join", {}, other)
+    said = (
+        await server.ok("PUT", f"{room}/send/m.room.message/1", {"msgtype": "m.text", "body": "x"}, token)
+    )["event_id"]
+    since = (await server.ok("GET", "sync", None, token))["next_batch"]
     receipt = f"{room}/receipt/m.read/{path_part(said)}"
     typing = f"{room}/typing/{path_part('@bob:hs.test')}"
 
-    assert await home.ok("POST", receipt, b"", other) == {}
-    assert await home.ok("PUT", typing, {"typing": True, "timeout": 10_000}, other) == {}
-    found = await _ephemeral(home, token, since)
+    assert await server.ok("POST", receipt, b"", other) == {}
+    assert await server.ok("PUT", typing, {"typing": True, "timeout": 10_000}, other) == {}
+    found = await _ephemeral(server, token, since)
     assert found["m.receipt"][said]["m.read"].keys() == {"@bob:hs.test"}  # type: ignore[index]
     assert found["m.typing"] == {"user_ids": ["@bob:hs.test"]}
-    await home.ok("PUT", typing, {"typing": False}, other)
-    assert (await _ephemeral(home, token, since))["m.typing"] == {"user_ids": []}
-    await home.ok("POST", receipt, {"thread_id": "main"}, other)
-    await home.ok("POST", f"{room}/read_markers", {"m.fully_read": said, "m.read": said, "x": 1}, other)
-    data = await home.ok(
+    await server.ok("PUT", typing, {"typing": False}, other)
+    assert (await _ephemeral(server, token, since))["m.typing"] == {"user_ids": []}
+    await server.ok("POST", receipt, {"thread_id": "main"}, other)
+    await server.ok("POST", f"{room}/read_markers", {"m.fully_read": said, "m.read": said, "x": 1}, other)
+    data = await server.ok(
         "GET", f"user/{path_part('@bob:hs.test')}/{room}/account_data/m.fully_read", None, other
     )
     assert data == {"event_id": said}
-    await home.ok("POST", f"{room}/receipt/m.fully_read/{path_part(said)}", {}, token)
+    await server.ok("POST", f"{room}/receipt/m.fully_read/{path_part(said)}", {}, token)
 
     for path, body, expected in (
         (receipt, {"thread_id": 1}, (400, "M_BAD_JSON")),
@@ -48,15 +54,85 @@ async def test_receipts_and_typing(database: Database) -> None:
         (f"{room}/read_markers", {"m.read": 1}, (400, "M_BAD_JSON")),
         (f"{room}/read_markers", {"m.read": "x"}, (400, "M_INVALID_PARAM")),
     ):
-        assert await home.refusal("POST", path, body, other) == expected
+        assert await server.refusal("POST", path, body, other) == expected
     for body, who, expected in (
         ({}, other, (400, "M_MISSING_PARAM")),
         ({"typing": "yes"}, other, (400, "M_BAD_JSON")),
         ({"typing": True, "timeout": "1"}, other, (400, "M_BAD_JSON")),
         ({"typing": True}, token, (403, "M_FORBIDDEN")),
     ):
-        assert await home.refusal("PUT", typing, body, who) == expected
-    assert await home.refusal("POST", receipt, {}, stranger) == (403, "M_FORBIDDEN")
+        assert await server.refusal("PUT", typing, body, who) == expected
+    assert await server.refusal("POST", receipt, {}, stranger) == (403, "M_FORBIDDEN")
     foreign = f"{room}/typing/{path_part('@mallory:hs.test')}"
-    assert await home.refusal("PUT", foreign, {"typing": True}, stranger) == (403, "M_FORBIDDEN")
-    home.server.clock.advance(200)
+    assert await server.refusal("PUT", foreign, {"typing": True}, stranger) == (403, "M_FORBIDDEN")
+    server.clock.advance(200)
+
+
+@pytest.mark.parametrize("end", ["kick", "ban", "leave"])
+@ensureDeferred
+async def test_who_is_out_types_no_more(server: TestServer, end: str) -> None:
+    """At once, not when the time that they announced is over."""
+    token, other = [await server.user(name) for name in ("alice", "bob")]
+    room = await server.room(token)
+    await server.ok("POST", f"{room}/join", {}, other)
+    since = (await server.ok("GET", "sync", None, token))["next_batch"]
+    typing = f"{room}/typing/{path_part('@bob:hs.test')}"
+    await server.ok("PUT", typing, {"typing": True, "timeout": 30_000}, other)
+    assert (await _ephemeral(server, token, since))["m.typing"] == {"user_ids": ["@bob:hs.test"]}
+    body = {} if end == "leave" else {"user_id": "@bob:hs.test"}
+    await server.ok("POST", f"{room}/{end}", body, other if end == "leave" else token)
+    assert (await _ephemeral(server, token, since))["m.typing"] == {"user_ids": []}
+
+
+@ensureDeferred
+async def test_receipts_of_threads(server: TestServer) -> None:
+    """The thread is the one that the event is in; its root is in both, what relates to it is with it."""
+    token = await server.user("alice")
+    room = await server.room(token)
+
+    async def send(kind: str, number: int, content: dict[str, object]) -> str:
+        answer = await server.ok("PUT", f"{room}/send/{kind}/{number}", content, token)
+        event_id: str = answer["event_id"]
+        return event_id
+
+    text = {"msgtype": "m.text", "body": "x"}
+    root, plain = await send("m.room.message", 1, text), await send("m.room.message", 2, text)
+    threaded = {**text, "m.relates_to": {"rel_type": "m.thread", "event_id": root}}
+    reply = await send("m.room.message", 3, threaded)
+    reaction = {"m.relates_to": {"rel_type": "m.annotation", "event_id": reply, "key": "+"}}
+    liked = await send("m.reaction", 4, reaction)
+    for event_id, thread_id in (
+        (root, "main"), (root, root), (plain, "main"), (reply, root), (liked, root), ("$unknown", root)
+    ):  # fmt: skip
+        path = f"{room}/receipt/m.read/{path_part(event_id)}"
+        assert await server.ok("POST", path, {"thread_id": thread_id}, token) == {}
+    for event_id, thread_id in ((plain, root), (reply, "main"), (liked, "main"), (reply, plain)):
+        path = f"{room}/receipt/m.read/{path_part(event_id)}"
+        refused = await server.refusal("POST", path, {"thread_id": thread_id}, token)
+        assert refused == (400, "M_INVALID_PARAM"), (event_id, thread_id)
+
+
+@ensureDeferred
+async def test_markers_that_are_set_at_once(
+    server: TestServer, database_arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between looking where the marker is and moving it nobody else moves it: it never goes back."""
+    token = await server.user("alice")
+    room = await server.room(token)
+    body = {"msgtype": "m.text", "body": "x"}
+    said = [
+        (await server.ok("PUT", f"{room}/send/m.room.message/{number}", body, token))["event_id"]
+        for number in range(2)
+    ]
+    free: list[Any] = []
+
+    def look(txn: Transaction, event_id: str, known: str) -> bool:
+        with closing(psycopg2.connect(**database_arguments)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT user_id FROM users FOR NO KEY UPDATE SKIP LOCKED")
+            free.extend(cursor.fetchall())
+        return is_news(txn, event_id, known)
+
+    monkeypatch.setattr(ephemeral, "is_news", look)
+    for event_id in said:
+        await server.ok("POST", f"{room}/read_markers", {"m.fully_read": event_id}, token)
+    assert free == []

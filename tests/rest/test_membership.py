@@ -2,23 +2,21 @@
 
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
-from tests.rest.rooms_home import RoomsHome, path_part
+from tests.server import TestServer, path_part
 
 BOB = "@bob:hs.test"
 NOT_JOINED = (403, "M_FORBIDDEN")
 
 
 @ensureDeferred
-async def test_the_life_of_a_member(database: Database) -> None:
+async def test_the_life_of_a_member(server: TestServer) -> None:
     """Every endpoint does what its name says, with the reason in the member event."""
-    home = RoomsHome(database)
-    alice, bob = await home.user("alice"), await home.user("bob")
-    room = await home.room(alice, room_alias_name="den")
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, room_alias_name="den")
     member = f"{room}/state/m.room.member/{path_part(BOB)}"
 
     async def shown() -> tuple[str, str | None]:
-        content = await home.ok("GET", member, token=alice)
+        content = await server.ok("GET", member, token=alice)
         return content["membership"], content.get("reason")
 
     about_bob = {"user_id": BOB, "reason": "because"}
@@ -31,39 +29,52 @@ async def test_the_life_of_a_member(database: Database) -> None:
         ("ban", alice, {"user_id": BOB}, ("ban", None)),
         ("unban", alice, about_bob, ("leave", "because")),
     ):
-        answer = await home.ok("POST", f"{room}/{method}", body, token)
+        answer = await server.ok("POST", f"{room}/{method}", body, token)
         assert answer == ({"room_id": room.removeprefix("rooms/")} if method == "join" else {})
         assert await shown() == expected
-    joined = await home.ok("POST", f"join/{path_part('#den:hs.test')}", {"custom": 1}, bob)
+    joined = await server.ok("POST", f"join/{path_part('#den:hs.test')}", {"custom": 1}, bob)
     assert joined == {"room_id": room.removeprefix("rooms/")}
-    assert (await home.ok("GET", member, token=alice))["custom"] == 1
-    assert await home.refusal("POST", f"{room}/forget", {}, bob) == (400, "M_UNKNOWN")
-    await home.ok("POST", f"{room}/leave", None, bob)
-    assert await home.ok("POST", f"{room}/forget", {}, bob) == {}
-    await home.ok("PUT", f"{room}/state/m.room.join_rules", {"join_rule": "knock"}, alice)
-    knocked = await home.ok("POST", f"knock/{path_part('#den:hs.test')}", {"reason": "please"}, bob)
+    assert (await server.ok("GET", member, token=alice))["custom"] == 1
+    assert await server.refusal("POST", f"{room}/forget", {}, bob) == (400, "M_UNKNOWN")
+    await server.ok("POST", f"{room}/leave", None, bob)
+    assert await server.ok("POST", f"{room}/forget", {}, bob) == {}
+    await server.ok("PUT", f"{room}/state/m.room.join_rules", {"join_rule": "knock"}, alice)
+    knocked = await server.ok("POST", f"knock/{path_part('#den:hs.test')}", {"reason": "please"}, bob)
     assert knocked == {"room_id": room.removeprefix("rooms/")}
     assert await shown() == ("knock", "please")
 
 
 @ensureDeferred
-async def test_bad_requests(database: Database) -> None:
+async def test_bad_requests(server: TestServer) -> None:
     """Missing and malformed fields, malformed rooms, invites by third-party id."""
-    home = RoomsHome(database)
-    alice = await home.user("alice")
-    room = await home.room(alice)
+    alice = await server.user("alice")
+    room = await server.room(alice)
     for method in ("invite", "kick", "ban", "unban"):
-        assert await home.refusal("POST", f"{room}/{method}", {}, alice) == (400, "M_MISSING_PARAM")
-        assert await home.refusal("POST", f"{room}/{method}", {"user_id": 1}, alice) == (400, "M_BAD_JSON")
+        assert await server.refusal("POST", f"{room}/{method}", {}, alice) == (400, "M_MISSING_PARAM")
+        assert await server.refusal("POST", f"{room}/{method}", {"user_id": 1}, alice) == (400, "M_BAD_JSON")
         body = {"user_id": "bob"}
-        assert await home.refusal("POST", f"{room}/{method}", body, alice) == (400, "M_INVALID_PARAM")
-        assert await home.refusal("POST", f"{room}/{method}", {"user_id": BOB}) == (401, "M_MISSING_TOKEN")
+        assert await server.refusal("POST", f"{room}/{method}", body, alice) == (400, "M_INVALID_PARAM")
+        assert await server.refusal("POST", f"{room}/{method}", {"user_id": BOB}) == (401, "M_MISSING_TOKEN")
     third_party = {"medium": "email", "address": "bob@example.com", "id_server": "x"}
-    assert await home.refusal("POST", f"{room}/invite", third_party, alice) == (400, "M_UNRECOGNIZED")
-    assert await home.refusal("POST", "rooms/den/join", {}, alice) == (400, "M_UNKNOWN")
-    assert await home.refusal("POST", f"rooms/{path_part('#den:hs.test')}/join", {}, alice) == (
+    assert await server.refusal("POST", f"{room}/invite", third_party, alice) == (400, "M_UNRECOGNIZED")
+    assert await server.refusal("POST", "rooms/den/join", {}, alice) == (400, "M_UNKNOWN")
+    assert await server.refusal("POST", f"rooms/{path_part('#den:hs.test')}/join", {}, alice) == (
         400,
         "M_UNKNOWN",
     )
-    assert await home.refusal("POST", f"{room}/leave", {"reason": 1}, alice) == (400, "M_BAD_JSON")
-    assert await home.refusal("POST", "join/!none:hs.test", {}, alice) == (404, "M_NOT_FOUND")
+    assert await server.refusal("POST", f"{room}/leave", {"reason": 1}, alice) == (400, "M_BAD_JSON")
+    assert await server.refusal("POST", "join/!none:hs.test", {}, alice) == (404, "M_NOT_FOUND")
+
+
+@ensureDeferred
+async def test_users_of_servers_that_do_not_answer(server: TestServer) -> None:
+    """Nobody is invited without their server: 502, and no event. A room that is made with such an invite is there."""
+    token = await server.register("ada")
+    room_id = (await server.ok("POST", "createRoom", {}, token))["room_id"]
+    invite = {"user_id": "@bob:elsewhere.test"}
+    assert await server.refusal("POST", f"rooms/{room_id}/invite", invite, token) == (502, "M_UNKNOWN")
+    members = await server.ok("GET", f"rooms/{room_id}/members", None, token)
+    assert [event["state_key"] for event in members["chunk"]] == [f"@ada:{server.name}"]
+    wish = {"invite": ["@bob:elsewhere.test"]}
+    assert await server.refusal("POST", "createRoom", wish, token) == (502, "M_UNKNOWN")
+    assert len((await server.ok("GET", "joined_rooms", None, token))["joined_rooms"]) == 2

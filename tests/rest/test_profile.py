@@ -1,59 +1,99 @@
 """Profiles over HTTP."""
 
+import pytest
 from pytest_twisted import ensureDeferred
 
-from tests.rest.conftest import BuildHome
-from tests.rest.home import OPEN, Home
+from synapse_lite.handlers.event_writer import EventWriter
+from synapse_lite.rooms.values import Sent, Write
+from tests.rest.conftest import BuildServer
+from tests.server import OPEN, TestServer, path_part
 
 MINE = "profile/@name:hs.test"
 
 
 @ensureDeferred
-async def test_a_profile_is_public_and_its_owners(home: Home) -> None:
+async def test_a_profile_is_public_and_its_owners(server: TestServer) -> None:
     """Anybody reads it, only the owner and administrators write it."""
-    token, other = await home.register("name"), await home.register("other")
-    assert await home.ok("PUT", f"{MINE}/displayname", {"displayname": "Name \u2603"}, token) == {}
-    assert await home.ok("PUT", f"{MINE}/avatar_url", {"avatar_url": "mxc://hs.test/a"}, token) == {}
-    await home.ok("PUT", f"{MINE}/m.tz", {"m.tz": "UTC"}, token)
-    assert await home.ok("GET", MINE) == {
+    token, other = await server.register("name"), await server.register("other")
+    assert await server.ok("PUT", f"{MINE}/displayname", {"displayname": "Name \u2603"}, token) == {}
+    assert await server.ok("PUT", f"{MINE}/avatar_url", {"avatar_url": "mxc://hs.test/a"}, token) == {}
+    await server.ok("PUT", f"{MINE}/m.tz", {"m.tz": "UTC"}, token)
+    assert await server.ok("GET", MINE) == {
         "displayname": "Name \u2603",
         "avatar_url": "mxc://hs.test/a",
         "m.tz": "UTC",
     }
-    assert await home.ok("GET", "profile/%40name%3Ahs.test/displayname") == {"displayname": "Name \u2603"}
-    assert await home.ok("DELETE", f"{MINE}/m.tz", token=token) == {}
-    assert await home.refusal("GET", f"{MINE}/m.tz") == (404, "M_NOT_FOUND")
+    assert await server.ok("GET", "profile/%40name%3Ahs.test/displayname") == {"displayname": "Name \u2603"}
+    assert await server.ok("DELETE", f"{MINE}/m.tz", token=token) == {}
+    assert await server.refusal("GET", f"{MINE}/m.tz") == (404, "M_NOT_FOUND")
     body = {"displayname": "Not me"}
-    assert await home.refusal("PUT", f"{MINE}/displayname", body, other) == (403, "M_FORBIDDEN")
-    assert await home.refusal("DELETE", f"{MINE}/displayname", None, other) == (403, "M_FORBIDDEN")
-    assert await home.refusal("PUT", f"{MINE}/displayname", body) == (401, "M_MISSING_TOKEN")
-    boss = await home.register("boss")
-    await home.make_admin("@boss:hs.test")
-    await home.ok("PUT", f"{MINE}/displayname", body, boss)
-    assert await home.ok("GET", f"{MINE}/displayname") == body
+    assert await server.refusal("PUT", f"{MINE}/displayname", body, other) == (403, "M_FORBIDDEN")
+    assert await server.refusal("DELETE", f"{MINE}/displayname", None, other) == (403, "M_FORBIDDEN")
+    assert await server.refusal("PUT", f"{MINE}/displayname", body) == (401, "M_MISSING_TOKEN")
+    boss = await server.register("boss")
+    await server.make_admin("@boss:hs.test")
+    await server.ok("PUT", f"{MINE}/displayname", body, boss)
+    assert await server.ok("GET", f"{MINE}/displayname") == body
 
 
 @ensureDeferred
-async def test_bad_profile_requests(home: Home) -> None:
+async def test_bad_profile_requests(server: TestServer) -> None:
     """Of users who are not, and of bodies that do not fit."""
-    token = await home.register("name")
-    assert await home.refusal("GET", "profile/@nobody:hs.test") == (404, "M_NOT_FOUND")
-    assert await home.refusal("GET", "profile/nobody") == (400, "M_INVALID_PARAM")
+    token = await server.register("name")
+    assert await server.refusal("GET", "profile/@nobody:hs.test") == (404, "M_NOT_FOUND")
+    assert await server.refusal("GET", "profile/nobody") == (400, "M_INVALID_PARAM")
     put = f"{MINE}/displayname"
-    assert await home.refusal("PUT", put, {"name": "x"}, token) == (400, "M_MISSING_PARAM")
-    assert await home.refusal("PUT", put, {"displayname": 1}, token) == (400, "M_BAD_JSON")
-    assert await home.refusal("PUT", put, {"displayname": "x" * 257}, token) == (400, "M_INVALID_PARAM")
-    assert await home.refusal("PUT", put, b"", token) == (400, "M_NOT_JSON")
-    assert await home.refusal("PUT", f"{MINE}/{'k' * 256}", {"k" * 256: 1}, token) == (400, "M_KEY_TOO_LARGE")
+    assert await server.refusal("PUT", put, {"name": "x"}, token) == (400, "M_MISSING_PARAM")
+    assert await server.refusal("PUT", put, {"displayname": 1}, token) == (400, "M_BAD_JSON")
+    assert await server.refusal("PUT", put, {"displayname": "x" * 257}, token) == (400, "M_INVALID_PARAM")
+    assert await server.refusal("PUT", put, b"", token) == (400, "M_NOT_JSON")
+    assert await server.refusal("PUT", f"{MINE}/{'k' * 256}", {"k" * 256: 1}, token) == (
+        400,
+        "M_KEY_TOO_LARGE",
+    )
 
 
 @ensureDeferred
-async def test_profiles_can_be_for_users_only_and_fixed(build_home: BuildHome) -> None:
+async def test_profiles_can_be_for_users_only_and_fixed(build_server: BuildServer) -> None:
     """By configuration: reading needs a token, names stay as they are."""
-    home = build_home(**OPEN, require_auth_for_profile_requests=True, enable_set_displayname=False)
-    token = await home.register("name")
+    server = await build_server(**OPEN, require_auth_for_profile_requests=True, enable_set_displayname=False)
+    token = await server.register("name")
     for path in (MINE, f"{MINE}/displayname"):
-        assert await home.refusal("GET", path) == (401, "M_MISSING_TOKEN")
-        assert await home.ok("GET", path, token=token) == {"displayname": "name"}
+        assert await server.refusal("GET", path) == (401, "M_MISSING_TOKEN")
+        assert await server.ok("GET", path, token=token) == {"displayname": "name"}
     body = {"displayname": "Other"}
-    assert await home.refusal("PUT", f"{MINE}/displayname", body, token) == (403, "M_FORBIDDEN")
+    assert await server.refusal("PUT", f"{MINE}/displayname", body, token) == (403, "M_FORBIDDEN")
+
+
+@ensureDeferred
+async def test_a_change_that_is_overtaken(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rooms show what the profile says at last, though the first change comes to them after the second."""
+    token = await server.register("name")
+    room = await server.room(token)
+    send, overtaking = EventWriter.send, ["second"]
+
+    async def send_late(self: EventWriter, write: Write) -> Sent:
+        if overtaking:
+            await server.ok("PUT", f"{MINE}/displayname", {"displayname": overtaking.pop()}, token)
+        return await send(self, write)
+
+    monkeypatch.setattr(EventWriter, "send", send_late)
+    await server.ok("PUT", f"{MINE}/displayname", {"displayname": "first"}, token)
+    member = await server.ok("GET", f"{room}/state/m.room.member/{path_part('@name:hs.test')}", None, token)
+    assert member["displayname"] == "second"
+
+
+@ensureDeferred
+async def test_a_change_is_on_its_way_into_the_rooms_with_its_commit(server: TestServer) -> None:
+    """By a task, should the process die before it has told them; none where there is nothing to show."""
+    alice = await server.user("alice")
+    path = f"profile/{path_part('@alice:hs.test')}"
+    await server.ok("PUT", f"{path}/displayname", {"displayname": "nowhere"}, alice)
+    room = await server.room(alice)
+    await server.ok("PUT", f"{path}/org.example.field", {"org.example.field": 1}, alice)
+    tasks = "SELECT count(*) FROM scheduled_tasks WHERE action = 'update_join_states'"
+    assert await server.database.read(lambda txn: txn.value(tasks)) == 0
+    await server.ok("PUT", f"{path}/displayname", {"displayname": "Alice"}, alice)
+    assert await server.database.read(lambda txn: txn.value(tasks)) == 1
+    members = await server.ok("GET", f"{room}/joined_members", None, alice)
+    assert members["joined"]["@alice:hs.test"]["display_name"] == "Alice"

@@ -4,8 +4,7 @@ from typing import Any
 
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
-from tests.rest.rooms_home import RoomsHome
+from tests.server import TestServer
 
 BAD_JSON = (400, "M_BAD_JSON")
 BAD_BODIES: list[tuple[Any, tuple[int, str]]] = [
@@ -31,10 +30,9 @@ BAD_BODIES: list[tuple[Any, tuple[int, str]]] = [
 
 
 @ensureDeferred
-async def test_a_room_with_everything(database: Database) -> None:
+async def test_a_room_with_everything(server: TestServer) -> None:
     """Every field of the request arrives where it belongs."""
-    home = RoomsHome(database)
-    alice, bob = await home.user("alice"), await home.user("bob")
+    alice, bob = await server.user("alice"), await server.user("bob")
     body = {
         "visibility": "public",
         "preset": "private_chat",
@@ -49,11 +47,11 @@ async def test_a_room_with_everything(database: Database) -> None:
         "initial_state": [{"type": "org.example", "content": {"x": 1}}],
         "power_level_content_override": {"kick": 77},
     }
-    made = await home.ok("POST", "createRoom", body, alice)
+    made = await server.ok("POST", "createRoom", body, alice)
     assert made == {"room_id": made["room_id"], "room_alias": "#den:hs.test"}
     state = {
         (event["type"], event["state_key"]): event["content"]
-        for event in await home.ok("GET", f"rooms/{made['room_id']}/state", token=alice)
+        for event in await server.ok("GET", f"rooms/{made['room_id']}/state", token=alice)
     }
     assert state["m.room.create", ""] == {"type": "m.space", "room_version": "11"}
     assert state["m.room.join_rules", ""] == {"join_rule": "invite"}
@@ -62,31 +60,29 @@ async def test_a_room_with_everything(database: Database) -> None:
     assert state["m.room.power_levels", ""]["kick"] == 77
     assert state["org.example", ""] == {"x": 1}
     assert state["m.room.member", "@bob:hs.test"] == {"membership": "invite", "is_direct": True}
-    listed = await home.ok("GET", f"directory/list/room/{made['room_id']}")
+    listed = await server.ok("GET", f"directory/list/room/{made['room_id']}")
     assert listed == {"visibility": "public"}
-    assert await home.ok("GET", "joined_rooms", token=alice) == {"joined_rooms": [made["room_id"]]}
-    assert await home.ok("GET", "joined_rooms", token=bob) == {"joined_rooms": []}
+    assert await server.ok("GET", "joined_rooms", token=alice) == {"joined_rooms": [made["room_id"]]}
+    assert await server.ok("GET", "joined_rooms", token=bob) == {"joined_rooms": []}
 
 
 @ensureDeferred
-async def test_nothing_asked_is_a_private_room(database: Database) -> None:
+async def test_nothing_asked_is_a_private_room(server: TestServer) -> None:
     """An empty object makes a private room of the default version; nulls count as absent."""
-    home = RoomsHome(database)
-    alice = await home.user("alice")
+    alice = await server.user("alice")
     for body in ({}, {"name": None, "invite": None, "visibility": None, "creation_content": None}):
-        made = await home.ok("POST", "createRoom", body, alice)
+        made = await server.ok("POST", "createRoom", body, alice)
         assert list(made) == ["room_id"]
         path = f"rooms/{made['room_id']}/state"
-        assert await home.ok("GET", f"{path}/m.room.join_rules", token=alice) == {"join_rule": "invite"}
-        assert await home.ok("GET", f"{path}/m.room.create", token=alice) == {"room_version": "12"}
+        assert await server.ok("GET", f"{path}/m.room.join_rules", token=alice) == {"join_rule": "invite"}
+        assert await server.ok("GET", f"{path}/m.room.create", token=alice) == {"room_version": "12"}
 
 
 @ensureDeferred
-async def test_bad_bodies(database: Database) -> None:
+async def test_bad_bodies(server: TestServer) -> None:
     """Each mistake has its code; without a token, or as a guest, nobody makes rooms."""
-    home = RoomsHome(database)
-    alice, guest = await home.user("alice"), await home.user("1", is_guest=True)
+    alice, guest = await server.user("alice"), await server.user("1", is_guest=True)
     for body, expected in BAD_BODIES:
-        assert (body, await home.refusal("POST", "createRoom", body, alice)) == (body, expected)
-    assert await home.refusal("POST", "createRoom", {}) == (401, "M_MISSING_TOKEN")
-    assert await home.refusal("POST", "createRoom", {}, guest) == (403, "M_GUEST_ACCESS_FORBIDDEN")
+        assert (body, await server.refusal("POST", "createRoom", body, alice)) == (body, expected)
+    assert await server.refusal("POST", "createRoom", {}) == (401, "M_MISSING_TOKEN")
+    assert await server.refusal("POST", "createRoom", {}, guest) == (403, "M_GUEST_ACCESS_FORBIDDEN")

@@ -4,21 +4,17 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from attrs import define, field
+from attrs import define
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
-from synapse_lite.handlers.redactions import RedactionsHandler
-from synapse_lite.handlers.tasks import TasksHandler
-from synapse_lite.replication.bus import LocalBus
-from synapse_lite.rest.admin.redactions import RedactionsApi
-from synapse_lite.rest.admin.tasks import TasksApi
 from synapse_lite.storage import tasks as store
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.tasks import Lease, Status
 from synapse_lite.tasks.actions.noop import NOOP, NoopParams
 from synapse_lite.tasks.queue import TOPIC, TaskQueue
-from tests.rest.home import Home
+from synapse_lite.tasks.specs import PERIODIC
+from tests.server import TestServer
 
 ADMIN = "/_synapse/admin/v1"
 TASKS = f"{ADMIN}/scheduled_tasks"
@@ -27,7 +23,7 @@ CAPABILITY = ("noop", 1)
 FIELDS = {
     *("id", "action", "status", "timestamp_ms", "resource_id", "result", "error", "version", "progress"),
     *("attempt", "max_attempts", "priority", "runner", "runnable_by", "last_seen_runner", "waiting_reason"),
-    *("requester", "endpoint", "cancel_requested", "created_ts", "updated_ts", "finished_ts"),
+    *("requester", "endpoint", "parent_id", "cancel_requested", "created_ts", "updated_ts", "finished_ts"),
 }
 
 
@@ -35,25 +31,20 @@ FIELDS = {
 class Office:
     """An admin who asks, and a runner whose claims and checkpoints the test makes itself."""
 
-    home: Home
-    database: Database
+    server: TestServer
     token: str
     user_token: str
-    bus: LocalBus = field(factory=LocalBus)
-
-    def __attrs_post_init__(self) -> None:
-        self.home.add_routes(TasksApi(self.home.gate, TasksHandler(self.queue)).routes())
 
     @property
     def queue(self) -> TaskQueue:
-        return TaskQueue(self.database, self.bus)
+        return self.server.core.queue
 
     async def ask(self, steps: int = 3) -> str:
         params = NoopParams(steps=steps)
         return (await self.queue.enqueue(NOOP, params, requester="@admin:hs.test", endpoint="POST /noop")).id
 
     async def do(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        return await self.database.transact(function, *args, **kwargs)
+        return await self.server.database.transact(function, *args, **kwargs)
 
     async def register(self, runner: str = "w#1") -> None:
         await self.do(store.register_runner, runner, runner.partition("#")[0], [CAPABILITY], 60_000)
@@ -67,28 +58,28 @@ class Office:
         await self.do(lambda txn: txn.execute(sql))
 
     async def get(self, path: str) -> Any:
-        return await self.home.ok("GET", path, token=self.token)
+        return await self.server.ok("GET", path, token=self.token)
 
     async def show(self, task_id: str) -> Any:
         return await self.get(f"{TASKS}/{task_id}")
 
     async def post(self, path: str, body: Any = None) -> Any:
-        return await self.home.ok("POST", path, {} if body is None else body, self.token)
+        return await self.server.ok("POST", path, {} if body is None else body, self.token)
 
     async def put(self, body: Any, path: str = NOOP_ACTION) -> Any:
-        return await self.home.ok("PUT", path, body, self.token)
+        return await self.server.ok("PUT", path, body, self.token)
 
     async def refusal(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
-        return await self.home.refusal(method, path, body, self.token)
+        return await self.server.refusal(method, path, body, self.token)
 
 
 @pytest.fixture
-def office(home: Home, database: Database) -> Office:
+def office(server: TestServer) -> Office:
     async def open_office() -> Office:
-        user_token = await home.register("user")
-        token = await home.register("admin")
-        await home.make_admin("@admin:hs.test")
-        return Office(home, database, token, user_token)
+        user_token = await server.register("user")
+        token = await server.register("admin")
+        await server.make_admin("@admin:hs.test")
+        return Office(server, token, user_token)
 
     office: Office = pytest_twisted.blockon(Deferred.fromCoroutine(open_office()))
     return office
@@ -106,10 +97,11 @@ async def test_only_admins_may_ask(office: Office) -> None:
         ("GET", f"{ADMIN}/task_actions"),
         ("GET", NOOP_ACTION),
         ("PUT", NOOP_ACTION),
+        ("PUT", f"{ADMIN}/task_followers/statistics"),
     ):
         body = None if method == "GET" else {}
-        assert await office.home.refusal(method, path, body, office.user_token) == (403, "M_FORBIDDEN")
-        assert await office.home.refusal(method, path, body) == (401, "M_MISSING_TOKEN")
+        assert await office.server.refusal(method, path, body, office.user_token) == (403, "M_FORBIDDEN")
+        assert await office.server.refusal(method, path, body) == (401, "M_MISSING_TOKEN")
 
 
 @ensureDeferred
@@ -119,7 +111,7 @@ async def test_a_task_is_shown_whole(office: Office) -> None:
     (listed,) = (await office.get(TASKS))["scheduled_tasks"]
     assert set(listed) == FIELDS
     shown = await office.show(task_id)
-    assert set(shown) == FIELDS | {"eta_ms", "history", "items", "params"}
+    assert set(shown) == FIELDS | {"eta_ms", "history", "items", "children", "params"}
     assert {**shown, **listed} == shown
     assert (shown["status"], shown["waiting_reason"], shown["runnable_by"]) == ("scheduled", "no_runner", [])
     assert shown["params"] == {"steps": 3, "fail_at": None}
@@ -232,7 +224,7 @@ async def test_retry_from_the_cursor(office: Office) -> None:
     task_id = await run_to_failure(office)
     await office.execute("UPDATE scheduled_tasks SET attempt = 3, cancel_requested_at = 1")
     wake_ups: list[str] = []
-    office.bus.subscribe(TOPIC, wake_ups.append)
+    office.server.bus.subscribe(TOPIC, wake_ups.append)
     answer = await office.post(f"{TASKS}/{task_id}/retry")
     assert set(answer) == FIELDS
     assert (answer["id"], answer["status"], answer["attempt"]) == (task_id, "scheduled", 0)
@@ -300,6 +292,42 @@ async def test_runners(office: Office) -> None:
 
 
 @ensureDeferred
+async def test_followers(office: Office) -> None:
+    """Who follows the stream, how far, and who holds it up; a follower is paused and resumed."""
+    await office.register()
+    await office.execute(
+        "INSERT INTO followers (name, shard, position, owner, seen_at, updated_at)"
+        " SELECT 'ahead', 0, position, 'w#1', 1, 7 FROM stream_position"
+        " UNION ALL SELECT 'behind', 0, position - 1, NULL, 1, 7 FROM stream_position"
+    )
+    ahead, behind = (await office.get(f"{ADMIN}/task_runners"))["followers"]
+    position = ahead.pop("position")
+    assert ahead == {
+        "name": "ahead",
+        "shard": 0,
+        "runner": "w#1",
+        "alive": True,
+        "lag": 0,
+        "slowest": False,
+        "paused": False,
+        "attempt": 0,
+        "error": None,
+        "updated_ts": 7,
+    }
+    assert (behind["position"], behind["lag"], behind["slowest"]) == (position - 1, 1, True)
+    assert (behind["runner"], behind["alive"]) == (None, False)
+    path = f"{ADMIN}/task_followers/ahead"
+    for paused in (True, False):
+        (shown,) = (await office.put({"paused": paused}, path))["followers"]
+        assert (shown["name"], shown["paused"]) == ("ahead", paused)
+    assert await office.refusal("PUT", f"{ADMIN}/task_followers/none", {"paused": True}) == (
+        404,
+        "M_NOT_FOUND",
+    )
+    assert await office.refusal("PUT", path, {"paused": "yes"}) == (400, "M_BAD_JSON")
+
+
+@ensureDeferred
 async def test_actions(office: Office) -> None:
     """What is known about each action; a change of one setting leaves the other, and wakes schedulers."""
     await office.register()
@@ -317,7 +345,7 @@ async def test_actions(office: Office) -> None:
     }
     assert await office.get(f"{ADMIN}/task_actions") == {"actions": [state]}
     wake_ups: list[str] = []
-    office.bus.subscribe(TOPIC, wake_ups.append)
+    office.server.bus.subscribe(TOPIC, wake_ups.append)
     assert await office.put({"max_running": 2}) == {**state, "max_running": 2}
     assert wake_ups
     assert await office.put({"paused": True}) == {**state, "paused": True, "max_running": 2}
@@ -346,10 +374,57 @@ async def test_controls_are_checked(office: Office) -> None:
 @ensureDeferred
 async def test_a_dry_run_of_a_redaction(office: Office) -> None:
     """It is a task of its own, beside which the real one may be asked for."""
-    office.home.add_routes(RedactionsApi(office.home.gate, RedactionsHandler(office.queue)).routes())
     redact = f"{ADMIN}/user/@spam:hs.test/redact"
     dry = await office.post(redact, {"rooms": [], "dry_run": True})
     real = await office.post(redact, {"rooms": []})
-    office.home.add_routes(TasksApi(office.home.gate, TasksHandler(office.queue)).routes())
     assert (await office.show(dry["redact_id"]))["params"]["dry_run"] is True
     assert (await office.show(real["redact_id"]))["params"]["dry_run"] is False
+
+
+@ensureDeferred
+async def test_other_orders(office: Office) -> None:
+    """As admin clients page through a list: `from` counts rows, each column both ways; the rest is 400."""
+    ids = [await office.ask(steps) for steps in (1, 2, 3, 4, 5)]
+    await office.queue.cancel(ids[2])
+
+    async def page(query: str) -> tuple[list[str], str | None]:
+        answer = await office.get(f"{TASKS}?{query}")
+        return [task["id"] for task in answer["scheduled_tasks"]], answer.get("next_token")
+
+    ordered = sorted(ids, reverse=True)
+    assert await page("from=0&limit=50&order_by=id&dir=b") == (ordered, None)
+    assert await page("from=0&limit=3&order_by=id&dir=b") == (ordered[:3], "3")
+    assert await page("from=3&limit=3&order_by=id&dir=b") == (ordered[3:], None)
+    assert await page("order_by=id&limit=9") == (ordered[::-1], None)
+    assert (await page("order_by=status&status=cancelled"))[0] == [ids[2]]
+    by_time, _ = await page("limit=50")
+    assert (await page("from=2&limit=2"))[0] == by_time[2:4]
+    assert (await page("dir=b"))[0] == by_time[::-1]
+    for column in ("action", "timestamp_ms", "resource_id", "result", "error"):
+        assert set((await page(f"order_by={column}&dir=f"))[0]) == set(ids)
+    for wrong in ("order_by=owner", "order_by=id&dir=x", "order_by=id&from=x", f"from={10**12}"):
+        assert await office.refusal("GET", f"{TASKS}?{wrong}") == (400, "M_INVALID_PARAM")
+
+
+@ensureDeferred
+async def test_what_the_server_does_by_itself(office: Office) -> None:
+    """`periodic` tells it from what people asked for, with and without an order; what is no boolean is refused."""
+    by_itself = (
+        await office.queue.enqueue(NOOP, NoopParams(steps=1), requester=PERIODIC, endpoint=PERIODIC)
+    ).id
+    first, second = await office.ask(), await office.ask()
+    await office.execute("UPDATE scheduled_tasks SET created_at = created_at - 1000")
+    third = await office.ask()
+
+    async def listed(query: str) -> list[str]:
+        return [task["id"] for task in (await office.get(f"{TASKS}?{query}"))["scheduled_tasks"]]
+
+    assert await listed("periodic=true") == [by_itself]
+    assert set(await listed("periodic=false")) == {first, second, third}
+    newest = await listed("periodic=false&order_by=created_ts&dir=b")
+    assert (newest[0], set(newest)) == (third, {first, second, third})
+    assert len(await listed("limit=10")) == 4
+    assert await office.server.refusal("GET", f"{TASKS}?periodic=x", None, office.token) == (
+        400,
+        "M_INVALID_PARAM",
+    )

@@ -1,11 +1,11 @@
-"""The admin page as a browser gets it; what it does there is in tests/browser."""
+"""The admin page as a browser gets it; what it does there is in tests/interop/browser."""
 
 import re
 from importlib import resources
 
 import pytest
-from twisted.web.server import Site
 
+from synapse_lite.http.site import Site
 from synapse_lite.rest.admin.ui import UiApi, read_files
 from tests.http.memory import fetch, site
 

@@ -24,13 +24,15 @@ async def test_data_is_kept_by_user_room_and_type(database: Database, changes: l
     await _put(database, GLOBAL, "m.direct", {"a": 2.5})
     await _put(database, 7, "m.tag", {"tags": {}})
     await _put(database, 8, "m.tag", {"text": "\0"})
-    assert await database.read(account_data.global_account_data, USER) == {"m.direct": {"a": 2.5}}
-    assert await database.read(account_data.room_account_data, USER, [7, 8, 9]) == {
+    assert await database.read(account_data.account_data_of, USER, [GLOBAL]) == {
+        GLOBAL: {"m.direct": {"a": 2.5}}
+    }
+    assert await database.read(account_data.account_data_of, USER, [7, 8, 9]) == {
         7: {"m.tag": {"tags": {}}},
         8: {"m.tag": {"text": "\0"}},
     }
     assert await database.read(account_data.read_account_data, USER, 7, "m.tag") == {"tags": {}}
-    assert await database.read(account_data.global_account_data, OTHER) == {}
+    assert await database.read(account_data.account_data_of, OTHER, [GLOBAL]) == {}
     assert await database.read(account_data.read_account_data, OTHER, 7, "m.tag") is None
     assert {change.kind for change in changes} == {Kind.ACCOUNT_DATA}
     assert [(change.user_id, change.room_nid) for change in changes] == [

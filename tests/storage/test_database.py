@@ -10,7 +10,8 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.errors import MatrixError
+from synapse_lite.storage.database import CommitUncertainError, Database, Transaction
 from synapse_lite.storage.stream import Change, Kind, read_changes, read_position
 
 
@@ -30,6 +31,24 @@ async def test_positions_follow_the_commits(database: Database, changes: list[Ch
         (3, "@b:x"),
     ]
     assert await database.read(lambda txn: read_changes(txn, 0, 10)) == changes
+
+
+@ensureDeferred
+async def test_what_clients_see_is_on_the_disk(database: Database) -> None:
+    """A relaxed commit does not wait for the disk, but one that gave out positions does: nobody gets them twice."""
+    setting = "SELECT current_setting('synchronous_commit')"
+
+    def work(txn: Transaction, user: str | None) -> tuple[str, str]:
+        txn.relax()
+        first = txn.value(setting)
+        if user is not None:
+            _publish(txn, user)
+            txn.flush()
+        return first, txn.value(setting)
+
+    assert await database.transact(work, None) == ("off", "off")
+    assert await database.transact(work, "@a:x") == ("off", "on")
+    assert await database.read(lambda txn: txn.value(setting)) == "on"
 
 
 @ensureDeferred
@@ -73,19 +92,56 @@ async def test_a_serialisation_failure_is_retried(database: Database) -> None:
 
 
 @ensureDeferred
-async def test_a_lost_connection_is_replaced(database: Database) -> None:
+async def test_a_lost_connection_is_replaced(database: Database, database_arguments: dict[str, Any]) -> None:
     """A connection that the server closed is not an error of the next caller."""
     pid = await database.read(lambda txn: txn.value("SELECT pg_backend_pid()"))
     await database.transact(lambda txn: txn.execute("SELECT 1"))
 
-    def terminate(arguments: dict[str, object]) -> None:
+    def terminate(arguments: dict[str, Any]) -> None:
         connection = psycopg2.connect(**arguments)
         with connection, connection.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
         connection.close()
 
-    terminate(database._arguments)
+    terminate(database_arguments)
     assert await database.transact(lambda txn: txn.value("SELECT 7")) == 7
+
+
+@pytest.mark.parametrize(
+    "error", [psycopg2.OperationalError, psycopg2.DatabaseError, psycopg2.InterfaceError]
+)
+@pytest.mark.parametrize("breaks_at", ["SELECT 7", "COMMIT"])
+@ensureDeferred
+async def test_a_connection_breaks(
+    database_arguments: dict[str, Any], breaks_at: str, error: type[Exception]
+) -> None:
+    """Whatever psycopg2 calls it: nothing was done and it is tried again; but nobody knows after a commit, and nothing is."""
+    broken: list[str] = []
+
+    class Cursor(extensions.cursor):
+        def execute(self, query: Any, arguments: Any = None) -> None:
+            text = query.decode() if isinstance(query, bytes) else query
+            if breaks_at in text and not broken:
+                broken.append(text)
+                if error is not psycopg2.DatabaseError:  # as psycopg2 does
+                    self.connection.close()
+                raise error("server closed the connection unexpectedly")
+            super().execute(query, arguments)
+
+    arguments = {**database_arguments, "cursor_factory": Cursor}
+    database = Database(reactor, arguments, name="test", size=1, settings={})
+    database.start()
+    try:
+        asking = database.transact(lambda txn: txn.value("SELECT 7"))
+        if breaks_at == "COMMIT":
+            with pytest.raises(CommitUncertainError):
+                await asking
+        else:
+            assert await asking == 7
+        assert await database.read(lambda txn: txn.value("SELECT 8")) == 8
+    finally:
+        database.stop()
+    assert len(broken) == 1
 
 
 @ensureDeferred
@@ -108,7 +164,7 @@ async def test_nobody_waits_for_the_end_of_a_snapshot(database_arguments: dict[s
             super().execute(query, arguments)
 
     arguments = {**database_arguments, "cursor_factory": Cursor}
-    database = Database(reactor, arguments, name="test", size=1, on_commit=lambda _: None, settings={})
+    database = Database(reactor, arguments, name="test", size=1, settings={})
     database.start()
     assert await database.snapshot(lambda txn: txn.value("SELECT 7")) == 7
     has_result.set()
@@ -116,3 +172,44 @@ async def test_nobody_waits_for_the_end_of_a_snapshot(database_arguments: dict[s
         await database.snapshot(lambda txn: txn.value("SELECT 7") / 0)
     database.stop()
     assert waited == [True, True]
+
+
+@ensureDeferred
+async def test_rows_carry_the_position_of_their_change(database: Database) -> None:
+    """What is stored at a position is there when the position is announced, and gone with a rollback."""
+
+    def store(txn: Transaction, position: int) -> None:
+        txn.insert_row("INSERT INTO stream_marks (at, position) VALUES %s", (position * 10, position))
+
+    def publish(txn: Transaction) -> None:
+        for device_id in ("A", "B"):
+            txn.publish(Kind.TO_DEVICE, user_id="@u:x", device_id=device_id, at_position=store)
+
+    def fail(txn: Transaction) -> None:
+        publish(txn)
+        txn.execute("SELECT 1 / 0")
+
+    with pytest.raises(psycopg2.DataError):
+        await database.transact(fail)
+    await database.transact(publish)
+    rows = await database.read(
+        lambda txn: txn.rows(
+            "SELECT at, s.position, device_id FROM stream_marks JOIN stream s USING (position) ORDER BY at"
+        )
+    )
+    assert rows == [(10, 1, "A"), (20, 2, "B")]
+
+
+@pytest.mark.parametrize(
+    ("sql", "value"),
+    [("SELECT %s::text", "a\0b"), ("SELECT %s::int", 10**30), ("SELECT %s::jsonb", '"\\u0000"')],
+)
+@ensureDeferred
+async def test_values_that_cannot_be_stored_are_the_fault_of_their_sender(
+    database: Database, sql: str, value: object
+) -> None:
+    """Whatever a check has let through is refused at the transaction, and the pool goes on."""
+    with pytest.raises(MatrixError) as caught:
+        await database.transact(lambda txn: txn.value(sql, (value,)))
+    assert (caught.value.status, caught.value.errcode) == (400, "M_INVALID_PARAM")
+    assert await database.transact(lambda txn: txn.value("SELECT 1")) == 1

@@ -5,10 +5,10 @@ from typing import Any
 
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.erasure import erase_redacted
 from synapse_lite.storage.events import StoredEvent
+from synapse_lite.storage.rooms import Room
 from tests.builders import ALICE, BOB, World
 
 

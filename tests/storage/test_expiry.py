@@ -43,6 +43,20 @@ async def test_superseded_rows_go(database: Database) -> None:
 
 
 @ensureDeferred
+async def test_what_changed_last_stays(database: Database) -> None:
+    """Of each type of account data, of each receipt: a client that was away for long hears of all of them."""
+    keys = ["m.tag", "m.direct", "m.tag"]
+
+    def publish(txn: Transaction) -> None:
+        for key in keys:
+            txn.publish(Kind.ACCOUNT_DATA, user_id="@a:x", key=key)
+
+    await database.transact(publish)
+    assert await database.transact(expiry.trim_stream, 0, 3, 100) == (1, None)
+    assert await positions(database) == [2, 3]
+
+
+@ensureDeferred
 async def test_marks_tell_the_age_of_rows(database: Database) -> None:
     """Nothing counts as old before the first mark is; marks that are not needed any more go."""
     await database.transact(fill)

@@ -7,7 +7,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
 from synapse_lite.errors import MatrixError
-from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.room_closure import (
     block_room,
@@ -17,6 +16,7 @@ from synapse_lite.storage.room_closure import (
     reopen_room,
     unblock_room,
 )
+from synapse_lite.storage.rooms import Room
 from tests.builders import ALICE, BOB, World
 
 

@@ -11,9 +11,6 @@ from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.tasks import ActionFullError, Claimed
 from tests.storage.test_tasks import NOOP, add, claim, claimed_lease, execute, expire, read, register
-from tests.tasks.fixtures import database_arguments, task_database_arguments
-
-__all__ = ["database_arguments", "task_database_arguments"]
 
 
 async def control(database: Database, *, paused: bool = False, max_running: int | None = None) -> None:

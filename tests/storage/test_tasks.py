@@ -23,9 +23,6 @@ from synapse_lite.storage.tasks import (
     TaskFilter,
     TaskItem,
 )
-from tests.tasks.fixtures import database_arguments, task_database_arguments
-
-__all__ = ["database_arguments", "task_database_arguments"]
 
 NOOP = ("noop", 1)
 TTL_MS = 60_000
@@ -492,6 +489,7 @@ async def test_gauges(database: Database) -> None:
     assert gauges.unserved[0].count == 2
 
 
+@pytest.mark.new_database
 @ensureDeferred
 async def test_a_claim_reads_no_finished_rows(database: Database) -> None:
     """With thousands of finished tasks the claim goes through the index of the pending ones."""

@@ -20,21 +20,30 @@ from synapse_lite.tasks.registry import TaskRegistry
 from synapse_lite.tasks.run import Backoff
 from synapse_lite.tasks.runners import Heartbeat
 from synapse_lite.tasks.scheduler import TaskScheduler
-from synapse_lite.tasks.specs import Snapshot, TaskSpec
-from tests.tasks.fixtures import database_arguments, task_database_arguments
+from synapse_lite.tasks.specs import TaskSpec, TaskView
+from tests.databases import execute
 
-__all__ = ["database_arguments", "task_database_arguments"]
-
+ADMIN = "@admin:x"
 ENDED = (Status.COMPLETE, Status.FAILED, Status.CANCELLED)
+
+
+@pytest.fixture
+def database_arguments(database_arguments: dict[str, Any]) -> dict[str, Any]:
+    """An empty database with the administrator who asks for the tasks."""
+    execute(
+        database_arguments,
+        f"INSERT INTO users (user_id, is_admin, created_ts) VALUES ('{ADMIN}', TRUE, 0)",
+    )
+    return database_arguments
 
 
 @define
 class Scripted:
     """A handler whose step is a function of the test."""
 
-    function: Callable[[Transaction, Snapshot[Any, Any]], Outcome]
+    function: Callable[[Transaction, TaskView[Any, Any]], Outcome]
 
-    def step(self, txn: Transaction, task: Snapshot[Any, Any]) -> Outcome:
+    def step(self, txn: Transaction, task: TaskView[Any, Any]) -> Outcome:
         return self.function(txn, task)
 
 
@@ -111,7 +120,8 @@ class Engine:
     async def execute(self, sql: str, *arguments: object) -> None:
         await self.database.transact(lambda txn: txn.execute(sql, arguments))
 
-    def metric(self, name: str, **labels: str) -> float | None:
+    def metric(self, name: str, **labels: str) -> Any:
+        """A number; None where there is none."""
         return self.metrics.get_sample_value(f"synapse_lite_{name}", labels)
 
 

@@ -12,9 +12,9 @@ from synapse_lite.replication.bus import LocalBus
 from synapse_lite.storage import accounts
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.accounts import NewAccount
-from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import StoredEvent, View
+from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.tasks import Lease, Status, Task, TaskItem
 from synapse_lite.tasks.actions.redact_all_events import (
     FAILED,
@@ -23,7 +23,7 @@ from synapse_lite.tasks.actions.redact_all_events import (
     RedactAllEvents,
     RedactParams,
 )
-from synapse_lite.tasks.lease import Cancelled, run_step
+from synapse_lite.tasks.lease import Cancelled, Paused, run_step
 from synapse_lite.tasks.outcome import Next, Outcome
 from synapse_lite.tasks.queue import TaskQueue
 from synapse_lite.tasks.registry import Registered
@@ -118,12 +118,12 @@ class Moderation:
         process: World | None = None,
         crash: bool = False,
         before_commit: Callable[[Transaction], object] = lambda _: None,
-    ) -> Outcome | Cancelled:
+    ) -> Outcome | Cancelled | Paused:
         """One step, in a process that has just started unless another one is given."""
         process = process or World(self.clock)
         handler = RedactAllEvents(process.appender, process.events, process.state, self.clock, SERVER)
 
-        def run(txn: Transaction) -> Outcome | Cancelled:
+        def run(txn: Transaction) -> Outcome | Cancelled | Paused:
             outcome = run_step(txn, lease, Registered(REDACT_ALL_EVENTS, handler), batch)
             before_commit(txn)
             if crash:

@@ -4,15 +4,19 @@ from typing import Any
 
 from attrs import frozen
 
-from synapse_lite.storage import account_data, ephemeral, rooms
-from synapse_lite.storage.branches import Room, Write
+from synapse_lite.rooms.values import Write
+from synapse_lite.storage import account_data, ephemeral, outgoing
+from synapse_lite.storage import aliases as alias_store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.ephemeral import Receipt
+from synapse_lite.storage.event_transactions import ClientRequest
+from synapse_lite.storage.outgoing import OutgoingEdu, OutgoingEvent
+from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.stream import Kind
 from tests.builders import ALICE, BOB, SERVER, World
 
 # What outlives a room: the memory that it is gone, who may not make it again, and the task.
-MEMORY = {"purged_rooms", "blocked_rooms", "scheduled_tasks", "task_items", "task_events"}
+MEMORY = {"purged_rooms", "blocked_rooms", "scheduled_tasks", "task_items", "task_events", "audit_log"}
 
 
 @frozen
@@ -85,13 +89,23 @@ def furnish(txn: Transaction, world: World, room: Room) -> None:
     world.send(txn, room, "m.room.redaction", ALICE, {}, redacts=spam.event.event_id)
     world.send(txn, room, "m.room.name", ALICE, {"name": f"Room {room.nid}"}, state_key="")
     draft = world.draft("m.room.message", BOB, {"body": "once"})
-    world.appender.append(txn, [Write(room.nid, draft, f"{BOB} device {room.nid}", "1")])
-    rooms.add_alias(txn, f"#room{room.nid}:{SERVER}", room.nid, ALICE)
+    world.appender.append(
+        txn, [Write(room.nid, draft, ClientRequest(f"{BOB} device {room.nid}", "send", "1"))]
+    )
+    alias_store.add_alias(txn, f"#room{room.nid}:{SERVER}", room.nid, ALICE)
     ephemeral.put_receipt(txn, Receipt(room.nid, BOB, "m.read", "", spam.event.event_id, 1))
     ephemeral.put_receipt(txn, Receipt(room.nid, BOB, "m.read", spam.event.event_id, "$other", 1))
     ephemeral.set_typing(txn, room.nid, ALICE, world.clock.now_ms() + 10**9, world.clock.now_ms())
     for user_id in (ALICE, BOB):
         account_data.put_account_data(txn, user_id, room.nid, "m.tag", {"tags": {"m.favourite": {}}})
+    typing = OutgoingEdu(["far.test"], "m.typing", {"room_id": room.room_id}, room_nid=room.nid)
+    outgoing.enqueue(txn, [OutgoingEvent(spam.nid, room.nid, spam.nid, ["far.test"])], [typing])
+    txn.execute(
+        "INSERT INTO destination_rooms VALUES ('far.test', %s, 1, 2, %s, 2, ARRAY[%s::bigint])",
+        (room.nid, spam.nid, spam.nid),
+    )
+    txn.execute("INSERT INTO stripped_state VALUES (%s, %s, 'other.test', '[]')", (room.nid, BOB))
+    txn.execute("INSERT INTO room_gaps VALUES (%s, '$missing', %s, 1)", (room.nid, spam.nid))
     txn.execute(
         "INSERT INTO snapshot_candidates SELECT room_nid, 'cancelled', snapshot_nid FROM rooms WHERE room_nid = %s",
         (room.nid,),
@@ -114,5 +128,5 @@ def _naming(column: Column, gone: Traces) -> tuple[str, list[Any]]:
     return "FALSE", []
 
 
-_SNAPSHOT_COLUMNS = {"snapshot_nid", "base_nid", "before_nid", "after_nid"}
+_SNAPSHOT_COLUMNS = {"snapshot_nid", "base_nid", "before_nid", "after_nid", "point_nid"}
 _OTHER_NIDS = {"token_nid", "filter_nid", "state_key_nid"}

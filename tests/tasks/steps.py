@@ -1,4 +1,4 @@
-"""The tasks about rooms, run step by step on a real database, each step in a process that has just started."""
+"""The tasks about rooms and media, run step by step on a real database, each step in a process that has just started."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,15 +7,29 @@ from attrs import define, field
 from pydantic import BaseModel
 
 from synapse_lite.replication.bus import LocalBus
+from synapse_lite.rooms.redact_on_ban import RedactOnBan
 from synapse_lite.storage import accounts
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.accounts import NewAccount
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.tasks import Lease, Task
+from synapse_lite.storage.tasks import Capability, Lease, Task
+from synapse_lite.tasks.actions.carry_bans import CARRY_BANS, BanCarrier, CarryBans
+from synapse_lite.tasks.actions.deactivate_user import DEACTIVATE_USER, DeactivateUser
+from synapse_lite.tasks.actions.delete_media import DELETE_MEDIA, DeleteMedia
+from synapse_lite.tasks.actions.delete_old_otks import DELETE_OLD_OTKS, DeleteOldKeys
+from synapse_lite.tasks.actions.prune_devices import PRUNE_DEVICES, PruneDevices
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistory
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, PurgeRoom
+from synapse_lite.tasks.actions.quarantine_media import QUARANTINE_MEDIA, QuarantineMedia
+from synapse_lite.tasks.actions.rebuild import REBUILD, Rebuild
+from synapse_lite.tasks.actions.redact_all_events import REDACT_ALL_EVENTS, RedactAllEvents
+from synapse_lite.tasks.actions.redact_on_ban import REDACT_ON_BAN, RedactOnBanTask
+from synapse_lite.tasks.actions.redact_users import REDACT_EACH_USER, REDACT_USERS
+from synapse_lite.tasks.actions.remove_guests import REMOVE_GUESTS, RemoveGuests
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM, ShutdownAndPurgeRoom
-from synapse_lite.tasks.lease import Cancelled, run_step
+from synapse_lite.tasks.actions.shutdown_rooms import SHUTDOWN_EACH_ROOM, SHUTDOWN_ROOMS
+from synapse_lite.tasks.actions.update_join_states import UPDATE_JOIN_STATES, UpdateJoinStates
+from synapse_lite.tasks.lease import Cancelled, Paused, run_step
 from synapse_lite.tasks.outcome import Next, Outcome
 from synapse_lite.tasks.queue import TaskQueue
 from synapse_lite.tasks.registry import TaskRegistry
@@ -68,10 +82,10 @@ class Steps:
 
     async def step(
         self, spec: TaskSpec[Any, Any], lease: Lease, batch: int = 100, *, crash: bool = False
-    ) -> Outcome | Cancelled:
+    ) -> Outcome | Cancelled | Paused:
         work = _registry(self).get(spec.action, spec.version)
 
-        def run(txn: Transaction) -> Outcome | Cancelled:
+        def run(txn: Transaction) -> Outcome | Cancelled | Paused:
             outcome = run_step(txn, lease, work, batch)
             if crash:
                 raise Crash
@@ -111,6 +125,16 @@ class Steps:
         return [item.item for item in items]
 
 
+def capabilities(steps: Steps) -> frozenset[Capability]:
+    """What the steps are able to run."""
+    return _registry(steps).capabilities()
+
+
+def spec_of(steps: Steps, action: str) -> TaskSpec[Any, Any]:
+    versions = [version for name, version in capabilities(steps) if name == action]
+    return _registry(steps).get(action, max(versions)).spec
+
+
 def _registry(steps: Steps) -> TaskRegistry:
     """Of a process without memory."""
     fresh = World(steps.clock)
@@ -118,4 +142,21 @@ def _registry(steps: Steps) -> TaskRegistry:
     registry.register(SHUTDOWN_AND_PURGE_ROOM, ShutdownAndPurgeRoom(fresh.appender, steps.clock, SERVER))
     registry.register(PURGE_ROOM, PurgeRoom(steps.clock, SERVER))
     registry.register(PURGE_HISTORY, PurgeHistory(SERVER))
+    registry.register(CARRY_BANS, CarryBans(BanCarrier(fresh.appender, fresh.events, steps.clock)))
+    registry.register(UPDATE_JOIN_STATES, UpdateJoinStates(fresh.appender, fresh.events, steps.clock))
+    registry.register(DEACTIVATE_USER, DeactivateUser(fresh.appender, steps.clock))
+    registry.register(DELETE_MEDIA, DeleteMedia(steps.clock, SERVER))
+    registry.register(QUARANTINE_MEDIA, QuarantineMedia(steps.clock, SERVER))
+    guests = RemoveGuests(fresh.appender, fresh.events, fresh.state, steps.clock, SERVER)
+    registry.register(REMOVE_GUESTS, guests)
+    registry.register(REBUILD, Rebuild())
+    registry.register(PRUNE_DEVICES, PruneDevices())
+    registry.register(DELETE_OLD_OTKS, DeleteOldKeys())
+    registry.register(SHUTDOWN_ROOMS, SHUTDOWN_EACH_ROOM)
+    registry.register(REDACT_USERS, REDACT_EACH_USER)
+    on_ban = RedactOnBan(fresh.events, fresh.state)
+    registry.register(REDACT_ON_BAN, RedactOnBanTask(fresh.events, on_ban))
+    registry.register(
+        REDACT_ALL_EVENTS, RedactAllEvents(fresh.appender, fresh.events, fresh.state, steps.clock, SERVER)
+    )
     return registry

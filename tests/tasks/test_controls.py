@@ -13,7 +13,7 @@ from synapse_lite.tasks import scheduler
 from synapse_lite.tasks.context import task_id as task_in_context
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import Status, TaskQueue
-from synapse_lite.tasks.specs import Snapshot, TaskSpec
+from synapse_lite.tasks.specs import TaskSpec, TaskView
 from tests.tasks.conftest import Engine, Scripted
 from tests.tasks.test_scheduler import ASKED, COUNT, Cursor, Gate, Params, at
 
@@ -34,7 +34,7 @@ async def test_a_paused_task_stops_at_its_next_step_and_goes_on(engine: Engine) 
     """The step under way commits; the resumed task starts at once, where it stood."""
     gate = Gate()
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         gate.pass_through()
         return Next(Cursor(at=at(task) + 1), done=1) if at(task) < 3 else Done()
 
@@ -60,7 +60,7 @@ async def test_a_paused_task_can_be_cancelled(engine: Engine) -> None:
     gate = Gate()
     steps: list[int] = []
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         steps.append(at(task))
         gate.pass_through()
         return Next(Cursor(at=at(task) + 1), done=1)
@@ -82,7 +82,7 @@ async def test_a_limit_holds_over_processes(engine: Engine) -> None:
     running: set[str] = set()
     most: list[int] = []
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         running.add(task.id)
         most.append(len(running))
         txn.execute("SELECT pg_sleep(0.005)")
@@ -106,7 +106,7 @@ async def test_a_stuck_statement_is_stopped(engine: Engine, monkeypatch: pytest.
     monkeypatch.setattr(scheduler, "CANCEL_GRACE_SECONDS", 0.05)
     gate = Gate()
 
-    def step(txn: Transaction, task: Snapshot[Nothing, Nothing]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Nothing, Nothing]) -> Outcome:
         gate.pass_through()
         txn.execute("SELECT pg_sleep(60)")
         return Done()
@@ -138,7 +138,7 @@ async def test_log_lines_name_the_task(engine: Engine, caplog: pytest.LogCapture
             record.task_id = task_in_context.get()
             return True
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         seen.append(task_in_context.get())
         return Done()
 
@@ -149,6 +149,6 @@ async def test_log_lines_name_the_task(engine: Engine, caplog: pytest.LogCapture
         for task_id in ids:
             await engine.until_ended(task_id)
     caplog.handler.removeFilter(watch)
-    ended = {record.task_id for record in caplog.records if record.name.endswith("tasks.run")}
+    ended = {record.__dict__["task_id"] for record in caplog.records if record.name.endswith("tasks.run")}
     assert ended == set(seen) == set(ids)
     assert task_in_context.get() == ""

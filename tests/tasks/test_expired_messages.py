@@ -1,4 +1,4 @@
-"""Messages that have had their time are purged, room by room; what is younger, and all state, stays."""
+"""Expired messages are purged, room by room; what is younger, and all state, stays."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,8 +9,8 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.matrix.retention import LifetimeRange, RetentionPolicy
 from synapse_lite.storage import tasks as store
-from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.stream import Kind
 from synapse_lite.storage.tasks import Status, Task
 from synapse_lite.tasks.actions.expired_messages import (
@@ -23,13 +23,10 @@ from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistory
 from synapse_lite.tasks.outcome import Done, Next
 from synapse_lite.tasks.queue import new_task
 from synapse_lite.tasks.registry import TaskRegistry
-from synapse_lite.tasks.specs import DUTY, Snapshot
+from synapse_lite.tasks.specs import PERIODIC, TaskView
 from tests.builders import ALICE, BOB, World
-from tests.conftest import database_arguments
 from tests.tasks.steps import ADMIN, Steps
 from tests.tasks.test_purge_history import states
-
-__all__ = ["database_arguments"]  # a fresh database for each test
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -65,21 +62,21 @@ async def room_of(steps: Steps, *ages: int, said: dict[str, Any] | None = None) 
     return await steps.do(make)
 
 
-async def sweep(steps: Steps, policy: RetentionPolicy | None, batch: int = 2, **params: Any) -> list[Task]:
+async def clean_up(steps: Steps, policy: RetentionPolicy | None, batch: int = 2, **params: Any) -> list[Task]:
     """Run a job; the purges that are pending then because of this or an earlier run."""
     handler = PurgeExpiredMessages(steps.clock, policy)
-    task = Snapshot("id", ExpiryParams(**params), None, 0, None, 0, batch, DUTY)
+    task = TaskView("id", ExpiryParams(**params), None, 0, None, 0, batch, PERIODIC)
     outcome = await steps.do(handler.step, task)
     while isinstance(outcome, Next):
         outcome = await steps.do(handler.step, evolve(task, cursor=outcome.cursor))
     assert isinstance(outcome, Done)
     found = await steps.queue.find(actions=[PURGE_HISTORY.action], statuses=[Status.SCHEDULED])
-    return [task for task in found.tasks if task.requester == DUTY]
+    return [task for task in found.tasks if task.requester == PERIODIC]
 
 
 async def purge(steps: Steps, policy: RetentionPolicy, **params: Any) -> list[str]:
     """Run a job and its purges; the rooms that were purged."""
-    tasks = await sweep(steps, policy, **params)
+    tasks = await clean_up(steps, policy, **params)
     for _ in tasks:
         await steps.go_on(PURGE_HISTORY, batch=10)
     done = [await steps.task(task.id) for task in tasks]
@@ -156,9 +153,9 @@ async def test_the_last_message_stays_until_another_follows(steps: Steps) -> Non
     await purge(steps, RetentionPolicy(DAY))
     assert await steps.do(messages, room) == [f"{20 * DAY}"]
     assert await steps.do(kinds, room) == {(Kind.KEPT, True), (Kind.KEPT, False)}
-    assert await sweep(steps, RetentionPolicy(DAY)) == []
+    assert await clean_up(steps, RetentionPolicy(DAY)) == []
     await steps.do(World(steps.clock).message, room, BOB, "new")
-    assert await sweep(steps, RetentionPolicy(DAY)) == []
+    assert await clean_up(steps, RetentionPolicy(DAY)) == []
     await steps.do(lambda txn: txn.execute("UPDATE events SET received_ts = 1 WHERE depth > 6"))
     await steps.do(World(steps.clock).message, room, BOB, "newer")
     await purge(steps, RetentionPolicy(DAY))
@@ -192,8 +189,8 @@ async def test_one_pending_purge_for_a_room(steps: Steps) -> None:
     """A job that runs again before its purges did adds none; one that an admin asked for does not count."""
     room = await room_of(steps, 30 * DAY, HOUR)
     await steps.ask(PURGE_HISTORY, PurgeHistoryParams(room_id=room.room_id, depth=1))
-    first = await sweep(steps, RetentionPolicy(DAY))
-    second = await sweep(steps, RetentionPolicy(2 * DAY))
+    first = await clean_up(steps, RetentionPolicy(DAY))
+    second = await clean_up(steps, RetentionPolicy(2 * DAY))
     assert len(first) == 1
     assert [task.id for task in second] == [task.id for task in first]
 
@@ -202,19 +199,19 @@ async def test_one_pending_purge_for_a_room(steps: Steps) -> None:
 async def test_switched_off(steps: Steps) -> None:
     """Without a policy a job that was left over does nothing, and none is made."""
     await room_of(steps, 30 * DAY, said={"max_lifetime": DAY})
-    assert await sweep(steps, None) == []
-    assert PurgeExpiredMessages(steps.clock, None).duties() == []
+    assert await clean_up(steps, None) == []
+    assert PurgeExpiredMessages(steps.clock, None).periodic_tasks() == []
 
 
-def test_jobs_are_duties_of_their_own() -> None:
+def test_jobs_are_periodic_tasks_of_their_own() -> None:
     """Each has its own period and its own lock key; the registry hands them to the scheduler."""
     jobs = (RetentionJob(LifetimeRange(None, DAY), HOUR), RetentionJob(LifetimeRange(DAY, None), DAY))
     registry = TaskRegistry()
     registry.register(PURGE_EXPIRED_MESSAGES, PurgeExpiredMessages(World().clock, RetentionPolicy(DAY), jobs))
-    found = registry.duties()
-    assert [duty.every_ms for _, duty in found] == [HOUR, DAY]
-    assert len({duty.name for _, duty in found}) == 2
-    locks = {new_task(spec, duty.params, requester="", endpoint="").lock_key for spec, duty in found}
+    found = registry.periodic_tasks()
+    assert [one.every_ms for _, one in found] == [HOUR, DAY]
+    assert len({one.name for _, one in found}) == 2
+    locks = {new_task(spec, one.params, requester="", endpoint="").lock_key for spec, one in found}
     assert len(locks) == 2
 
 

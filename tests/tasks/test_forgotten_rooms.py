@@ -6,16 +6,13 @@ import pytest_twisted
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage import rooms
-from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.tasks import Status, Task
 from synapse_lite.tasks.actions.forgotten_rooms import ForgottenRooms
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM
 from tests.builders import ALICE, BOB, SERVER
-from tests.conftest import database_arguments
 from tests.tasks.steps import Steps
-
-__all__ = ["database_arguments"]  # a fresh database for each test
 
 REMOTE = "@remote:elsewhere.test"
 WEEK_MS = 7 * 24 * 3_600_000
@@ -41,7 +38,7 @@ async def forgotten(steps: Steps) -> Room:
     return await steps.do(make)
 
 
-async def sweep(steps: Steps) -> list[Task]:
+async def clean_up(steps: Steps) -> list[Task]:
     """Look at all rooms, two at a time; the purges that are pending then."""
     part = ForgottenRooms(steps.clock, SERVER, WEEK_MS)
     after: int | None = 0
@@ -63,8 +60,8 @@ async def test_forgotten_by_all(steps: Steps) -> None:
     await steps.do(steps.world.member, others[0], BOB, BOB, "leave")
     await steps.do(rooms.forget, others[0].nid, BOB)
     room = await forgotten(steps)
-    (task,) = await sweep(steps)
-    assert await sweep(steps) == [task]
+    (task,) = await clean_up(steps)
+    assert await clean_up(steps) == [task]
     assert (task.resource_id, task.status) == (room.room_id, Status.SCHEDULED)
     assert WEEK_MS <= task.timestamp_ms - steps.clock.now_ms() + 100_000 <= WEEK_MS + 100_000
     await run_early(steps)
@@ -77,7 +74,7 @@ async def test_forgotten_by_all(steps: Steps) -> None:
 async def test_remembered_again(steps: Steps) -> None:
     """Who comes back before the time keeps the room, even if they leave it again."""
     room = await forgotten(steps)
-    (task,) = await sweep(steps)
+    (task,) = await clean_up(steps)
     for membership in ("join", "leave"):
         await steps.do(steps.world.member, room, BOB, BOB, membership)
     await run_early(steps)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import psycopg2
+import pytest
 from attrs import define, field
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -26,9 +27,6 @@ from psycopg2 import extensions
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction, UniqueViolation
 from synapse_lite.storage.tasks import Capability, Claimed, Lease, LeaseLostError, NewTask, Status
-from tests.tasks.fixtures import task_database_arguments
-
-__all__ = ["task_database_arguments"]
 
 T = TypeVar("T")
 
@@ -422,7 +420,8 @@ class Engine(RuleBasedStateMachine):
         assert len(unique) == len(set(unique))
 
 
-def test_no_interleaving_breaks_the_engine(task_database_arguments: dict[str, Any]) -> None:
+@pytest.mark.new_database
+def test_no_interleaving_breaks_the_engine(database_arguments: dict[str, Any]) -> None:
     """One owner at a time, every item once, nothing left that can run, ended tasks untouched."""
     bounds = settings(
         max_examples=20,
@@ -431,4 +430,4 @@ def test_no_interleaving_breaks_the_engine(task_database_arguments: dict[str, An
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(lambda: Engine(task_database_arguments), settings=bounds)
+    run_state_machine_as_test(lambda: Engine(database_arguments), settings=bounds)

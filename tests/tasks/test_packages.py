@@ -3,20 +3,24 @@
 import logging
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.clock import Clock
+from synapse_lite.media.directory import DirectoryStore
 from synapse_lite.storage.database import Transaction
 from synapse_lite.tasks.actions.noop import NOOP, Noop
 from synapse_lite.tasks.packages import GROUP, register_packages
 from synapse_lite.tasks.queue import Status
-from synapse_lite.tasks.registry import TaskRegistry, TaskStores
+from synapse_lite.tasks.registry import MediaStores, OtherServers, TaskRegistry, TaskStores
 from tests.builders import SERVER, World
 from tests.tasks.conftest import Engine
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "task_package"
+NOBODY: Any = None
+"""Whom no task of these tests speaks with."""
 ASKED = {"requester": "@admin:x", "endpoint": "POST /test"}
 
 
@@ -28,6 +32,8 @@ def stores(clock: Clock) -> TaskStores:
         state=world.state,
         clock=clock,
         server_name=SERVER,
+        media=MediaStores(DirectoryStore(Path("unused")), Path("unused")),
+        others=OtherServers(NOBODY, NOBODY, NOBODY),
         task_retention_ms=1,
         redaction_retention_ms=None,
     )
@@ -66,8 +72,8 @@ async def test_the_example_is_installed_and_runs(
     def fill(txn: Transaction) -> None:
         txn.execute("INSERT INTO users (user_id, created_ts) VALUES ('@u:x', 1)")
         txn.execute(
-            "INSERT INTO devices (user_id, device_id, last_seen_ts) SELECT '@u:x', n::text, 1"
-            " FROM generate_series(1, 250) n UNION ALL VALUES ('@u:x', 'used', now_ms()), ('@u:x', 'new', NULL)"
+            "INSERT INTO devices (user_id, device_id, created_ts, last_seen_ts) SELECT '@u:x', n::text, 1, 1"
+            " FROM generate_series(1, 250) n UNION ALL VALUES ('@u:x', 'used', 1, now_ms()), ('@u:x', 'new', 1, NULL)"
         )
 
     await engine.database.transact(fill)

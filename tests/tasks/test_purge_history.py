@@ -7,11 +7,11 @@ import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage import purge, rooms
-from synapse_lite.storage.branches import Room
+from synapse_lite.storage import last_leaves, purge, rooms
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import StoredEvent
-from synapse_lite.storage.history_edge import event_at_time
+from synapse_lite.storage.purge_boundary import event_at_time
+from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.state import NidMap
 from synapse_lite.storage.stream import Kind
 from synapse_lite.storage.tasks import Status, Task
@@ -19,11 +19,8 @@ from synapse_lite.tasks.actions import purge_history
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistoryParams
 from synapse_lite.tasks.outcome import Next
 from tests.builders import ALICE, BOB, SERVER, World
-from tests.conftest import database_arguments
 from tests.tasks.remains import contents
 from tests.tasks.steps import Crash, Steps
-
-__all__ = ["database_arguments"]  # a fresh database for each test
 
 versions = pytest.mark.parametrize("version", ["10", "12"])
 REMOTE = "@remote:elsewhere.test"
@@ -168,10 +165,10 @@ async def test_a_step_in_pieces(steps: Steps, monkeypatch: pytest.MonkeyPatch, d
     assert len(rests) >= 60 // 7
 
 
-def _departure(txn: Transaction, room: Room) -> rooms.Departure | None:
+def _departure(txn: Transaction, room: Room) -> last_leaves.LastLeave | None:
     member = rooms.membership_in(txn, room.nid, CAROL)
     assert member is not None
-    return rooms.departure(txn, member.event_nid)
+    return last_leaves.last_leave(txn, member.event_nid)
 
 
 @versions

@@ -10,24 +10,23 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.storage import redact_targets
 from synapse_lite.storage import tasks as store
-from synapse_lite.storage.branches import Room
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import StoredEvent
+from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.tasks import Lease, Status
-from synapse_lite.tasks.actions import redact_all_events
-from synapse_lite.tasks.actions.redact_all_events import UNKNOWN_ROOM
+from synapse_lite.tasks.actions.redact_all_events import FAILED_ROOM, UNKNOWN_ROOM
+from synapse_lite.tasks.actions.redact_all_events import task as task_module
 from synapse_lite.tasks.lease import Cancelled
 from synapse_lite.tasks.outcome import Done, Fail, Later, Next
 from tests.builders import ALICE, BOB, MALLORY, SERVER
-from tests.conftest import database_arguments
 from tests.processes.harness import wait_until
 from tests.tasks.redacting import ADMIN, Crash, Moderation, is_complete
 
-__all__ = ["database_arguments"]  # a fresh database for each test
-
 REMOTE = "@mallory:elsewhere.test"
-versions = pytest.mark.parametrize("version", ["10", "11", "12"])
+versions = pytest.mark.parametrize("version", ["1", "3", "10", "11", "12"])
 
 
 @pytest_twisted.async_yield_fixture
@@ -57,7 +56,14 @@ async def test_every_room_with_events_of_the_user(moderation: Moderation) -> Non
 
     task = await moderation.redact()
     assert is_complete(task)
-    assert task.result == {"rooms": 5, "redacted": 20, "failed": 0, "remaining": 0, "truncated": False}
+    assert task.result == {
+        "rooms": 5,
+        "failed_rooms": 0,
+        "redacted": 20,
+        "failed": 0,
+        "remaining": 0,
+        "truncated": False,
+    }
     assert (task.done, task.total) == (20, 20)  # three messages and a join in each room
     assert all(await moderation.redacted(spam))
     assert not any(await moderation.redacted(others))
@@ -143,6 +149,18 @@ async def test_types(moderation: Moderation, event_types: tuple[str, ...] | None
 
 
 @ensureDeferred
+async def test_what_a_room_needs_stays(moderation: Moderation) -> None:
+    """The create event and the server ACL are not redacted, not even when their types are named."""
+    room = await moderation.room(version="10", creator=MALLORY)
+    acl = await moderation.send(room, "m.room.server_acl", MALLORY, {"allow": ["*"]}, state_key="")
+    name = await moderation.send(room, "m.room.name", MALLORY, {"name": "x"}, state_key="")
+    types = ("m.room.create", "m.room.server_acl", "m.room.name")
+    task = await moderation.redact(event_types=types)
+    assert (task.done, task.total) == (1, 1)
+    assert await moderation.redacted([acl, name]) == [False, True]
+
+
+@ensureDeferred
 async def test_times(moderation: Moderation) -> None:
     """`before_ts` and `after_ts` bound `origin_server_ts`, both included."""
     room = await moderation.room(MALLORY)
@@ -169,14 +187,28 @@ async def test_limit_takes_the_newest_and_the_next_call_goes_on(moderation: Mode
     assert late[0].nid < early[0].nid
 
     first = await moderation.redact(limit=3, batch=batch)
-    assert first.result == {"rooms": 2, "redacted": 6, "failed": 0, "remaining": 10, "truncated": True}
+    assert first.result == {
+        "rooms": 2,
+        "failed_rooms": 0,
+        "redacted": 6,
+        "failed": 0,
+        "remaining": 10,
+        "truncated": True,
+    }
     assert (first.done, first.total) == (6, 6)
     assert all(await moderation.redacted(late))
     assert not any(await moderation.redacted(early))
     assert {report["remaining"] for report in (await moderation.reports(first)).values()} == {5}
 
     second = await moderation.redact(limit=100, batch=batch)
-    assert second.result == {"rooms": 2, "redacted": 10, "failed": 0, "remaining": 0, "truncated": False}
+    assert second.result == {
+        "rooms": 2,
+        "failed_rooms": 0,
+        "redacted": 10,
+        "failed": 0,
+        "remaining": 0,
+        "truncated": False,
+    }
     assert all(await moderation.redacted(early))
 
 
@@ -233,8 +265,8 @@ async def test_an_admin_with_power_redacts_for_who_is_gone(moderation: Moderatio
 async def test_an_anchored_user_changes_nothing_but_content(
     moderation: Moderation, version: str, how: str
 ) -> None:
-    """Without such an admin the user redacts in the past: one extremity more at the most, which the next
-    event merges; neither departure nor topic is undone.
+    """Without such an admin the user redacts in the past: no event of the room follows the redactions, and
+    neither departure nor topic is undone.
     """
     room = await moderation.room(ADMIN, MALLORY, version=version)  # the admin has no power
     await moderation.send(room, "m.room.topic", ALICE, {"topic": "before"}, state_key="")
@@ -245,20 +277,94 @@ async def test_an_anchored_user_changes_nothing_but_content(
     state = await moderation.state(room)
     task_id = await moderation.ask()
     lease = await moderation.claim()
-    merged = 0
+    head = await moderation.extremities(room)
     while isinstance(await moderation.step(lease, batch=3), Next):
-        assert len(await moderation.extremities(room)) <= 2
-        merge = (await moderation.say(room, 1, ALICE))[0]
-        merged += len(merge.event.prev_events) == 2
-        assert await moderation.extremities(room) == [merge.nid]
+        assert await moderation.extremities(room) == head
+        following = (await moderation.say(room, 1, ALICE))[0]
+        assert len(following.event.prev_events) == 1
+        head = [following.nid]
+        assert await moderation.extremities(room) == head
         assert await moderation.state(room) == state
-    assert merged >= 2
     task = await moderation.task(task_id)
     assert is_complete(task)
     report = await moderation.report(task, room)
     assert (report["issuer"], report["redacted"], report["failed"]) == (MALLORY, 8, 0)
     assert all(await moderation.redacted(spam))
     assert (await moderation.refusal(room, MALLORY)).status == 403
+
+
+@versions
+@pytest.mark.parametrize("how", ["level", "events_default", "redaction level", "redact level"])
+@pytest.mark.parametrize("then", ["stays", "is banned"])
+@ensureDeferred
+async def test_a_muted_user(moderation: Moderation, version: str, how: str, then: str) -> None:
+    """Who may not send any more, or not redact, is redacted as of the time when they could."""
+    users = {} if version == "12" else {ALICE: 100}
+    changed: JsonObject = {
+        "level": {"users": {**users, MALLORY: -1}},
+        "events_default": {"users": users, "events_default": 50},
+        "redaction level": {"users": users, "events": {"m.room.redaction": 50}},
+        "redact level": {"users": users, "redact": 100},
+    }[how]
+    room = await moderation.room(ADMIN, MALLORY, version=version)
+    spam = await moderation.say(room, 3)
+    await moderation.send(room, "m.room.power_levels", ALICE, changed, state_key="")
+    if how == "redaction level":  # may still speak, but not redact: what is newest is no place to hang on
+        spam += await moderation.say(room, 2)
+    if then == "is banned":
+        await moderation.member(room, ALICE, MALLORY, "ban")
+    head, state = await moderation.extremities(room), await moderation.state(room)
+    task = await moderation.redact()
+    report = await moderation.report(task, room)
+    assert (report["issuer"], report["redacted"], report["failed"]) == (MALLORY, len(spam) + 1, 0)
+    assert all(await moderation.redacted(spam))
+    assert await moderation.state(room) == state
+    if (how, then) != ("redact level", "stays"):  # that one concerns only the events of others
+        assert await moderation.extremities(room) == head
+
+
+@ensureDeferred
+async def test_a_room_that_fails_holds_up_no_other(moderation: Moderation) -> None:
+    """It is named with the reason, nothing half done remains in it, and the rooms behind it are redacted."""
+    broken, whole = [await moderation.room(MALLORY) for _ in range(2)]
+    spam = [*await moderation.say(broken, 2), *await moderation.say(whole, 2)]
+    await moderation.do(
+        lambda txn: txn.execute(
+            "UPDATE rooms SET extremities = '{999999}' WHERE room_nid = %s", (broken.nid,)
+        )
+    )
+    task = await moderation.redact()
+    assert is_complete(task)
+    assert task.result is not None
+    assert (task.result["rooms"], task.result["failed_rooms"], task.result["redacted"]) == (1, 1, 3)
+    (item,) = await moderation.items(task, FAILED_ROOM)
+    assert item.item == broken.room_id
+    assert item.detail
+    assert item.detail.startswith("KeyError")
+    assert await moderation.redacted(spam) == [False, False, True, True]
+    assert await moderation.do(lambda txn: txn.rows("SELECT * FROM redacting_rooms")) == []
+
+
+@ensureDeferred
+async def test_what_the_redactions_hang_on_is_purged_meanwhile(moderation: Moderation) -> None:
+    """The next step finds another place."""
+    room = await moderation.room(MALLORY)
+    spam = await moderation.say(room, 6)
+    await moderation.member(room, ALICE, MALLORY, "ban")
+    task_id = await moderation.ask()
+    lease = await moderation.claim()
+    for _ in range(2):
+        await moderation.step(lease, batch=2)
+    redactions = [
+        nid for (nid,) in await moderation.do(lambda txn: txn.rows("SELECT event_nid FROM redactions"))
+    ]
+    await moderation.do(
+        lambda txn: txn.execute("DELETE FROM events WHERE event_nid = ANY(%s)", (redactions,))
+    )
+    while isinstance(await moderation.step(lease, batch=2), Next):
+        pass
+    assert await moderation.failures(await moderation.task(task_id)) == {}
+    assert len(await moderation.redactions(room)) == len(spam) + 1
 
 
 @ensureDeferred
@@ -273,7 +379,7 @@ async def test_one_chain_whoever_works_on_it(moderation: Moderation) -> None:
         outcome: object = await moderation.step(lease, batch=2)
     while isinstance(outcome, Next):
         outcome = await moderation.step(lease, batch=2, process=moderation.world)
-        assert len(await moderation.extremities(room)) <= 2
+        assert len(await moderation.extremities(room)) == 1
     assert len(await moderation.redactions(room)) == 7
 
 
@@ -287,7 +393,14 @@ async def test_use_admin_needs_membership(moderation: Moderation, version: str) 
     spam = [(await moderation.say(room, 2)) for room in (powerful, powerless, absent)]
     task = await moderation.redact(use_admin=True)
     assert is_complete(task)
-    assert task.result == {"rooms": 3, "redacted": 6, "failed": 3, "remaining": 0, "truncated": False}
+    assert task.result == {
+        "rooms": 3,
+        "failed_rooms": 0,
+        "redacted": 6,
+        "failed": 3,
+        "remaining": 0,
+        "truncated": False,
+    }
     assert (task.done, task.total) == (9, 9)
     assert {report["issuer"] for report in (await moderation.reports(task)).values()} == {ADMIN}
     assert [await moderation.redacted(events) for events in spam] == [[True] * 2, [True] * 2, [False] * 2]
@@ -457,7 +570,7 @@ async def test_when_too_many_rooms_are_busy_the_walk_goes_on_later(
     moderation: Moderation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A room that was put off and then purged does not end the task: there are more."""
-    monkeypatch.setattr(redact_all_events, "MAX_BUSY", 1)
+    monkeypatch.setattr(task_module, "MAX_BUSY", 1)
     rooms = [await moderation.room(MALLORY, BOB) for _ in range(3)]
     first, second = await two_redactions(moderation, rooms)
     assert isinstance(await moderation.step(second), Later)
@@ -521,6 +634,37 @@ async def test_who_waited_for_the_first_step_of_another_leaves_the_room_to_it(mo
 
 
 @ensureDeferred
+async def test_who_wants_to_write_is_let_in(moderation: Moderation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step gives the room back as soon as somebody waits for it, and the next one goes on where it stopped."""
+    room = await moderation.room(MALLORY)
+    count = 3 * task_module.PIECE
+    await moderation.say(room, count)
+    await moderation.ask(event_types=("m.room.message",))
+    lease = await moderation.claim()
+    await moderation.step(lease)
+    is_awaited, asked, waits = redact_targets.is_awaited, Event(), list[bool]()
+
+    def look(txn: Transaction) -> bool:
+        asked.set()
+        if not waits:
+            wait_until(lambda: is_awaited(txn), "the sender waits")
+        waits.append(is_awaited(txn))
+        return waits[-1]
+
+    monkeypatch.setattr(redact_targets, "is_awaited", look)
+    first = Deferred.fromCoroutine(moderation.step(lease, batch=200))
+    await deferToThread(asked.wait, 10)
+    await moderation.say(room, sender=ALICE)
+    outcome = await first
+    assert isinstance(outcome, Next)
+    assert outcome.done == task_module.PIECE
+    while isinstance(await moderation.step(lease, batch=200), Next):
+        pass
+    assert waits.count(True) == 1
+    assert len(await moderation.redactions(room)) == count
+
+
+@ensureDeferred
 async def test_a_redaction_of_the_version_before_goes_on(moderation: Moderation) -> None:
     """Its checkpoint knows nothing of busy rooms."""
     rooms = [await moderation.room(MALLORY) for _ in range(2)]
@@ -541,7 +685,7 @@ async def test_a_redaction_of_the_version_before_goes_on(moderation: Moderation)
     await moderation.do(make_older)
     assert (await moderation.task(task_id)).version == 1
     while isinstance(await moderation.step(lease, batch=2), Next):
-        assert (await moderation.task(task_id)).version == 2
+        assert (await moderation.task(task_id)).version == 3
     assert is_complete(await moderation.task(task_id))
     assert len(await moderation.redactions(*rooms)) == 8
 

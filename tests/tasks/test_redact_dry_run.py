@@ -8,10 +8,7 @@ from pytest_twisted import ensureDeferred
 from synapse_lite.storage.database import Database
 from synapse_lite.tasks.outcome import Done, Next
 from tests.builders import ALICE, MALLORY
-from tests.conftest import database_arguments
 from tests.tasks.redacting import Moderation, is_complete
-
-__all__ = ["database_arguments"]  # a fresh database for each test
 
 ONLY_MESSAGES = ("m.room.message",)
 

@@ -1,7 +1,7 @@
 """The pace of steps and of retries."""
 
 from synapse_lite.errors import not_found
-from synapse_lite.tasks.lease import MAX_ERROR_LENGTH, describe
+from synapse_lite.tasks.errors import MAX_ERROR_LENGTH, describe
 from synapse_lite.tasks.run import MAX_BATCH, MIN_BATCH, STEP_TARGET_MS, Backoff, adapt_batch
 
 

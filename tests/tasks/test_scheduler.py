@@ -16,7 +16,7 @@ from synapse_lite.storage.tasks import record_item
 from synapse_lite.tasks.actions.noop import NOOP, Noop, NoopParams
 from synapse_lite.tasks.outcome import Done, Fail, Later, Next, Outcome
 from synapse_lite.tasks.queue import Status
-from synapse_lite.tasks.specs import Snapshot, TaskSpec
+from synapse_lite.tasks.specs import TaskSpec, TaskView
 from tests.tasks.conftest import Engine, Scripted, fire
 
 ASKED = {"requester": "@admin:x", "endpoint": "POST /test"}
@@ -41,7 +41,7 @@ COUNT = TaskSpec(
 )
 
 
-def at(task: Snapshot[Params, Cursor]) -> int:
+def at(task: TaskView[Params, Cursor]) -> int:
     return task.cursor.at if task.cursor else 0
 
 
@@ -153,7 +153,7 @@ async def test_progress_forgives_failures(engine: Engine) -> None:
     failures = dict.fromkeys(range(4), 2)
     batches = []
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         here = at(task)
         batches.append(task.batch)
         if failures[here]:
@@ -171,7 +171,7 @@ async def test_progress_forgives_failures(engine: Engine) -> None:
 async def test_a_failed_step_leaves_nothing(engine: Engine) -> None:
     """What a step wrote before it raised is rolled back, so each item counts once."""
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         record_item(txn, task.id, f"item{at(task)}-{task.attempt}", "done")
         if task.attempt == 0:
             raise ValueError
@@ -184,7 +184,7 @@ async def test_a_failed_step_leaves_nothing(engine: Engine) -> None:
 
 
 @ensureDeferred
-async def test_verdicts(engine: Engine) -> None:
+async def test_permanent_failures(engine: Engine) -> None:
     """`Fail` ends a task without a retry."""
     await engine.start(COUNT, Scripted(lambda txn, task: Fail("no such room")))
     task = await engine.until_ended((await engine.queue.enqueue(COUNT, Params(), **ASKED)).id)
@@ -208,7 +208,7 @@ async def test_malformed_params_fail_at_once(engine: Engine) -> None:
 async def test_later_frees_the_slot_and_comes_back(engine: Engine) -> None:
     """A postponed task goes on from its cursor when its time has come."""
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         return Later(Cursor(at=1), seconds=0.05, done=1) if task.cursor is None else Done({"at": at(task)})
 
     await engine.start(COUNT, Scripted(step))
@@ -234,10 +234,10 @@ async def test_a_running_task_is_cancelled_at_its_next_step(engine: Engine) -> N
     gate = Gate()
 
     class Tidy(Scripted):
-        def on_cancel(self, txn: Transaction, task: Snapshot[Params, Cursor]) -> None:
+        def on_cancel(self, txn: Transaction, task: TaskView[Params, Cursor]) -> None:
             record_item(txn, task.id, f"tidied at {at(task)}", "done")
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         gate.pass_through()
         return Next(Cursor(at=at(task) + 1), done=1)
 
@@ -258,7 +258,7 @@ async def test_drain_commits_the_step_and_gives_the_task_back(engine: Engine) ->
     """A stopped scheduler leaves its task to others, where it stood, with no attempt counted."""
     gate = Gate()
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         gate.pass_through()
         return Next(Cursor(at=at(task) + 1), done=1) if at(task) < 2 else Done()
 
@@ -284,7 +284,7 @@ async def test_a_zombie_writes_nothing(engine: Engine) -> None:
     """A step whose task was taken over meanwhile is rolled back, and the new owner's work stands."""
     gate = Gate()
 
-    def slow(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def slow(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         # As a process that froze between its fence and its writes, after the server let go of its lock.
         txn.execute("ROLLBACK; BEGIN")
         gate.pass_through()
@@ -328,7 +328,7 @@ async def test_an_expired_process_registers_anew_and_goes_on(engine: Engine) -> 
     gate = Gate()
     runs = []
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         runs.append(task.attempt)
         if len(runs) == 1:
             gate.pass_through()
@@ -365,7 +365,7 @@ async def test_an_uncertain_commit_does_nothing_twice(
             raise CommitUncertainError("broken")
         return result
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         txn.execute("INSERT INTO task_items VALUES (%s, %s, 'done')", (task.id, f"i{at(task)}"))
         return Next(Cursor(at=at(task) + 1), done=1) if at(task) < 4 else Done()
 
@@ -387,7 +387,7 @@ async def test_slots_are_bounded(engine: Engine) -> None:
     gate = Gate()
     under_way: list[str] = []
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         under_way.append(task.params.name)
         gate.pass_through()
         return Done()

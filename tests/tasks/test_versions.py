@@ -11,7 +11,7 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import Status, Task
 from synapse_lite.tasks.registry import RegistryError, TaskRegistry
-from synapse_lite.tasks.specs import Snapshot, TaskSpec, Upcast
+from synapse_lite.tasks.specs import TaskSpec, TaskView, Upcast
 from tests.tasks.conftest import Engine, Scripted
 
 ASKED = {"requester": "@admin:x", "endpoint": "POST /test"}
@@ -51,14 +51,14 @@ COUNT_2 = TaskSpec(
 LAST = 3
 
 
-def old_step(_txn: Transaction, task: Snapshot[OldParams, OldCursor]) -> Outcome:
+def old_step(_txn: Transaction, task: TaskView[OldParams, OldCursor]) -> Outcome:
     at = task.cursor.at if task.cursor else 0
     if at == LAST:
         return Done({"by": 1, "name": task.params.name})
     return Next(OldCursor(at=at + 1), done=1)
 
 
-def new_step(_txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+def new_step(_txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
     at, side = (task.cursor.at, task.cursor.side) if task.cursor else (0, "right")
     if at == LAST:
         return Done({"by": 2, "names": task.params.names, "side": side})
@@ -124,7 +124,7 @@ async def test_a_failed_first_step_leaves_the_row_to_old_code(engine: Engine) ->
     """The row changes its version together with its first checkpoint, not before."""
     versions = []
 
-    def step(txn: Transaction, task: Snapshot[Params, Cursor]) -> Outcome:
+    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         versions.append(txn.value("SELECT version FROM scheduled_tasks"))
         raise ValueError
 

@@ -1,11 +1,19 @@
 """Memory that is free goes back to the system."""
 
+import gc
+import resource
 import subprocess
 import sys
 
 import pytest
 
-from synapse_lite.workers.allocator import TRIM_SECONDS, Trimmer
+from synapse_lite.workers.allocator import (
+    GC_THRESHOLDS,
+    TRIM_SECONDS,
+    Trimmer,
+    raise_file_limit,
+    settle_heap,
+)
 from tests.http.memory import ManualClock
 
 # One thread after the other takes and frees 16 MiB, as password hashes do, while both live; prints what stays
@@ -62,3 +70,41 @@ def test_the_trimmer_trims_again_and_again_until_it_is_stopped() -> None:
     trimmer.stop()
     clock.advance(TRIM_SECONDS * 2)
     assert len(trims) == 3
+
+
+def test_the_limit_on_files_is_raised() -> None:
+    """0 is all that the system allows; too much is a warning, not an end."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        raise_file_limit(100)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (100, hard)
+        raise_file_limit(0)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_too_many_files_are_refused_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server runs with what it has."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (10, 20))
+    monkeypatch.setattr(resource, "setrlimit", _refuse)
+    raise_file_limit(30)
+    assert "soft_file_limit" in caplog.text
+
+
+def _refuse(*_arguments: object) -> None:
+    raise ValueError("beyond the hard limit")
+
+
+def test_the_heap_at_the_start_is_frozen() -> None:
+    """Collections look at what came later only, and seldom."""
+    thresholds = gc.get_threshold()
+    try:
+        settle_heap()
+        assert gc.get_threshold() == GC_THRESHOLDS
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)

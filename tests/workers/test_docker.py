@@ -1,5 +1,6 @@
 """The files in docker/, and the commands that they name, run as processes of this machine."""
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -11,7 +12,8 @@ import pytest
 import yaml
 
 from synapse_lite.config.load import load
-from tests.processes.harness import Process, free_port
+from tests.ports import free_port
+from tests.processes.harness import Process
 
 DOCKER = Path(__file__).parents[2] / "docker"
 HTTP_PORT = 8008
@@ -49,13 +51,22 @@ def test_the_compose_file_restarts_and_waits() -> None:
     services = compose["services"]
     assert set(services) == {"postgres", *PROCESSES}
     assert all(service["restart"] == "unless-stopped" for service in services.values())
-    assert "healthcheck" in services["postgres"]
+    # The entrypoint's temporary server listens on the Unix socket only.
+    assert "--host 127.0.0.1" in services["postgres"]["healthcheck"]["test"][1]
+    assert all(services[name]["pull_policy"] == "never" for name in PROCESSES)
+    assert compose["x-password"].startswith("${POSTGRES_PASSWORD:?")
     assert services["main"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert services["background1"]["depends_on"] == {"main": {"condition": "service_healthy"}}
     assert compose["secrets"] == {"postgres_password": {"environment": "POSTGRES_PASSWORD"}}
     mounted = {volume.split(":")[0] for service in services.values() for volume in service["volumes"]}
     assert set(compose["volumes"]) == mounted - {"./config"}
     assert services["main"]["volumes"][1].endswith(f":{_last('VOLUME')}")
+
+
+def test_an_upgrade_replaces_one_service_after_the_other() -> None:
+    """The README's loop names every process, main first."""
+    (loop,) = re.findall(r"for service in (.+); do", (DOCKER / "README.md").read_text())
+    assert tuple(loop.split()) == PROCESSES
 
 
 def test_the_configuration_has_no_unknown_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,11 @@ import psycopg2
 import pytest
 
 from synapse_lite.workers import embedded_postgres
-from synapse_lite.workers.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from synapse_lite.workers.embedded_postgres import (
+    EmbeddedPostgres,
+    EmbeddedPostgresError,
+    administrators_path,
+)
 from tests.processes.harness import is_running, wait_until
 
 
@@ -72,6 +76,32 @@ def test_a_server_that_was_left_running_is_replaced(directory: Path) -> None:
     arguments = EmbeddedPostgres(directory).start()
     assert not is_running(before)
     assert _value(arguments, "SELECT 7") == 7
+
+
+def test_the_process_id_of_another_postgres_is_left_alone(directory: Path, tmp_path: Path) -> None:
+    """A killed server's process id may have been given to the PostgreSQL of another directory."""
+    neighbour = EmbeddedPostgres(tmp_path / "neighbour")
+    try:
+        arguments = neighbour.start()
+        EmbeddedPostgres(directory).start()
+        killed, pid_file = _postmaster(directory), directory / "postmaster.pid"
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: not is_running(killed), "the end of PostgreSQL")
+        other = str(_postmaster(tmp_path / "neighbour"))
+        pid_file.write_text(pid_file.read_text().replace(str(killed), other, 1))
+
+        assert _value(EmbeddedPostgres(directory).start(), "SELECT 7") == 7
+        assert _value(arguments, "SELECT 7") == 7
+    finally:
+        neighbour.stop()
+
+
+def test_root_finds_useradd_after_su(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PATH without /usr/sbin does while the server is started, and is given back."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    with administrators_path():
+        assert "/usr/sbin" in os.environ["PATH"].split(":")
+    assert os.environ["PATH"] == "/usr/bin:/bin"
 
 
 def test_it_stops_while_it_recovers(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ _SYNAPSE_LOG_CONFIG = {
     "handlers": {
         "console": {"class": "logging.StreamHandler", "formatter": "precise", "filters": ["context"]},
         "buffer": {
-            "class": "synapse.logging.handlers.PeriodicallyFlushingHandler",
+            "class": "synapse.logging.handlers.PeriodicallyFlushingMemoryHandler",
             "target": "console",
             "capacity": 10,
             "flushLevel": 30,

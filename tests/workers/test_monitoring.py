@@ -17,6 +17,7 @@ from synapse_lite.http.metrics import HttpMetrics
 from synapse_lite.matrix.signing import generate_signing_key
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.workers.core import build_core
+from synapse_lite.workers.infrastructure import build_infrastructure
 
 DOCKER = Path(__file__).parents[2] / "docker"
 METRICS_PORT = 9000
@@ -68,7 +69,9 @@ EXPRESSIONS = dict(_expressions())
 def registry() -> CollectorRegistry:
     """What a process registers that serves requests and runs tasks."""
     config = Config.model_validate({"server_name": "hs.test", "database": {"name": "psycopg2", "args": {}}})
-    core = build_core(reactor, config, generate_signing_key("hs.test"), follows=True)
+    core = build_core(
+        build_infrastructure(reactor, config), config, generate_signing_key("hs.test"), follows=True
+    )
     TaskMetrics(core.metrics)
     HttpMetrics(core.metrics)
     return core.metrics

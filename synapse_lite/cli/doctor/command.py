@@ -10,10 +10,13 @@ from pathlib import Path
 import click
 
 from synapse_lite.cli.doctor.database import check_clock, check_facts, check_schema, measure
-from synapse_lite.cli.doctor.engine import check_runners, check_unserved
+from synapse_lite.cli.doctor.engine import check_followers, check_runners, check_unserved
 from synapse_lite.cli.doctor.findings import Finding, Level, error, has_errors, ok, warning
 from synapse_lite.cli.doctor.listeners import check_listeners
+from synapse_lite.cli.doctor.losses import check_losses
+from synapse_lite.cli.doctor.owner import check_owner
 from synapse_lite.cli.doctor.report import as_json_object, print_report
+from synapse_lite.cli.doctor.startup import check_startup
 from synapse_lite.cli.exits import Exit
 from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import config_option, json_option
@@ -24,8 +27,9 @@ from synapse_lite.errors import ConfigError
 from synapse_lite.storage.database import DatabaseError
 from synapse_lite.storage.diagnosis import read_migrations, read_runner_names
 from synapse_lite.storage.migrate import available
+from synapse_lite.storage.server_identity import read_identity
 from synapse_lite.storage.session import Session
-from synapse_lite.storage.tasks import read_runners, read_unserved
+from synapse_lite.storage.tasks import read_followers, read_runners, read_unserved
 
 _CONNECT_TIMEOUT = 10
 _STATEMENT_TIMEOUT_MS = 30_000
@@ -50,6 +54,7 @@ def doctor(*, config_paths: tuple[Path, ...], as_json: bool) -> None:
         )
     else:
         findings += check_options(config)
+        findings.append(check_startup(config))
         findings += examine_database(config)
         findings += check_listeners(config.worker_name, config.effective_listeners)
     if as_json:
@@ -67,15 +72,9 @@ def check_options(config: Config) -> Iterator[Finding]:
         yield warning(
             "config", "unknown options change nothing", "look for typing mistakes", list(config.unknown)
         )
-    if config.ignored:
-        yield warning(
-            "config",
-            "some options of Synapse are not implemented",
-            "take them out when nothing depends on them",
-            list(config.ignored),
-        )
-    if not (config.unknown or config.ignored):
+    else:
         yield ok("config", f"{config.worker_name} of {config.server_name}: every option is known")
+    yield from check_losses(config)
 
 
 def examine_database(config: Config) -> Iterator[Finding]:
@@ -94,6 +93,7 @@ def examine_database(config: Config) -> Iterator[Finding]:
             schema = check_schema(session.read(read_migrations), available())
             yield schema
             if schema.level is not Level.ERROR:
+                yield check_owner(session.read(read_identity), config)
                 yield from examine_tasks(session, config, facts.clock_ms)
         except DatabaseError as problem:
             yield error(
@@ -109,6 +109,7 @@ def examine_tasks(session: Session, config: Config, now_ms: int) -> Iterator[Fin
     runners, seen = session.read(read_runners), session.read(read_runner_names)
     yield from check_runners(runners, seen, config.run_background_tasks_on, now_ms)
     yield check_unserved(session.read(read_unserved), now_ms)
+    yield from check_followers(session.read(read_followers))
 
 
 def _now_ms() -> int:

@@ -79,10 +79,10 @@ def check_schema(applied: Sequence[str], available: Sequence[str]) -> Finding:
             missing,
         )
     if newer := [name for name in applied if name not in available]:
-        return warning(
+        return error(
             "schema",
-            "the database has migrations that this program does not know",
-            "update this program: a newer one has been at work",
+            "the database has migrations that this program does not know, so the server would not start",
+            "start the newer program that made them, or go back to a backup from before",
             newer,
         )
     return ok("schema", f"all {len(available)} migrations are applied")

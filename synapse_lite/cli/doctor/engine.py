@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from synapse_lite.cli.doctor.findings import Finding, error, ok, warning
 from synapse_lite.cli.output import ago, duration
-from synapse_lite.storage.tasks import Runner, Unserved
+from synapse_lite.storage.tasks import FollowerState, Runner, Unserved
 
 
 def check_runners(
@@ -53,6 +53,33 @@ def check_unserved(unserved: Sequence[Unserved], now_ms: int) -> Finding:
         "the tasks with synapse-lite tasks cancel",
         [_describe(entry, now_ms) for entry in unserved],
     )
+
+
+def check_followers(followers: Sequence[FollowerState]) -> Iterator[Finding]:
+    """Who reads the stream behind those who write it, and who does not come along."""
+    stopped = [follower for follower in followers if follower.lag and not follower.owner_alive]
+    failing = [follower for follower in followers if follower.error]
+    if not (stopped or failing):
+        slowest = max((follower.lag for follower in followers), default=0)
+        yield ok("followers", f"all follow the stream; the slowest is {slowest} changes behind")
+    if stopped:
+        yield warning(
+            "followers",
+            f"nobody runs them: {_names(_title(follower) for follower in stopped)}; the stream is trimmed no further",
+            "resume them (PUT /_synapse/admin/v1/task_followers/NAME), or start a process that is able to run them",
+            [f"{_title(f)}: {f.lag} changes behind{', paused' if f.paused else ''}" for f in stopped],
+        )
+    if failing:
+        yield error(
+            "followers",
+            f"they fail: {_names(_title(follower) for follower in failing)}",
+            "look into the log of their runner; they are tried again",
+            [f"{_title(f)}: {f.error}, {f.attempt} times, {f.lag} changes behind" for f in failing],
+        )
+
+
+def _title(follower: FollowerState) -> str:
+    return f"{follower.name}/{follower.shard}"
 
 
 def _names(names: Iterable[str]) -> str:

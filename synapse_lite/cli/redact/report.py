@@ -23,6 +23,8 @@ def report(status: JsonObject) -> RenderableType:
         parts.append(Text(f"{plain(event_id)}: {plain(reason)}", style="red"))
     if len(failed) > _SHOWN_FAILURES:
         parts.append(Text(f"and {len(failed) - _SHOWN_FAILURES} more", style="red"))
+    for room_id, reason in (status.get("failed_rooms") or {}).items():
+        parts.append(Text(f"{plain(room_id)} was given up: {plain(reason)}", style="red"))
     if unknown := status.get("unknown_rooms"):
         parts.append(Text(f"unknown rooms: {', '.join(map(plain, unknown))}", style="yellow"))
     if "would_redact" in result:

@@ -1,13 +1,12 @@
 """`tasks`: what the server has to do, what it is doing, and what became of it."""
 
 import click
-from rich.console import RenderableType
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.cli.admin_api import AdminApi, Wanted, open_admin_api
 from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import Access, access_options, json_option
-from synapse_lite.cli.output import echo_json, open_console
+from synapse_lite.cli.output import echo_json, open_console, print_answer
 from synapse_lite.cli.tasks.screen import choose_screen
 from synapse_lite.cli.tasks.tables import TaskTable, action_table, runner_table, task_details
 from synapse_lite.cli.tasks.watching import (
@@ -75,7 +74,7 @@ def list_tasks(
     with open_admin_api(access) as api:
         wanted = Wanted(statuses, actions, resource)
         page = api.tasks(wanted, limit=None if is_all else limit, from_token=from_token)
-    _print(page, TaskTable(page["scheduled_tasks"]), as_json=as_json)
+    print_answer(page, TaskTable(page["scheduled_tasks"]), as_json=as_json)
     if "next_token" in page and not as_json:
         click.echo(f"There are more: --all, or --from {page['next_token']}")
 
@@ -88,7 +87,7 @@ def show_task(*, task_id: str, access: Access, as_json: bool) -> None:
     """Show a task and its history."""
     with open_admin_api(access) as api:
         task = api.task(task_id)
-    _print(task, task_details(task), as_json=as_json)
+    print_answer(task, task_details(task), as_json=as_json)
 
 
 @click.command("watch")
@@ -153,7 +152,7 @@ def cancel_task(*, task_id: str, wait: bool, interval: float, access: Access, as
         task = api.cancel(task_id)
         if wait:
             (task,) = watch(OneTask(api, task_id), choose_screen(open_console(stderr=as_json)), interval)
-    _print(task, f"{task_id}: {_cancelled(task)}", as_json=as_json)
+    print_answer(task, f"{task_id}: {_cancelled(task)}", as_json=as_json)
     if task["status"] in ("complete", "failed"):
         raise TaskEndedError(f"{task_id} has ended already")
 
@@ -167,7 +166,7 @@ def retry_task(*, task_id: str, from_start: bool, access: Access, as_json: bool)
     """Start a task again that has ended."""
     with open_admin_api(access) as api:
         task = api.retry(task_id, from_start=from_start)
-    _print(task, f"{task['id']}: {task['status']}", as_json=as_json)
+    print_answer(task, f"{task['id']}: {task['status']}", as_json=as_json)
 
 
 @click.command("runners")
@@ -177,7 +176,7 @@ def list_runners(*, access: Access, as_json: bool) -> None:
     """Show which processes run tasks, what each can run, and what nobody can."""
     with open_admin_api(access) as api:
         answer = api.runners()
-    _print(answer, runner_table(answer), as_json=as_json)
+    print_answer(answer, runner_table(answer), as_json=as_json)
 
 
 @click.command("actions")
@@ -187,7 +186,7 @@ def list_actions(*, access: Access, as_json: bool) -> None:
     """Show the kinds of tasks, their limits, and who can run them."""
     with open_admin_api(access) as api:
         answer = api.actions()
-    _print(answer, action_table(answer["actions"]), as_json=as_json)
+    print_answer(answer, action_table(answer["actions"]), as_json=as_json)
 
 
 @click.command("pause")
@@ -212,20 +211,13 @@ def resume_action(*, action: str, access: Access, as_json: bool) -> None:
 
 def _set_paused(api: AdminApi, action: str, *, paused: bool, as_json: bool) -> None:
     answer = api.pause(action, paused=paused)
-    _print(answer, action_table([answer]), as_json=as_json)
+    print_answer(answer, action_table([answer]), as_json=as_json)
 
 
 def _cancelled(task: JsonObject) -> str:
     if task["status"] not in ENDED and task["cancel_requested"]:
         return "will be cancelled at its next step"
     return str(task["status"])
-
-
-def _print(answer: JsonObject, words: RenderableType, *, as_json: bool) -> None:
-    if as_json:
-        echo_json(answer)
-    else:
-        open_console().print(words)
 
 
 for _command in (

@@ -1,22 +1,35 @@
 """GET /sync: what is new for a client, or waiting until something is."""
 
+from collections.abc import Collection
+
 import orjson
+from attrs import frozen
 
 from synapse_lite.clock import Clock
-from synapse_lite.handlers.retention import Retention
-from synapse_lite.handlers.sync.joined import JoinedRooms, JoinedRoomsReader, is_own_membership
-from synapse_lite.handlers.sync.live import live_result
+from synapse_lite.handlers.access_tokens import AccessTokens
+from synapse_lite.handlers.ignored_users import IgnoredUsers
+from synapse_lite.handlers.sync.initial import InitialRooms, InitialSyncs
+from synapse_lite.handlers.sync.joined import JoinedRoomsReader
+from synapse_lite.handlers.sync.live import LiveReader
 from synapse_lite.handlers.sync.reading import SyncReader
+from synapse_lite.handlers.sync.sections import Sections
+from synapse_lite.handlers.sync.told_members import NOBODY, Members, ToldMembers, leave_out_told
 from synapse_lite.handlers.sync.values import SyncRequest, SyncResult
 from synapse_lite.handlers.sync.writing import write_sync
-from synapse_lite.replication.changes import ChangeLog
+from synapse_lite.replication.changes import ChangeLog, Waiter
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.stream import read_position
 
 MAX_TIMEOUT_MS = 10 * 60 * 1000
 
-Answer = tuple[int, bytes | None]  # how far a result goes, and its JSON unless it is empty
+
+@frozen
+class Answer:
+    """How far a result goes, its JSON unless it is empty, and which members the client knows then."""
+
+    position: int
+    body: bytes | None
+    told: Members
 
 
 class SyncHandler:
@@ -25,40 +38,62 @@ class SyncHandler:
     def __init__(
         self,
         database: Database,
-        events: EventStore,
         reader: SyncReader,
+        live: LiveReader,
         joined: JoinedRoomsReader,
         log: ChangeLog,
-        retention: Retention,
+        sections: Sections,
+        tokens: AccessTokens,
+        ignored: IgnoredUsers,
         clock: Clock,
     ) -> None:
         self._database = database
-        self._events = events
         self._reader = reader
+        self._live = live
         self._joined = joined
         self._log = log
-        self._retention = retention
+        self._sections = sections
+        self._initial = InitialSyncs(log, sections, live.retention, clock)
+        self._told = ToldMembers()
+        self._tokens = tokens
+        self._ignored = ignored
         self._clock = clock
 
     async def sync(self, request: SyncRequest) -> bytes:
-        """The body of the answer; an empty result after the request's timeout."""
-        if request.since is None or request.full_state:
-            return await self._database.snapshot(self._read_at_once, request)
-        deadline = self._clock.now_ms() + min(request.timeout_ms, MAX_TIMEOUT_MS)
-        since = await self._reached(request.since)
+        """The body of the answer; an empty result after the request's timeout.
+
+        Raises 401 when the requester's session ends while they wait.
+        """
+        if request.since is not None:
+            for section in self._sections.user:
+                await section.acknowledge(request)
+        request = request.ignoring(await self._ignored.of(request.user_id))
+        if request.since is None:
+            return await self._initial_sync(request)
+        if request.full_state:
+            return self._sent(request, await self._database.snapshot(self._read_full, request, request.since))
+        return await self._poll(request, await self._reached(request.since))
+
+    async def _poll(self, request: SyncRequest, since: int) -> bytes:
+        deadline = self._clock.monotonic() + min(request.timeout_ms, MAX_TIMEOUT_MS) / 1000
+        is_over, told = request.timeout_ms <= 0, self._told.of(request)
         while True:
             joined = await self._joined.of(request.user_id)
-            answer = self._answer_from_memory(request, since, joined)
-            if answer is None:
-                answer = await self._database.snapshot(self._read, request, since)
-            since, body = answer
-            if body is not None:
-                return body
+            result = await self._live.since(request, since, joined, only_news=not is_over)
+            if result is not None:
+                answer = self._answer(request, result, told, is_over=is_over)
+            else:
+                answer = await self._database.snapshot(self._read, request, since, told, is_over)
+            since = answer.position
+            if answer.body is not None:
+                return self._sent(request, answer)
             if self._log.position > min(since, joined.position):
-                continue  # while the database was read, the world went on
-            seconds = (deadline - self._clock.now_ms()) / 1000
-            if not await self._log.wait(joined.rooms, request.user_id, seconds):
-                return self._write(request, SyncResult(since))
+                continue  # more was written while the database was read
+            seconds = deadline - self._clock.monotonic()
+            is_over = not await self._log.wait(
+                Waiter(joined.rooms, request.user_id, request.device_id, request.takes_presence), seconds
+            )
+            await self._tokens.check_again(request.requester)
 
     async def _reached(self, since: int) -> int:
         """The position, or the end of the stream when it never came so far: say, a backup was restored."""
@@ -66,30 +101,37 @@ class SyncHandler:
             return since
         return min(since, await self._database.read(read_position))
 
-    def _answer_from_memory(self, request: SyncRequest, since: int, joined: JoinedRooms) -> Answer | None:
-        """None when the memory of the stream cannot tell."""
-        changes = self._log.since(since)
-        if changes is None or self._log.is_behind or joined.position > self._log.position:
-            return None
-        user_id = request.user_id
-        mine = [change for change in changes if change.concerns(user_id, joined.rooms)]
-        if any(is_own_membership(change, user_id) for change in mine):
-            return None
-        upto = max(since, self._log.position)
-        result = live_result(request, mine, upto, self._events, self._retention)
-        return None if result is None else self._answer(request, result)
+    async def _initial_sync(self, request: SyncRequest) -> bytes:
+        known = self._initial.find(request)
+        result, joined, answer = await self._database.snapshot(self._read_initial, request, known)
+        if known is None:
+            self._initial.keep(request, result, joined)
+        return self._sent(request, answer)
 
-    def _read_at_once(self, txn: Transaction, request: SyncRequest) -> bytes:
-        now_ms = self._clock.now_ms()
-        if request.since is None:
-            return self._write(request, self._reader.initial(txn, request, now_ms))
-        return self._write(request, self._reader.since(txn, request, request.since, now_ms))
+    def _sent(self, request: SyncRequest, answer: Answer) -> bytes:
+        self._told.keep(request, answer.position, answer.told)
+        return answer.body or b""
 
-    def _read(self, txn: Transaction, request: SyncRequest, since: int) -> Answer:
-        return self._answer(request, self._reader.since(txn, request, since, self._clock.now_ms()))
+    # In a database thread, as a rule
 
-    def _answer(self, request: SyncRequest, result: SyncResult) -> Answer:
-        return result.position, None if result.is_empty else self._write(request, result)
+    def _read_initial(
+        self, txn: Transaction, request: SyncRequest, known: InitialRooms | None
+    ) -> tuple[SyncResult, Collection[int], Answer]:
+        result, joined = self._reader.initial(txn, request, self._clock.now_ms(), known)
+        return result, joined, self._answer(request, result, NOBODY, is_over=True)
 
-    def _write(self, request: SyncRequest, result: SyncResult) -> bytes:
-        return orjson.dumps(write_sync(request, result, self._clock.now_ms()))
+    def _read_full(self, txn: Transaction, request: SyncRequest, since: int) -> Answer:
+        result = self._reader.since(txn, request, since, self._clock.now_ms())
+        return self._answer(request, result, NOBODY, is_over=True)
+
+    def _read(
+        self, txn: Transaction, request: SyncRequest, since: int, told: Members, is_over: bool
+    ) -> Answer:
+        result = self._reader.since(txn, request, since, self._clock.now_ms())
+        return self._answer(request, result, told, is_over=is_over)
+
+    def _answer(self, request: SyncRequest, result: SyncResult, told: Members, *, is_over: bool) -> Answer:
+        if result.is_empty and not is_over:
+            return Answer(result.position, None, told)
+        shown, told = leave_out_told(request, result, told)
+        return Answer(result.position, orjson.dumps(write_sync(request, shown, self._clock.now_ms())), told)

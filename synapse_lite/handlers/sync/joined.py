@@ -1,7 +1,10 @@
 """Which rooms a user is in, known without asking the database at every poll."""
 
+from sys import intern
+
 from attrs import frozen
 
+from synapse_lite.handlers.sync.values import RoomIds
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage import rooms
 from synapse_lite.storage.cache import Cache
@@ -14,10 +17,10 @@ CACHED_USERS = 10_000
 
 @frozen
 class JoinedRooms:
-    """The rooms, by nid, as of a position of the stream."""
+    """The rooms as of a position of the stream."""
 
     position: int
-    rooms: frozenset[int]
+    rooms: RoomIds
 
 
 class JoinedRoomsReader:
@@ -31,13 +34,20 @@ class JoinedRoomsReader:
 
     async def of(self, user_id: str) -> JoinedRooms:
         """As of what the log has seen, or later when the database knows more."""
-        known = self._cache.get(user_id)
-        current = self._updated(user_id, known) if known else None
+        current = self.known(user_id)
         while current is None:
             read = await self._database.snapshot(_read, user_id)
             current = self._updated(user_id, read)  # the log may have gone on meanwhile
         self._cache.put(user_id, current)
         return current
+
+    async def rooms_of(self, user_id: str) -> RoomIds:
+        return (await self.of(user_id)).rooms
+
+    def known(self, user_id: str) -> JoinedRooms | None:
+        """As `of`, where memory tells; no I/O."""
+        known = self._cache.get(user_id)
+        return self._updated(user_id, known) if known else None
 
     def _updated(self, user_id: str, known: JoinedRooms) -> JoinedRooms | None:
         """None when the log no longer tells."""
@@ -46,7 +56,7 @@ class JoinedRoomsReader:
         changes = self._log.since(known.position)
         if changes is None:
             return None
-        rooms = known.rooms
+        current = known.rooms
         for change in changes:
             if is_own_membership(change, user_id):
                 if change.room_nid is None or change.event_nid is None:
@@ -54,18 +64,18 @@ class JoinedRoomsReader:
                 stored = self._events.cached([change.event_nid]).get(change.event_nid)
                 if stored is None:
                     return None
-                room = {change.room_nid}
-                rooms = rooms | room if stored.event.membership == "join" else rooms - room
-        return JoinedRooms(self._log.position, rooms)
+                others = {nid: room_id for nid, room_id in current.items() if nid != change.room_nid}
+                is_in = stored.event.membership == "join"
+                current = {**others, change.room_nid: stored.event.room_id} if is_in else others
+        return JoinedRooms(self._log.position, current)
 
 
 def is_own_membership(change: Change, user_id: str) -> bool:
     """Whether the user came into a room, or went out of it, or it is gone."""
-    return change.kind in {Kind.EVENT, Kind.ROOM_GONE} and change.user_id == user_id
+    return change.kind in {Kind.EVENT, Kind.STATE, Kind.ROOM_GONE} and change.user_id == user_id
 
 
 def _read(txn: Transaction, user_id: str) -> JoinedRooms:
     position = read_position(txn)
-    return JoinedRooms(
-        position, frozenset(one.room_nid for one in rooms.memberships_of(txn, user_id, {"join"}))
-    )
+    found = rooms.joined_rooms(txn, user_id)
+    return JoinedRooms(position, {nid: intern(room_id) for nid, room_id in found.items()})

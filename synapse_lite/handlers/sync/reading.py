@@ -2,11 +2,15 @@
 
 from collections.abc import Collection, Mapping
 
-from synapse_lite.handlers.sync.departures import read_departures
-from synapse_lite.handlers.sync.extras import global_account_data_changed, read_global_account_data
+from attrs import evolve
+
+from synapse_lite.handlers.prejoin_state import PrejoinState
+from synapse_lite.handlers.sync.departures import read_departures, read_removals
+from synapse_lite.handlers.sync.initial import InitialRooms
 from synapse_lite.handlers.sync.invitations import read_invitations
 from synapse_lite.handlers.sync.own import OwnChange, read_own_changes
 from synapse_lite.handlers.sync.rooms import RoomReader
+from synapse_lite.handlers.sync.sections import Sections, UserParts, of_kinds
 from synapse_lite.handlers.sync.values import Invitation, Reading, SyncRequest, SyncResult
 from synapse_lite.handlers.visibility import Visibility
 from synapse_lite.storage import rooms
@@ -21,68 +25,123 @@ GONE = ("leave", "ban")
 class SyncReader:
     """Reads whole results. The methods run in database threads, in a snapshot."""
 
-    def __init__(self, events: EventStore, state: StateStore, visibility: Visibility) -> None:
+    def __init__(
+        self,
+        events: EventStore,
+        state: StateStore,
+        visibility: Visibility,
+        prejoin: PrejoinState,
+        sections: Sections,
+    ) -> None:
         self._events = events
-        self._state = state
-        self._rooms = RoomReader(events, state, visibility)
+        self._prejoin = prejoin
+        self._sections = sections
+        self._rooms = RoomReader(events, state, visibility, sections)
 
-    def initial(self, txn: Transaction, request: SyncRequest, now_ms: int) -> SyncResult:
-        """Everything, as for a client that knows nothing."""
-        reading = Reading(txn, request, 0, read_position(txn), now_ms)
-        wanted = ["join", "invite", "knock", *(GONE if request.filter.include_leave else ())]
-        found = rooms.memberships_of(txn, request.user_id, wanted)
+    def initial(
+        self, txn: Transaction, request: SyncRequest, now_ms: int, known: InitialRooms | None = None
+    ) -> tuple[SyncResult, Collection[int]]:
+        """Everything, as for a client that knows nothing; and the nids of the rooms that the user is in.
+
+        `known` are the rooms as they still are. Rooms that others put the user out of are shown, those that
+        they left only when the filter asks.
+        """
+        if known is not None:
+            reading = Reading(txn, request, 0, known.result.position, now_ms, known.joined, known.joined)
+            return self._with_parts(reading, known.result), known.joined
+        user_id, archived = request.user_id, request.filter.include_leave
+        found = [
+            one
+            for one in rooms.memberships_of(txn, user_id, ("join", "invite", "knock", *GONE))
+            if one.membership not in GONE or archived or one.sender != user_id
+        ]
+        joined = {one.room_nid for one in found if one.membership == "join"}
+        reading = Reading(txn, request, 0, read_position(txn), now_ms, joined, joined)
         named = self._named(reading, [one.room_nid for one in found])
         events = self._events.load(txn, [one.event_nid for one in found])
 
         def members(*memberships: str) -> dict[int, StoredEvent]:
             return {one.room_nid: events[one.event_nid] for one in found if one.membership in memberships}
 
-        return SyncResult(
+        result = SyncResult(
             reading.position,
-            self._rooms.whole(reading, named, members("join")),
-            self._rooms.left(reading, named, members(*GONE), known=()),
+            self._rooms.newly_joined(reading, named, members("join"), known=()),
+            self._rooms.archived(reading, named, members(*GONE), known=()),
             self._invitations(reading, named, members("invite")),
             self._invitations(reading, named, members("knock")),
-            read_global_account_data(reading),
         )
+        return self._with_parts(reading, result), joined
+
+    def _with_parts(self, reading: Reading, rooms: SyncResult) -> SyncResult:
+        shown = UserParts.gather(
+            [(section, section.initial(reading)) for section in self._sections.user], reading.position
+        )
+        return evolve(rooms, parts=shown.parts, is_news=True, delivered=shown.delivered)
 
     def since(self, txn: Transaction, request: SyncRequest, since: int, now_ms: int) -> SyncResult:
         """What changed after `since`; with `full_state`, all the state of the joined rooms, too."""
-        user_id = request.user_id
-        reading = Reading(txn, request, since, read_position(txn), now_ms)
+        joined = {one.room_nid for one in rooms.memberships_of(txn, request.user_id, {"join"})}
+        reading = Reading(txn, request, since, read_position(txn), now_ms, joined)
         own = read_own_changes(reading, self._events)
-        joined = {one.room_nid for one in rooms.memberships_of(txn, user_id, {"join"})}
-        named = self._named(reading, joined | own.keys())
-        fresh = {nid for nid in joined & own.keys() if not own[nid].stayed}
-        steady = {nid: named[nid] for nid in joined - fresh if nid in named}
-        changes = quiet_changes(txn, user_id, steady, since, reading.position)
         known = {nid for nid, change in own.items() if change.before == "join"}
+        fresh = {nid for nid in joined & own.keys() if not own[nid].stayed}
+        reading = evolve(reading, newly_joined=fresh, left=known - joined)
+        purged = read_departures(txn, request, since, reading.position)
+        named = self._named(reading, joined | own.keys(), but={one.room_id for one in purged})
+        kept = {nid: named[nid] for nid in joined - fresh if nid in named}
+        changes = quiet_changes(txn, request.user_id, kept, self._sections.kinds, since, reading.position)
+        found = [
+            (section, section.since(reading, of_kinds(changes, section.kinds)))
+            for section in self._sections.user
+        ]
+        shown = UserParts.gather(found, reading.position)
+        back = {nid: stored for nid, stored in _members(own, "join").items() if nid in fresh}
         return SyncResult(
             reading.position,
             [
-                *self._rooms.steady(reading, steady, changes),
-                *self._rooms.whole(reading, named, {nid: own[nid].last for nid in fresh}),
+                *self._rooms.incremental(reading, kept, changes),
+                *self._rooms.newly_joined(reading, named, back, known),
             ],
             [
-                *self._rooms.left(reading, named, _members(own, *GONE), known),
-                *read_departures(txn, request, since, reading.position),
+                *self._rooms.archived(reading, named, _members(own, *GONE), known),
+                *read_removals(reading, named, _undone(own)),
+                *purged,
             ],
             self._invitations(reading, named, _members(own, "invite")),
             self._invitations(reading, named, _members(own, "knock")),
-            read_global_account_data(reading) if global_account_data_changed(changes) else [],
+            parts=shown.parts,
+            is_news=shown.is_news,
+            delivered=shown.delivered,
         )
 
-    def _named(self, reading: Reading, room_nids: Collection[int]) -> dict[int, str]:
-        """Room nid to room id, for the rooms that the filter lets through."""
+    def _named(
+        self, reading: Reading, room_nids: Collection[int], but: Collection[str] = ()
+    ) -> dict[int, str]:
+        """Room nid to room id, for the rooms that the filter lets through; those `but` are being purged."""
         takes_room = reading.request.filter.takes_room
         found = rooms.rooms_by_nid(reading.txn, room_nids)
-        return {nid: room.room_id for nid, room in found.items() if takes_room(room.room_id)}
+        return {
+            nid: room.room_id
+            for nid, room in found.items()
+            if takes_room(room.room_id) and room.room_id not in but
+        }
 
     def _invitations(
         self, reading: Reading, named: Mapping[int, str], members: Mapping[int, StoredEvent]
     ) -> list[Invitation]:
-        return read_invitations(reading, self._events, self._state, named, members)
+        return read_invitations(reading, self._prejoin, named, members)
+
+
+def _undone(own: Mapping[int, OwnChange]) -> dict[int, OwnChange]:
+    """Where the client took the user for a member, or invited, and the state knows them no longer."""
+    return {
+        nid: change
+        for nid, change in own.items()
+        if change.last is None and change.before not in {None, *GONE}
+    }
 
 
 def _members(own: Mapping[int, OwnChange], *memberships: str) -> dict[int, StoredEvent]:
-    return {nid: change.last for nid, change in own.items() if change.membership in memberships}
+    return {
+        nid: change.last for nid, change in own.items() if change.last and change.membership in memberships
+    }

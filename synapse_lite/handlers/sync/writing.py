@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.rendering import render_all, with_fields
 from synapse_lite.handlers.sync.values import Invitation, RoomDelta, SyncRequest, SyncResult
-from synapse_lite.handlers.tokens import write_token
+from synapse_lite.handlers.tokens import write_sync_token, write_token
 from synapse_lite.storage.events import View
 
 
@@ -17,9 +17,7 @@ def write_sync(request: SyncRequest, result: SyncResult, now_ms: int) -> JsonObj
         "invite": _invitations(result.invited, "invite_state"),
         "knock": _invitations(result.knocked, "knock_state"),
     }
-    answer: JsonObject = {"next_batch": write_token(result.position)}
-    if result.account_data:
-        answer["account_data"] = {"events": list(result.account_data)}
+    answer: JsonObject = {"next_batch": write_sync_token(result.position, result.delivered), **result.parts}
     filled = {section: content for section, content in rooms.items() if content}
     if filled:
         answer["rooms"] = filled
@@ -27,23 +25,33 @@ def write_sync(request: SyncRequest, result: SyncResult, now_ms: int) -> JsonObj
 
 
 def _room(request: SyncRequest, delta: RoomDelta, now_ms: int) -> JsonObject:
-    room: JsonObject = {
+    return {
         "timeline": {
             "events": _events(request, delta.timeline, now_ms),
             "limited": delta.limited,
             "prev_batch": write_token(delta.prev_batch),
         },
-        "state": {"events": _events(request, delta.state, now_ms)},
-        "account_data": {"events": list(delta.account_data)},
-        "ephemeral": {"events": list(delta.ephemeral)},
+        **_state(request, delta, now_ms),
+        **delta.parts,
     }
-    if delta.summary is not None:
-        room["summary"] = delta.summary
-    return room
+
+
+def _state(request: SyncRequest, delta: RoomDelta, now_ms: int) -> JsonObject:
+    """The state with which a client ends is what the timeline makes of the one at its start."""
+    if request.state_after is None:
+        return {"state": {"events": _events(request, delta.state, now_ms)}}
+    takes = request.filter.state.takes_in
+    changed = [
+        view
+        for view in delta.timeline
+        if view.stored.event.is_state and takes(delta.room_id, view.stored.event)
+    ]
+    after = {view.stored.event.key: view for view in (*delta.state, *changed)}
+    return {request.state_after: {"events": _events(request, [*after.values()], now_ms)}}
 
 
 def _events(request: SyncRequest, views: Sequence[View], now_ms: int) -> Sequence[object]:
-    events = render_all(views, session=request.requester.session, now_ms=now_ms)
+    events = render_all(views, session=request.requester.session, now_ms=now_ms, raw=request.filter.raw)
     fields = request.filter.event_fields
     return with_fields(events, fields) if fields else events
 

@@ -3,6 +3,7 @@
 from synapse_lite import ids
 from synapse_lite.matrix.auth_rules.levels import check_power_levels
 from synapse_lite.matrix.auth_rules.membership import check_membership
+from synapse_lite.matrix.auth_rules.redactions import check_redaction
 from synapse_lite.matrix.auth_rules.state import (
     AuthError,
     StateMap,
@@ -82,6 +83,8 @@ def _check_levels(event: Event, state: StateMap, create: Event) -> None:
         raise AuthError("You are not allowed to set others state")
     if event.type == "m.room.power_levels":
         check_power_levels(event, create, state)
+    elif event.type == "m.room.redaction" and event.version.redactions_by_auth_rules:
+        check_redaction(event, state)
 
 
 def _check_required_level(event: Event, levels: PowerLevels) -> None:

@@ -56,9 +56,10 @@ def _check_integers(content: JsonObject) -> None:
 
 def _check_named_levels(old: JsonObject, new: JsonObject, own_level: Level, version: RoomVersion) -> None:
     for name in _NAMED:
-        if old.get(name) != new.get(name):
-            _check_not_above(name, read_level(old.get(name), version), own_level)
-            _check_not_above(name, read_level(new.get(name), version), own_level)
+        before, after = read_level(old.get(name), version), read_level(new.get(name), version)
+        if before != after:
+            _check_not_above(name, before, own_level)
+            _check_not_above(name, after, own_level)
 
 
 def _check_entries(

@@ -6,6 +6,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.matrix.auth_rules.state import CREATE, JOIN_RULES, POWER_LEVELS, AuthError
 from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.room_versions import RoomVersion
+from synapse_lite.matrix.types import MEMBER
 
 
 def auth_keys(
@@ -15,14 +16,14 @@ def auth_keys(
     if event_type == "m.room.create":
         return []
     keys = [] if version.room_id_is_hash else [CREATE]
-    keys += [POWER_LEVELS, ("m.room.member", sender)]
-    if event_type == "m.room.member" and state_key is not None:
+    keys += [POWER_LEVELS, (MEMBER, sender)]
+    if event_type == MEMBER and state_key is not None:
         keys += _member_keys(state_key, content, version)
     return list(dict.fromkeys(keys))
 
 
 def _member_keys(target: str, content: JsonObject, version: RoomVersion) -> list[StateKey]:
-    keys = [("m.room.member", target)]
+    keys = [(MEMBER, target)]
     match content.get("membership"):
         case "invite":
             keys.append(JOIN_RULES)
@@ -35,7 +36,7 @@ def _member_keys(target: str, content: JsonObject, version: RoomVersion) -> list
             keys.append(JOIN_RULES)
     authorising_user = content.get("join_authorised_via_users_server")
     if version.restricted and isinstance(authorising_user, str):
-        keys.append(("m.room.member", authorising_user))
+        keys.append((MEMBER, authorising_user))
     return keys
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.power_levels import PowerLevels
+from synapse_lite.matrix.types import MEMBER
 
 StateMap = Mapping[StateKey, Event]
 """The state before an event, or the part of it that `needed_keys` names."""
@@ -33,7 +34,7 @@ def power_levels(state: StateMap) -> PowerLevels:
 
 
 def membership(state: StateMap, user_id: str) -> str | None:
-    member = state.get(("m.room.member", user_id))
+    member = state.get((MEMBER, user_id))
     return None if member is None else member.membership
 
 

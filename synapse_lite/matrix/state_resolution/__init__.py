@@ -1,4 +1,4 @@
-"""Which state wins where histories meet ("State resolution" of room versions 2 and 12)."""
+"""Which state wins where histories meet ("State resolution" of room versions 1, 2 and 12)."""
 
 from synapse_lite.matrix.state_resolution.resolve import resolve
 

@@ -8,6 +8,8 @@ from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.room_versions import RoomVersion
 from synapse_lite.matrix.state_resolution.graph import AuthGraph, Fetch
 from synapse_lite.matrix.state_resolution.ordering import mainline_order, power_order
+from synapse_lite.matrix.state_resolution.v1 import resolve_v1
+from synapse_lite.matrix.types import MEMBER
 
 _StateIds = Mapping[StateKey, str]
 
@@ -23,7 +25,10 @@ def resolve(
     `fetch` returns events by id, leaves out those it does not know, and is called with batches.
     `rejected` holds the ids of rejected events: they take part, but no other event may lean on
     them. Every state set must hold the create event; without one, conflicted keys are dropped.
+    Room version 1 has an algorithm of its own, which looks at the states alone.
     """
+    if version.state_resolution == "v1":
+        return resolve_v1(state_sets, fetch)
     unconflicted, conflicted = _split(state_sets)
     if not conflicted:
         return unconflicted
@@ -83,7 +88,7 @@ def _power_events(full_conflicted: set[str], graph: AuthGraph) -> set[str]:
 def _is_power_event(event: Event) -> bool:
     if not event.is_state:
         return False
-    if event.type == "m.room.member":
+    if event.type == MEMBER:
         return event.membership in {"leave", "ban"} and event.sender != event.state_key
     return event.key in {POWER_LEVELS, JOIN_RULES}
 

@@ -3,30 +3,31 @@
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import bad_json
 from synapse_lite.handlers.history_purge import HistoryPurge, HistoryPurgeRequest
-from synapse_lite.http.request import Request, parameter
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.http.access import Access
+from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
-from synapse_lite.rest.fields import optional_text
-from synapse_lite.rest.gate import Gate
+from synapse_lite.rest.body import optional_text, parameter
 
 PATH = "/_synapse/admin/v1/purge_history/{room_id}"
 MAX_EVENT_ID = 255
 
 
 class PurgeHistoryApi:
-    def __init__(self, gate: Gate, purges: HistoryPurge) -> None:
-        self._gate = gate
+    def __init__(self, purges: HistoryPurge) -> None:
         self._purges = purges
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", PATH, self.start),
-            Route("POST", f"{PATH}/{{event_id}}", self.start),
-            Route("GET", "/_synapse/admin/v1/purge_history_status/{purge_id}", self.status),
+            Route("POST", PATH, self.start, Access.ADMIN),
+            Route("POST", f"{PATH}/{{event_id}}", self.start, Access.ADMIN),
+            Route("GET", "/_synapse/admin/v1/purge_history_status/{purge_id}", self.status, Access.ADMIN),
         ]
 
-    async def start(self, request: Request, room_id: str, event_id: str | None = None) -> JsonObject:
+    async def start(
+        self, request: Request, requester: Requester, room_id: str, event_id: str | None = None
+    ) -> JsonObject:
         """`POST /_synapse/admin/v1/purge_history/{room_id}` and `…/{event_id}`"""
-        requester = await self._gate.admin(request)
         body = request.json_object(allow_empty=True)
         wanted = HistoryPurgeRequest(
             room_id,
@@ -37,9 +38,8 @@ class PurgeHistoryApi:
         )
         return {"purge_id": await self._purges.start(requester.user_id, wanted)}
 
-    async def status(self, request: Request, purge_id: str) -> JsonObject:
+    async def status(self, _request: Request, _requester: Requester, purge_id: str) -> JsonObject:
         """`GET /_synapse/admin/v1/purge_history_status/{purge_id}`"""
-        await self._gate.admin(request)
         return await self._purges.status(purge_id)
 
 

@@ -4,13 +4,19 @@ from typing import Any
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, bad_json
-from synapse_lite.handlers.auth import Sessions
+from synapse_lite.handlers.access_tokens import AccessTokens
 from synapse_lite.handlers.registration import SharedSecretRegistration, SignedRegistration
-from synapse_lite.http.request import Request, parameter
-from synapse_lite.http.router import Route
+from synapse_lite.http.access import Access
+from synapse_lite.http.request import Request
+from synapse_lite.http.router import CREDENTIALS_BODY, Route
 from synapse_lite.ids import domain_of
-from synapse_lite.rest.client.login import session_answer
-from synapse_lite.rest.fields import MAX_DEVICE_ID, MAX_DEVICE_NAME, MAX_PASSWORD, MAX_USERNAME, optional_text
+from synapse_lite.rest.body import (
+    MAX_PASSWORD,
+    MAX_USERNAME,
+    optional_text,
+    parameter,
+)
+from synapse_lite.rest.client.login import read_device_request, session_answer
 
 MAX_MAC = 512
 MAX_NONCE = 512
@@ -19,31 +25,32 @@ MAX_DISPLAYNAME = 256
 
 
 class SharedSecretRegisterApi:
-    def __init__(self, registration: SharedSecretRegistration, sessions: Sessions) -> None:
+    def __init__(self, registration: SharedSecretRegistration, access_tokens: AccessTokens) -> None:
         self._registration = registration
-        self._sessions = sessions
+        self._access_tokens = access_tokens
 
     def routes(self) -> list[Route]:
         path = "/_synapse/admin/v1/register"
-        return [Route("GET", path, self.nonce), Route("POST", path, self.register)]
+        return [
+            Route("GET", path, self.nonce, Access.NONE),
+            Route("POST", path, self.register, Access.NONE, max_body=CREDENTIALS_BODY),
+        ]
 
     async def nonce(self, _request: Request) -> JsonObject:
         """`GET /_synapse/admin/v1/register`"""
-        return {"nonce": await self._registration.new_nonce()}
+        return {"nonce": self._registration.new_nonce()}
 
     async def register(self, request: Request) -> JsonObject:
         """`POST /_synapse/admin/v1/register`"""
         self._registration.check_enabled()
         body = request.json_object()
         inhibit_login = parameter(body, "inhibit_login", bool, False)
-        device_id = optional_text(body, "device_id", MAX_DEVICE_ID)
-        device_name = optional_text(body, "initial_device_display_name", MAX_DEVICE_NAME)
+        device = read_device_request(body)
         user_id = await self._registration.register(_read_signed(body))
         request.requester_name = user_id
         if inhibit_login:
             return {"user_id": user_id, "home_server": domain_of(user_id)}
-        session = await self._sessions.open(user_id, device_id=device_id, display_name=device_name)
-        return session_answer(user_id, session)
+        return session_answer(user_id, await self._access_tokens.open(user_id, device))
 
 
 def _read_signed(body: JsonObject) -> SignedRegistration:

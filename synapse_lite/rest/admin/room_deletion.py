@@ -1,12 +1,15 @@
 """Deleting rooms."""
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import bad_json
+from synapse_lite.errors import bad_json, invalid_param
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_deletion import DeletionRequest, RoomDeletion
+from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
-from synapse_lite.rest.fields import optional_text
-from synapse_lite.rest.gate import Gate
+from synapse_lite.ids import MAX_ID_BYTES
+from synapse_lite.rest.body import optional_text, text_list
+from synapse_lite.tasks.actions.parts import MAX_PARTS
 
 V1 = "/_synapse/admin/v1/rooms/{room_id}"
 V2 = "/_synapse/admin/v2/rooms/{room_id}"
@@ -16,37 +19,43 @@ MAX_MESSAGE = 32_768
 
 
 class RoomDeletionApi:
-    def __init__(self, gate: Gate, deletion: RoomDeletion) -> None:
-        self._gate = gate
+    def __init__(self, deletion: RoomDeletion) -> None:
         self._deletion = deletion
 
     def routes(self) -> list[Route]:
         return [
-            Route("DELETE", V1, self.delete_now),
-            Route("DELETE", V2, self.delete),
-            Route("GET", f"{V2}/delete_status", self.statuses),
-            Route("GET", "/_synapse/admin/v2/rooms/delete_status/{delete_id}", self.status),
+            Route("DELETE", V1, self.delete_now, Access.ADMIN),
+            Route("DELETE", V2, self.delete, Access.ADMIN),
+            Route("POST", "/_synapse/admin/v1/shutdown_rooms", self.delete_many, Access.ADMIN),
+            Route("GET", f"{V2}/delete_status", self.statuses, Access.ADMIN),
+            Route("GET", "/_synapse/admin/v2/rooms/delete_status/{delete_id}", self.status, Access.ADMIN),
         ]
 
-    async def delete_now(self, request: Request, room_id: str) -> JsonObject:
+    async def delete_now(self, request: Request, requester: Requester, room_id: str) -> JsonObject:
         """`DELETE /_synapse/admin/v1/rooms/{room_id}`: answers when it is done"""
-        requester = await self._gate.admin(request)
         return await self._deletion.run(requester.user_id, _read(request, room_id), f"DELETE {V1}")
 
-    async def delete(self, request: Request, room_id: str) -> JsonObject:
+    async def delete(self, request: Request, requester: Requester, room_id: str) -> JsonObject:
         """`DELETE /_synapse/admin/v2/rooms/{room_id}`"""
-        requester = await self._gate.admin(request)
         wanted = _read(request, room_id)
         return {"delete_id": await self._deletion.start(requester.user_id, wanted, f"DELETE {V2}")}
 
-    async def statuses(self, request: Request, room_id: str) -> JsonObject:
+    async def delete_many(self, request: Request, requester: Requester) -> JsonObject:
+        """`POST /_synapse/admin/v1/shutdown_rooms`: as `delete`, for all `rooms`. The task shows how far all are."""
+        rooms = text_list(request.json_object(), "rooms", longest=MAX_ID_BYTES, most=MAX_PARTS)
+        if not rooms:
+            raise invalid_param("Parameter 'rooms' must name a room")
+        wanted = _read(request, rooms[0])
+        return {
+            "task_id": await self._deletion.start_many(requester.user_id, list(dict.fromkeys(rooms)), wanted)
+        }
+
+    async def statuses(self, _request: Request, _requester: Requester, room_id: str) -> JsonObject:
         """`GET /_synapse/admin/v2/rooms/{room_id}/delete_status`"""
-        await self._gate.admin(request)
         return {"results": await self._deletion.statuses(room_id)}
 
-    async def status(self, request: Request, delete_id: str) -> JsonObject:
+    async def status(self, _request: Request, _requester: Requester, delete_id: str) -> JsonObject:
         """`GET /_synapse/admin/v2/rooms/delete_status/{delete_id}`"""
-        await self._gate.admin(request)
         return await self._deletion.status(delete_id)
 
 

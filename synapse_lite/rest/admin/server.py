@@ -2,6 +2,7 @@
 
 from synapse_lite import __version__
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
 
@@ -11,7 +12,7 @@ SYNAPSE_VERSION = "1.163.2"
 
 class ServerApi:
     def routes(self) -> list[Route]:
-        return [Route("GET", "/_synapse/admin/v1/server_version", self.version)]
+        return [Route("GET", "/_synapse/admin/v1/server_version", self.version, Access.NONE)]
 
     async def version(self, _request: Request) -> JsonObject:
         """`GET /_synapse/admin/v1/server_version`, without a token"""

@@ -6,6 +6,7 @@ from importlib import resources
 
 from attrs import frozen
 
+from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route
@@ -50,11 +51,13 @@ class UiApi:
     def routes(self) -> list[Route]:
         """Reads the files, once."""
         files = read_files()
-        routes = [Route("GET", f"{PATH}/{file.name}", partial(self.show, file=file)) for file in files]
+        routes = [
+            Route("GET", f"{PATH}/{file.name}", partial(self.show, file=file), Access.NONE) for file in files
+        ]
         index = next(file for file in files if file.name == INDEX)
         return [
-            Route("GET", PATH, self.redirect),
-            Route("GET", f"{PATH}/", partial(self.show, file=index)),
+            Route("GET", PATH, self.redirect, Access.NONE),
+            Route("GET", f"{PATH}/", partial(self.show, file=index), Access.NONE),
             *routes,
         ]
 

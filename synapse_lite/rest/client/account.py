@@ -2,39 +2,47 @@
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import forbidden, missing_param
+from synapse_lite.handlers.deactivation import Deactivation
 from synapse_lite.handlers.login import PasswordChanges
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.uia import PASSWORD, InteractiveAuth
-from synapse_lite.http.request import Request, parameter
+from synapse_lite.http.access import Access
+from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route, client_routes
-from synapse_lite.rest.fields import MAX_PASSWORD, optional_text
-from synapse_lite.rest.gate import Gate
+from synapse_lite.rest.body import MAX_PASSWORD, optional_text, parameter
+
+DEACTIVATE = "POST /_matrix/client/v3/account/deactivate"
 
 
 class AccountApi:
     def __init__(
-        self, gate: Gate, auth: InteractiveAuth, password_changes: PasswordChanges, *, passwords_enabled: bool
+        self,
+        auth: InteractiveAuth,
+        password_changes: PasswordChanges,
+        deactivation: Deactivation,
+        *,
+        passwords_enabled: bool,
     ) -> None:
-        self._gate = gate
         self._auth = auth
         self._password_changes = password_changes
+        self._deactivation = deactivation
         self._passwords_enabled = passwords_enabled
 
     def routes(self) -> list[Route]:
         return [
-            *client_routes("GET", "/account/whoami", self.whoami),
-            *client_routes("POST", "/account/password", self.change_password),
+            *client_routes("GET", "/account/whoami", self.whoami, Access.GUEST),
+            *client_routes("POST", "/account/password", self.change_password, Access.USER),
+            *client_routes("POST", "/account/deactivate", self.deactivate, Access.USER),
         ]
 
-    async def whoami(self, request: Request) -> JsonObject:
+    async def whoami(self, _request: Request, requester: Requester) -> JsonObject:
         """`GET /_matrix/client/v3/account/whoami`"""
-        requester = await self._gate.requester(request, allow_guest=True)
         device = {} if requester.device_id is None else {"device_id": requester.device_id}
         return {"user_id": requester.user_id, "is_guest": requester.is_guest, **device}
 
-    async def change_password(self, request: Request) -> JsonObject | Response:
+    async def change_password(self, request: Request, requester: Requester) -> JsonObject | Response:
         """`POST /_matrix/client/v3/account/password`"""
-        requester = await self._gate.requester(request)
         if not self._passwords_enabled:
             raise forbidden("Password change is disabled")
         body = request.json_object()
@@ -52,3 +60,20 @@ class AccountApi:
             raise missing_param("new_password")
         await self._password_changes.change(requester, password, log_out_others=log_out_others)
         return {}
+
+    async def deactivate(self, request: Request, requester: Requester) -> JsonObject | Response:
+        """`POST /_matrix/client/v3/account/deactivate`"""
+        body = request.json_object(allow_empty=True)
+        erase = parameter(body, "erase", bool, False)
+        challenge = await self._auth.check(
+            f"deactivate {requester.user_id}",
+            parameter(body, "auth", dict, None),
+            [(PASSWORD,)],
+            user_id=requester.user_id,
+        )
+        if challenge is not None:
+            return Response(401, challenge.body())
+        await self._deactivation.deactivate(
+            requester.user_id, erase=erase, requester=requester.user_id, endpoint=DEACTIVATE
+        )
+        return {"id_server_unbind_result": "success"}

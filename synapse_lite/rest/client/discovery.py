@@ -1,34 +1,90 @@
 """What the server is and can do."""
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.config.accounts import PasswordPolicy
 from synapse_lite.config.model import Config
 from synapse_lite.errors import not_found
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route, client_routes
+from synapse_lite.matrix.experimental_features import (
+    FEATURES_OF_MOST,
+    PUSHERS_FROM_AFAR,
+    SLIDING_SYNC,
+    STATE_AFTER,
+)
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
-from synapse_lite.rest.gate import Gate
 
-VERSIONS = ("r0.6.1", *(f"v1.{minor}" for minor in range(1, 13)))
+VERSIONS = ("r0.6.1", *(f"v1.{minor}" for minor in range(1, 19)))
+"""Up to the newest one of which nothing is missing that a server must have."""
+
+_UNSTABLE_FEATURES = {
+    "org.matrix.e2e_cross_signing": True,
+    "org.matrix.msc2285.stable": True,  # private read receipts
+    "org.matrix.msc2432": True,  # aliases of a room
+    "org.matrix.msc3030": True,  # the event at a time
+    "org.matrix.msc3391": True,  # account data is deleted
+    "org.matrix.msc3440.stable": True,  # threads
+    "org.matrix.msc3773": True,  # unread counts of threads
+    "org.matrix.msc3814": True,  # dehydrated devices
+    "org.matrix.msc3827.stable": True,  # rooms of a type in the directory
+    "org.matrix.msc3856": True,  # the threads of a room
+    "org.matrix.msc3916.stable": True,  # media with a token
+    "org.matrix.msc3981": True,  # relations of relations
+    "org.matrix.msc4151": True,  # rooms are reported
+    "org.matrix.msc4293": True,  # a ban redacts
+    "com.beeper.msc4169": True,  # a redaction is sent like any event
+    "uk.half-shot.msc2666.query_mutual_rooms": True,
+    "uk.half-shot.msc2666.query_mutual_rooms.stable": True,
+    "uk.tcpip.msc4133.stable": True,  # fields of profiles
+}
+
+
+FEATURES_OF_USERS = {
+    "org.matrix.simplified_msc3575": SLIDING_SYNC,
+    "org.matrix.msc3881": PUSHERS_FROM_AFAR,
+    "org.matrix.msc4222": STATE_AFTER,
+}
+"""Not the same for everybody: names here, and of what."""
 
 
 class DiscoveryApi:
-    """`well_known` is None when the server has no public address."""
+    """`well_known` is None when the server has no public address, `server_well_known` when it is not to be told,
+    `support` when nobody is named to turn to.
+    """
 
-    def __init__(self, gate: Gate, capabilities: JsonObject, well_known: JsonObject | None) -> None:
-        self._gate = gate
+    def __init__(
+        self,
+        capabilities: JsonObject,
+        well_known: JsonObject | None,
+        server_well_known: JsonObject | None,
+        support: JsonObject | None,
+        password_policy: JsonObject,
+        features: JsonObject,
+    ) -> None:
+        self._features = features
         self._capabilities = capabilities
+        self._support = support
+        self._password_policy = password_policy
         self._well_known = well_known
+        self._server_well_known = server_well_known
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/_matrix/client/versions", self.versions),
-            Route("GET", "/.well-known/matrix/client", self.well_known),
-            *client_routes("GET", "/capabilities", self.capabilities),
+            Route("GET", "/_matrix/client/versions", self.versions, Access.OPTIONAL),
+            Route("GET", "/.well-known/matrix/client", self.well_known, Access.NONE),
+            Route("GET", "/.well-known/matrix/server", self.server_well_known, Access.NONE),
+            Route("GET", "/.well-known/matrix/support", self.support, Access.NONE),
+            *client_routes("GET", "/password_policy", self.password_policy, Access.NONE),
+            *client_routes("GET", "/capabilities", self.capabilities, Access.GUEST),
         ]
 
-    async def versions(self, _request: Request) -> JsonObject:
+    async def versions(self, _request: Request, requester: Requester | None) -> JsonObject:
         """`GET /_matrix/client/versions`"""
-        return {"versions": list(VERSIONS), "unstable_features": {}}
+        features = FEATURES_OF_MOST if requester is None else requester.features
+        own = {name: feature in features for name, feature in FEATURES_OF_USERS.items()}
+        return {"versions": list(VERSIONS), "unstable_features": self._features | own}
 
     async def well_known(self, _request: Request) -> JsonObject:
         """`GET /.well-known/matrix/client`"""
@@ -36,10 +92,40 @@ class DiscoveryApi:
             raise not_found(".well-known not available")
         return self._well_known
 
-    async def capabilities(self, request: Request) -> JsonObject:
+    async def server_well_known(self, _request: Request) -> JsonObject:
+        """`GET /.well-known/matrix/server` (server-server API, "Resolving server names")"""
+        if self._server_well_known is None:
+            raise not_found(".well-known not available")
+        return self._server_well_known
+
+    async def support(self, _request: Request) -> JsonObject:
+        """`GET /.well-known/matrix/support`"""
+        if self._support is None:
+            raise not_found("Nobody is named to turn to")
+        return self._support
+
+    async def password_policy(self, _request: Request) -> JsonObject:
+        """`GET /_matrix/client/v3/password_policy` (MSC2000)"""
+        return self._password_policy
+
+    async def capabilities(self, _request: Request, _requester: Requester) -> JsonObject:
         """`GET /_matrix/client/v3/capabilities`"""
-        await self._gate.requester(request, allow_guest=True)
         return {"capabilities": self._capabilities}
+
+
+def unstable_features(config: Config) -> JsonObject:
+    """What is the same for everybody."""
+    encrypted = config.encryption_enabled_by_default_for_room_type
+    private, everywhere = encrypted in {"invite", "all"}, encrypted == "all"
+    return {
+        **_UNSTABLE_FEATURES,
+        "org.matrix.msc4108": config.experimental_features.msc4108_enabled
+        or config.experimental_features.msc4108_delegation_endpoint is not None,
+        "org.matrix.msc4140": config.max_event_delay_duration is not None,
+        "io.element.e2ee_forced.public": everywhere,
+        "io.element.e2ee_forced.private": private,
+        "io.element.e2ee_forced.trusted_private": private,
+    }
 
 
 def client_well_known(config: Config) -> JsonObject | None:
@@ -47,6 +133,37 @@ def client_well_known(config: Config) -> JsonObject | None:
     if config.public_baseurl is None:
         return None
     return {"m.homeserver": {"base_url": config.public_baseurl}, **config.extra_well_known_client_content}
+
+
+def server_well_known(config: Config) -> JsonObject | None:
+    """Other servers are sent to the port of HTTPS."""
+    return {"m.server": f"{config.server_name}:443"} if config.serve_server_wellknown else None
+
+
+def support(config: Config) -> JsonObject | None:
+    """Whom to turn to about this server, from `admin_contact`."""
+    contact = config.admin_contact
+    if contact is None:
+        return None
+    if contact.startswith(("https://", "http://")):
+        return {"support_page": contact}
+    address = (
+        {"matrix_id": contact}
+        if contact.startswith("@")
+        else {"email_address": contact.removeprefix("mailto:")}
+    )
+    return {"contacts": [{"role": "m.role.admin", **address}]}
+
+
+def password_policy(policy: PasswordPolicy) -> JsonObject:
+    """What a new password must have; empty when all are accepted."""
+    if not policy.enabled:
+        return {}
+    required = ("require_digit", "require_symbol", "require_lowercase", "require_uppercase")
+    return {
+        "m.minimum_length": policy.minimum_length,
+        **{f"m.{name}": True for name in required if getattr(policy, name)},
+    }
 
 
 def capabilities(config: Config) -> JsonObject:
@@ -63,7 +180,7 @@ def capabilities(config: Config) -> JsonObject:
         "m.set_avatar_url": {"enabled": config.enable_set_avatar_url},
         "m.profile_fields": {"enabled": True, **({"disallowed": fixed} if fixed else {})},
         "m.3pid_changes": {"enabled": False},
-        "m.get_login_token": {"enabled": False},
+        "m.get_login_token": {"enabled": config.login_via_existing_session.enabled},
         "m.forget_forced_upon_leave": {"enabled": config.forget_rooms_on_leave},
     }
 

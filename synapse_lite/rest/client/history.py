@@ -1,51 +1,79 @@
 """The past of a room."""
 
+from attrs import evolve
+
 from synapse_lite.canonical_json import JsonObject, decode_object
+from synapse_lite.errors import missing_param
 from synapse_lite.handlers.filters import EventFilter, read_event_filter
 from synapse_lite.handlers.history import MAX_LIMIT, HistoryHandler
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.tokens import read_token
+from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route, client_routes
-from synapse_lite.rest.gate import Gate
 
 DEFAULT_LIMIT = 10
+LARGE_LIMIT = 100
+TIMESTAMP = "/_matrix/client/v1/rooms/{room_id}/timestamp_to_event"
 
 
 class HistoryApi:
-    def __init__(self, gate: Gate, history: HistoryHandler) -> None:
-        self._gate = gate
+    def __init__(self, history: HistoryHandler) -> None:
         self._history = history
 
     def routes(self) -> list[Route]:
         return [
-            *client_routes("GET", "/rooms/{room_id}/messages", self.messages),
-            *client_routes("GET", "/rooms/{room_id}/context/{event_id}", self.context),
-            *client_routes("GET", "/rooms/{room_id}/event/{event_id}", self.event),
+            *client_routes("GET", "/rooms/{room_id}/messages", self.messages, Access.GUEST),
+            *client_routes("GET", "/rooms/{room_id}/context/{event_id}", self.context, Access.GUEST),
+            *client_routes("GET", "/rooms/{room_id}/event/{event_id}", self.event, Access.GUEST),
+            *client_routes("GET", "/events/{event_id}", self.event_of_any_room, Access.GUEST),
+            Route("GET", TIMESTAMP, self.near, Access.USER),
         ]
 
-    async def messages(self, request: Request, room_id: str) -> JsonObject:
-        """`GET /_matrix/client/v3/rooms/{roomId}/messages`"""
-        requester = await self._gate.requester(request, allow_guest=True)
+    async def messages(
+        self, request: Request, requester: Requester, room_id: str, *, raw: bool = False
+    ) -> JsonObject:
+        """`GET /_matrix/client/v3/rooms/{roomId}/messages`; `raw`: as servers exchange the events"""
         start, stop = request.query("from"), request.query("to")
+        selection = _selection(request)
+        selection = evolve(selection, raw=raw or selection.raw)
+        if selection.limit > LARGE_LIMIT:
+            await request.expect_large_answer()
         return await self._history.messages(
             requester,
             room_id,
             read_token(start) if start else None,
             read_token(stop) if stop else None,
             backwards=request.query_choice("dir", ("f", "b"), "f") == "b",
-            selection=_selection(request),
+            selection=selection,
         )
 
-    async def context(self, request: Request, room_id: str, event_id: str) -> JsonObject:
+    async def context(
+        self, request: Request, requester: Requester, room_id: str, event_id: str
+    ) -> JsonObject:
         """`GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}`"""
-        requester = await self._gate.requester(request, allow_guest=True)
-        return await self._history.context(requester, room_id, event_id, _selection(request))
+        selection = _selection(request)
+        if selection.limit > LARGE_LIMIT or not selection.lazy_load_members:
+            await request.expect_large_answer()
+        return await self._history.context(requester, room_id, event_id, selection)
 
-    async def event(self, request: Request, room_id: str, event_id: str) -> Response:
+    async def event(self, _request: Request, requester: Requester, room_id: str, event_id: str) -> Response:
         """`GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}`"""
-        requester = await self._gate.requester(request, allow_guest=True)
         return Response(200, await self._history.event(requester, room_id, event_id))
+
+    async def event_of_any_room(self, _request: Request, requester: Requester, event_id: str) -> Response:
+        """`GET /_matrix/client/v3/events/{eventId}`"""
+        return Response(200, await self._history.event_of_any_room(requester, event_id))
+
+    async def near(self, request: Request, requester: Requester, room_id: str) -> JsonObject:
+        """`GET /_matrix/client/v1/rooms/{roomId}/timestamp_to_event`"""
+        direction = request.query_choice("dir", ("f", "b"), None)
+        if direction is None:
+            raise missing_param("dir")
+        return await self._history.near(
+            requester, room_id, request.query_int("ts"), backwards=direction == "b"
+        )
 
 
 def _selection(request: Request) -> EventFilter:

@@ -2,22 +2,27 @@
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError
-from synapse_lite.handlers.auth import NewSession, Sessions
+from synapse_lite.handlers.access_tokens import AccessTokens, DeviceRequest, NewSession
 from synapse_lite.handlers.login import Logins
-from synapse_lite.http.request import Request, parameter
-from synapse_lite.http.router import Route, client_routes
+from synapse_lite.handlers.login_tokens import LoginTokens
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.http.access import Access
+from synapse_lite.http.request import Request
+from synapse_lite.http.router import CREDENTIALS_BODY, Route, client_routes
 from synapse_lite.ids import domain_of
-from synapse_lite.rest.fields import (
+from synapse_lite.rest.body import (
     MAX_DEVICE_ID,
     MAX_DEVICE_NAME,
     MAX_PASSWORD,
     MAX_USERNAME,
     optional_text,
+    parameter,
     text,
 )
-from synapse_lite.rest.gate import Gate
 
 PASSWORD = "m.login.password"  # noqa: S105 (the name of a login type)
+TOKEN = "m.login.token"  # noqa: S105 (the name of a login type)
+MAX_TOKEN = 255
 
 
 class LoginApi:
@@ -25,72 +30,94 @@ class LoginApi:
 
     def __init__(
         self,
-        gate: Gate,
         logins: Logins,
-        sessions: Sessions,
+        login_tokens: LoginTokens,
+        access_tokens: AccessTokens,
         *,
         passwords_enabled: bool,
         well_known: JsonObject | None,
     ) -> None:
-        self._gate = gate
         self._logins = logins
-        self._sessions = sessions
-        self._types = (PASSWORD,) if passwords_enabled else ()
+        self._access_tokens = access_tokens
+        self._by_password = passwords_enabled
+        self._by_token = login_tokens.are_issued
         self._well_known = well_known
 
     def routes(self) -> list[Route]:
         return [
-            *client_routes("GET", "/login", self.flows),
-            *client_routes("POST", "/login", self.log_in),
-            *client_routes("POST", "/logout", self.log_out),
-            *client_routes("POST", "/logout/all", self.log_out_everywhere),
+            *client_routes("GET", "/login", self.flows, Access.NONE),
+            *client_routes("POST", "/login", self.log_in, Access.NONE, max_body=CREDENTIALS_BODY),
+            *client_routes("POST", "/refresh", self.refresh, Access.NONE, max_body=CREDENTIALS_BODY),
+            *client_routes("POST", "/logout", self.log_out, Access.LOCKED),
+            *client_routes("POST", "/logout/all", self.log_out_everywhere, Access.LOCKED),
         ]
 
     async def flows(self, _request: Request) -> JsonObject:
         """`GET /_matrix/client/v3/login`"""
-        return {"flows": [{"type": login_type} for login_type in self._types]}
+        by_password = [{"type": PASSWORD}] if self._by_password else []
+        by_token = [{"type": TOKEN, "get_login_token": True}] if self._by_token else []
+        return {"flows": [*by_password, *by_token]}
 
     async def log_in(self, request: Request) -> JsonObject:
         """`POST /_matrix/client/v3/login`"""
         body = request.json_object()
-        login_type = parameter(body, "type", str)
-        if login_type not in self._types:
+        login_type, device = parameter(body, "type", str), read_device_request(body)
+        if login_type == PASSWORD and self._by_password:
+            password = text(body, "password", MAX_PASSWORD)
+            login = await self._logins.log_in(
+                _named_user(body), password, device, client_ip=request.client_ip
+            )
+        elif login_type == TOKEN and self._by_token:
+            token = text(body, "token", MAX_TOKEN)
+            login = await self._logins.log_in_by_token(token, device, client_ip=request.client_ip)
+        else:
             raise MatrixError(400, Errcode.UNKNOWN, f"Unknown login type {login_type[:80]}")
-        login = await self._logins.log_in(
-            _named_user(body),
-            text(body, "password", MAX_PASSWORD),
-            device_id=optional_text(body, "device_id", MAX_DEVICE_ID),
-            display_name=optional_text(body, "initial_device_display_name", MAX_DEVICE_NAME),
-            client_ip=request.client_ip,
-        )
         request.requester_name = login.user_id
         answer = session_answer(login.user_id, login.session)
         return {**answer, "well_known": self._well_known} if self._well_known else answer
 
-    async def log_out(self, request: Request) -> JsonObject:
+    async def refresh(self, request: Request) -> JsonObject:
+        """`POST /_matrix/client/v3/refresh`"""
+        session = await self._access_tokens.refresh(text(request.json_object(), "refresh_token", MAX_TOKEN))
+        return token_answer(session)
+
+    async def log_out(self, request: Request, _requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/logout`"""
-        await self._gate.requester(request, allow_guest=True, allow_locked=True)
-        await self._sessions.close(request.access_token())
+        await self._access_tokens.close(request.access_token())
         return {}
 
-    async def log_out_everywhere(self, request: Request) -> JsonObject:
+    async def log_out_everywhere(self, _request: Request, requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/logout/all`"""
-        requester = await self._gate.requester(request, allow_guest=True, allow_locked=True)
-        await self._sessions.close_all(requester.user_id)
+        await self._access_tokens.close_all(requester.user_id)
         return {}
 
 
 def session_answer(user_id: str, session: NewSession) -> JsonObject:
     """What clients learn of a new session."""
-    answer: JsonObject = {
+    return {
         "user_id": user_id,
         "home_server": domain_of(user_id),
-        "access_token": session.token,
         "device_id": session.device_id,
+        **token_answer(session),
     }
+
+
+def token_answer(session: NewSession) -> JsonObject:
+    answer: JsonObject = {"access_token": session.token}
+    if session.refresh_token is not None:
+        answer["refresh_token"] = session.refresh_token
     if session.expires_in_ms is not None:
         answer["expires_in_ms"] = session.expires_in_ms
     return answer
+
+
+def read_device_request(body: JsonObject) -> DeviceRequest:
+    """What a log-in or a registration says of the device."""
+    return DeviceRequest(
+        optional_text(body, "device_id", MAX_DEVICE_ID),
+        optional_text(body, "initial_device_display_name", MAX_DEVICE_NAME),
+        parameter(body, "refresh_token", bool, False),
+    )
 
 
 def _named_user(body: JsonObject) -> str:

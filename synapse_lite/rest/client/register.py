@@ -1,51 +1,71 @@
 """Registration."""
 
+from attrs import evolve
+
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import invalid_param, missing_param
-from synapse_lite.handlers.auth import Sessions
+from synapse_lite.errors import Errcode, MatrixError, invalid_param, missing_param
+from synapse_lite.handlers.access_tokens import AccessTokens
 from synapse_lite.handlers.registration import Registration
-from synapse_lite.handlers.uia import DUMMY, Challenge, InteractiveAuth
-from synapse_lite.http.ratelimit import RateLimiter
-from synapse_lite.http.request import Request, parameter
+from synapse_lite.handlers.uia import Challenge, InteractiveAuth
+from synapse_lite.http.access import Access
+from synapse_lite.http.ratelimit import RateLimiter, network_of
+from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
-from synapse_lite.http.router import Route, client_routes
+from synapse_lite.http.router import CREDENTIALS_BODY, Route, client_routes
 from synapse_lite.ids import domain_of
-from synapse_lite.rest.client.login import session_answer
-from synapse_lite.rest.fields import (
-    MAX_DEVICE_ID,
-    MAX_DEVICE_NAME,
+from synapse_lite.rest.body import (
     MAX_PASSWORD,
     MAX_USERNAME,
     optional_text,
+    parameter,
 )
+from synapse_lite.rest.client.login import read_device_request, session_answer
+
+QUESTION = 0.5
+"""Of an account: each takes a request that asks what must be proved, before the one that proves it."""
+
+
+VALIDITY = "/register/m.login.registration_token/validity"
 
 
 class RegisterApi:
-    """`limiter`: `rc_registration`, per address, for accounts and as much again for questions."""
+    """`limiter`: `rc_registration`, per address, for accounts and twice as much for questions.
+
+    `token_limiter`: questions whether a registration token is good.
+    """
 
     def __init__(
-        self, registration: Registration, sessions: Sessions, auth: InteractiveAuth, limiter: RateLimiter
+        self,
+        registration: Registration,
+        access_tokens: AccessTokens,
+        auth: InteractiveAuth,
+        limiter: RateLimiter,
+        token_limiter: RateLimiter,
     ) -> None:
         self._registration = registration
-        self._sessions = sessions
+        self._access_tokens = access_tokens
         self._auth = auth
         self._limiter = limiter
+        self._token_limiter = token_limiter
 
     def routes(self) -> list[Route]:
         return [
-            *client_routes("POST", "/register", self.register),
-            *client_routes("GET", "/register/available", self.available),
+            *client_routes("POST", "/register", self.register, Access.NONE, max_body=CREDENTIALS_BODY),
+            *client_routes("GET", "/register/available", self.available, Access.NONE),
+            *client_routes("GET", VALIDITY, self.token_validity, Access.NONE, versions=("v1",)),
         ]
 
     async def register(self, request: Request) -> JsonObject | Response:
         """`POST /_matrix/client/v3/register`"""
         body = request.json_object()
-        display_name = optional_text(body, "initial_device_display_name", MAX_DEVICE_NAME)
+        device = read_device_request(body)
         kind = request.query("kind", "user")
         if kind == "guest":
-            self._limiter.check(request.client_ip)
+            await self._limiter.check(network_of(request.client_ip))
             guest = await self._registration.register_guest()
-            return session_answer(guest, await self._sessions.open(guest, display_name=display_name))
+            return session_answer(
+                guest, await self._access_tokens.open(guest, evolve(device, device_id=None))
+            )
         if kind != "user":
             raise invalid_param("Query parameter 'kind' must be 'user' or 'guest'")
         user_id = await self._register_user(request, body)
@@ -53,12 +73,7 @@ class RegisterApi:
             return Response(401, user_id.body())
         if parameter(body, "inhibit_login", bool, False):
             return {"user_id": user_id, "home_server": domain_of(user_id)}
-        session = await self._sessions.open(
-            user_id,
-            device_id=optional_text(body, "device_id", MAX_DEVICE_ID),
-            display_name=display_name,
-        )
-        return session_answer(user_id, session)
+        return session_answer(user_id, await self._access_tokens.open(user_id, device))
 
     async def available(self, request: Request) -> JsonObject:
         """`GET /_matrix/client/v3/register/available`"""
@@ -66,9 +81,20 @@ class RegisterApi:
         username = request.query("username")
         if username is None:
             raise missing_param("username")
-        self._limiter.check(("question", request.client_ip))
+        await self._limiter.check(("question", network_of(request.client_ip)), QUESTION)
+        if username != username.lower():
+            raise MatrixError(400, Errcode.INVALID_USERNAME, "User ID can only contain lower-case letters")
         await self._registration.check_username(username)
         return {"available": True}
+
+    async def token_validity(self, request: Request) -> JsonObject:
+        """`GET /_matrix/client/v1/register/m.login.registration_token/validity`"""
+        self._registration.check_open()
+        await self._token_limiter.check(network_of(request.client_ip))
+        token = request.query("token")
+        if token is None:
+            raise missing_param("token")
+        return {"valid": await self._registration.is_token_valid(token)}
 
     async def _register_user(self, request: Request, body: JsonObject) -> str | Challenge:
         """What can be refused is refused before the client is asked for proofs, as the specification says."""
@@ -76,18 +102,19 @@ class RegisterApi:
         username = optional_text(body, "username", MAX_USERNAME)
         password = optional_text(body, "password", MAX_PASSWORD)
         auth = parameter(body, "auth", dict, None)
-        optional_text(body, "device_id", MAX_DEVICE_ID)
         parameter(body, "inhibit_login", bool, False)
-        if auth is None:
-            self._limiter.check(("question", request.client_ip))
+        network = network_of(request.client_ip)
+        await self._limiter.check(("question", network), QUESTION)
         if username is not None:
             await self._registration.check_username(username)
         if password is not None:
             self._registration.check_password(password)
-        challenge = await self._auth.check("register", auth, [(DUMMY,)])
-        if challenge is not None:
-            return challenge
+        proof = await self._auth.prove("register", auth, [self._registration.stages])
+        if isinstance(proof, Challenge):
+            return proof
         if password is None:
             raise missing_param("password")
-        self._limiter.check(request.client_ip)
-        return await self._registration.register(username, password)
+        await self._limiter.check(network)
+        user_id = await self._registration.register(username, password, proof.registration_token)
+        self._limiter.refund(("question", network), QUESTION)
+        return user_id

@@ -4,38 +4,37 @@ from typing import Any
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, bad_json
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_creation import RoomCreation
 from synapse_lite.handlers.room_plan import RoomRequest
 from synapse_lite.handlers.rooms import Rooms
-from synapse_lite.http.request import Request, parameter
+from synapse_lite.http.access import Access
+from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route, client_routes
-from synapse_lite.rest.gate import Gate
+from synapse_lite.rest.body import parameter
 
 MAX_INITIAL_STATE = 500
 MAX_INVITED = 1000
 
 
 class RoomApi:
-    def __init__(self, gate: Gate, creation: RoomCreation, rooms: Rooms) -> None:
-        self._gate = gate
+    def __init__(self, creation: RoomCreation, rooms: Rooms) -> None:
         self._creation = creation
         self._rooms = rooms
 
     def routes(self) -> list[Route]:
         return [
-            *client_routes("POST", "/createRoom", self.create),
-            *client_routes("GET", "/joined_rooms", self.joined),
+            *client_routes("POST", "/createRoom", self.create, Access.USER),
+            *client_routes("GET", "/joined_rooms", self.joined, Access.GUEST),
         ]
 
-    async def create(self, request: Request) -> JsonObject:
+    async def create(self, request: Request, requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/createRoom`"""
-        requester = await self._gate.requester(request)
         made = await self._creation.create(requester, read_room_request(request.json_object()))
         return {"room_id": made.room_id} | ({} if made.alias is None else {"room_alias": made.alias})
 
-    async def joined(self, request: Request) -> JsonObject:
+    async def joined(self, _request: Request, requester: Requester) -> JsonObject:
         """`GET /_matrix/client/v3/joined_rooms`"""
-        requester = await self._gate.requester(request, allow_guest=True)
         return {"joined_rooms": await self._rooms.joined(requester.user_id)}
 
 

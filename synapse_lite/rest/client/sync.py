@@ -1,56 +1,63 @@
 """/sync."""
 
-from synapse_lite.canonical_json import JsonObject, decode_object
-from synapse_lite.errors import invalid_param
-from synapse_lite.handlers.account_data import AccountData
-from synapse_lite.handlers.auth import Requester
-from synapse_lite.handlers.filters import SyncFilter, read_sync_filter
+from collections.abc import Awaitable, Callable
+
+from synapse_lite.handlers.filters import SyncFilter
+from synapse_lite.handlers.presence import PresenceHandler
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.handlers.sync.filters import SyncFilters
 from synapse_lite.handlers.sync.handler import SyncHandler
 from synapse_lite.handlers.sync.values import SyncRequest
-from synapse_lite.handlers.tokens import read_token
+from synapse_lite.handlers.tokens import read_sync_token
+from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route, client_routes
-from synapse_lite.rest.gate import Gate
+from synapse_lite.matrix.experimental_features import STATE_AFTER
+from synapse_lite.matrix.presence import ONLINE, STATES
 
-PRESENCES = ("online", "offline", "unavailable")
+OnSync = Callable[[Requester], Awaitable[None]]
 
 
 class SyncApi:
-    """`timeline_limit`: the most events that a filter may ask for, -1 for no limit."""
+    """`on_sync` hears of everybody who syncs."""
 
-    def __init__(self, gate: Gate, sync: SyncHandler, account_data: AccountData, timeline_limit: int) -> None:
-        self._gate = gate
+    def __init__(
+        self, sync: SyncHandler, filters: SyncFilters, presence: PresenceHandler, on_sync: OnSync
+    ) -> None:
+        self._on_sync = on_sync
         self._sync = sync
-        self._account_data = account_data
-        self._timeline_limit = timeline_limit if timeline_limit >= 0 else 1000
+        self._presence = presence
+        self._filters = filters
 
     def routes(self) -> list[Route]:
-        return client_routes("GET", "/sync", self.sync)
+        return client_routes("GET", "/sync", self.sync, Access.GUEST)
 
-    async def sync(self, request: Request) -> Response:
+    async def sync(self, request: Request, requester: Requester) -> Response:
         """`GET /_matrix/client/v3/sync`"""
-        requester = await self._gate.requester(request, allow_guest=True)
-        since = request.query("since")
-        request.query_choice("set_presence", PRESENCES, "online")
-        wanted = SyncRequest(
+        since, wanted = request.query("since"), request.query("filter")
+        presence = request.query_choice("set_presence", STATES, ONLINE)
+        position, delivered = read_sync_token(since) if since else (None, None)
+        sync_request = SyncRequest(
             requester,
-            read_token(since) if since else None,
+            position,
             request.query_int("timeout", 0),
-            await self._filter(requester, request.query("filter")),
+            await self._filters.read(requester.user_id, wanted) if wanted else SyncFilter(),
             request.query_bool("full_state", default=False),
+            delivered,
+            state_after=_state_after(request, requester),
         )
-        return Response(200, await self._sync.sync(wanted))
+        await self._on_sync(requester)
+        if position is None or sync_request.full_state:
+            await request.expect_large_answer()
+        async with self._presence.polling(requester, presence):
+            return Response(200, await self._sync.sync(sync_request))
 
-    async def _filter(self, requester: Requester, text: str | None) -> SyncFilter:
-        """A filter given as JSON, or by the id that `POST …/filter` answered."""
-        if not text:
-            return SyncFilter()
-        body: JsonObject
-        if text.startswith("{"):
-            body = decode_object(text)
-        elif text.isdecimal():
-            body = await self._account_data.filter(requester.user_id, text)
-        else:
-            raise invalid_param("Invalid filter ID")
-        return read_sync_filter(body, self._timeline_limit)
+
+def _state_after(request: Request, requester: Requester) -> str | None:
+    """The name under which the client wants the state at the end of the timelines (MSC4222)."""
+    if request.query_bool("use_state_after"):
+        return "state_after"
+    if STATE_AFTER in requester.features and request.query_bool("org.matrix.msc4222.use_state_after"):
+        return "org.matrix.msc4222.state_after"
+    return None

@@ -1,4 +1,4 @@
--- Accounts, their sessions, and what they keep on the server. Times are milliseconds since 1970.
+-- Accounts, and what they keep on the server. Times are milliseconds since 1970.
 
 CREATE TABLE users (
     user_id TEXT PRIMARY KEY,
@@ -13,37 +13,26 @@ CREATE TABLE users (
     user_type TEXT,
     appservice_id TEXT,
     created_ts BIGINT NOT NULL,
+    consent_version TEXT,          -- the version of the terms that the user has agreed to
+    consent_ts BIGINT,
+    consent_notice_version TEXT,   -- the version to which they were asked to agree
+    expires_ts BIGINT,             -- null: the account does not expire
+    registration_token TEXT,       -- with which the account was made
     displayname TEXT,
     avatar_url TEXT,
     profile_fields TEXT NOT NULL DEFAULT '{}'  -- the other fields of the profile, a JSON object
 );
+-- When the user last used any of their devices; null: never.
+CREATE TABLE user_last_seen (
+    user_id TEXT PRIMARY KEY REFERENCES users ON DELETE CASCADE,
+    last_seen_ts BIGINT
+);
+
 CREATE INDEX users_folded ON users (lower(user_id));
+CREATE INDEX users_registration_token ON users (registration_token, user_id) WHERE registration_token IS NOT NULL;
 
 -- The localparts of guests and of users who did not choose a name.
 CREATE SEQUENCE numbered_users;
-
-CREATE TABLE devices (
-    user_id TEXT NOT NULL REFERENCES users,
-    device_id TEXT NOT NULL,
-    display_name TEXT,
-    last_seen_ts BIGINT,
-    last_seen_ip TEXT,
-    last_seen_user_agent TEXT,
-    PRIMARY KEY (user_id, device_id)
-);
-
--- Tokens are known by their SHA-256 only.
-CREATE TABLE access_tokens (
-    token_nid BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    token_hash BYTEA NOT NULL UNIQUE,
-    user_id TEXT NOT NULL REFERENCES users,
-    device_id TEXT,
-    created_ts BIGINT NOT NULL,
-    valid_until_ts BIGINT,
-    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
-);
-CREATE INDEX access_tokens_device ON access_tokens (user_id, device_id);
-CREATE INDEX access_tokens_expiring ON access_tokens (valid_until_ts) WHERE valid_until_ts IS NOT NULL;
 
 -- Global account data has room_nid 0.
 CREATE TABLE account_data (
@@ -63,18 +52,20 @@ CREATE TABLE filters (
     UNIQUE (user_id, digest)
 );
 
--- User-interactive authentication: what has been proved so far, for one operation. Holds no secrets.
+-- User-interactive authentication: what has been proved so far, for one operation. Holds no passwords.
 CREATE TABLE uia_sessions (
     session_id TEXT PRIMARY KEY,
     operation TEXT NOT NULL,
     completed TEXT[] NOT NULL DEFAULT '{}',
-    created_ts BIGINT NOT NULL
+    created_ts BIGINT NOT NULL,
+    registration_token TEXT        -- with which the stage of that name was done
 );
 CREATE INDEX uia_sessions_created ON uia_sessions (created_ts);
+CREATE INDEX uia_sessions_token ON uia_sessions (registration_token) WHERE registration_token IS NOT NULL;
 
--- Nonces of the registration by shared secret.
+-- Nonces with which somebody was registered by the shared secret, until they are too old to be used again.
 CREATE TABLE registration_nonces (
     nonce TEXT PRIMARY KEY,
-    created_ts BIGINT NOT NULL
+    used_ts BIGINT NOT NULL
 );
-CREATE INDEX registration_nonces_created ON registration_nonces (created_ts);
+CREATE INDEX registration_nonces_used ON registration_nonces (used_ts);

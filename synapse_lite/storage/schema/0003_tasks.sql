@@ -1,7 +1,19 @@
--- Durable tasks, who runs them, and what became of them. Times are milliseconds by the database's clock.
+-- Durable tasks, who runs them, and what became of them. Times are milliseconds by the clock of the engine.
+
+CREATE FUNCTION wall_ms() RETURNS BIGINT LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (extract(epoch FROM statement_timestamp()) * 1000)::bigint;
+
+-- The clock of the engine: the database's, and how far it is ahead of it since that was set back. Every sign
+-- of life of a process looks after it.
+CREATE TABLE task_clock (
+    single BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (single),
+    wall BIGINT NOT NULL DEFAULT 0,     -- when it was last looked after
+    ahead BIGINT NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+INSERT INTO task_clock DEFAULT VALUES;
 
 CREATE FUNCTION now_ms() RETURNS BIGINT LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN (extract(epoch FROM statement_timestamp()) * 1000)::bigint;
+    RETURN wall_ms() + coalesce((SELECT ahead FROM task_clock), 0);
 
 CREATE TABLE scheduled_tasks (
     id TEXT PRIMARY KEY,
@@ -11,6 +23,7 @@ CREATE TABLE scheduled_tasks (
         CHECK (status IN ('scheduled', 'active', 'complete', 'failed', 'cancelled')),
     requester TEXT NOT NULL,
     endpoint TEXT NOT NULL,
+    parent_id TEXT REFERENCES scheduled_tasks ON DELETE SET NULL, -- the task of which this one is a part
     resource_id TEXT,
     unique_key TEXT,                    -- one pending task per action and key
     lock_key TEXT,                      -- one active task per key
@@ -31,6 +44,8 @@ CREATE TABLE scheduled_tasks (
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     finished_at BIGINT,
+    claimed_at BIGINT,                  -- when the present owner took it,
+    claimed_done BIGINT NOT NULL DEFAULT 0,  -- and how much was done then: the pace since tells when it ends
     CHECK ((status = 'active') = (owner IS NOT NULL)),
     CHECK ((status IN ('complete', 'failed', 'cancelled')) = (finished_at IS NOT NULL))
 ) WITH (fillfactor = 70);
@@ -39,7 +54,10 @@ CREATE INDEX scheduled_tasks_runnable ON scheduled_tasks (priority DESC, run_at,
 CREATE UNIQUE INDEX scheduled_tasks_unique ON scheduled_tasks (action, unique_key)
     WHERE status IN ('scheduled', 'active');
 CREATE UNIQUE INDEX scheduled_tasks_lock ON scheduled_tasks (lock_key) WHERE status = 'active';
-CREATE INDEX scheduled_tasks_finished ON scheduled_tasks (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX scheduled_tasks_created ON scheduled_tasks (created_at, id);
+CREATE INDEX scheduled_tasks_finished ON scheduled_tasks (finished_at, id) WHERE finished_at IS NOT NULL;
+CREATE INDEX scheduled_tasks_active ON scheduled_tasks (action) WHERE status = 'active';
+CREATE INDEX scheduled_tasks_parent ON scheduled_tasks (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX scheduled_tasks_resource ON scheduled_tasks (resource_id, action);
 
 -- One row per start of a process that runs tasks; alive until `expires_at`, and never again after it.
@@ -86,3 +104,28 @@ CREATE TABLE task_items (
     PRIMARY KEY (task_id, item)
 );
 CREATE INDEX task_items_outcome ON task_items (task_id, outcome, item);
+
+-- What an operator says about an action: no row means not paused and no limit.
+CREATE TABLE task_controls (
+    action TEXT PRIMARY KEY,
+    paused BOOLEAN NOT NULL DEFAULT FALSE,
+    max_running INTEGER CHECK (max_running >= 1)
+);
+
+-- The last slot of each periodic task that became a row: none is run twice.
+CREATE TABLE periodic_tasks (
+    action TEXT PRIMARY KEY,
+    slot BIGINT NOT NULL
+);
+
+-- Requests with an Idempotency-Key, and what they started: for as long as that is kept.
+CREATE TABLE task_requests (
+    requester TEXT NOT NULL,
+    key TEXT NOT NULL,
+    action TEXT NOT NULL,
+    resource_id TEXT NOT NULL,
+    digest BYTEA NOT NULL,              -- of method, path and body
+    task_id TEXT NOT NULL REFERENCES scheduled_tasks ON DELETE CASCADE,
+    PRIMARY KEY (requester, key, action, resource_id)
+);
+CREATE INDEX task_requests_task ON task_requests (task_id);

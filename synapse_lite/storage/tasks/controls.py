@@ -23,7 +23,7 @@ counts AS (
     FROM scheduled_tasks WHERE status IN ('scheduled', 'active') GROUP BY action)
 SELECT a.action, a.versions, coalesce(c.paused, false), c.max_running, coalesce(n.pending, 0), coalesce(n.active, 0),
     ARRAY(SELECT DISTINCT r.name FROM task_runner_actions m JOIN task_runners r USING (runner)
-        WHERE m.action = a.action AND r.expires_at > now_ms() ORDER BY r.name)
+        WHERE m.action = a.action AND r.expires_at > (SELECT now_ms()) ORDER BY r.name)
 FROM actions a LEFT JOIN task_controls c USING (action) LEFT JOIN counts n USING (action)
 ORDER BY a.action
 """

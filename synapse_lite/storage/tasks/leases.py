@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 
 from synapse_lite.errors import SynapseLiteError
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.tasks.children import wake_parent
 from synapse_lite.storage.tasks.controls import check_room_for_one
 from synapse_lite.storage.tasks.records import record_transition
 from synapse_lite.storage.tasks.rows import Capability, Claimed, Fenced, Lease, Status, Transition
@@ -25,16 +26,16 @@ WITH next AS MATERIALIZED (
     WHERE (t.action, t.version) IN %(capabilities)s
       AND t.status IN ('scheduled', 'active')
       AND CASE t.status
-          WHEN 'scheduled' THEN t.run_at <= now_ms() AND (t.lock_key IS NULL OR t.lock_key NOT IN (
+          WHEN 'scheduled' THEN t.run_at <= (SELECT now_ms()) AND (t.lock_key IS NULL OR t.lock_key NOT IN (
               SELECT o.lock_key FROM scheduled_tasks o WHERE o.status = 'active' AND o.lock_key IS NOT NULL))
               AND t.action NOT IN (SELECT c.action FROM task_controls c WHERE c.max_running <= (
                   SELECT count(*) FROM scheduled_tasks o WHERE o.status = 'active' AND o.action = c.action))
           WHEN 'active' THEN t.id <> ALL (%(running)s::text[]) AND (t.owner = %(runner)s OR NOT EXISTS (
-              SELECT 1 FROM task_runners r WHERE r.runner = t.owner AND r.expires_at > now_ms()))
+              SELECT 1 FROM task_runners r WHERE r.runner = t.owner AND r.expires_at > (SELECT now_ms())))
           END
       AND (t.cancel_requested_at IS NOT NULL
           OR t.action NOT IN (SELECT c.action FROM task_controls c WHERE c.paused))
-      AND EXISTS (SELECT 1 FROM task_runners me WHERE me.runner = %(runner)s AND me.expires_at > now_ms())
+      AND EXISTS (SELECT 1 FROM task_runners me WHERE me.runner = %(runner)s AND me.expires_at > (SELECT now_ms()))
     ORDER BY t.priority DESC, t.run_at, t.id LIMIT 1
     FOR UPDATE OF t SKIP LOCKED)
 UPDATE scheduled_tasks t SET status = 'active', owner = %(runner)s, epoch = t.epoch + 1,
@@ -51,16 +52,18 @@ SELECT min(due) - now_ms() FROM (
     FROM scheduled_tasks t LEFT JOIN task_runners r ON r.runner = t.owner
     WHERE t.status IN ('scheduled', 'active') AND (t.action, t.version) IN %(capabilities)s
       AND t.owner IS DISTINCT FROM %(runner)s) AS pending
-WHERE due > now_ms()
+WHERE due > (SELECT now_ms())
 """
 
 # The connection bears the name of the task until the transaction ends: for `interrupt_cancelled`, and for
 # people who look at pg_stat_activity.
 _FENCE = """
 SELECT set_config('application_name', 'task ' || id, true), version, params::text, cursor::text, done, total, attempt, max_attempts, requester,
+    CASE WHEN u.deactivated THEN 'is deactivated' WHEN u.locked THEN 'is locked' WHEN u.is_admin THEN NULL
+        ELSE 'is no longer a server admin' END,
     cancel_requested_at IS NOT NULL, EXISTS (SELECT FROM task_controls c WHERE c.action = t.action AND c.paused)
-FROM scheduled_tasks t
-WHERE id = %s AND epoch = %s AND owner = %s AND status = 'active' FOR KEY SHARE
+FROM scheduled_tasks t LEFT JOIN users u ON u.user_id = t.requester
+WHERE id = %s AND epoch = %s AND owner = %s AND status = 'active' FOR KEY SHARE OF t
 """
 
 
@@ -171,6 +174,7 @@ def finish(
         {"status": status, "result": result, "error": error, "done": done},
     )
     _record(txn, lease, Transition(status), error)
+    wake_parent(txn, lease.task_id)
 
 
 def _write(txn: Transaction, lease: Lease, assignments: str, arguments: Mapping[str, object]) -> None:

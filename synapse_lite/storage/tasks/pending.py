@@ -3,14 +3,16 @@
 from attrs import asdict
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.tasks.children import pending_children, wake_parent
 from synapse_lite.storage.tasks.records import record_transition
 from synapse_lite.storage.tasks.rows import NewTask, Transition
 
 _INSERT = """
 INSERT INTO scheduled_tasks (id, action, version, requester, endpoint, resource_id, unique_key, lock_key,
-    priority, max_attempts, params, run_at, created_at, updated_at)
+    priority, max_attempts, params, run_at, created_at, updated_at, parent_id)
 VALUES (%(id)s, %(action)s, %(version)s, %(requester)s, %(endpoint)s, %(resource_id)s, %(unique_key)s,
-    %(lock_key)s, %(priority)s, %(max_attempts)s, %(params)s, coalesce(%(run_at_ms)s, now_ms()), now_ms(), now_ms())
+    %(lock_key)s, %(priority)s, %(max_attempts)s, %(params)s, coalesce(%(run_at_ms)s, now_ms()), now_ms(), now_ms(),
+    %(parent_id)s)
 ON CONFLICT (action, unique_key) WHERE status IN ('scheduled', 'active')
     DO UPDATE SET unique_key = excluded.unique_key -- changes nothing, but returns the row
 RETURNING id
@@ -18,8 +20,16 @@ RETURNING id
 
 _REOPEN = """
 UPDATE scheduled_tasks SET status = 'scheduled', attempt = 0, result = NULL, error = NULL, finished_at = NULL,
-    cancel_requested_at = NULL, claimed_at = NULL, run_at = now_ms(), updated_at = now_ms()
+    cancel_requested_at = NULL, claimed_at = NULL, run_at = now_ms(), updated_at = now_ms(), requester = %s
 WHERE id = %s AND finished_at IS NOT NULL
+"""
+
+# A part that is pending again by another request is left to that.
+_REOPENABLE_PARTS = """
+SELECT id FROM scheduled_tasks p WHERE parent_id = %s AND status IN ('failed', 'cancelled')
+    AND NOT EXISTS (SELECT FROM scheduled_tasks o WHERE o.status IN ('scheduled', 'active')
+        AND (o.action, o.unique_key) = (p.action, p.unique_key))
+ORDER BY id
 """
 
 _REPEAT = """
@@ -35,7 +45,7 @@ _CANCEL = """
 WITH before AS (
     SELECT t.id, t.status, t.status = 'active' OR t.cursor IS NOT NULL AND EXISTS (
         SELECT 1 FROM task_runner_actions a JOIN task_runners r USING (runner)
-        WHERE (a.action, a.version) = (t.action, t.version) AND r.expires_at > now_ms()) AS begun
+        WHERE (a.action, a.version) = (t.action, t.version) AND r.expires_at > (SELECT now_ms())) AS begun
     FROM scheduled_tasks t WHERE t.id = %(id)s AND t.status IN ('scheduled', 'active')
     FOR NO KEY UPDATE)
 UPDATE scheduled_tasks t SET cancel_requested_at = coalesce(cancel_requested_at, now_ms()), updated_at = now_ms(),
@@ -58,17 +68,22 @@ def enqueue(txn: Transaction, task: NewTask) -> str:
 
 
 def request_cancel(txn: Transaction, task_id: str) -> None:
-    """Cancel a pending task, at once or at its next step; nothing for others."""
+    """Cancel a pending task with its parts, at once or at their next step; nothing for others."""
     status = txn.value(_CANCEL, {"id": task_id})
-    if status is not None:
-        cancelled = status == "cancelled"
-        record_transition(txn, task_id, Transition.CANCELLED if cancelled else Transition.CANCEL_REQUESTED)
+    if status is None:
+        return
+    cancelled = status == "cancelled"
+    record_transition(txn, task_id, Transition.CANCELLED if cancelled else Transition.CANCEL_REQUESTED)
+    if cancelled:
+        wake_parent(txn, task_id)
+    for part_id in pending_children(txn, task_id):
+        request_cancel(txn, part_id)
 
 
 def interrupt_cancelled(txn: Transaction, grace_ms: int) -> list[str]:
     """Stop the statements of steps whose cancel is older than the grace period; the ids of the tasks."""
     rows = txn.rows(
-        "SELECT id FROM scheduled_tasks WHERE status = 'active' AND cancel_requested_at < now_ms() - %s",
+        "SELECT id FROM scheduled_tasks WHERE status = 'active' AND cancel_requested_at < (SELECT now_ms()) - %s",
         (grace_ms,),
     )
     if not rows:
@@ -84,9 +99,14 @@ def interrupt_cancelled(txn: Transaction, grace_ms: int) -> list[str]:
 
 
 def reopen(txn: Transaction, task_id: str, *, requester: str) -> None:
-    """A task that has ended goes on from its cursor; `UniqueViolation` when its unique key is pending."""
-    if txn.execute(_REOPEN, (task_id,)):
+    """A task that has ended goes on from its cursor, on behalf of who asks now; `UniqueViolation` when its unique key is pending.
+
+    So do those of its parts that failed or were cancelled.
+    """
+    if txn.execute(_REOPEN, (requester, task_id)):
         record_transition(txn, task_id, Transition.REOPENED, detail=f"by {requester}")
+        for (part_id,) in txn.rows(_REOPENABLE_PARTS, (task_id,)):
+            reopen(txn, part_id, requester=requester)
 
 
 def repeat(txn: Transaction, task_id: str, new_id: str, *, requester: str, endpoint: str) -> None:

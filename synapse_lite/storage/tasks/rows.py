@@ -11,6 +11,9 @@ from synapse_lite.canonical_json import JsonObject
 Capability = tuple[str, int]
 """An action, and the version of its params and cursor."""
 
+FollowerKey = tuple[str, int]
+"""A follower's name, and the number of the shard."""
+
 
 class Status(StrEnum):
     SCHEDULED = "scheduled"
@@ -27,6 +30,10 @@ class WaitingReason(StrEnum):
     PAUSED = "paused"  # its action is
     BACKOFF = "backoff"  # its time has not come
     LOCK = "lock"  # another task holds its lock key, or the last place of its action
+
+
+TASK_COLUMNS = ("id", "action", "status", "timestamp_ms", "resource_id", "result", "error", "created_ts")
+"""What a list of tasks may be sorted by: the fields of Synapse, and when it was asked for."""
 
 
 class Transition(StrEnum):
@@ -66,6 +73,16 @@ class NewTask:
     priority: int
     max_attempts: int
     run_at_ms: int | None
+    parent_id: str | None = None
+
+
+@frozen
+class TaskRequest:
+    """A request that may be repeated. `digest` tells it from others that were given the same key by mistake."""
+
+    requester: str
+    key: str
+    digest: bytes
 
 
 @frozen
@@ -76,6 +93,7 @@ class Task:
     of the runner that works on it; `attempt` counts failures since the last progress. `runnable_by`
     names the live runners that are able to run it, and `last_seen_runner` the runner that was able to
     most recently, alive or not. `claimed_done` was done when the present owner took it.
+    `parent_id` is the task of which it is a part.
     """
 
     id: str
@@ -105,6 +123,7 @@ class Task:
     runnable_by: list[str]
     last_seen_runner: str | None
     waiting_reason: WaitingReason | None = field(converter=optional(WaitingReason))
+    parent_id: str | None
 
     @property
     def eta_ms(self) -> int | None:
@@ -122,13 +141,40 @@ class Task:
 
 
 @frozen
+class Children:
+    """How many parts a task has, by what has become of them."""
+
+    pending: int
+    complete: int
+    failed: int
+    cancelled: int
+
+    @property
+    def ended(self) -> int:
+        return self.complete + self.failed + self.cancelled
+
+
+@frozen
 class TaskFilter:
-    """Empty means any. Timestamps up to and including `max_timestamp_ms`."""
+    """Empty means any. Timestamps up to and including `max_timestamp_ms`; `parent_id`: the parts of a task.
+
+    `periodic`: what the server does again and again by itself, or what somebody asked for.
+    """
 
     actions: Sequence[str] = ()
     resource_id: str | None = None
     statuses: Sequence[Status] = ()
     max_timestamp_ms: int | None = None
+    parent_id: str | None = None
+    periodic: bool | None = None
+
+
+@frozen
+class TaskOrder:
+    """By a column of `TASK_COLUMNS`, and by the id where it is the same."""
+
+    column: str
+    descending: bool = False
 
 
 @frozen
@@ -211,7 +257,10 @@ class Claimed:
 
 @frozen
 class Fenced:
-    """A task under its fence: nobody else can claim it before the transaction ends. JSON is text."""
+    """A task under its fence: nobody else can claim it before the transaction ends. JSON is text.
+
+    `objection` says why the requester may not act as a server admin now; None when they may.
+    """
 
     version: int
     params: str
@@ -221,8 +270,54 @@ class Fenced:
     attempt: int
     max_attempts: int
     requester: str
+    objection: str | None
     cancel_requested: bool
     paused: bool
+
+
+@frozen
+class FollowerLease:
+    """The right to advance a follower, until someone else claims it."""
+
+    name: str
+    shard: int
+    epoch: int
+    runner: str
+
+    @property
+    def key(self) -> FollowerKey:
+        return self.name, self.shard
+
+
+@frozen
+class FencedFollower:
+    """A follower under its fence. `head` is the last position of the stream; `delivering`: see the table."""
+
+    position: int
+    delivering: int | None
+    attempt: int
+    paused: bool
+    head: int
+
+
+@frozen
+class FollowerState:
+    """A follower as its observers see it. `lag` counts positions of the stream; `owner_alive` None: no owner.
+
+    The stream is trimmed no further than the `slowest` one has come.
+    """
+
+    name: str
+    shard: int
+    position: int
+    lag: int
+    slowest: bool
+    owner: str | None
+    owner_alive: bool = field(converter=bool)
+    attempt: int
+    error: str | None
+    paused: bool
+    updated_at_ms: int
 
 
 @frozen
@@ -232,3 +327,4 @@ class Gauges:
     counts: dict[tuple[str, str], int]
     waiting_ms: dict[str, int]
     unserved: list[Unserved]
+    followers: list[FollowerState]

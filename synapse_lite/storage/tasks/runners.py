@@ -6,7 +6,7 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.tasks.rows import Capability, Runner
 
 _RUNNERS = """
-SELECT r.runner, r.name, r.started_at, r.expires_at, r.expires_at > now_ms(),
+SELECT r.runner, r.name, r.started_at, r.expires_at, r.expires_at > (SELECT now_ms()),
     (SELECT count(*) FROM scheduled_tasks t WHERE t.status = 'active' AND t.owner = r.runner),
     (SELECT coalesce(json_agg(json_build_array(a.action, a.version) ORDER BY a.action, a.version), '[]')
      FROM task_runner_actions a WHERE a.runner = r.runner)
@@ -14,10 +14,26 @@ FROM task_runners r ORDER BY r.name, r.started_at
 """
 
 
+# Set back, the clock goes on from where it was, and falls back to the database's at half its speed. Set forward again,
+# or nobody there for a while, it is that at once.
+_TICK = """
+UPDATE task_clock SET wall = wall_ms(), ahead = CASE
+    WHEN wall_ms() < wall THEN ahead + wall - wall_ms()
+    ELSE greatest(0, ahead - greatest((wall_ms() - wall) / 2, wall_ms() - wall - %s)) END
+"""
+_LONGEST_TICK_MS = 60_000
+
+
+def tick(txn: Transaction) -> None:
+    """Look after the clock of the engine: stepping the database's clock back must not stop leases from ending."""
+    txn.execute(_TICK, (_LONGEST_TICK_MS,))
+
+
 def register_runner(
     txn: Transaction, runner: str, name: str, capabilities: Collection[Capability], ttl_ms: int
 ) -> None:
     """A new incarnation, alive for `ttl_ms`."""
+    tick(txn)
     txn.execute(
         "INSERT INTO task_runners (runner, name, started_at, expires_at)"
         " VALUES (%s, %s, now_ms(), now_ms() + %s)",
@@ -32,9 +48,10 @@ def register_runner(
 
 def beat(txn: Transaction, runner: str, ttl_ms: int) -> bool:
     """Stay alive for `ttl_ms` from now. False: too late, this incarnation is dead."""
+    tick(txn)
     return (
         txn.execute(
-            "UPDATE task_runners SET expires_at = now_ms() + %s WHERE runner = %s AND expires_at > now_ms()",
+            "UPDATE task_runners SET expires_at = now_ms() + %s WHERE runner = %s AND expires_at > (SELECT now_ms())",
             (ttl_ms, runner),
         )
         == 1

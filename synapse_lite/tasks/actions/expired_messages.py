@@ -1,4 +1,4 @@
-"""Messages that have had their time are purged: periodic jobs, each for the rooms of a range of lifetimes."""
+"""Expired messages are purged: periodic jobs, each for the rooms of a range of lifetimes."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from synapse_lite.storage.retention import Aging, aging_rooms
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistoryParams
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import new_task
-from synapse_lite.tasks.specs import DUTY, Duty, Snapshot, TaskSpec
+from synapse_lite.tasks.specs import PERIODIC, PeriodicTask, TaskSpec, TaskView
 
 
 class _Model(BaseModel):
@@ -43,14 +43,14 @@ class ExpiryCursor(_Model):
     purges: int = 0
 
 
-ExpiryTask = Snapshot[ExpiryParams, ExpiryCursor]
+ExpiryTask = TaskView[ExpiryParams, ExpiryCursor]
 
 PURGE_EXPIRED_MESSAGES = TaskSpec(
     action="purge_expired_messages",
     version=1,
     params=ExpiryParams,
     cursor=ExpiryCursor,
-    lock=lambda params: f"duty:purge_expired_messages:{params.name}",
+    lock=lambda params: f"periodic:purge_expired_messages:{params.name}",
 )
 
 
@@ -73,12 +73,12 @@ class PurgeExpiredMessages:
     policy: RetentionPolicy | None
     jobs: Sequence[RetentionJob] = ()
 
-    def duties(self) -> list[Duty[ExpiryParams]]:
+    def periodic_tasks(self) -> list[PeriodicTask[ExpiryParams]]:
         params = [
             ExpiryParams(shortest_ms=job.lifetimes.shortest_ms, longest_ms=job.lifetimes.longest_ms)
             for job in self.jobs
         ]
-        return [Duty(one.name, one, job.every_ms) for one, job in zip(params, self.jobs, strict=True)]
+        return [PeriodicTask(one.name, one, job.every_ms) for one, job in zip(params, self.jobs, strict=True)]
 
     def step(self, txn: Transaction, task: ExpiryTask) -> Outcome:
         cursor = task.cursor or ExpiryCursor()
@@ -91,7 +91,7 @@ class PurgeExpiredMessages:
             if (until := self._expired_until(self.policy, task.params.range, room)) is not None
         ]
         for params in purges:
-            store.enqueue(txn, new_task(PURGE_HISTORY, params, requester=DUTY, endpoint=DUTY))
+            store.enqueue(txn, new_task(PURGE_HISTORY, params, requester=PERIODIC, endpoint=PERIODIC))
         after = ExpiryCursor(
             after_nid=rooms[-1].room_nid if rooms else cursor.after_nid,
             rooms=cursor.rooms + len(rooms),

@@ -4,7 +4,7 @@ from pydantic import BaseModel, NonNegativeInt
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.tasks.outcome import Done, Next, Outcome
-from synapse_lite.tasks.specs import Snapshot, TaskSpec
+from synapse_lite.tasks.specs import TaskSpec, TaskView
 
 
 class NoopParams(BaseModel):
@@ -22,7 +22,7 @@ NOOP = TaskSpec(action="noop", version=1, params=NoopParams, cursor=NoopCursor)
 
 
 class Noop:
-    def step(self, txn: Transaction, task: Snapshot[NoopParams, NoopCursor]) -> Outcome:
+    def step(self, txn: Transaction, task: TaskView[NoopParams, NoopCursor]) -> Outcome:
         step = 0 if task.cursor is None else task.cursor.step
         if step == task.params.fail_at:
             raise RuntimeError(f"step {step} was asked to fail")

@@ -8,12 +8,13 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage import history_purge as history
 from synapse_lite.storage import rooms
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.history_edge import START, Edge, count_past, event_at_time, read_past
 from synapse_lite.storage.history_purge import Candidates
+from synapse_lite.storage.purge_boundary import START, PurgeBoundary, count_past, event_at_time, read_past
+from synapse_lite.storage.stream import Kind
 from synapse_lite.tasks.actions.pace import ROWS_AT_ONCE, rest
 from synapse_lite.tasks.actions.room_rows import COUNTED_AT_ONCE, MAX_ROWS
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
-from synapse_lite.tasks.specs import Snapshot, TaskSpec, Upcast
+from synapse_lite.tasks.specs import TaskSpec, TaskView, Upcast
 
 
 class Phase(StrEnum):
@@ -57,7 +58,7 @@ class PurgeHistoryCursor(_Model):
     freed: int = 0
 
 
-HistoryTask = Snapshot[PurgeHistoryParams, PurgeHistoryCursor]
+HistoryTask = TaskView[PurgeHistoryParams, PurgeHistoryCursor]
 
 PURGE_HISTORY = TaskSpec(
     action="purge_history",
@@ -108,9 +109,9 @@ class PurgeHistory:
         for start in range(0, limit, ROWS_AT_ONCE):
             past = read_past(txn, edge, cursor.after, min(limit - start, ROWS_AT_ONCE))
             if not params.dry_run:
-                history.delete_events(txn, past.doomed)
+                history.delete_events(txn, past.to_delete)
                 history.hide_events(txn, past.kept)
-            done += len(past.doomed) + len(past.kept)
+            done += len(past.to_delete) + len(past.kept)
             counts = {
                 "local": cursor.local + len(past.local),
                 "remote": cursor.remote + len(past.remote),
@@ -120,12 +121,16 @@ class PurgeHistory:
             if past.last is None and params.dry_run:
                 return Done(_result(cursor, dry_run=True), done=done)
             if past.last is None:
+                if (
+                    cursor.local or cursor.remote
+                ):  # once, not for each slice: all who are in the room hear of it
+                    txn.publish(Kind.PURGED, room_nid=cursor.room_nid)
                 return _next(cursor, done=done, phase=Phase.CLEAR)
             rest()
         return _next(cursor, done=done)
 
-    def _edge(self, params: PurgeHistoryParams, cursor: PurgeHistoryCursor) -> Edge:
-        return Edge(
+    def _edge(self, params: PurgeHistoryParams, cursor: PurgeHistoryCursor) -> PurgeBoundary:
+        return PurgeBoundary(
             cursor.room_nid,
             self._server_name,
             depth=params.depth,

@@ -9,7 +9,7 @@ from synapse_lite.storage.room_admin import is_forgotten
 from synapse_lite.storage.room_closure import close_room, reopen_room
 from synapse_lite.tasks.actions.room_rows import Walk, count_rows, delete_rows
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
-from synapse_lite.tasks.specs import Snapshot, TaskSpec
+from synapse_lite.tasks.specs import TaskSpec, TaskView
 
 STILL_JOINED = "Users are still joined to this room"
 
@@ -53,7 +53,7 @@ class PurgeRoom:
         self._clock = clock
         self._server_name = server_name
 
-    def step(self, txn: Transaction, task: Snapshot[PurgeRoomParams, PurgeRoomCursor]) -> Outcome:
+    def step(self, txn: Transaction, task: TaskView[PurgeRoomParams, PurgeRoomCursor]) -> Outcome:
         if task.cursor is None:
             return self._begin(txn, task.params)
         close_room(txn, task.cursor.room_nid, self._clock.now_ms())
@@ -61,7 +61,7 @@ class PurgeRoom:
             return self._count(txn, task.params, task.cursor, task.batch)
         return self._delete(txn, task.cursor, task.cursor.deleted, task.batch)
 
-    def on_cancel(self, txn: Transaction, task: Snapshot[PurgeRoomParams, PurgeRoomCursor]) -> None:
+    def on_cancel(self, txn: Transaction, task: TaskView[PurgeRoomParams, PurgeRoomCursor]) -> None:
         """A room of which nothing is deleted goes on as before."""
         cursor = task.cursor
         if cursor is not None and cursor.deleted is None and cursor.was_whole:

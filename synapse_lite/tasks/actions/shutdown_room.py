@@ -10,28 +10,30 @@ from pydantic import BaseModel, ConfigDict
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
-from synapse_lite.ids import random_text
 from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
+from synapse_lite.rooms.append import EventAppender, append_all
+from synapse_lite.rooms.create import NewRoom, create_room
+from synapse_lite.rooms.members import join_draft, leave_draft
+from synapse_lite.rooms.values import Write
+from synapse_lite.storage import aliases as alias_store
 from synapse_lite.storage import purge, rooms
-from synapse_lite.storage.accounts import find_account, read_profile
-from synapse_lite.storage.append import EventAppender
-from synapse_lite.storage.branches import Write
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.outgoing import is_waiting
 from synapse_lite.storage.room_closure import block_room, close_room, reopen_room
+from synapse_lite.storage.room_servers import all_servers
 from synapse_lite.storage.tasks import TaskItem, record_items
 from synapse_lite.tasks.actions.pace import rest
 from synapse_lite.tasks.actions.purge_room import STILL_JOINED
 from synapse_lite.tasks.actions.room_rows import Walk, count_rows, delete_rows
-from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
-from synapse_lite.tasks.specs import Snapshot, TaskSpec
+from synapse_lite.tasks.outcome import Done, Fail, Later, Next, Outcome
+from synapse_lite.tasks.specs import TaskSpec, TaskView
 
 MAX_LEAVES = 20  # in one step: each is an event, and holds the stream for a moment
 LEAVES_AT_ONCE = 10  # then a rest
-ROWS_OF_A_LEAVE = 3  # an event, its position and its snapshot
-ROOM_ID_LETTERS = 18
-MEMBER = "m.room.member"
-SHOWN = ("displayname", "avatar_url")
+WAIT_SECONDS = 0.5
+MAX_WAITS = 60  # servers that take longer than half a minute do not hear of the end of the room
+ROWS_OF_A_LEAVE = 4  # an event, its position, its snapshot, and that the state changed
 
 # Outcomes of items.
 KICKED = "kicked"
@@ -42,7 +44,7 @@ NEW_ROOM = "new_room"
 
 class Phase(StrEnum):
     COUNT = "count"
-    FOUND = "new_room"
+    CREATE_ROOM = "new_room"
     MEMBERS = "members"
     ALIASES = "aliases"
     PURGE = "purge"
@@ -74,7 +76,10 @@ class ShutdownParams(_Model):
 
 
 class ShutdownCursor(_Model):
-    """`after_user`: members up to here are out. `was_whole`: events could be added when it began."""
+    """`after_user`: members up to here are out. `waited`: how often for other servers. `was_whole`: events could be added when it began.
+
+    `forgotten`: of how many it was told that the room is hidden from them.
+    """
 
     phase: Phase
     room_nid: int
@@ -85,11 +90,13 @@ class ShutdownCursor(_Model):
     after_user: str = ""
     kicked: int = 0
     failed: int = 0
+    forgotten: int = 0
     aliases: int = 0
+    waited: int = 0
     deleted: Walk = Walk()
 
 
-ShutdownTask = Snapshot[ShutdownParams, ShutdownCursor]
+ShutdownTask = TaskView[ShutdownParams, ShutdownCursor]
 
 SHUTDOWN_AND_PURGE_ROOM = TaskSpec(
     action="shutdown_and_purge_room",
@@ -121,8 +128,8 @@ class ShutdownAndPurgeRoom:
         match cursor.phase:
             case Phase.COUNT:
                 return self._count(txn, task, cursor)
-            case Phase.FOUND:
-                return self._found(txn, task, cursor)
+            case Phase.CREATE_ROOM:
+                return self._create_room(txn, task, cursor)
             case Phase.MEMBERS:
                 return self._lead_out(txn, task, cursor)
             case Phase.ALIASES:
@@ -140,9 +147,6 @@ class ShutdownAndPurgeRoom:
 
     def _begin(self, txn: Transaction, task: ShutdownTask) -> Outcome:
         params = task.params
-        admin = find_account(txn, task.requester)
-        if admin is None or not admin.is_admin or admin.deactivated:
-            return Fail(f"{task.requester} is no longer a server admin")
         if params.block and not params.dry_run:
             block_room(txn, params.room_id, task.requester)
         room = rooms.room_by_id(txn, params.room_id)
@@ -154,7 +158,7 @@ class ShutdownAndPurgeRoom:
         return _next(cursor)
 
     def _count(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
-        """So that progress has a total: rows to delete, and members to lead out."""
+        """So that progress has a total: rows to delete, and members to evict."""
         if task.params.purge:
             cursor = _with(cursor, counted=count_rows(txn, cursor.counted, cursor.room_nid, task.batch))
             if not cursor.counted.has_ended:
@@ -162,20 +166,15 @@ class ShutdownAndPurgeRoom:
         members = purge.count_present(txn, cursor.room_nid, self._server_name)
         if task.params.dry_run:
             return Done({"dry_run": True, "members": members, "rows": cursor.counted.rows})
-        phase = Phase.FOUND if task.params.new_room else Phase.MEMBERS
+        phase = Phase.CREATE_ROOM if task.params.new_room else Phase.MEMBERS
         return _next(_with(cursor, phase=phase), total=members + cursor.counted.total)
 
-    def _found(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
+    def _create_room(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
         plan = _replacement(task)
-        version = ROOM_VERSIONS[plan.version]
-        room_id = None if version.room_id_is_hash else f"!{random_text(ROOM_ID_LETTERS)}:{self._server_name}"
-        create = self._draft("m.room.create", plan.creator, plan.create, "")
-        room = self._appender.found(txn, create, version, room_id)
-        drafts = [
-            self._join(txn, plan.creator),
-            *(self._draft(kind, plan.creator, content, key) for kind, key, content in plan.state),
-        ]
-        self._append_all(txn, [Write(room.nid, draft) for draft in drafts])
+        new = NewRoom(
+            plan.creator, ROOM_VERSIONS[plan.version], plan.create, self._clock.now_ms(), plan.state
+        )
+        room = create_room(txn, self._appender, self._clock, new)
         record_items(txn, task.id, [TaskItem(room.room_id, NEW_ROOM, None)])
         return _next(_with(cursor, phase=Phase.MEMBERS, new_room_nid=room.nid, new_room_id=room.room_id))
 
@@ -185,8 +184,11 @@ class ShutdownAndPurgeRoom:
         # Where no event can be added any more, they are told when their membership is deleted.
         leaving = members if cursor.was_whole else []
         failures: dict[str, str] = {}
+        forgotten = 0
         for start in range(0, len(leaving), LEAVES_AT_ONCE):
-            failures |= self._leave(txn, cursor, leaving[start : start + LEAVES_AT_ONCE])
+            some = leaving[start : start + LEAVES_AT_ONCE]
+            failures |= self._leave(txn, cursor, some)
+            forgotten += purge.forget_all(txn, cursor.room_nid, [user_id for user_id, _ in some])
             rest()
         record_items(
             txn,
@@ -203,6 +205,7 @@ class ShutdownAndPurgeRoom:
             after_user=members[-1][0] if members else cursor.after_user,
             kicked=cursor.kicked + len(members) - len(failures),
             failed=cursor.failed + len(failures),
+            forgotten=cursor.forgotten + forgotten,
         )
         return _next(after, done=len(members))
 
@@ -210,10 +213,9 @@ class ShutdownAndPurgeRoom:
         if cursor.new_room_nid is not None:
             plan = _replacement(task)
             text = {"msgtype": "m.text", "body": plan.message}
-            self._append_all(
-                txn, [Write(cursor.new_room_nid, self._draft("m.room.message", plan.creator, text, None))]
-            )
-            moved = purge.move_aliases(txn, cursor.room_nid, cursor.new_room_nid)
+            message = Draft("m.room.message", plan.creator, text, self._clock.now_ms())
+            append_all(txn, self._appender, [Write(cursor.new_room_nid, message)])
+            moved = alias_store.move_aliases(txn, cursor.room_nid, cursor.new_room_nid)
             record_items(txn, task.id, [TaskItem(alias, MOVED_ALIAS, None) for alias in moved])
             cursor = _with(cursor, aliases=len(moved))
         if not task.params.purge:
@@ -224,6 +226,8 @@ class ShutdownAndPurgeRoom:
         return _next(_with(cursor, phase=Phase.PURGE), total=_total(cursor))
 
     def _delete(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
+        if cursor.deleted.total == 0 and cursor.waited < MAX_WAITS and self._has_to_tell(txn, cursor):
+            return Later(_with(cursor, waited=cursor.waited + 1), WAIT_SECONDS)
         walk = delete_rows(txn, cursor.deleted, cursor.room_nid, task.batch, self._server_name)
         done = walk.total - cursor.deleted.total
         if walk.has_ended:
@@ -239,12 +243,11 @@ class ShutdownAndPurgeRoom:
     ) -> dict[str, str]:
         """Each leaves in their own name; who was joined joins the new room. Why that failed, by user."""
         leaves = [
-            Write(cursor.room_nid, self._draft(MEMBER, user_id, {"membership": "leave"}, user_id))
-            for user_id, _ in members
+            Write(cursor.room_nid, leave_draft(user_id, self._clock.now_ms())) for user_id, _ in members
         ]
         joined = [user_id for user_id, membership in members if membership == "join"]
         joins = (
-            [Write(cursor.new_room_nid, self._join(txn, user_id)) for user_id in joined]
+            [Write(cursor.new_room_nid, join_draft(txn, user_id, self._clock.now_ms())) for user_id in joined]
             if cursor.new_room_nid is not None
             else []
         )
@@ -253,24 +256,15 @@ class ShutdownAndPurgeRoom:
         for write, result in zip([*leaves, *joins], results, strict=True):
             if isinstance(result, MatrixError):
                 failures.setdefault(write.draft.sender, str(result))
-        purge.forget_all(txn, cursor.room_nid, [user_id for user_id, _ in members])
         return failures
+
+    def _has_to_tell(self, txn: Transaction, cursor: ShutdownCursor) -> bool:
+        """Whether other servers in the room have yet to hear who left: with the room that would be lost."""
+        others = {*all_servers(txn, cursor.room_nid)} - {self._server_name}
+        return bool(others) and is_waiting(txn, cursor.room_nid)
 
     def _is_inhabited(self, txn: Transaction, cursor: ShutdownCursor) -> bool:
         return cursor.was_whole and purge.is_joined_by_any(txn, cursor.room_nid, self._server_name)
-
-    def _append_all(self, txn: Transaction, writes: list[Write]) -> None:
-        for result in self._appender.append(txn, writes):
-            if isinstance(result, MatrixError):
-                raise result
-
-    def _join(self, txn: Transaction, user_id: str) -> Draft:
-        profile = read_profile(txn, user_id) or {}
-        shown = {name: profile[name] for name in SHOWN if name in profile}
-        return self._draft(MEMBER, user_id, {**shown, "membership": "join"}, user_id)
-
-    def _draft(self, kind: str, sender: str, content: JsonObject, state_key: str | None) -> Draft:
-        return Draft(kind, sender, content, self._clock.now_ms(), state_key)
 
 
 def _closes(task: ShutdownTask) -> bool:
@@ -279,7 +273,7 @@ def _closes(task: ShutdownTask) -> bool:
 
 def _total(cursor: ShutdownCursor) -> int:
     """Of what there is to do in all, once the members are out: their leaves have added rows, and moved aliases none."""
-    added = cursor.kicked * ROWS_OF_A_LEAVE if cursor.was_whole else 0
+    added = cursor.kicked * ROWS_OF_A_LEAVE + cursor.forgotten if cursor.was_whole else 0
     return cursor.kicked + cursor.failed + cursor.counted.total + added - cursor.aliases
 
 

@@ -1,6 +1,7 @@
 // The server's API, with the token of this tab.
 
 const ADMIN = "/_synapse/admin/v1";
+const ADMIN_V2 = "/_synapse/admin/v2";
 const CLIENT = "/_matrix/client/v3";
 const STORAGE_KEY = "synapse-lite.session";
 const TIMEOUT_MS = 15_000;
@@ -132,6 +133,15 @@ export const retry = (id, from) =>
   call("POST", `${ADMIN}/scheduled_tasks/${encodeURIComponent(id)}/retry`, { body: { from } });
 export const runners = () => call("GET", `${ADMIN}/task_runners`);
 export const actions = () => call("GET", `${ADMIN}/task_actions`);
+
+export const rooms = (query) => call("GET", `${ADMIN}/rooms?${query}`);
+export const shutDown = (roomId, body) => call("DELETE", `${ADMIN_V2}/rooms/${encodeURIComponent(roomId)}`, { body });
+export const users = (query) => call("GET", `${ADMIN_V2}/users?${query}`);
+export const roomsOf = (userId) => call("GET", `${ADMIN}/users/${encodeURIComponent(userId)}/joined_rooms`);
+export const devicesOf = (userId) => call("GET", `${ADMIN_V2}/users/${encodeURIComponent(userId)}/devices`);
+export const erase = (userId, body) => call("POST", `${ADMIN}/users/${encodeURIComponent(userId)}/erase`, { body });
+export const reports = (kind, limit) => call("GET", `${ADMIN}/${kind}_reports?limit=${limit}`);
+export const deleteReport = (kind, id) => call("DELETE", `${ADMIN}/${kind}_reports/${id}`);
 
 export function redact(userId, { reason, dryRun }) {
   const body = { rooms: [], ...(reason && { reason }), ...(dryRun && { dry_run: true }) };

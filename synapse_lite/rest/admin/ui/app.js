@@ -4,11 +4,15 @@ import * as api from "./api.js";
 import { Detail } from "./detail.js";
 import { byId, setAttribute, setNotice, setText } from "./dom.js";
 import { duration } from "./format.js";
+import { PeriodicTasks } from "./periodic.js";
 import { Poller } from "./poller.js";
 import { ask } from "./question.js";
 import { wireRedactForm } from "./redact.js";
+import { ReportList } from "./reports.js";
+import { RoomList } from "./rooms.js";
 import { Runners } from "./runners.js";
 import { TaskList } from "./tasks.js";
+import { UserList } from "./users.js";
 
 const RUNNERS_EVERY = 3; // polls
 const NOT_ADMIN = "This account is not an administrator of this server.";
@@ -20,9 +24,13 @@ let polls = 0;
 const list = new TaskList({ onOpen: open, onChange: refresh, onDone: refresh, onError: show });
 const detail = new Detail({ onChange: refresh, onError: show });
 const runners = new Runners({ onActions: (names) => list.offerActions(names) });
+const periodic = new PeriodicTasks({ onOpen: open });
+const rooms = new RoomList({ onStarted: begin, onError: show });
+const users = new UserList({ onStarted: begin, onError: show });
+const reports = new ReportList({ onStarted: begin, onUser: askToRedact, onChange: refresh, onError: show });
 const poller = new Poller({ work, onState: showState, onError: fail });
 
-wireRedactForm({ onStarted: (id) => { refresh(); open(id); }, onError: show });
+wireRedactForm({ onStarted: begin, onError: show });
 wireSignIn("password-form", (form) => api.logIn(form.user.value.trim(), form.password.value));
 wireSignIn("token-form", (form) => api.adopt(form.token.value.trim()));
 byId("sign-out").addEventListener("click", signOut);
@@ -30,7 +38,7 @@ if (api.session.value) enter();
 else leave();
 
 async function work() {
-  const more = polls++ % RUNNERS_EVERY === 0 ? [runners.refresh()] : [];
+  const more = polls++ % RUNNERS_EVERY === 0 ? [runners.refresh(), periodic.refresh(), rooms.refresh(), users.refresh(), reports.refresh()] : [];
   await Promise.all([list.refresh(), detail.refresh(), ...more]);
   setNotice(byId("problem"), null);
 }
@@ -42,6 +50,17 @@ function refresh() {
 
 function open(id) {
   detail.open(id);
+}
+
+function begin(id) {
+  refresh();
+  open(id);
+}
+
+function askToRedact(userId) {
+  const field = byId("redact-user");
+  field.value = userId;
+  field.focus();
 }
 
 function showState(state) {
@@ -121,6 +140,10 @@ function leave(words = null) {
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   list.clear();
   runners.clear();
+  periodic.clear();
+  rooms.clear();
+  users.clear();
+  reports.clear();
   for (const id of ["who", "console", "live"]) byId(id).hidden = true;
   byId("sign-in").hidden = false;
   setNotice(byId("sign-in-problem"), words);

@@ -1,4 +1,4 @@
-// Processes that run tasks, what each can run, and what nobody can.
+// Processes that run tasks, what each can run, what nobody can, and who follows the stream.
 
 import * as api from "./api.js";
 import { Rows, byId, element, setAttribute, setNotice, setText } from "./dom.js";
@@ -10,6 +10,7 @@ const NOBODY = "No process runs tasks. Name at least one in run_background_tasks
 export class Runners {
   #runners = new Rows(byId("runners"), (runner) => runner.runner ?? runner.name, runnerRow);
   #unserved = new Rows(byId("unserved-list"), ({ action, version }) => `${action}/${version}`, unservedRow);
+  #followers = new Rows(byId("followers"), ({ name, shard }) => `${name}/${shard}`, followerRow);
   #onActions;
 
   /** `onActions(names)`: actions that the processes know. */
@@ -28,11 +29,13 @@ export class Runners {
       return;
     }
     this.#show(answer.runners, answer.unserved);
+    this.#followers.show(answer.followers ?? []);
   }
 
   clear() {
     this.#runners.show([]);
     this.#unserved.show([]);
+    this.#followers.show([]);
     byId("unserved").hidden = true;
   }
 
@@ -75,6 +78,31 @@ const label = ({ action, version }) => `${action} v${version}`;
 function runnerWords(runner, time) {
   if (!runner.alive) return `for ${time}`;
   return `${runner.running} running · up ${time}`;
+}
+
+function followerRow() {
+  const state = element("span", { className: "badge" });
+  const name = element("strong");
+  const words = element("span", { className: "muted small" });
+  const problem = element("p", { className: "small" });
+  return {
+    node: element("li", {}, element("p", {}, name, state, words), problem),
+    update(follower) {
+      const [word, tone] = followerState(follower);
+      setText(name, `${follower.name}/${follower.shard}`);
+      setAttribute(name, "title", follower.runner ?? "");
+      setText(state, word);
+      setAttribute(state, "data-tone", tone);
+      setText(words, `${number(follower.lag)} behind, at ${number(follower.position)}`);
+      setText(problem, follower.error ?? "");
+    },
+  };
+}
+
+function followerState(follower) {
+  if (follower.paused) return ["paused", "scheduled"];
+  if (follower.error) return ["failing", "failed"];
+  return follower.alive ? ["following", "complete"] : ["nobody", "failed"];
 }
 
 function unservedRow() {

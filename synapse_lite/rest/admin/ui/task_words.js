@@ -24,7 +24,7 @@ export function notes(task) {
   return [reason, task.status === "active" && task.progress?.phase, attempts].filter(Boolean).join(" · ");
 }
 
-/** While a task is scheduled, its timestamp is when it may run: a duty's next time, or the next try. */
+/** While a task is scheduled, its timestamp is when it may run: a periodic task's next time, or the next try. */
 function start(task) {
   const wait = task.status === "scheduled" ? task.timestamp_ms - api.now() : 0;
   return wait > 0 ? `begins in ${duration(wait)}` : null;

@@ -78,12 +78,15 @@ export class TaskList {
     byId("tasks-empty").hidden = tasks.length > 0 || Boolean(page.missing);
     byId("previous").disabled = this.#tokens.length === 1;
     byId("next").disabled = this.#next === null;
-    setText(byId("page"), `Page ${this.#tokens.length}, oldest first`);
+    setText(byId("page"), `Page ${this.#tokens.length}, newest first`);
   }
 
   #query() {
     const query = this.#filters();
     query.set("limit", PAGE);
+    query.set("order_by", "created_ts");
+    query.set("dir", "b");
+    if (!query.has("action_name")) query.set("periodic", "false"); // those have a section of their own
     const token = this.#tokens.at(-1);
     if (token) query.set("from", token);
     return query;

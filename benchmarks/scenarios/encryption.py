@@ -1,0 +1,149 @@
+"""What encryption asks of a server: keys of many devices, messages to many devices, and its part in every sync."""
+
+import asyncio
+import secrets
+import time
+from urllib.parse import quote
+
+import orjson
+
+from benchmarks.bench import Bench
+from benchmarks.client import CLIENT, Inbox, Json, Metrics, User, check, each, latency
+from benchmarks.device import ALGORITHM, Device
+
+CIPHERTEXT = "x" * 1000
+SETTLE_S = 1.0
+PAUSE_S = 0.01
+FILTER = {
+    "room": {
+        "timeline": {"limit": 20, "unread_thread_notifications": True},
+        "state": {"lazy_load_members": True},
+    }
+}
+"""As Element sends it."""
+
+
+async def keys_query(bench: Bench) -> Metrics:
+    """Ask for the keys of the devices of 300 users, as before the first message in their room."""
+    devices = await bench.devices(bench.sizes.encrypting_users)
+    wanted = {"device_keys": {device.user.user_id: [] for device in devices}}
+    times = []
+    for _ in range(bench.sizes.key_requests):
+        start = time.perf_counter()
+        answer = await devices[0].user.call("POST", f"{CLIENT}/keys/query", wanted)
+        times.append(time.perf_counter() - start)
+        found = answer["device_keys"]
+        check(
+            all(device.device_id in found[device.user.user_id] for device in devices), "a device is missing"
+        )
+    return latency(times)
+
+
+async def keys_claim(bench: Bench) -> Metrics:
+    """Claim a one-time key of each of 300 devices."""
+    devices = await bench.devices(bench.sizes.encrypting_users)
+    await each(lambda device: device.upload_one_time_keys(bench.sizes.key_requests), devices)
+    wanted = {"one_time_keys": {one.user.user_id: {one.device_id: ALGORITHM} for one in devices}}
+    times, seen = [], set()
+    for _ in range(bench.sizes.key_requests):
+        start = time.perf_counter()
+        answer = await devices[0].user.call("POST", f"{CLIENT}/keys/claim", wanted)
+        times.append(time.perf_counter() - start)
+        for user_id, by_device in answer["one_time_keys"].items():
+            seen.update((user_id, name) for keys in by_device.values() for name in keys)
+    check(len(seen) == len(devices) * bench.sizes.key_requests, "a key is missing, or was given out twice")
+    return latency(times)
+
+
+async def to_device(bench: Bench) -> Metrics:
+    """One request with a message of its own for each of 500 devices; then each of them fetches its messages."""
+    devices = await bench.devices(bench.sizes.addressed_devices)
+    sender, repeats = devices[0].user, bench.sizes.to_device_requests
+    tokens = await each(_token, devices)
+    times = []
+    for number in range(repeats):
+        content = {"algorithm": "m.olm.v1.curve25519-aes-sha2", "ciphertext": CIPHERTEXT, "number": number}
+        messages = {
+            one.user.user_id: {one.device_id: {**content, "ciphertext": one.device_id + CIPHERTEXT}}
+            for one in devices
+        }
+        path = f"{CLIENT}/sendToDevice/m.room.encrypted/{secrets.token_hex(8)}"
+        start = time.perf_counter()
+        await sender.call("PUT", path, {"messages": messages})
+        times.append(time.perf_counter() - start)
+    start = time.perf_counter()
+    inboxes = await each(lambda one: one[0].user.sync(one[1]), zip(devices, tokens, strict=True))
+    seconds = time.perf_counter() - start
+    numbers = [[event["content"]["number"] for event in inbox["to_device"]["events"]] for inbox in inboxes]
+    check(all(one == list(range(repeats)) for one in numbers), "messages lost, repeated or out of order")
+    return {**latency(times), "deliveries_per_s": len(devices) * repeats / seconds}
+
+
+async def e2ee_send(bench: Bench) -> Metrics:
+    """From the start of a send to its arrival at the last of 50 lazy-loading, encrypting, long-polling receivers."""
+    devices = await bench.devices(bench.sizes.encrypting_clients + 1)
+    sender, *members = [device.user for device in devices]
+    room = await sender.create_room()
+    state = f"{CLIENT}/rooms/{quote(room)}/state/m.room.encryption"
+    await sender.call("PUT", state, {"algorithm": "m.megolm.v1.aes-sha2"})
+    await each(lambda user: user.join(room), members)
+    inboxes = [_EncryptedInbox(member, room) for member in members]
+    firsts = await each(lambda inbox: inbox.sync(None, 0), inboxes)
+    times = []
+    async with asyncio.TaskGroup() as group:
+        polls = [
+            group.create_task(inbox.poll(first["next_batch"]))
+            for inbox, first in zip(inboxes, firsts, strict=True)
+        ]
+        await asyncio.sleep(SETTLE_S)  # every long poll has begun
+        for number in range(bench.sizes.encrypted_messages):
+            start = time.perf_counter()
+            sent = group.create_task(_send_encrypted(sender, room, number))
+            arrivals = await asyncio.gather(*(inbox.wait_for(str(number)) for inbox in inboxes))
+            times.append(max(arrivals) - start)
+            await sent
+            await asyncio.sleep(PAUSE_S)  # the receivers poll again
+        for poll in polls:
+            poll.cancel()
+    expected = [str(number) for number in range(bench.sizes.encrypted_messages)]
+    check(all(inbox.bodies == expected for inbox in inboxes), "lost, repeated or reordered messages")
+    return latency(times)
+
+
+class _EncryptedInbox(Inbox):
+    """As Element polls; the message's number stands beside its ciphertext."""
+
+    async def sync(self, since: str | None, timeout_ms: int) -> Json:
+        query: Json = {"since": since} if since else {}
+        wanted = orjson.dumps(FILTER).decode()
+        path = f"{CLIENT}/sync"
+        answer = await self.user.call("GET", path, timeout=timeout_ms, filter=wanted, **query)
+        check(ALGORITHM in answer["device_one_time_keys_count"], "no count of one-time keys")
+        return answer
+
+    async def poll(self, since: str) -> None:
+        while True:
+            answer = await self.sync(since, 30_000)
+            now, since = time.perf_counter(), answer["next_batch"]
+            joined = answer.get("rooms", {}).get("join", {}).get(self.room, {})
+            for event in joined.get("timeline", {}).get("events", []):
+                if event["type"] == "m.room.encrypted":
+                    self.arrived.setdefault(event["content"]["session_id"], now)
+                    self.bodies.append(event["content"]["session_id"])
+                    self.changed.set()
+
+
+async def _send_encrypted(user: User, room: str, number: int) -> None:
+    content = {
+        "algorithm": "m.megolm.v1.aes-sha2",
+        "ciphertext": CIPHERTEXT,
+        "session_id": str(number),
+        "device_id": "D",
+        "sender_key": "K",
+    }
+    path = f"{CLIENT}/rooms/{quote(room)}/send/m.room.encrypted/{secrets.token_hex(8)}"
+    await user.call("PUT", path, content)
+
+
+async def _token(device: Device) -> str:
+    return str((await device.user.sync())["next_batch"])

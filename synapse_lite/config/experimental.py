@@ -1,0 +1,43 @@
+"""What Synapse has under `experimental_features`, as far as an option decides about it here."""
+
+from collections.abc import Iterator
+
+from pydantic import Field, field_validator, model_validator
+
+from synapse_lite.config.options import Options
+
+
+class ExperimentalFeatures(Options):
+    msc4108_enabled: bool = Field(
+        default=False,
+        description="Devices meet here when one signs in with a QR code of the other (MSC4108).",
+    )
+    msc4108_delegation_endpoint: str | None = Field(
+        default=None, description="URL at which they meet instead; clients are sent there."
+    )
+
+    def undeclared(self, prefix: str = "") -> Iterator[str]:
+        """All others together: some are on, some are not there."""
+        if self.model_extra:
+            yield f"{prefix}*"
+
+    @field_validator("msc4108_delegation_endpoint")
+    @classmethod
+    def _valid_url(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("https://", "http://")):
+            raise ValueError("should start with https:// or http://")
+        return url
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "ExperimentalFeatures":
+        if self.msc4108_enabled and self.msc4108_delegation_endpoint is not None:
+            raise ValueError("msc4108_enabled and msc4108_delegation_endpoint exclude each other")
+        return self
+
+
+class ExperimentalOptions(Options):
+    """Experimental features"""
+
+    experimental_features: ExperimentalFeatures = Field(
+        default=ExperimentalFeatures(), description="What is not in the specification yet."
+    )

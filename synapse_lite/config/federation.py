@@ -1,0 +1,74 @@
+"""Speaking with other homeservers."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from synapse_lite.config.options import UNUSED, Options
+from synapse_lite.config.outbound import Network
+from synapse_lite.config.units import HOUR, SECOND, Duration
+
+
+class Retries(Options):
+    """How other servers are asked, and how long they are left alone when they do not answer."""
+
+    client_timeout: Annotated[Duration, Field(ge=SECOND)] = Field(
+        default=60 * SECOND, description="How long a server has to take a transaction."
+    )
+    destination_min_retry_interval: Annotated[Duration, Field(ge=1)] = Field(
+        default=5 * SECOND, description="How long it is left alone after it failed once."
+    )
+    destination_retry_multiplier: float = Field(
+        default=2, ge=1, description="How much longer after each further time."
+    )
+    destination_max_retry_interval: Annotated[Duration, Field(ge=1)] = Field(
+        default=4 * HOUR, description="At most so long; it is asked at once when it is heard of."
+    )
+    max_short_retry_delay: Duration = Field(
+        default=2 * SECOND,
+        description="Accepted: a request is made once, and it is the queue that tries again.",
+        json_schema_extra=UNUSED,
+    )
+    max_long_retry_delay: Duration = Field(
+        default=60 * SECOND, description="Accepted, and without effect.", json_schema_extra=UNUSED
+    )
+    max_short_retries: int = Field(
+        default=3, description="Accepted, and without effect.", json_schema_extra=UNUSED
+    )
+    max_long_retries: int = Field(
+        default=10, description="Accepted, and without effect.", json_schema_extra=UNUSED
+    )
+
+
+class FederationOptions(Options):
+    """Federation"""
+
+    federation_domain_whitelist: tuple[str, ...] | None = Field(
+        default=None, description="The only servers to federate with; null: all, empty: none."
+    )
+    federation_ip_range_blacklist: tuple[Network, ...] | None = Field(
+        default=None, description="Instead of ip_range_blacklist, for other homeservers."
+    )
+    federation_verify_certificates: bool = Field(
+        default=True,
+        description="Check the certificates of other servers; switch it off in test setups only.",
+    )
+    federation_certificate_verification_whitelist: tuple[str, ...] = Field(
+        default=(), description="Hosts whose certificates are not checked; * stands for any characters."
+    )
+    federation_custom_ca_list: tuple[Path, ...] = Field(
+        default=(),
+        description="Files with the authorities (PEM) that are trusted for federation, instead of the system's.",
+    )
+    federation_client_minimum_tls_version: Literal["1", "1.1", "1.2", "1.3"] = Field(
+        default="1.2", description="Lowest version of TLS towards other servers. 1 and 1.1 mean 1.2."
+    )
+    federation: Retries = Field(
+        default=Retries(),
+        description="Patience with servers that do not answer. Shorter by default than Synapse's.",
+    )
+    federation_sender_instances: tuple[str, ...] = Field(
+        default=(),
+        description="The processes that send to other servers; those that run background tasks when empty.",
+    )

@@ -1,0 +1,210 @@
+"""Bringing an event of another server into its room, with what it leans on (server-server API, "Receiving PDUs")."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from attrs import evolve, frozen
+
+from synapse_lite.errors import MatrixError
+from synapse_lite.federation.fetching import EventFetcher
+from synapse_lite.federation.peers import PeerError
+from synapse_lite.federation.policy import PolicyServers
+from synapse_lite.matrix.event import Event, StateKey
+from synapse_lite.rooms.judge import MissingEventsError
+from synapse_lite.rooms.partial import RoomFiller, UnknownMembersError
+from synapse_lite.rooms.policy import UnsignedError
+from synapse_lite.rooms.receive import EventReceiver, Received
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.events import EventStore, Standing, StoredEvent
+from synapse_lite.storage.heads import read_head
+from synapse_lite.storage.room_servers import servers_in_room
+from synapse_lite.storage.rooms import Room
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+MAX_ROUNDS = 10  # of asking for what lies between
+MAX_SERVERS = 4  # that are asked for the same
+MIN_DEPTH_BELOW = 50
+
+
+class UnobtainableError(PeerError):
+    """What an event leans on is not to be had anywhere now."""
+
+
+@frozen
+class _Known:
+    """Where a room stands: the events at its end, and their depth."""
+
+    extremities: Sequence[str]
+    depth: int
+
+
+class InboundEvents:
+    def __init__(
+        self,
+        database: Database,
+        events: EventStore,
+        receiver: EventReceiver,
+        fetcher: EventFetcher,
+        filler: RoomFiller,
+        policies: PolicyServers,
+        server_name: str,
+    ) -> None:
+        self._database = database
+        self._events = events
+        self._receiver = receiver
+        self._fetcher = fetcher
+        self._filler = filler
+        self._policies = policies
+        self._server_name = server_name
+
+    async def receive(self, room: Room, event: Event, origin: str) -> StoredEvent:
+        """The event as stored. Raises `UnobtainableError`, and `MatrixError` for a room that is gone."""
+        for _ in range(MAX_ROUNDS):
+            try:
+                return await self._receive(room, event, origin)
+            except MissingEventsError as missing:
+                before = missing.event_ids
+                await self._fill_gap(room, event, origin, missing.event_ids & set(event.prev_events))
+            if not before & set(event.prev_events):
+                break
+        return await self._receive_or_give_up(room, event, origin)
+
+    async def _receive_or_give_up(self, room: Room, event: Event, origin: str) -> StoredEvent:
+        try:
+            return await self._receive(room, event, origin)
+        except MissingEventsError as missing:
+            raise UnobtainableError(f"{event.event_id}: {missing}") from None
+
+    async def _receive(
+        self, room: Room, event: Event, origin: str, state: Mapping[StateKey, int] | None = None
+    ) -> StoredEvent:
+        """With the auth events that lack; `MissingEventsError` for previous events, and what nobody gives."""
+        try:
+            return await self._judged(Received(room.nid, event, (), state))
+        except MissingEventsError as missing:
+            if not missing.event_ids & set(event.auth_events):
+                raise
+        chain = await self.ask_around(room, origin, partial(self._auth_chain, room, event))
+        return await self._judged(Received(room.nid, event, chain, state))
+
+    async def _judged(self, received: Received) -> StoredEvent:
+        """In a room that is partial, with the members filled in of whom the event's auth events speak."""
+        try:
+            return await self._recommended(received)
+        except UnknownMembersError as unknown:
+            members = unknown.event_ids
+        if received.auth_events:
+            await self._receiver.store_outliers(received.room_nid, received.auth_events)
+        await self._database.transact(self._filler.learn, received.room_nid, members)
+        return await self._recommended(evolve(received, auth_events=(), is_filled_in=True))
+
+    async def _recommended(self, received: Received) -> StoredEvent:
+        """With the signature of the room's policy server, or as one that is not recommended."""
+        try:
+            return await self._receiver.receive(received)
+        except UnsignedError as unsigned:
+            policy = unsigned.policy
+        try:
+            signed = await self._policies.sign(received.event, policy)
+            return await self._receiver.receive(evolve(received, event=signed))
+        except (MatrixError, UnsignedError) as error:
+            logger.info("%s is not recommended: %s", received.event.event_id, error)
+        return await self._receiver.receive(evolve(received, is_discouraged=True))
+
+    async def _auth_chain(self, room: Room, event: Event, server: str) -> list[Event]:
+        chain = await self._fetcher.auth_chain(server, room, event.event_id)
+        if not {one.event_id for one in chain} & set(event.auth_events):
+            raise PeerError(f"{server} does not know the auth events of {event.event_id}")
+        return chain
+
+    # Previous events
+
+    async def _fill_gap(self, room: Room, event: Event, origin: str, missing: frozenset[str]) -> None:
+        """Receive what lies between; where that does not reach down to what we have, take a state from others."""
+        if not missing:
+            return
+        known = await self._database.read(self._read_known, room.nid)
+        between: list[Event] = []
+        try:
+            between = await self._fetcher.missing_events(
+                origin,
+                room,
+                event,
+                known.extremities,
+                max(0, min(known.depth, event.depth) - MIN_DEPTH_BELOW),
+            )
+        except PeerError as error:
+            logger.info("%s: %s", room.room_id, error)
+        given = {one.event_id for one in between}
+        for one in between:
+            await self._place(room, one, origin)
+        for event_id in sorted(missing - given):
+            found = await self.ask_around(room, origin, partial(self._fetch_event, room, event_id))
+            await self._place(room, found, origin)
+
+    async def _fetch_event(self, room: Room, event_id: str, server: str) -> Event:
+        return await self._fetcher.event(server, room, event_id)
+
+    async def _place(self, room: Room, event: Event, origin: str) -> None:
+        """Receive an event of a gap; the lowest ones with the state that others tell of."""
+        try:
+            await self._receive(room, event, origin)
+        except MissingEventsError as missing:
+            lacking = missing.event_ids & set(event.prev_events)
+            if not lacking:
+                raise UnobtainableError(f"{event.event_id}: {missing}") from None
+            state = await self.ask_around(room, origin, partial(self.state_before, room, event))
+            await self._receive(room, event, origin, state)
+
+    async def state_before(self, room: Room, event: Event, server: str) -> dict[StateKey, int]:
+        """The state before the event as the server tells it, by events that are stored here now."""
+        state_ids, chain_ids = await self._fetcher.state_ids(server, room, event.event_id)
+        known = await self._database.read(self._events.by_ids, {*state_ids, *chain_ids})
+        lacking = {*state_ids, *chain_ids}.difference(known)
+        fetched: dict[str, Event] = {}
+        if lacking:
+            fetched = await self._fetcher.state_events(server, room, event.event_id, lacking)
+            await self._receiver.store_outliers(room.nid, list(fetched.values()))
+        stored = await self._database.read(self._events.by_ids, state_ids)
+        return _by_key(room, state_ids, stored)
+
+    # Asking around
+
+    async def ask_around(self, room: Room, origin: str, ask: Callable[[str], Awaitable[T]]) -> T:
+        """What the first of a few servers answers; `UnobtainableError` when none does."""
+        servers = await self._database.read(servers_in_room, room.nid, MAX_SERVERS)
+        failures = []
+        for server in dict.fromkeys([origin, *servers]):
+            if server == self._server_name:
+                continue
+            try:
+                return await ask(server)
+            except (PeerError, MatrixError) as error:
+                failures.append(f"{server}: {error}")
+        raise UnobtainableError("; ".join(failures) or "no other server is in the room")
+
+    def _read_known(self, txn: Transaction, room_nid: int) -> _Known:
+        head = read_head(txn, room_nid)
+        if head is None:
+            return _Known((), 0)
+        return _Known(list(self._events.ids_of(txn, head.extremities).values()), head.depth)
+
+
+def _by_key(room: Room, state_ids: Sequence[str], stored: Mapping[str, StoredEvent]) -> dict[StateKey, int]:
+    """Raises `PeerError` for a state that cannot be one of this room."""
+    state: dict[StateKey, int] = {}
+    for event_id in state_ids:
+        one = stored.get(event_id)
+        if one is None or one.standing is Standing.REJECTED:
+            continue
+        if one.room_nid != room.nid or not one.event.is_state or one.event.key in state:
+            raise PeerError(f"{event_id} cannot be a part of the state")
+        state[one.event.key] = one.nid
+    if ("m.room.create", "") not in state:
+        raise PeerError("There is no create event in the state")
+    return state

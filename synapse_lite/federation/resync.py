@@ -1,0 +1,166 @@
+"""What a server left out when we joined a room through it (server-server API, `send_join` with `omit_members`).
+
+Everything that is found out is stored at once, so that it makes no difference who goes on from there, or how often it is begun.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+from attrs import frozen
+
+from synapse_lite.federation.fetching import EventFetcher
+from synapse_lite.federation.peers import PeerError
+from synapse_lite.matrix.event import Event
+from synapse_lite.rooms.partial import RoomFiller
+from synapse_lite.rooms.receive import EventReceiver
+from synapse_lite.storage import partial_rooms
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.events import EventStore
+from synapse_lite.storage.partial_rooms import PartialRoom
+from synapse_lite.storage.room_servers import servers_in_room
+from synapse_lite.storage.rooms import Room, room_by_id
+from synapse_lite.storage.state import StateStore
+
+logger = logging.getLogger(__name__)
+
+SLICE = 500  # events of one commit
+FEW = 200  # events that are fetched while the user who joins waits for it
+TOLERATED = 20
+"""Of so many events one may be missing: there are some in old rooms that nobody can verify any more."""
+MAX_SERVERS = 5  # that are asked, one after the other, before it is tried again later
+
+
+class TooManyError(PeerError):
+    """More is lacking than may be fetched now."""
+
+
+@frozen
+class _Stay:
+    """The room, and how this server came into it."""
+
+    room: Room
+    partial: PartialRoom
+    join_id: str
+    servers: Sequence[str]
+
+
+class RoomResync:
+    """`server_name` is ours."""
+
+    def __init__(
+        self,
+        database: Database,
+        events: EventStore,
+        state: StateStore,
+        fetcher: EventFetcher,
+        receiver: EventReceiver,
+        filler: RoomFiller,
+        server_name: str,
+    ) -> None:
+        self._database = database
+        self._events = events
+        self._state = state
+        self._fetcher = fetcher
+        self._receiver = receiver
+        self._filler = filler
+        self._server_name = server_name
+
+    async def advance(self, room_id: str, most: int | None = None) -> int | None:
+        """Do a part of what is left to do: how many events lack now; None: the room is known whole, or not here any more.
+
+        Raises `PeerError` when no server tells, `TooManyError` when more than `most` are to be fetched.
+        """
+        stay = await self._database.read(self._find, room_id)
+        if stay is None:
+            return None
+        room_nid = stay.room.nid
+        if not stay.partial.is_told:
+            await self._learn(stay, most)
+        elif not await self._database.transact(self._filler.fill_next, room_nid, SLICE):
+            while await self._database.transact(self._filler.judge_next, room_nid, SLICE):
+                pass
+        return await self._database.read(partial_rooms.count_lacking, room_nid)
+
+    async def finish_few(self, room_id: str) -> None:
+        """All of it, if only few events have to be fetched; else nothing, which is no error."""
+        try:
+            while await self.advance(room_id, FEW) is not None:
+                pass
+        except PeerError as error:
+            logger.info("the members of %s come later: %s", room_id, error)
+
+    async def _learn(self, stay: _Stay, most: int | None) -> None:
+        """Ask one server after the other what the state before our join is, and for the events that are not known."""
+        failures = []
+        for server in stay.servers:
+            try:
+                return await self._learn_from(server, stay, most)
+            except TooManyError:
+                raise
+            except PeerError as error:
+                failures.append(f"{server}: {error}")
+        raise PeerError("; ".join(failures) or "no other server is known to be in the room")
+
+    async def _learn_from(self, server: str, stay: _Stay, most: int | None) -> None:
+        room = stay.room
+        state_ids, chain_ids = await self._fetcher.state_ids(server, room, stay.join_id)
+        wanted = {*state_ids, *chain_ids}
+        lacking = wanted - await self._database.read(partial_rooms.known_event_ids, wanted)
+        if most is not None and len(lacking) > most:
+            raise TooManyError(f"{len(lacking)} events are lacking")
+        if lacking:
+            fetched = await self._fetcher.state_events(server, room, stay.join_id, lacking)
+            ordered = causes_first({one: event for one, event in fetched.items() if one in lacking})
+            for some in _slices(ordered):
+                await self._receiver.store_outliers(room.nid, some)
+        known = await self._database.read(partial_rooms.known_event_ids, state_ids)
+        if len(state_ids) - len(known) > len(state_ids) // TOLERATED:
+            raise PeerError(f"{server} gives {len(known)} of the {len(state_ids)} events of the state")
+        if not await self._database.transact(self._note, stay, state_ids):
+            raise PeerError(f"{server} tells the state of another room")
+
+    # In a database thread
+
+    def _find(self, txn: Transaction, room_id: str) -> _Stay | None:
+        room = room_by_id(txn, room_id)
+        partial = None if room is None else partial_rooms.find_partial(txn, room.nid)
+        if room is None or partial is None:
+            return None
+        join_id = self._events.ids_of(txn, [partial.join_nid])[partial.join_nid]
+        known = servers_in_room(txn, room.nid, MAX_SERVERS)
+        others = [one for one in dict.fromkeys([*known, *partial.servers]) if one != self._server_name]
+        return _Stay(room, partial, join_id, others[:MAX_SERVERS])
+
+    def _note(self, txn: Transaction, stay: _Stay, state_ids: Sequence[str]) -> bool:
+        """Write down what is to be filled in. False for a state without what is known of it already."""
+        nids = partial_rooms.state_event_nids(txn, stay.room.nid, state_ids)
+        known = self._state.whole(txn, stay.partial.snapshot_nid)
+        if known.get(("m.room.create", "")) not in nids:
+            return False
+        there = set(known.values())
+        lacking = [nid for nid in nids if nid not in there]
+        partial_rooms.set_lacking(txn, stay.room.nid, stay.partial.join_nid, lacking)
+        return True
+
+
+def causes_first(events: Mapping[str, Event]) -> list[Event]:
+    """Each event behind its auth events, as far as these are among them; cycles are left out."""
+    missing = {one: {cause for cause in events[one].auth_events if cause in events} for one in events}
+    effects: dict[str, list[str]] = {}
+    for one, causes in missing.items():
+        for cause in causes:
+            effects.setdefault(cause, []).append(one)
+    ready = [one for one, causes in missing.items() if not causes]
+    ordered = []
+    for one in ready:  # which grows
+        ordered.append(events[one])
+        for effect in effects.get(one, ()):
+            missing[effect].discard(one)
+            if not missing[effect]:
+                ready.append(effect)
+    return ordered
+
+
+def _slices(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    for start in range(0, len(events), SLICE):
+        yield events[start : start + SLICE]

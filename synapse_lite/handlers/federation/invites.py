@@ -1,0 +1,146 @@
+"""Invites of users of this server by those of others, and the end of them (server-server API, "Inviting to a room")."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param, not_found
+from synapse_lite.federation.handshakes import read_stripped
+from synapse_lite.federation.inbound import InboundEvents
+from synapse_lite.federation.pdus import PduChecker, read_pdu
+from synapse_lite.federation.peers import PeerError
+from synapse_lite.handlers.current_state import CurrentState
+from synapse_lite.handlers.federation.acl import check_acl
+from synapse_lite.handlers.membership_limits import MembershipLimits
+from synapse_lite.ids import domain_of, is_local, is_user_id
+from synapse_lite.matrix.event import Event, add_signature
+from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
+from synapse_lite.matrix.signing import SigningKey
+from synapse_lite.matrix.types import CREATE, MEMBER
+from synapse_lite.rooms.outside import OutsideMembership, OutsideMemberships
+from synapse_lite.storage import accounts
+from synapse_lite.storage import rooms as room_store
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.events import Standing
+from synapse_lite.storage.room_closure import blocked_by
+from synapse_lite.storage.rooms import Room
+
+OLD_VERSION = "1"
+"""Of rooms of which a server of old does not tell the version."""
+_OUT = frozenset({"leave", "ban"})
+_WAITING = frozenset({"invite", "knock"})
+
+
+class ServedInvites:
+    def __init__(
+        self,
+        database: Database,
+        current: CurrentState,
+        checker: PduChecker,
+        inbound: InboundEvents,
+        outside: OutsideMemberships,
+        limits: MembershipLimits,
+        signing_key: SigningKey,
+    ) -> None:
+        self._database = database
+        self._current = current
+        self._checker = checker
+        self._inbound = inbound
+        self._outside = outside
+        self._limits = limits
+        self._signing_key = signing_key
+
+    async def invite(
+        self, origin: str, room_id: str, event_id: str, body: Mapping[str, Any], version_id: str
+    ) -> JsonObject:
+        """The invite with our signature; `body` has `event` and `invite_room_state`.
+
+        400 `M_INCOMPATIBLE_ROOM_VERSION` before anything is looked at, 403 `M_FORBIDDEN` for what nobody may, 404 for
+        a user that there is not.
+        """
+        version = ROOM_VERSIONS.get(version_id)
+        if version is None:
+            raise MatrixError(
+                400,
+                Errcode.INCOMPATIBLE_ROOM_VERSION,
+                "This server does not know this version of rooms",
+                {"room_version": version_id},
+            )
+        event = read_pdu(body.get("event"), version)
+        self._check_invite(event, origin, room_id, event_id)
+        stripped = read_stripped(body.get("invite_room_state"))
+        _check_create(body.get("invite_room_state"), version, room_id)
+        signed = add_signature(await self._checker.check(event.pdu, version, room_id), self._signing_key)
+        room = await self._database.read(self._admit, origin, room_id, str(event.state_key))
+        await self._limits.spend_received_invite(str(event.state_key))
+        if not await self._outside.put(OutsideMembership(signed, origin, stripped)):
+            await self._receive(room, signed, origin)
+        return {"event": signed.pdu}
+
+    async def withdraw(self, room: Room, event: Event, origin: str) -> None:
+        """An event of a room that we are not in: it counts when it takes back what the user is there."""
+        if await self._database.read(self._is_withdrawal, room, event):
+            await self._outside.put(OutsideMembership(event, origin))
+
+    async def _receive(self, room: Room | None, event: Event, origin: str) -> None:
+        """Into the room, of which somebody of ours is a member: its rules decide."""
+        if room is None:
+            raise not_found("Unknown room")
+        try:
+            stored = await self._inbound.receive(room, event, origin)
+        except PeerError as error:
+            raise MatrixError(400, Errcode.UNKNOWN, str(error)) from None
+        if stored.standing is not Standing.ACCEPTED:
+            raise forbidden("The room does not allow the invite")
+
+    def _check_invite(self, event: Event, origin: str, room_id: str, event_id: str) -> None:
+        """Nobody gets a signature of ours under anything else than an invite of their own."""
+        if event.type != MEMBER or event.membership != "invite":
+            raise bad_json("The event must be a member event of membership 'invite'")
+        if event.room_id != room_id:
+            raise bad_json("The event is of another room")
+        if event.event_id != event_id:
+            raise invalid_param("The event id in the path is not that of the event")
+        if domain_of(event.sender) != origin:
+            raise forbidden("The sender is not a user of your server")
+        target = event.state_key or ""
+        if not is_user_id(target) or not is_local(target, self._signing_key.server_name):
+            raise bad_json("The invited user is not one of this server")
+
+    # In a database thread
+
+    def _admit(self, txn: Transaction, origin: str, room_id: str, user_id: str) -> Room | None:
+        """The room, as far as it is known. Raises what speaks against an invite to it."""
+        account = accounts.find_account(txn, user_id)
+        if account is None or account.deactivated:
+            raise not_found("User not found")
+        if blocked_by(txn, room_id) is not None:
+            raise forbidden("This room has been blocked on this server")
+        room = room_store.room_by_id(txn, room_id)
+        if room is not None:
+            check_acl(txn, self._current, room.nid, [origin])
+        return room
+
+    def _is_withdrawal(self, txn: Transaction, room: Room, event: Event) -> bool:
+        """It names the invite, or the knock, that it ends: who made it knows the room."""
+        user_id = event.state_key
+        if event.membership not in _OUT or user_id is None:
+            return False
+        if not is_local(user_id, self._signing_key.server_name):
+            return False
+        member = room_store.membership_in(txn, room.nid, user_id)
+        if member is None or member.membership not in _WAITING:
+            return False
+        known = self._current.events.ids_of(txn, [member.event_nid]).get(member.event_nid)
+        return known in (*event.auth_events, *event.prev_events)
+
+
+def _check_create(given: Any, version: RoomVersion, room_id: str) -> None:
+    """Where the id of a room is the hash of its create event, that event, if it is there whole, must be the one."""
+    if not version.room_id_is_hash or not isinstance(given, list):
+        return
+    for pdu in given:
+        if isinstance(pdu, dict) and pdu.get("type") == CREATE and "auth_events" in pdu:
+            create = read_pdu(pdu, version)
+            if create.room_id != room_id:
+                raise bad_json("The create event is not that of the room")

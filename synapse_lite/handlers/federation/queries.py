@@ -1,0 +1,79 @@
+"""What other servers ask about users and aliases of this one (server-server API, "Querying for information")."""
+
+from collections.abc import Collection, Mapping
+from typing import TypeVar
+
+import orjson
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.errors import not_found
+from synapse_lite.handlers.device_keys import DeviceKeys
+from synapse_lite.ids import is_local
+from synapse_lite.storage import accounts, device_lists, rooms
+from synapse_lite.storage import aliases as alias_store
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.room_servers import all_servers
+
+T = TypeVar("T")
+
+_PUBLIC_KEYS = ("device_keys", "master_keys", "self_signing_keys")
+
+
+class ServedQueries:
+    def __init__(self, database: Database, keys: DeviceKeys, server_name: str) -> None:
+        self._database = database
+        self._keys = keys
+        self._server_name = server_name
+
+    async def profile(self, user_id: str, field: str | None) -> JsonObject:
+        """All fields that are set, or one; 404 `M_NOT_FOUND` for a user that is not ours, or unknown."""
+        self._check_local(user_id)
+        profile = await self._database.read(accounts.read_profile, user_id)
+        if profile is None:
+            raise not_found("User not found")
+        return {name: value for name, value in profile.items() if field in (None, name)}
+
+    async def directory(self, alias: str) -> JsonObject:
+        """404 `M_NOT_FOUND` for an alias that names no room of ours."""
+        return await self._database.read(self._directory, alias)
+
+    async def devices(self, user_id: str) -> JsonObject:
+        """The devices of a user with their public keys; their names are nobody else's business."""
+        self._check_local(user_id)
+        if await self._database.read(accounts.read_profile, user_id) is None:
+            raise not_found("User not found")
+        stream_id = await self._database.read(device_lists.last_change, user_id)
+        found = await self._keys.query(None, {user_id: []})
+        by_device = orjson.loads(orjson.dumps(found["device_keys"][user_id]))  # it is ready-made JSON
+        devices = [{"device_id": device_id, "keys": keys} for device_id, keys in by_device.items()]
+        answer: JsonObject = {"user_id": user_id, "stream_id": stream_id, "devices": devices}
+        for name, field in (("master_key", "master_keys"), ("self_signing_key", "self_signing_keys")):
+            if user_id in found[field]:
+                answer[name] = found[field][user_id]
+        return answer
+
+    async def keys(self, wanted: Mapping[str, Collection[str]]) -> JsonObject:
+        """Public keys of our users; others are left out. `wanted`: device ids by user, none for all."""
+        found = await self._keys.query(None, self._ours(wanted))
+        return {name: found[name] for name in _PUBLIC_KEYS}
+
+    async def claim(self, wanted: Mapping[str, Mapping[str, str]]) -> JsonObject:
+        """A one-time key of each device; `wanted`: the algorithm by user and device."""
+        found = await self._keys.claim(self._ours(wanted))
+        return {"one_time_keys": found["one_time_keys"]}
+
+    def _ours(self, wanted: Mapping[str, T]) -> dict[str, T]:
+        return {user_id: one for user_id, one in wanted.items() if is_local(user_id, self._server_name)}
+
+    def _check_local(self, user_id: str) -> None:
+        if not is_local(user_id, self._server_name):
+            raise not_found("User is not hosted on this homeserver")
+
+    def _directory(self, txn: Transaction, alias: str) -> JsonObject:
+        room_id = alias_store.room_of_alias(txn, alias) if is_local(alias, self._server_name) else None
+        room = rooms.room_by_id(txn, room_id) if room_id is not None else None
+        if room is None:
+            raise not_found(f"Room alias {alias} not found")
+        servers = all_servers(txn, room.nid)
+        others = [name for name in servers if name != self._server_name]
+        return {"room_id": room.room_id, "servers": [self._server_name, *others]}

@@ -1,0 +1,109 @@
+"""The public keys of users, in memory: whoever writes into an encrypted room asks for those of all members."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import orjson
+from attrs import field, frozen
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.handlers.shared_reads import SharedReads
+from synapse_lite.matrix import e2e_keys
+from synapse_lite.replication.changes import ChangeLog
+from synapse_lite.storage import cross_signing, device_keys, device_lists
+from synapse_lite.storage.cross_signing import MASTER
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.device_keys import KeySignature
+from synapse_lite.storage.stream import Change, Kind
+
+REMEMBERED = 20_000  # users
+
+Added = dict[str, dict[str, str]]  # signatures by user and key id
+Target = tuple[str, str]  # user, and device id or public key
+
+
+@frozen
+class UserKeys:
+    """Of one user, as JSON: `devices` an object by id, `cross_signing` by usage, with the user's own signatures.
+
+    `master` is the public master key, `names` what the devices are called: for the user's own eyes.
+    """
+
+    devices: bytes
+    cross_signing: Mapping[str, str]
+    master: str | None
+    names: Mapping[str, str] = field(factory=dict)
+
+    def by_device(self) -> dict[str, JsonObject]:
+        keys: dict[str, JsonObject] = orjson.loads(self.devices)
+        return keys
+
+
+class PublicKeys:
+    """Give `on_changes` every change, in order."""
+
+    def __init__(self, database: Database, log: ChangeLog) -> None:
+        self._database = database
+        self._log = log
+        self._keys: SharedReads[str, UserKeys] = SharedReads(database, read_user_keys, REMEMBERED)
+        self._made: SharedReads[str, Mapping[Target, Added]] = SharedReads(database, _read_made, REMEMBERED)
+
+    def on_changes(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.kind in {Kind.DEVICE_LIST, Kind.USER_SIGNATURES} and change.user_id is not None:
+                self._forget(change.user_id)
+
+    async def of(self, user_ids: Collection[str]) -> Mapping[str, UserKeys]:
+        """As of now: what other processes have written is looked for, whether this one has heard of it or not."""
+        for user_id in await self._database.read(device_lists.changed_after, self._log.position):
+            self._forget(user_id)
+        return await self._keys.of(user_ids)
+
+    async def made_by(self, user_id: str) -> Mapping[Target, Added]:
+        """The signatures of the user on keys of others. After `of`."""
+        return (await self._made.of([user_id]))[user_id]
+
+    def _forget(self, user_id: str) -> None:
+        self._keys.forget(user_id)
+        self._made.forget(user_id)
+
+
+def with_signatures(text: str, added: Added | None) -> orjson.Fragment | JsonObject:
+    """The JSON object, with more signatures."""
+    return e2e_keys.with_signatures(orjson.loads(text), added) if added else orjson.Fragment(text)
+
+
+def read_user_keys(txn: Transaction, user_ids: Collection[str]) -> dict[str, UserKeys]:
+    added = _by_target(device_keys.read_signatures(txn, user_ids))
+    devices: dict[str, dict[str, orjson.Fragment]] = {user_id: {} for user_id in user_ids}
+    names: dict[str, dict[str, str]] = {user_id: {} for user_id in user_ids}
+    for keys in device_keys.read_device_keys(txn, user_ids, {}):
+        text = _signed(keys.json, added.get((keys.user_id, keys.device_id)))
+        devices[keys.user_id][keys.device_id] = orjson.Fragment(text)
+        if keys.display_name is not None:
+            names[keys.user_id][keys.device_id] = keys.display_name
+    crossed: dict[str, dict[str, str]] = {user_id: {} for user_id in user_ids}
+    masters = {}
+    for key in cross_signing.read_cross_signing_keys(txn, user_ids):
+        crossed[key.user_id][key.usage] = _signed(key.json, added.get((key.user_id, key.public_key)))
+        if key.usage == MASTER:
+            masters[key.user_id] = key.public_key
+    return {
+        user_id: UserKeys(orjson.dumps(of), crossed[user_id], masters.get(user_id), names[user_id])
+        for user_id, of in devices.items()
+    }
+
+
+def _read_made(txn: Transaction, user_ids: Collection[str]) -> dict[str, Mapping[Target, Added]]:
+    return {user_id: _by_target(device_keys.read_signatures_on_others(txn, user_id)) for user_id in user_ids}
+
+
+def _by_target(signatures: Collection[KeySignature]) -> dict[Target, Added]:
+    added: dict[Target, Added] = {}
+    for one in signatures:
+        target = added.setdefault((one.target_user_id, one.target_id), {})
+        target.setdefault(one.signer_user_id, {})[one.key_id] = one.signature
+    return added
+
+
+def _signed(text: str, added: Added | None) -> str:
+    return orjson.dumps(with_signatures(text, added)).decode() if added else text

@@ -1,0 +1,113 @@
+"""The directory of rooms: ours, and those of other servers."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from attrs import frozen
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.errors import Errcode, MatrixError, invalid_param
+from synapse_lite.federation.peers import PeerError, Peers
+from synapse_lite.handlers.room_summary import directory_entry
+from synapse_lite.ids import is_server_name
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.public_rooms import DirectoryPlace, DirectorySearch, list_public
+from synapse_lite.storage.room_summary import RoomSummary
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 500
+_TOKEN = re.compile(r"([np])([0-9]{1,9})_([0-9]{1,18})")
+_FIELDS = ("chunk", "next_batch", "prev_batch", "total_room_count_estimate")
+
+
+@frozen
+class DirectoryQuery:
+    """`since` is the token of a page; `network`: a third-party network, of which we have no rooms.
+
+    `term` and `room_types` as in `DirectorySearch`.
+    """
+
+    limit: int = DEFAULT_LIMIT
+    since: str | None = None
+    term: str | None = None
+    room_types: Sequence[str | None] | None = None
+    network: str | None = None
+
+
+class PublicRooms:
+    """`server_name` is ours. `searchable`: off, and there is no directory at all."""
+
+    def __init__(self, database: Database, peers: Peers, server_name: str, *, searchable: bool) -> None:
+        self._database = database
+        self._peers = peers
+        self._server_name = server_name
+        self._searchable = searchable
+
+    async def page(self, query: DirectoryQuery, server: str | None = None) -> JsonObject:
+        """The rooms with the most members first. Tokens name a place between rooms, so that no page repeats or
+        leaves out a room because another one came or went.
+
+        400 `M_INVALID_PARAM` for a token that is none of ours, 502 for another server that gives no answer.
+        """
+        if not self._searchable or query.network is not None:
+            return {"chunk": [], "total_room_count_estimate": 0}
+        if server is not None and server != self._server_name:
+            return await self._ask(server, query)
+        place = None if query.since is None else _read_place(query.since)
+        return await self._database.snapshot(_read_page, query, place)
+
+    async def _ask(self, server: str, query: DirectoryQuery) -> JsonObject:
+        if not is_server_name(server):
+            raise invalid_param(f"Invalid server name: {server[:80]!r}")
+        target = "/_matrix/federation/v1/publicRooms"
+        try:
+            answer = await self._peers.ask(server, "POST", target, _question(query))
+        except PeerError as error:
+            raise MatrixError(502, Errcode.UNKNOWN, f"No directory from {quote(server)}: {error}") from None
+        if not isinstance(answer.get("chunk"), list):
+            raise MatrixError(502, Errcode.UNKNOWN, f"No directory from {quote(server)}")
+        return {name: answer[name] for name in _FIELDS if name in answer}
+
+
+def _read_page(txn: Transaction, query: DirectoryQuery, place: DirectoryPlace | None) -> JsonObject:
+    limit = min(query.limit, MAX_LIMIT)
+    rooms, total = list_public(txn, DirectorySearch(query.term, query.room_types), place, limit + 1)
+    backwards = place is not None and place.backwards
+    has_more = len(rooms) > limit
+    if has_more:
+        rooms = rooms[1:] if backwards else rooms[:limit]
+    page: JsonObject = {
+        "chunk": [directory_entry(room) for room in rooms],
+        "total_room_count_estimate": total,
+    }
+    if rooms and (has_more or backwards):
+        page["next_batch"] = _token("n", rooms[-1])
+    if rooms and (has_more if backwards else place is not None):
+        page["prev_batch"] = _token("p", rooms[0])
+    return page
+
+
+def _token(direction: str, room: RoomSummary) -> str:
+    return f"{direction}{room.joined}_{room.room_nid}"
+
+
+def _read_place(token: str) -> DirectoryPlace:
+    match = _TOKEN.fullmatch(token)
+    if match is None:
+        raise invalid_param("Invalid token of a page")
+    return DirectoryPlace(int(match[2]), int(match[3]), backwards=match[1] == "p")
+
+
+def _question(query: DirectoryQuery) -> JsonObject:
+    """The body of the server-server API, "POST /_matrix/federation/v1/publicRooms"."""
+    search: dict[str, str | Sequence[Any]] = {}
+    if query.term:
+        search["generic_search_term"] = query.term
+    if query.room_types is not None:
+        search["room_types"] = list(query.room_types)
+    body: JsonObject = {"limit": min(query.limit, MAX_LIMIT), "include_all_networks": False}
+    if search:
+        body["filter"] = search
+    return body if query.since is None else body | {"since": query.since}

@@ -1,0 +1,126 @@
+"""Whoever has pushed nothing yet is claimed and pushed, several at once; any process may do it."""
+
+import logging
+import random
+from collections.abc import Awaitable
+
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from synapse_lite.clock import Clock
+from synapse_lite.handlers.push.gateway import Gateways, Outcome
+from synapse_lite.handlers.push.pushes import MAX_AGE_MS, PushReader
+from synapse_lite.storage import pushers as store
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.pushers import ClaimedPusher
+from synapse_lite.tasks.signals import Signal
+
+logger = logging.getLogger(__name__)
+
+CONCURRENCY = 20
+POLL_SECONDS = 1.0  # what another process queued, and pushers whose pause is over
+RETRY_SECONDS = 60.0  # after a fault of ours
+CLEAN_SECONDS = 600.0
+DROPPED_AT_ONCE = 1000
+
+
+class PushSender:
+    """`wake` it when there is something to push."""
+
+    def __init__(self, database: Database, reader: PushReader, gateways: Gateways, clock: Clock) -> None:
+        self._database = database
+        self._reader = reader
+        self._gateways = gateways
+        self._clock = clock
+        self._signal = Signal(clock)
+        self._busy = 0
+        self._stopped = False
+        self._running: Deferred[None] | None = None
+        self._clean_at = 0.0
+
+    def start(self) -> None:
+        self._running = ensureDeferred(self._run())
+
+    def stop(self) -> Awaitable[None] | None:
+        """What is being pushed is finished by whoever claims it next."""
+        self._stopped = True
+        self._signal.set()
+        return self._running
+
+    def wake(self) -> None:
+        self._signal.set()
+
+    async def _run(self) -> None:
+        while not self._stopped:
+            try:
+                claimed = await self._claim()
+            except Exception:
+                logger.exception("pushers are not looked at; tried again in a moment")
+                claimed = []
+            for one in claimed:
+                self._busy += 1
+                ensureDeferred(self._push_one(one))
+            if not claimed or self._busy >= CONCURRENCY:
+                await self._signal.wait(POLL_SECONDS)
+
+    async def _claim(self) -> list[ClaimedPusher]:
+        if self._clock.monotonic() >= self._clean_at:
+            self._clean_at = self._clock.monotonic() + CLEAN_SECONDS
+            before = self._clock.now_ms() - MAX_AGE_MS
+            await self._database.transact(store.drop_queued, before, DROPPED_AT_ONCE)
+        free = CONCURRENCY - self._busy
+        if free <= 0 or not await self._database.read(self._is_due):
+            return []
+        return await self._database.transact(store.claim_pushers, self._clock.now_ms(), free)
+
+    def _is_due(self, txn: Transaction) -> bool:
+        run_at = store.next_run(txn)
+        return run_at is not None and run_at <= self._clock.now_ms()
+
+    async def _push_one(self, claimed: ClaimedPusher) -> None:
+        try:
+            retry_after = await self._push(claimed)
+        except Exception:
+            logger.exception("a pusher of %s is left for later", claimed.pusher.user_id)
+            retry_after = RETRY_SECONDS
+        try:
+            if retry_after is not None:
+                run_at = self._clock.now_ms() + int(retry_after * 1000)
+                await self._database.transact(store.retry_later, claimed, run_at)
+        except Exception:
+            logger.exception("a pusher of %s waits until its claim is over", claimed.pusher.user_id)
+        finally:
+            self._busy -= 1
+            self._signal.set()
+
+    async def _push(self, claimed: ClaimedPusher) -> float | None:
+        """After how many seconds to try again; None: it is done."""
+        pusher = claimed.pusher
+        url = str(pusher.data.get("url"))
+        pause = self._gateways.pause(url)
+        if pause > 0:
+            return pause
+        work = await self._database.snapshot(self._reader.work_for, claimed, self._clock.now_ms())
+        jitter = self._reader.options.jitter_delay
+        if jitter and work.pushes:
+            await self._clock.sleep(random.uniform(0, jitter / 1000))  # noqa: S311 (nothing secret)
+        for push in work.pushes:
+            match await self._gateways.notify(url, pusher.pushkey, push.body):
+                case Outcome.FAILED:
+                    return self._gateways.pause(url)
+                case Outcome.REJECTED:
+                    await self._delete(claimed)
+                    return None
+            if not await self._database.transact(store.record_pushed, claimed, push.upto, work.unread):
+                await self._release(claimed)  # set anew meanwhile
+                return None
+        await self._database.transact(store.finish, claimed, work.upto)
+        return None
+
+    async def _delete(self, claimed: ClaimedPusher) -> None:
+        if await self._database.transact(store.delete_rejected, claimed):
+            logger.info("the gateway rejected a pusher of %s: it is deleted", claimed.pusher.user_id)
+        else:
+            await self._release(claimed)
+
+    async def _release(self, claimed: ClaimedPusher) -> None:
+        await self._database.transact(store.release, claimed)

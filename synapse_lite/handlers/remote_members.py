@@ -1,0 +1,255 @@
+"""Users of this server in rooms of others, and users of others in ours: what takes the consent of another server."""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred, DeferredLock
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
+from synapse_lite.errors import Errcode, MatrixError, forbidden, not_found
+from synapse_lite.federation.handshakes import Handshakes, Joined, Wish
+from synapse_lite.federation.inbound import InboundEvents
+from synapse_lite.federation.peers import PeerError
+from synapse_lite.federation.policy import PolicyServers
+from synapse_lite.federation.resync import RoomResync
+from synapse_lite.handlers.prejoin_state import PrejoinState
+from synapse_lite.handlers.remote_rooms import Target
+from synapse_lite.http.flights import Flights
+from synapse_lite.ids import domain_of
+from synapse_lite.matrix.event import Draft, Event, build_event
+from synapse_lite.matrix.policy import PolicyServer
+from synapse_lite.matrix.signing import SigningKey
+from synapse_lite.matrix.types import MEMBER
+from synapse_lite.rooms.enter import Entry, RoomEntrance
+from synapse_lite.rooms.heads import HeadReader
+from synapse_lite.rooms.judge import MissingEventsError
+from synapse_lite.rooms.outside import OutsideMembership, OutsideMemberships
+from synapse_lite.rooms.policy import policy_for
+from synapse_lite.rooms.template import next_event
+from synapse_lite.rooms.values import Write
+from synapse_lite.storage import rooms as room_store
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.events import EventStore, Standing, StoredEvent
+from synapse_lite.storage.room_servers import is_in_room
+from synapse_lite.storage.rooms import Room
+from synapse_lite.storage.state import StateStore
+from synapse_lite.tasks.actions.retry_leave import FIRST_SECONDS, RETRY_LEAVE, RetryLeaveParams
+from synapse_lite.tasks.queue import TaskQueue
+
+logger = logging.getLogger(__name__)
+
+MEMBERS_SECONDS = 2.0
+"""For so long who joins waits for the members of the room."""
+
+
+@frozen
+class Parts:
+    """What the handler is made of."""
+
+    database: Database
+    events: EventStore
+    prejoin: PrejoinState
+    heads: HeadReader
+    handshakes: Handshakes
+    entrance: RoomEntrance
+    outside: OutsideMemberships
+    inbound: InboundEvents
+    state: StateStore
+    policies: PolicyServers
+    queue: TaskQueue
+    resync: RoomResync
+    signing_key: SigningKey
+    clock: Clock
+
+
+@frozen
+class RemoteMembers:
+    """Who asks and goes away does not stop what is under way with another server."""
+
+    _parts: Parts
+    _joins: Flights[tuple[str, str], bool] = field(factory=Flights)
+    _leaves: Flights[tuple[str, str], None] = field(factory=Flights)
+    _doors: dict[str, DeferredLock] = field(factory=dict)
+
+    async def join(
+        self, target: Target, user_id: str, content: Mapping[str, Any], *, even_ours: bool = False
+    ) -> bool:
+        """Through another server, which tells the room's state. False: somebody of ours is in by now, ask the room itself.
+
+        Unless `even_ours`: then another server has to let the user in. Errors as of `Handshakes.join`.
+        """
+        begin = partial(self._join, target, user_id, dict(content), even_ours)
+        return await self._joins.join((target.room_id, user_id), begin)
+
+    async def knock(self, target: Target, user_id: str, content: Mapping[str, Any]) -> None:
+        """Errors as of `Handshakes.join`."""
+        wish = Wish(target.room_id, user_id, dict(content))
+        knocked = await self._parts.handshakes.knock(target.servers, wish)
+        await self._keep(OutsideMembership(knocked.event, knocked.server, knocked.stripped))
+
+    async def leave(self, target: Target, user_id: str, content: Mapping[str, Any]) -> None:
+        """Reject an invite, withdraw a knock. Where no other server takes it, the user is out all the same."""
+        begin = partial(self._leave, target, user_id, dict(content))
+        await self._leaves.join((target.room_id, user_id), begin)
+
+    async def invite(self, write: Write) -> StoredEvent:
+        """The invite as it is in the room, signed by the invited user's server, too.
+
+        What that server, or the room's policy server, says against it, 502 `M_UNKNOWN` when it does not answer, 403 for what the room forbids.
+        """
+        parts, user_id = self._parts, str(write.draft.state_key)
+        event, policy, stripped = await parts.database.snapshot(self._build_invite, write)
+        if policy is not None:
+            event = await parts.policies.sign(event, policy)
+        server = domain_of(user_id)
+        try:
+            signed = await parts.handshakes.invite(server, event, stripped)
+        except PeerError as error:
+            raise _refusal(error, user_id) from None
+        room = await parts.database.read(room_store.room_by_id, event.room_id)
+        return await self._receive(room, signed, server)
+
+    # With other servers
+
+    async def _join(self, target: Target, user_id: str, content: JsonObject, even_ours: bool) -> bool:
+        parts = self._parts
+        async with self._door(target.room_id):
+            if not even_ours and await parts.database.read(self._is_ours, target.room_id):
+                return False
+            wish = Wish(target.room_id, user_id, content)
+            is_new = not await parts.entrance.knows(target.room_id)
+            joined = await parts.handshakes.join(target.servers, wish, omit_members=is_new)
+            await self._enter(joined)
+        if joined.servers is not None:
+            await self._wait_for_members(target.room_id)
+        return True
+
+    async def _enter(self, joined: Joined) -> None:
+        parts, event = self._parts, joined.event
+        entry = Entry(event.version, event, joined.state, joined.auth_chain, joined.servers)
+        try:
+            stored = await parts.entrance.enter(entry)
+        except MissingEventsError as error:
+            raise MatrixError(
+                502, Errcode.UNKNOWN, f"{joined.server} does not tell all of the room: {error}"
+            ) from None
+        if stored is None:
+            room = await parts.database.read(room_store.room_by_id, event.room_id)
+            await self._receive(room, event, joined.server)
+
+    async def _wait_for_members(self, room_id: str) -> None:
+        """Those of a small room are there when the user is; of a large one they come later, by the task."""
+        coming = Deferred.fromCoroutine(self._parts.resync.finish_few(room_id))
+        waiting: Deferred[None] = Deferred()
+
+        def end(_result: object = None) -> None:
+            if not waiting.called:
+                waiting.callback(None)
+
+        coming.addErrback(lambda failure: logger.error("the members of %s: %s", room_id, failure.value))
+        coming.addBoth(end)
+        timer = self._parts.clock.call_later(MEMBERS_SECONDS, end)
+        await waiting
+        if timer.active():
+            timer.cancel()
+
+    async def _leave(self, target: Target, user_id: str, content: JsonObject) -> None:
+        parts = self._parts
+        try:
+            event = await parts.handshakes.leave(target.servers, Wish(target.room_id, user_id, content))
+        except MatrixError as error:
+            logger.warning("%s leaves %s without being heard: %s", user_id, target.room_id, error.message)
+            event = await parts.database.read(self._build_leave, target, user_id, content)
+            membership = OutsideMembership(event, domain_of(event.sender))
+            if await parts.outside.put(membership, partial(self._enqueue_retry, target, user_id, content)):
+                return
+        await self._keep(OutsideMembership(event, domain_of(event.sender)))
+
+    async def _keep(self, membership: OutsideMembership) -> None:
+        """Outside the room, unless somebody of ours is in it by now."""
+        if not await self._parts.outside.put(membership):
+            room = await self._parts.database.read(room_store.room_by_id, membership.event.room_id)
+            await self._receive(room, membership.event, membership.server)
+
+    async def _receive(self, room: Room | None, event: Event, server: str) -> StoredEvent:
+        if room is None:
+            raise not_found("Unknown room")
+        try:
+            stored = await self._parts.inbound.receive(room, event, server)
+        except PeerError as error:
+            raise MatrixError(502, Errcode.UNKNOWN, str(error)) from None
+        if stored.standing is not Standing.ACCEPTED:
+            raise forbidden("The room does not allow it")
+        return stored
+
+    @asynccontextmanager
+    async def _door(self, room_id: str) -> AsyncIterator[None]:
+        """One at a time enters a room: who comes after the first finds it known."""
+        door = self._doors.setdefault(room_id, DeferredLock())
+        await door.acquire()
+        try:
+            yield
+        finally:
+            door.release()
+            if not door.locked:
+                self._doors.pop(room_id, None)
+
+    # In a database thread
+
+    def _enqueue_retry(self, target: Target, user_id: str, content: JsonObject, txn: Transaction) -> None:
+        """What nobody has heard is told again, until it is heard."""
+        self._parts.queue.enqueue_in(
+            txn,
+            RETRY_LEAVE,
+            RetryLeaveParams(
+                room_id=target.room_id, user_id=user_id, servers=tuple(target.servers), content=content
+            ),
+            requester=user_id,
+            endpoint="a leave that no server has heard",
+            run_at_ms=self._parts.clock.now_ms() + round(FIRST_SECONDS * 1000),
+        )
+
+    def _is_ours(self, txn: Transaction, room_id: str) -> bool:
+        room = room_store.room_by_id(txn, room_id)
+        return room is not None and is_in_room(txn, room.nid, self._parts.signing_key.server_name)
+
+    def _build_invite(
+        self, txn: Transaction, write: Write
+    ) -> tuple[Event, PolicyServer | None, list[JsonObject]]:
+        """The invite as it would follow the room's head, who has to be asked about it, and the room as the invited user may see it."""
+        parts = self._parts
+        event = next_event(txn, parts.heads, parts.signing_key, write)
+        inviter = (write.room_nid, (MEMBER, event.sender))
+        policy = policy_for(txn, parts.events, parts.state, write.room_nid, write.draft)
+        return event, policy, parts.prejoin.read(txn, [write.room_nid], [inviter])[write.room_nid]
+
+    def _build_leave(self, txn: Transaction, target: Target, user_id: str, content: JsonObject) -> Event:
+        """Of a room whose state is not known: it follows what the user is there."""
+        parts = self._parts
+        member = None if target.room is None else room_store.membership_in(txn, target.room.nid, user_id)
+        stored = None if member is None else parts.events.load(txn, [member.event_nid]).get(member.event_nid)
+        if stored is None:
+            raise not_found("Not a known room")
+        before = stored.event
+        draft = Draft(MEMBER, user_id, content, parts.clock.now_ms(), user_id)
+        place = [before.reference]
+        return build_event(
+            draft, before.version, target.room_id, place, place, before.depth + 1, parts.signing_key
+        )
+
+
+def _refusal(error: PeerError, user_id: str) -> MatrixError:
+    if error.errcode == Errcode.INCOMPATIBLE_ROOM_VERSION:
+        return MatrixError(
+            400,
+            Errcode.UNSUPPORTED_ROOM_VERSION,
+            f"The server of {user_id} does not know this version of rooms",
+        )
+    if error.status is not None and 400 <= error.status < 500:  # noqa: PLR2004 (the other server refuses)
+        return MatrixError(error.status, error.errcode or Errcode.UNKNOWN, str(error))
+    return MatrixError(502, Errcode.UNKNOWN, f"The server of {user_id} does not answer: {error}")

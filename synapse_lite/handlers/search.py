@@ -1,0 +1,327 @@
+"""Searching in what has been said (client-server API, "Server Side Search")."""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from attrs import evolve, frozen
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
+from synapse_lite.errors import Errcode, MatrixError, invalid_param
+from synapse_lite.handlers.aggregations import Reader, with_aggregations
+from synapse_lite.handlers.filters import EventFilter
+from synapse_lite.handlers.ignored_users import IgnoredUsers
+from synapse_lite.handlers.rendering import render_all
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.handlers.tokens import write_token
+from synapse_lite.handlers.visibility import Viewer, Visibility
+from synapse_lite.matrix.types import MEMBER
+from synapse_lite.matrix.words import Term, normalised, terms
+from synapse_lite.storage import rooms, search, timeline
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.events import EventStore, View
+from synapse_lite.storage.rooms import Room
+from synapse_lite.storage.search import Hit, Question
+from synapse_lite.storage.state import StateStore
+from synapse_lite.storage.stream import END, START, Place, read_position
+from synapse_lite.storage.timeline import Entry
+
+MAX_LIMIT = 100
+MAX_CONTEXT = 20
+MAX_EVENTS = 500
+"""So many results, with what is around them, are in one answer."""
+HIDDEN_PAGE = 100  # how many hits are read at once when some are hidden,
+MAX_HIDDEN_PAGES = 10  # and how often, before the client is told to go on from there
+MAX_JUDGED = 500  # of the hits that are counted
+ROOM, SENDER = "room_id", "sender"
+GROUPS = (ROOM, SENDER)
+RECENT, RANK = "recent", "rank"
+ORDERS = (RANK, RECENT)
+_TOKEN = re.compile(r"(\d{1,18})_(\d{1,6})")
+Visible = Callable[[Sequence[Hit]], Collection[int]]
+"""Which of the hits the reader may see, by the numbers of their events."""
+_BEEN_THERE = ("join", "leave", "ban")
+
+
+@frozen
+class Around:
+    """How many events before and after a result are wanted, and whether the profiles of who sent them."""
+
+    before: int
+    after: int
+    with_profiles: bool
+
+
+@frozen
+class SearchRequest:
+    """`start` is a `next_batch`. `around` None: results alone."""
+
+    text: str
+    keys: Collection[str]
+    order: str
+    selection: EventFilter
+    groups: Sequence[str] = ()
+    around: Around | None = None
+    with_state: bool = False
+    start: str | None = None
+
+
+@frozen
+class _Cursor:
+    """From where on: at most at a position, and behind so many of the best."""
+
+    upto: int
+    skipped: int = 0
+
+    def behind(self, hit: Hit, order: str) -> "_Cursor":
+        return _Cursor(hit.position - 1) if order == RECENT else evolve(self, skipped=self.skipped + 1)
+
+
+@frozen
+class _Context:
+    before: Sequence[View]
+    after: Sequence[View]
+    start: Place
+    end: Place
+    profiles: JsonObject
+
+
+@frozen
+class _Found:
+    count: int = 0
+    words: Sequence[str] = ()
+    hits: Sequence[Hit] = ()
+    views: Sequence[View] = ()
+    contexts: Sequence[_Context] = ()
+    state: Mapping[str, Sequence[View]] = {}
+    end: _Cursor | None = None
+
+
+@frozen
+class _Scope:
+    """The rooms of the answer, and the reader's view of them."""
+
+    rooms: Mapping[int, Room]
+    viewers: Mapping[int, Viewer]
+
+
+class SearchHandler:
+    def __init__(
+        self,
+        database: Database,
+        events: EventStore,
+        state: StateStore,
+        visibility: Visibility,
+        ignored: IgnoredUsers,
+        clock: Clock,
+        *,
+        enabled: bool,
+    ) -> None:
+        self._database = database
+        self._events = events
+        self._state = state
+        self._visibility = visibility
+        self._ignored = ignored
+        self._clock = clock
+        self._enabled = enabled
+
+    async def search(self, requester: Requester, wanted: SearchRequest) -> JsonObject:
+        """The `room_events` of an answer; 400 when searching is switched off, or for a foreign `next_batch`."""
+        if not self._enabled:
+            raise MatrixError(400, Errcode.UNKNOWN, "Search is disabled on this homeserver")
+        start = None if wanted.start is None else _read_token(wanted.start)
+        ignored = await self._ignored.of(requester.user_id)
+        wanted = evolve(wanted, selection=evolve(wanted.selection, ignored=ignored))
+        found = await self._database.snapshot(self._search, requester.user_id, wanted, start)
+        return self._answer(requester, wanted, found)
+
+    def _answer(self, requester: Requester, wanted: SearchRequest, found: _Found) -> JsonObject:
+        def render(views: Sequence[View]) -> list[object]:
+            return [*render_all(views, session=requester.session, now_ms=self._clock.now_ms())]
+
+        results: list[JsonObject] = [
+            {"rank": hit.rank, "result": event}
+            for hit, event in zip(found.hits, render(found.views), strict=True)
+        ]
+        for result, context in zip(results, found.contexts, strict=False):
+            result["context"] = {
+                "events_before": render(context.before),
+                "events_after": render(context.after),
+                "start": write_token(context.start),
+                "end": write_token(context.end),
+                **(
+                    {"profile_info": context.profiles}
+                    if wanted.around and wanted.around.with_profiles
+                    else {}
+                ),
+            }
+        answer: JsonObject = {"count": found.count, "highlights": [*found.words], "results": results}
+        if wanted.groups:
+            answer["groups"] = {key: _grouped(found.views, key) for key in wanted.groups}
+        if wanted.with_state:
+            answer["state"] = {room_id: render(views) for room_id, views in found.state.items()}
+        if found.end is not None:
+            answer["next_batch"] = f"{found.end.upto}_{found.end.skipped}"
+        return answer
+
+    # In a database thread
+
+    def _search(self, txn: Transaction, user_id: str, wanted: SearchRequest, start: _Cursor | None) -> _Found:
+        asked = terms(normalised(wanted.text))
+        members = {one.room_nid: one for one in rooms.memberships_of(txn, user_id, _BEEN_THERE)}
+        taken = {
+            nid: room
+            for nid, room in rooms.rooms_by_nid(txn, members).items()
+            if wanted.selection.takes_room(room.room_id)
+        }
+        if not asked or not taken:
+            return _Found(words=_words(asked))
+        start = start or _Cursor(read_position(txn))
+        question = Question(asked, sorted(taken), wanted.keys, wanted.selection, start.upto)
+        viewers: dict[int, Viewer] = {}
+
+        def look_into(hits: Sequence[Hit]) -> None:
+            new = {hit.room_nid for hit in hits} - viewers.keys()
+            nids = {nid: members[nid].event_nid for nid in new}
+            events = self._events.load(txn, list(nids.values()))
+            mine = {nid: events[event] for nid, event in nids.items() if event in events}
+            viewers.update(self._visibility.viewers(txn, user_id, mine))
+
+        def visible(hits: Sequence[Hit]) -> set[int]:
+            look_into(hits)
+            return self._visible(txn, viewers, hits)
+
+        found, end = _page(txn, question, wanted, start, visible)
+        every = search.every_hit(txn, evolve(question, upto=END))
+        look_into(every)
+        scope = _Scope(taken, viewers)
+        entries = [hit.entry for hit in found]
+        contexts = [] if wanted.around is None else [
+            self._around(txn, scope, hit, wanted.selection, wanted.around) for hit in found
+        ]  # fmt: skip
+        return _Found(
+            self._count(txn, viewers, every),
+            _words(asked),
+            found,
+            self._seen(txn, scope, entries, user_id, wanted.selection.ignored),
+            contexts,
+            self._states(txn, scope, found) if wanted.with_state else {},
+            end,
+        )
+
+    def _count(self, txn: Transaction, viewers: Mapping[int, Viewer], hits: Sequence[Hit]) -> int:
+        """How many of the hits the reader may see; of rooms that hide something the newest are looked at."""
+        doubtful = [hit for hit in hits if hit.room_nid in viewers and not viewers[hit.room_nid].sees_all]
+        sure = sum(1 for hit in hits if hit.room_nid in viewers) - len(doubtful)
+        return sure + len(self._visible(txn, viewers, doubtful[:MAX_JUDGED]))
+
+    def _visible(self, txn: Transaction, viewers: Mapping[int, Viewer], hits: Sequence[Hit]) -> set[int]:
+        by_room: dict[int, list[Entry]] = {}
+        for hit in hits:
+            if hit.room_nid in viewers:
+                by_room.setdefault(hit.room_nid, []).append(hit.entry)
+        return self._visibility.seen(txn, viewers, by_room)
+
+    def _seen(
+        self, txn: Transaction, scope: _Scope, entries: Sequence[Entry], user_id: str, ignored: Sequence[str]
+    ) -> list[View]:
+        views = self._events.views(txn, [nid for _, nid in entries])
+        seen = self._visibility.as_seen(txn, scope.viewers, entries, views)
+        reader = Reader(user_id, scope.viewers, ignored)
+        return with_aggregations(txn, self._events, self._visibility, seen, reader)
+
+    def _around(
+        self, txn: Transaction, scope: _Scope, hit: Hit, selection: EventFilter, around: Around
+    ) -> _Context:
+        viewer = scope.viewers[hit.room_nid]
+        place = Place(hit.position)
+        everything = EventFilter(ignored=selection.ignored)
+
+        def read(after: Place, upto: Place, limit: int, *, backwards: bool) -> list[Entry]:
+            span = (hit.room_nid, after, upto)
+            entries = timeline.page(txn, span, limit, everything, backwards=backwards) if limit else []
+            return self._visibility.only_visible(txn, viewer, entries)
+
+        before = read(START, place.before, around.before, backwards=True)
+        after = read(place, viewer.end(Place(END)), around.after, backwards=False)
+        seen = self._seen(txn, scope, [*before, *after], viewer.user_id, selection.ignored)
+        shown = [hit.entry, *before, *after]
+        return _Context(
+            seen[: len(before)],
+            seen[len(before) :],
+            before[-1][0].before if before else place.before,
+            after[-1][0] if after else place,
+            self._profiles(txn, viewer, hit, shown) if around.with_profiles else {},
+        )
+
+    def _profiles(self, txn: Transaction, viewer: Viewer, hit: Hit, shown: Sequence[Entry]) -> JsonObject:
+        """As they were at the result, by user id."""
+        events = self._events.load(txn, [nid for _, nid in shown])
+        keys = {(MEMBER, stored.event.sender) for stored in events.values()}
+        state = self._state.at(txn, self._visibility.state_at(txn, viewer, hit.entry), keys)
+        views = self._events.views(txn, list(state.values()))
+        return {
+            str(view.stored.event.state_key): {
+                name: view.stored.event.content[name]
+                for name in ("displayname", "avatar_url")
+                if view.redaction is None and isinstance(view.stored.event.content.get(name), str)
+            }
+            for view in views
+        }
+
+    def _states(self, txn: Transaction, scope: _Scope, hits: Sequence[Hit]) -> dict[str, list[View]]:
+        """The current state of each room; of one that the user has left, that of their leave."""
+        states = {}
+        for nid in dict.fromkeys(hit.room_nid for hit in hits):
+            viewer = scope.viewers[nid]
+            left = [] if viewer.is_joined else list(self._state.whole(txn, viewer.left_state).values())
+            nids = rooms.current_event_nids(txn, nid) if viewer.is_joined else left
+            states[scope.rooms[nid].room_id] = self._events.views(txn, nids)
+        return states
+
+
+def _page(
+    txn: Transaction, question: Question, wanted: SearchRequest, start: _Cursor, visible: Visible
+) -> tuple[list[Hit], _Cursor | None]:
+    """Up to `limit` hits that the reader may see, and where to go on; None when there are no more."""
+    limit, cursor = wanted.selection.limit, start
+    found: list[tuple[Hit, _Cursor]] = []
+    for size in (limit + 1, *[HIDDEN_PAGE] * MAX_HIDDEN_PAGES):
+        hits = _read(txn, question, wanted.order, cursor, size)
+        seen = visible(hits)
+        for hit in hits:
+            cursor = cursor.behind(hit, wanted.order)
+            if hit.event_nid in seen:
+                found.append((hit, cursor))
+        if len(found) > limit:
+            return [hit for hit, _ in found[:limit]], found[limit - 1][1]
+        if len(hits) < size:
+            return [hit for hit, _ in found], None
+    return [hit for hit, _ in found], cursor
+
+
+def _read(txn: Transaction, question: Question, order: str, cursor: _Cursor, size: int) -> list[Hit]:
+    question = evolve(question, upto=cursor.upto)
+    if order == RECENT:
+        return search.newest_hits(txn, question, size)
+    return search.best_hits(txn, question, cursor.skipped, size)
+
+
+def _grouped(views: Sequence[View], key: str) -> JsonObject:
+    """The ids of the results by room or sender; groups in the order of their first results."""
+    groups: dict[str, list[str]] = {}
+    for view in views:
+        event = view.stored.event
+        groups.setdefault(event.room_id if key == ROOM else event.sender, []).append(event.event_id)
+    return {name: {"results": ids, "order": number} for number, (name, ids) in enumerate(groups.items(), 1)}
+
+
+def _words(asked: Sequence[Term]) -> list[str]:
+    return list(dict.fromkeys(term.text for term in asked))
+
+
+def _read_token(text: str) -> _Cursor:
+    match = _TOKEN.fullmatch(text)
+    if match is None:
+        raise invalid_param(f"Invalid next_batch: {text[:80]!r}")
+    return _Cursor(int(match[1]), int(match[2]))

@@ -1,0 +1,124 @@
+"""The rooms of users in the order of lists, with what filters look at: remembered, and kept true."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from attrs import evolve, frozen
+
+from synapse_lite.handlers.sliding_sync.recent import Recent, rooms_of
+from synapse_lite.replication.changes import ChangeLog
+from synapse_lite.storage.account_data import GLOBAL, account_data_of_types
+from synapse_lite.storage.cache import Cache
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.events import EventStore
+from synapse_lite.storage.room_lists import ListedRoom, listed_rooms
+from synapse_lite.storage.stream import AFTER_GAP, NOT_IN_FORCE, Change, Kind
+
+GONE = ("leave", "ban")
+DIRECT, TAG = "m.direct", "m.tag"
+REMEMBERED_ROOMS = 100_000  # of all users together
+_SHAPING = frozenset({"m.room.name", "m.room.encryption", "m.room.create"})
+"""State that filters look at."""
+_KINDS = frozenset({Kind.EVENT, Kind.REDACTED, Kind.STATE, Kind.ROOM_GONE, Kind.FORGOTTEN})
+
+
+@frozen
+class Listing:
+    """As of a position of the stream. `direct`: the ids of direct chats; `tags` by room nid."""
+
+    position: int
+    rooms: Mapping[int, ListedRoom]
+    direct: Collection[str]
+    tags: Mapping[int, Collection[str]]
+
+
+class Listings:
+    def __init__(self, events: EventStore) -> None:
+        self._events = events
+        self._cache: Cache[str, Listing] = Cache(REMEMBERED_ROOMS)
+
+    def position(self, user_id: str) -> int | None:
+        """As of which what is remembered is."""
+        known = self._cache.get(user_id)
+        return known.position if known else None
+
+    def read(self, txn: Transaction, user_id: str, recent: Recent, position: int) -> Listing:
+        """As of `position`, which the transaction sees: only what changed is read."""
+        known = self._cache.get(user_id)
+        changes = recent.between(known.position, position) if known is not None else None
+        if known is None or changes is None:
+            found = Listing(position, _ordered(listed_rooms(txn, user_id)), *_read_facts(txn, user_id))
+        else:
+            touched = rooms_of(changes, user_id, known.rooms, _KINDS)
+            found = evolve(known, position=position)
+            if touched:
+                others = {nid: one for nid, one in known.rooms.items() if nid not in touched}
+                found = evolve(found, rooms=_ordered({**listed_rooms(txn, user_id, touched), **others}))
+            if any(_is_fact(change, user_id) for change in changes):
+                direct, tags = _read_facts(txn, user_id)
+                found = evolve(found, direct=direct, tags=tags)
+        return self._keep(user_id, found)
+
+    def live(self, user_id: str, log: ChangeLog) -> Listing | None:
+        """As of what the log has seen; None when memory cannot tell. No I/O."""
+        known = self._cache.get(user_id)
+        missed = log.since(known.position) if known is not None else None
+        if known is None or missed is None or known.position > log.position:
+            return None
+        moved: dict[int, ListedRoom] = {}
+        for change in missed:
+            room = known.rooms.get(change.room_nid or 0)
+            if change.user_id == user_id and (change.kind in _KINDS or _is_fact(change, user_id)):
+                return None
+            if room is None or change.kind not in _KINDS:
+                continue
+            if not self._only_moves(change):
+                return None
+            if room.membership == "join":
+                moved.pop(room.room_nid, None)
+                moved[room.room_nid] = evolve(room, position=change.position)
+        if not missed:
+            return known
+        rest = {nid: one for nid, one in known.rooms.items() if nid not in moved}
+        rooms = {**dict(reversed(moved.items())), **rest}
+        return self._keep(user_id, evolve(known, position=log.position, rooms=rooms))
+
+    def _only_moves(self, change: Change) -> bool:
+        """Whether a room that it happened in looks as before."""
+        if change.kind is not Kind.EVENT or change.event_nid is None or change.redacts_nid is not None:
+            return False
+        stored = self._events.cached([change.event_nid]).get(change.event_nid)
+        return (
+            stored is not None
+            and change.key not in {NOT_IN_FORCE, AFTER_GAP}
+            and not (stored.event.is_state and stored.event.type in _SHAPING)
+        )
+
+    def _keep(self, user_id: str, listing: Listing) -> Listing:
+        self._cache.put(user_id, listing, len(listing.rooms) + 1)
+        return listing
+
+
+def _ordered(rooms: Mapping[int, ListedRoom]) -> dict[int, ListedRoom]:
+    return dict(sorted(rooms.items(), key=lambda item: (-item[1].position, item[1].room_id)))
+
+
+def _is_fact(change: Change, user_id: str) -> bool:
+    return change.kind is Kind.ACCOUNT_DATA and change.user_id == user_id and change.key in {DIRECT, TAG}
+
+
+def _read_facts(txn: Transaction, user_id: str) -> tuple[set[str], dict[int, Collection[str]]]:
+    stored = account_data_of_types(txn, user_id, [DIRECT, TAG])
+    direct = stored.pop(GLOBAL, {}).get(DIRECT, {})
+    contents = {nid: entries[TAG].get("tags") for nid, entries in stored.items() if TAG in entries}
+    return _rooms_in(direct.values()), {
+        nid: list(one) for nid, one in contents.items() if isinstance(one, dict)
+    }
+
+
+def _rooms_in(contents: Iterable[object]) -> set[str]:
+    """A client may have written anything."""
+    found: set[str] = set()
+    for room_ids in contents:
+        if isinstance(room_ids, list):
+            found.update(one for one in room_ids if isinstance(one, str))
+    return found

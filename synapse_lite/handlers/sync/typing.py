@@ -1,0 +1,68 @@
+"""Who types, in /sync (client-server API, "Typing Notifications")."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
+from synapse_lite.handlers.shared_reads import SharedReads
+from synapse_lite.handlers.sync.sections import NO_EVENTS, UNKNOWN, RoomSection, Unknown
+from synapse_lite.handlers.sync.values import Reading, RoomIds, SyncRequest
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.ephemeral import typing
+from synapse_lite.storage.stream import Change, Kind
+
+TYPE = "m.typing"
+REMEMBERED = 10_000  # rooms
+
+Key = tuple[int, int]  # a room, and the position of its newest change
+
+
+class Typing(RoomSection):
+    """Of a room where somebody began or stopped, all who type; to begin with, of rooms where somebody does."""
+
+    key = "ephemeral"
+    kinds = frozenset({Kind.TYPING})
+    none = NO_EVENTS
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._clock = clock
+        self._known: SharedReads[Key, list[str]] = SharedReads(database, self._read, REMEMBERED)
+
+    def read(
+        self, reading: Reading, rooms: RoomIds, changes: Sequence[Change] | None
+    ) -> Mapping[int, JsonObject]:
+        nids = {nid for nid, room_id in rooms.items() if _takes(reading.request, room_id)}
+        if changes is not None:
+            nids &= {change.room_nid for change in changes}
+        found = typing(reading.txn, nids, reading.now_ms) if nids else {}
+        return {nid: _event(found.get(nid, [])) for nid in (found if changes is None else nids)}
+
+    async def prepare(self, request: SyncRequest, rooms: RoomIds, changes: Sequence[Change]) -> None:
+        await self._known.of(_newest(request, rooms, changes))
+
+    def live(
+        self, request: SyncRequest, rooms: RoomIds, changes: Sequence[Change]
+    ) -> Mapping[int, JsonObject] | Unknown:
+        wanted = _newest(request, rooms, changes)
+        known = self._known.cached(wanted)
+        if len(known) < len(wanted):
+            return UNKNOWN
+        return {room_nid: _event(users) for (room_nid, _), users in known.items()}
+
+    def _read(self, txn: Transaction, keys: Collection[Key]) -> dict[Key, list[str]]:
+        found = typing(txn, [room_nid for room_nid, _ in keys], self._clock.now_ms())
+        return {key: found.get(key[0], []) for key in keys}
+
+
+def _newest(request: SyncRequest, rooms: RoomIds, changes: Sequence[Change]) -> list[Key]:
+    newest = {change.room_nid: change.position for change in changes if change.room_nid is not None}
+    return [(nid, at) for nid, at in newest.items() if nid in rooms and _takes(request, rooms[nid])]
+
+
+def _takes(request: SyncRequest, room_id: str) -> bool:
+    wanted = request.filter.ephemeral
+    return wanted.takes_type(TYPE) and wanted.takes_room(room_id)
+
+
+def _event(user_ids: Sequence[str]) -> JsonObject:
+    return {"events": [{"type": TYPE, "content": {"user_ids": user_ids}}]}

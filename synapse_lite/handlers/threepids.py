@@ -1,0 +1,28 @@
+"""Addresses of one's account: e-mail, telephone (client-server API, "Adding Account Administrative Contact Information")."""
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.storage.database import Database
+from synapse_lite.storage.user_admin import delete_threepid, threepids_of
+
+
+class Threepids:
+    """Administrators add them; there is no identity server here, which would have to forget them too."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self, user_id: str) -> list[JsonObject]:
+        return [
+            {
+                "medium": one.medium,
+                "address": one.address,
+                "validated_at": one.validated_ts,
+                "added_at": one.added_ts,
+            }
+            for one in await self._database.read(threepids_of, user_id)
+        ]
+
+    async def delete(self, user_id: str, medium: str, address: str) -> None:
+        """Nothing happens when it is none of theirs. Addresses of e-mail are one whatever their case."""
+        folded = address.lower() if medium == "email" else address
+        await self._database.transact(delete_threepid, user_id, medium, folded)

@@ -1,0 +1,112 @@
+"""Messages from device to device (client-server API, "Send-to-Device messaging")."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from synapse_lite import canonical_json
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
+from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.handlers.federation.sending.messages import outgoing_messages
+from synapse_lite.handlers.federation.sending.recipients import Recipients
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.ids import is_local
+from synapse_lite.storage import to_device
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.outgoing import OutgoingEdu, enqueue
+from synapse_lite.storage.to_device import Address
+from synapse_lite.storage.writer import Writer
+
+ALL_DEVICES = "*"
+MAX_MESSAGE_BYTES = 64 * 1024
+MAX_DEVICES = 10_000
+SHARED_COMMIT_MESSAGES = 20
+"""A request with more of them has a transaction of its own: others do not wait for it."""
+
+Contents = Mapping[str, Mapping[str, JsonObject]]  # by user and device
+
+
+class ToDevice:
+    """`wake` is called when there is something for other servers."""
+
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        clock: Clock,
+        recipients: Recipients,
+        wake: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._clock = clock
+        self._recipients = recipients
+        self._wake = wake
+
+    async def send(self, requester: Requester, message_type: str, txn_id: str, contents: Contents) -> None:
+        """Put the messages into the inboxes of devices that exist; the same request again sends nothing.
+
+        Those for users of other servers go into the queues of their servers.
+
+        413 `M_TOO_LARGE` for a message that is larger than an event may be, and for more than `MAX_DEVICES` of this
+        server, those meant by "*" among them; then none is sent.
+        """
+        every = {
+            user_id: {device_id: _text(content) for device_id, content in devices.items()}
+            for user_id, devices in contents.items()
+        }
+        texts = {user_id: of for user_id, of in every.items() if self._is_local(user_id)}
+        edus = outgoing_messages(
+            requester.user_id, message_type, {name: every[name] for name in every if name not in texts}
+        )
+        told = [edu for edu in edus if self._recipients.among(edu.servers)]
+        is_small = sum(map(len, every.values())) <= SHARED_COMMIT_MESSAGES
+        transact = self._writer.submit if is_small else self._database.transact
+        await transact(_send, requester, message_type, txn_id, texts, told, self._clock.now_ms())
+        if told:
+            self._wake()
+
+    def _is_local(self, user_id: str) -> bool:
+        return is_local(user_id, self._recipients.server_name)
+
+    async def acknowledge(self, user_id: str, device_id: str, upto: int) -> None:
+        """The device has the messages up to a position of the stream: they are deleted."""
+        await self._writer.submit(to_device.delete_messages, user_id, device_id, upto)
+
+
+def _send(
+    txn: Transaction,
+    requester: Requester,
+    message_type: str,
+    txn_id: str,
+    texts: Mapping[str, Mapping[str, str]],
+    edus: Sequence[OutgoingEdu],
+    now_ms: int,
+) -> None:
+    if to_device.begin_transaction(txn, requester.session, message_type, txn_id, now_ms):
+        to_all = [user_id for user_id, of_user in texts.items() if ALL_DEVICES in of_user]
+        devices = to_device.devices_of(txn, to_all) if to_all else {}
+        addressed = list(_addressed(texts, devices))
+        if len(addressed) > MAX_DEVICES:
+            raise MatrixError(413, Errcode.TOO_LARGE, f"More than {MAX_DEVICES} devices are addressed")
+        to_device.put_messages(txn, requester.user_id, message_type, addressed)
+        enqueue(txn, (), edus)
+
+
+def _addressed(
+    texts: Mapping[str, Mapping[str, str]], devices: Mapping[str, list[str]]
+) -> Iterator[tuple[Address, str]]:
+    """`devices` are those of the users to all of whose devices there is a message; one by name has its own."""
+    for user_id, of_user in texts.items():
+        for device_id in devices.get(user_id, ()):
+            if device_id not in of_user:
+                yield Address(user_id, device_id), of_user[ALL_DEVICES]
+        for device_id, text in of_user.items():
+            if device_id != ALL_DEVICES:
+                yield Address(user_id, device_id), text
+
+
+def _text(content: JsonObject) -> str:
+    data = canonical_json.encode(content)
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise MatrixError(413, Errcode.TOO_LARGE, f"A message is larger than {MAX_MESSAGE_BYTES} bytes")
+    return data.decode()

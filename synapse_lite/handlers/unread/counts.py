@@ -1,0 +1,101 @@
+"""The counts of a room for one reader, and what becomes of them when something happens in the room. No I/O."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import evolve, frozen
+
+from synapse_lite.matrix.push_rules import Deviation
+from synapse_lite.storage.ephemeral import read_upto
+from synapse_lite.storage.notices import ALL_THREADS, Count, PlacedNotice, load_notice
+from synapse_lite.storage.relations import MAIN_THREAD
+from synapse_lite.storage.stream import Change, Kind
+
+RECEIPTS = frozenset({Kind.RECEIPT, Kind.PRIVATE_RECEIPT})
+_TAKING = frozenset({Kind.REDACTED, Kind.PURGED})
+"""What was unread may be there no longer."""
+_OTHERS = RECEIPTS | {Kind.STATE, *_TAKING}
+
+
+@frozen
+class RoomCounts:
+    """By thread, as of a position; threads without anything unread are absent.
+
+    `deviation`: how the rules of the reader differ there, `ignored`: whom they ignored then.
+    """
+
+    position: int
+    threads: Mapping[str, Count]
+    deviation: Deviation
+    ignored: Sequence[str] = ()
+
+    @property
+    def total(self) -> Count:
+        """Of all threads."""
+        return Count(
+            sum(count.notifications for count in self.threads.values()),
+            sum(count.highlights for count in self.threads.values()),
+        )
+
+    @property
+    def main(self) -> Count:
+        return self.threads.get(MAIN_THREAD, Count())
+
+
+@frozen
+class Happening:
+    """What changed in a room, as far as counts go; `notice` None for an event that notifies nobody."""
+
+    change: Change
+    notice: PlacedNotice | None = None
+
+
+def happening(change: Change) -> Happening | None:
+    """None for what changes no count."""
+    if change.kind is Kind.EVENT:
+        return Happening(change, load_notice(change.content) if change.content else None)
+    return Happening(change) if change.kind in _OTHERS else None
+
+
+def advance(
+    counts: RoomCounts, user_id: str, happenings: Iterable[Happening], upto: int
+) -> RoomCounts | None:
+    """The user's counts as of `upto`, after what happened in the room meanwhile; None: they have to be made anew."""
+    threads = dict(counts.threads)
+    for one in happenings:
+        change, notice = one.change, one.notice
+        if change.kind in RECEIPTS:
+            if change.user_id == user_id and not _read(threads, change):
+                return None
+            continue
+        takes = change.redacts_nid is not None or change.kind in _TAKING
+        if change.user_id == user_id or (takes and threads):
+            return None
+        if counts.deviation is Deviation.OTHER:
+            return None
+        if notice is not None and notice.sender == user_id:
+            threads.pop(notice.thread_id, None)  # who writes has read
+        elif notice is not None and notice.sender not in counts.ignored:
+            _add(threads, user_id, counts.deviation, notice, change.position)
+    return evolve(counts, position=upto, threads=threads)
+
+
+def _read(threads: dict[str, Count], change: Change) -> bool:
+    """Whether it is known what is left of the counts after a receipt."""
+    thread_id, position = read_upto(change)
+    concerned = [one for one in threads if thread_id in {ALL_THREADS, one}]
+    if any(position is None or position < threads[one].last for one in concerned):
+        return False
+    for one in concerned:
+        del threads[one]
+    return True
+
+
+def _add(
+    threads: dict[str, Count], user_id: str, deviation: Deviation, placed: PlacedNotice, position: int
+) -> None:
+    notice = placed.notice
+    highlights = notice.highlights_for(user_id)
+    notifies = highlights if deviation is Deviation.MENTIONS else notice.concerns(user_id)
+    if notifies and deviation is not Deviation.MUTED:
+        known = threads.get(placed.thread_id, Count())
+        threads[placed.thread_id] = known.plus(position, highlight=highlights)

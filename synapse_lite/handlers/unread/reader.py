@@ -1,0 +1,173 @@
+"""Counting in the database. Runs in database threads, in a snapshot."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+
+from attrs import evolve, frozen
+
+from synapse_lite.handlers.filters import EventFilter
+from synapse_lite.handlers.ignored_users import read_ignored
+from synapse_lite.handlers.push_rules import read_push_rules
+from synapse_lite.handlers.sync.values import RoomIds
+from synapse_lite.handlers.unread.counts import RoomCounts
+from synapse_lite.matrix.push_rules import (
+    Context,
+    Deviation,
+    Evaluator,
+    compile_rules,
+    default_evaluator,
+    deviation,
+    rules_of,
+)
+from synapse_lite.matrix.types import MEMBER
+from synapse_lite.rooms.contributors.notices import may_notify, thread_of_event
+from synapse_lite.storage import timeline
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.events import EventStore, StoredEvent
+from synapse_lite.storage.notices import (
+    ALL_THREADS,
+    Count,
+    Marks,
+    Reader,
+    count_notices,
+    mark_of,
+    member_steps,
+    read_marks,
+)
+from synapse_lite.storage.room_summary import read_summaries
+from synapse_lite.storage.state import StateStore
+from synapse_lite.storage.stream import Place
+
+PAGE = 1000
+EVERYTHING = EventFilter()
+
+
+@frozen
+class Rules:
+    """The push rules of a user, as they are stored; None: they never changed any."""
+
+    user_id: str
+    stored: Mapping[str, object] | None
+
+    def deviation(self, room_id: str) -> Deviation:
+        if not self.stored:
+            return Deviation.NONE
+        return deviation(self.user_id, rules_of(self.user_id, dict(self.stored)), room_id)
+
+    def evaluator(self) -> Evaluator:
+        if not self.stored:
+            return default_evaluator(self.user_id)
+        return compile_rules(self.user_id, rules_of(self.user_id, dict(self.stored)))
+
+
+def read_rules(txn: Transaction, user_id: str) -> Rules:
+    return Rules(user_id, read_push_rules(txn, user_id))
+
+
+@frozen
+class UnreadReader:
+    events: EventStore
+    state: StateStore
+
+    def count(self, txn: Transaction, user_id: str, rooms: RoomIds, upto: int) -> dict[int, RoomCounts]:
+        """By room nid, what the user has not seen at `upto`."""
+        rules, reader = read_rules(txn, user_id), Reader(user_id, read_ignored(txn, user_id))
+        marks = read_marks(txn, reader.user_id, rooms)
+        deviations = {nid: rules.deviation(room_id) for nid, room_id in rooms.items()}
+        by_rows = {
+            nid: marks[nid] for nid, one in deviations.items() if one in {Deviation.NONE, Deviation.MENTIONS}
+        }
+        counted = count_notices(txn, reader, by_rows, upto)
+        evaluator = rules.evaluator()
+        for nid, one in deviations.items():
+            if one is Deviation.MENTIONS:
+                counted[nid] = {
+                    thread_id: evolve(count, notifications=count.highlights)
+                    for thread_id, count in counted[nid].items()
+                    if count.highlights
+                }
+            elif one is Deviation.OTHER:
+                counted[nid] = self._evaluate(txn, reader, evaluator, nid, marks[nid], upto)
+        return {nid: RoomCounts(upto, counted.get(nid, {}), deviations[nid], reader.ignored) for nid in rooms}
+
+    def with_notices(self, txn: Transaction, user_id: str, room_nids: Collection[int], upto: int) -> set[int]:
+        """The rooms in which there is anything that the user has not read, whoever it is for."""
+        marks = read_marks(txn, user_id, room_nids)
+        return {nid for nid, threads in count_notices(txn, Reader(""), marks, upto).items() if threads}
+
+    def moments(
+        self, txn: Transaction, room_nid: int, placed: Sequence[tuple[int, int]]
+    ) -> Iterator["Moment"]:
+        """Events of a room, given by position and nid in order, with what rules ask of the room as it was then.
+
+        Newest first: how many were in the room is counted back from now.
+        """
+        if not placed:
+            return
+        stored = self.events.load(txn, [nid for _, nid in placed])
+        summary = read_summaries(txn, [room_nid]).get(room_nid)
+        count = summary.joined if summary else 0
+        steps = member_steps(txn, room_nid, placed[0][0])
+        for position, nid in reversed(placed):
+            while steps and steps[0][0] > position:
+                count -= steps.pop(0)[1]
+            if nid in stored:
+                allowed = partial(may_notify, txn, self.events, self.state, stored[nid])
+                yield Moment(position, stored[nid], count, allowed)
+
+    def display_names(self, txn: Transaction, room_nid: int, user_ids: Collection[str]) -> dict[str, str]:
+        """What those members of the room call themselves there."""
+        nids = self.state.current(txn, [(room_nid, (MEMBER, user_id)) for user_id in user_ids])
+        names = {
+            stored.event.state_key: stored.event.content.get("displayname")
+            for stored in self.events.load(txn, list(nids.values())).values()
+        }
+        return {user: name for user, name in names.items() if user is not None and isinstance(name, str)}
+
+    def _evaluate(
+        self, txn: Transaction, reader: Reader, evaluator: Evaluator, room_nid: int, marks: Marks, upto: int
+    ) -> dict[str, Count]:
+        """Event by event."""
+        threads: dict[str, Count] = {}
+        name = self.display_names(txn, room_nid, [reader.user_id]).get(reader.user_id)
+        for placed in self._pages(txn, reader, room_nid, marks.get(ALL_THREADS, 0), upto):
+            for moment in reversed([*self.moments(txn, room_nid, placed)]):
+                context = Context(moment.member_count, moment.may_notify, name)
+                actions = evaluator(moment.stored.event, context)
+                thread_id = thread_of_event(txn, moment.stored) if actions.notify else ALL_THREADS
+                if actions.notify and moment.position > mark_of(marks, thread_id):
+                    known = threads.get(thread_id, Count())
+                    threads[thread_id] = known.plus(moment.position, highlight=actions.highlight)
+        return threads
+
+    def _pages(
+        self, txn: Transaction, reader: Reader, room_nid: int, after: int, upto: int
+    ) -> Iterator[list[tuple[int, int]]]:
+        """What others sent whom the reader does not ignore, and what is not redacted, as far as it came live."""
+        start, unwanted = Place(after), {reader.user_id, *reader.ignored}
+        while True:
+            span = (room_nid, start, Place(upto))
+            entries = timeline.page(txn, span, PAGE, EVERYTHING, backwards=False)
+            stored = self.events.load(txn, [nid for _, nid in entries])
+            redacted = self.events.redactions(txn, list(stored))
+            yield [
+                (place.position, nid)
+                for place, nid in entries
+                if place.minor == 0
+                and nid in stored
+                and nid not in redacted
+                and stored[nid].event.sender not in unwanted
+            ]
+            if len(entries) < PAGE:
+                return
+            start = entries[-1][0]
+
+
+@frozen
+class Moment:
+    """An event at its position, the number of joined members then, and what its sender may notify (`Context`)."""
+
+    position: int
+    stored: StoredEvent
+    member_count: int
+    may_notify: Callable[[str], bool]

@@ -1,0 +1,73 @@
+"""Looking for users (client-server API, "User Directory")."""
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.config.user_directory import Directory
+from synapse_lite.handlers.ignored_users import IgnoredUsers
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.http.ratelimit import RateLimiter
+from synapse_lite.matrix.directory import directory_terms, matches, shown_names
+from synapse_lite.matrix.words import normalised
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.events import EventStore
+from synapse_lite.storage.user_directory import DirectorySearch, FoundUser, search_users
+
+MAX_LIMIT = 50
+
+
+class UserDirectoryHandler:
+    """One finds who is in a room of one's own, or in one that is open to all; or all users of the server.
+
+    Of users of other servers, only what a room shows that the searcher may see.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        events: EventStore,
+        ignored: IgnoredUsers,
+        limiter: RateLimiter,
+        options: Directory,
+    ) -> None:
+        self._database = database
+        self._events = events
+        self._ignored = ignored
+        self._limiter = limiter
+        self._options = options
+
+    async def search(self, requester: Requester, text: str, limit: int) -> JsonObject:
+        """At most `limit` users by the beginnings of words in their names and localparts."""
+        await self._limiter.check(requester.user_id)
+        asked = directory_terms(text.strip())
+        if not asked or not self._options.enabled:
+            return {"limited": False, "results": []}
+        search = DirectorySearch(
+            requester.user_id,
+            asked,
+            normalised(text.strip()),
+            await self._ignored.of(requester.user_id),
+            sees_all=self._options.search_all_users,
+            prefers_local=self._options.prefer_local_users,
+            excludes_remote=self._options.exclude_remote_users,
+            shows_locked=self._options.show_locked_users,
+        )
+        most = min(limit, MAX_LIMIT)
+        found, is_limited = await self._database.snapshot(self._search, search, most)
+        return {"limited": is_limited, "results": found}
+
+    # In a database thread
+
+    def _search(self, txn: Transaction, search: DirectorySearch, limit: int) -> tuple[list[JsonObject], bool]:
+        users = search_users(txn, search, limit + 1)
+        shown = (self._as_seen(txn, search, user) for user in users[:limit])
+        return [user for user in shown if user is not None], len(users) > limit
+
+    def _as_seen(self, txn: Transaction, search: DirectorySearch, user: FoundUser) -> JsonObject | None:
+        """None for who is found by a name that only other rooms know."""
+        name, avatar = user.display_name, user.avatar_url
+        if user.member_nid is not None:
+            member = self._events.load(txn, [user.member_nid])[user.member_nid]
+            name, avatar = shown_names(member.event.content)
+            if not matches(search.terms, user.user_id, name):
+                return None
+        fields = {"display_name": name, "avatar_url": avatar}
+        return {"user_id": user.user_id, **{key: value for key, value in fields.items() if value is not None}}

@@ -1,0 +1,89 @@
+"""The predefined push rules (client-server API, "Predefined Rules").
+
+The rules that looked for names in the text of messages left the specification in v1.17
+(MSC4210): mentions are named in `m.mentions`.
+"""
+
+from typing import Any
+
+from synapse_lite.canonical_json import JsonObject
+
+_SOUND = {"set_tweak": "sound", "value": "default"}
+_RING = {"set_tweak": "sound", "value": "ring"}
+_HIGHLIGHT = {"set_tweak": "highlight"}
+
+
+def default_rules(user_id: str) -> dict[str, list[JsonObject]]:
+    """The rules by kind, in order of priority; new ones at each call."""
+    return {"override": _override_rules(user_id), "underride": _underride_rules()}
+
+
+def _override_rules(user_id: str) -> list[JsonObject]:
+    return [
+        _rule("master", [], [], enabled=False),
+        _rule("suppress_notices", [_matches("content.msgtype", "m.notice")], []),
+        _rule(
+            "invite_for_me",
+            [
+                _matches("type", "m.room.member"),
+                _matches("content.membership", "invite"),
+                _matches("state_key", user_id),
+            ],
+            ["notify", _SOUND],
+        ),
+        _rule("member_event", [_matches("type", "m.room.member")], []),
+        _rule(
+            "is_user_mention",
+            [_property("contains", r"content.m\.mentions.user_ids", user_id)],
+            ["notify", _SOUND, _HIGHLIGHT],
+        ),
+        _rule(
+            "is_room_mention",
+            [
+                _property("is", r"content.m\.mentions.room", True),
+                {"kind": "sender_notification_permission", "key": "room"},
+            ],
+            ["notify", _HIGHLIGHT],
+        ),
+        _rule(
+            "tombstone",
+            [_matches("type", "m.room.tombstone"), _matches("state_key", "")],
+            ["notify", _HIGHLIGHT],
+        ),
+        _rule("reaction", [_matches("type", "m.reaction")], []),
+        _rule("room.server_acl", [_matches("type", "m.room.server_acl"), _matches("state_key", "")], []),
+        _rule("suppress_edits", [_property("is", r"content.m\.relates_to.rel_type", "m.replace")], []),
+    ]
+
+
+def _underride_rules() -> list[JsonObject]:
+    two_members = {"kind": "room_member_count", "is": "2"}
+    message = _matches("type", "m.room.message")
+    encrypted = _matches("type", "m.room.encrypted")
+    return [
+        _rule("call", [_matches("type", "m.call.invite")], ["notify", _RING]),
+        _rule("encrypted_room_one_to_one", [two_members, encrypted], ["notify", _SOUND]),
+        _rule("room_one_to_one", [two_members, message], ["notify", _SOUND]),
+        _rule("message", [message], ["notify"]),
+        _rule("encrypted", [encrypted], ["notify"]),
+    ]
+
+
+def _rule(
+    name: str, conditions: list[JsonObject], actions: list[str | dict[str, str]], *, enabled: bool = True
+) -> JsonObject:
+    return {
+        "rule_id": f".m.rule.{name}",
+        "default": True,
+        "enabled": enabled,
+        "conditions": [dict(condition) for condition in conditions],
+        "actions": [dict(action) if isinstance(action, dict) else action for action in actions],
+    }
+
+
+def _matches(key: str, pattern: str) -> JsonObject:
+    return {"kind": "event_match", "key": key, "pattern": pattern}
+
+
+def _property(relation: str, key: str, value: Any) -> JsonObject:
+    return {"kind": f"event_property_{relation}", "key": key, "value": value}

@@ -1,0 +1,106 @@
+"""How text is cut into what can be searched for: the same for what is stored and for what is asked.
+
+Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese do without spaces between words, or fasten particles to
+them. Runs of these scripts become overlapping pairs of characters (with their marks), so that any part of a
+sentence is found; everything else becomes words. See docs/decisions/040-search.md.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from attrs import frozen
+
+MAX_TOKENS = 2000
+MAX_WORD = 64
+
+# Hangul (with its letters alone), kana, ideographs with their marks of repetition; then Thai to Lao, Burmese, Khmer.
+_RUN_CHARACTERS = (
+    "\u1100-\u11ff\u3130-\u318f\uac00-\ud7ff\u3005-\u3007\u303b\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff"
+    "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+    "\u0e01-\u0e2e\u0e30\u0e32\u0e33\u0e40-\u0e46\u0e50-\u0e59\u0e80-\u0eaf\u0eb0\u0eb2\u0eb3\u0ebd\u0ec0-\u0ec6"
+    "\u0ed0-\u0edf\u1000-\u102a\u103f-\u1055\u1780-\u17b3"
+)
+_RUN = re.compile(f"[{_RUN_CHARACTERS}]")
+
+
+@frozen
+class Term:
+    """A part of what is asked for. `is_run`: its `tokens` must stand together in the text, as `text` says."""
+
+    text: str
+    tokens: tuple[str, ...]
+    is_run: bool
+    is_prefix: bool = False
+
+
+def normalised(text: str) -> str:
+    """Without differences of width, composition and case."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def tokens(text: str) -> list[str]:
+    """The tokens of a normalised text, each once, at most `MAX_TOKENS`."""
+    found: dict[str, None] = {}
+    for clusters, is_run in _pieces(text):
+        found.update(dict.fromkeys(_pairs(clusters) if is_run else ("".join(clusters)[:MAX_WORD],)))
+        if len(found) >= MAX_TOKENS:
+            break
+    return [*found][:MAX_TOKENS]
+
+
+def terms(text: str) -> list[Term]:
+    """What a question in normalised text asks for: all of it. Its last word may be the beginning of one."""
+    found = []
+    for clusters, is_run in _pieces(text):
+        piece = "".join(clusters)
+        if is_run:
+            pairs = _pairs(clusters)
+            found.append(Term(piece, tuple(pairs[:-1] or pairs), is_run=True, is_prefix=True))
+        else:
+            found.append(Term(piece[:MAX_WORD], (piece[:MAX_WORD],), is_run=False))
+    if found and not found[-1].is_run:
+        last = found[-1]
+        found[-1] = Term(last.text, last.tokens, is_run=False, is_prefix=True)
+    return found
+
+
+def tsquery(asked: Iterable[Term], *more: str) -> str:
+    """PostgreSQL's tsquery for all the terms, and whatever else must be true."""
+    parts = [
+        f"{lexeme(token)}{':*' if term.is_prefix and number == len(term.tokens) else ''}"
+        for term in asked
+        for number, token in enumerate(term.tokens, 1)
+    ]
+    return " & ".join([*parts, *more])
+
+
+def lexeme(token: str) -> str:
+    escaped = token.replace("\\", "\\\\").replace("'", "''")
+    return f"'{escaped}'"
+
+
+def _pairs(clusters: list[str]) -> list[str]:
+    """Neighbours, and the last one alone."""
+    return [first + second for first, second in zip(clusters, [*clusters[1:], ""], strict=True)]
+
+
+def _pieces(text: str) -> Iterator[tuple[list[str], bool]]:
+    """Words and runs, as characters with their marks; whether it is a run."""
+    clusters: list[str] = []
+    in_run = False
+    for character in text:
+        is_mark = unicodedata.category(character).startswith("M")
+        if is_mark and clusters:
+            clusters[-1] += character
+            continue
+        is_run = _RUN.match(character) is not None
+        is_part = is_run or is_mark or character.isalnum()
+        if clusters and (not is_part or is_run != in_run):
+            yield clusters, in_run
+            clusters = []
+        if is_part:
+            clusters.append(character)
+            in_run = is_run
+    if clusters:
+        yield clusters, in_run

@@ -1,0 +1,163 @@
+"""Pictures: recognised by their content, turned upright, made smaller. Runs in child processes only.
+
+Of four formats the decoders are trusted enough to be run at all; whatever else claims to be a picture is none.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from PIL import Image, ImageOps, ImageSequence
+
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
+MAX_FRAMES = 300
+MAX_ANIMATED_PIXELS = 100_000_000
+"""Of all frames together, before they are made smaller."""
+
+MAX_SOURCE_PIXELS = 4_000_000
+"""What has more is not served in place of its thumbnail, however few bytes it has."""
+
+_WIDE = frozenset({"I", "I;16", "I;16B", "I;16L", "F"})
+_JPEG_QUALITY = 82
+_WEBP_QUALITY = 80
+_ORIENTATION = 0x0112
+_TURNED = 5  # EXIF orientations from here on exchange width and height
+
+
+class ImageError(Exception):
+    """There is no thumbnail of this, and there never will be. `too_large`: only because of its size."""
+
+    def __init__(self, reason: str, *, too_large: bool = False) -> None:
+        super().__init__(reason)
+        self.too_large = too_large
+
+
+@frozen
+class Picture:
+    """What was made; `media_type` and sides (pixels) of it. `is_source`: the source serves as it is."""
+
+    media_type: str
+    width: int
+    height: int
+    is_source: bool = False
+
+
+def make_thumbnail(
+    source: Path, target: Path, *, width: int, height: int, crop: bool, animated: bool, max_pixels: int
+) -> Picture:
+    """Write a picture that fits the box, or with `crop` fills it. Never larger than the source."""
+    try:
+        with Image.open(source, formats=FORMATS) as image:
+            return _make(image, source, target, (width, height), crop, animated, max_pixels)
+    except ImageError:
+        raise
+    except MemoryError:
+        raise ImageError("it needs too much memory", too_large=True) from None
+    except Exception as error:  # noqa: BLE001 (whatever a decoder raises means the same)
+        raise ImageError(f"it cannot be read: {type(error).__name__}") from None
+
+
+def measure(source: Path, *, max_pixels: int) -> Picture:
+    """Type and upright sides of a picture that can be decoded: `ImageError` else."""
+    try:
+        with Image.open(source, formats=FORMATS) as image:
+            _check_size(image, max_pixels)
+            turned = image.getexif().get(_ORIENTATION, 1) >= _TURNED
+            width, height = (image.height, image.width) if turned else image.size
+            image.load()
+            return Picture(Image.MIME[str(image.format)], width, height, is_source=True)
+    except ImageError:
+        raise
+    except Exception as error:  # noqa: BLE001 (as above)
+        raise ImageError(f"it cannot be read: {type(error).__name__}") from None
+
+
+def _make(
+    image: Image.Image,
+    source: Path,
+    target: Path,
+    box: tuple[int, int],
+    crop: bool,
+    animated: bool,
+    max_pixels: int,
+) -> Picture:
+    source_type = Image.MIME[str(image.format)]
+    full_size = image.size
+    if image.format == "JPEG":
+        # Decodes to a half, a quarter or an eighth at once: less memory, and larger pictures are possible.
+        image.draft(None, (2 * box[0], 2 * box[1]))
+    _check_size(image, max_pixels)
+    frames = getattr(image, "n_frames", 1)
+    if animated and 1 < frames <= MAX_FRAMES and image.width * image.height * frames <= MAX_ANIMATED_PIXELS:
+        return _animate(image, target, box, crop)
+    is_plain = frames == 1 and not image.getexif() and "xmp" not in image.info
+    small = _resize(_simple(ImageOps.exif_transpose(image)), box, crop)
+    media_type = _save(small, target)
+    no_gain = target.stat().st_size >= source.stat().st_size
+    if is_plain and no_gain and full_size[0] * full_size[1] <= MAX_SOURCE_PIXELS:
+        return Picture(source_type, *full_size, is_source=True)
+    return Picture(media_type, *small.size)
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise ImageError(f"it has {image.width} by {image.height} pixels", too_large=True)
+
+
+def _simple(image: Image.Image) -> Image.Image:
+    """In one of the modes that every encoder takes: grey, colour, colour with transparency."""
+    if image.mode in _WIDE:
+        return image.convert("I").point(lambda value: value / 256).convert("L")
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+
+
+def _resize(image: Image.Image, box: tuple[int, int], crop: bool) -> Image.Image:
+    if crop:
+        image = image.crop(_middle(image.size, box))
+    factor = min(box[0] / image.width, box[1] / image.height, 1.0)
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+
+
+def _middle(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The largest part in the middle that has the shape of the box."""
+    width = min(size[0], max(1, round(size[1] * box[0] / box[1])))
+    height = min(size[1], max(1, round(size[0] * box[1] / box[0])))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return left, top, left + width, top + height
+
+
+def _save(image: Image.Image, target: Path) -> str:
+    """The media type. Nothing of the source's metadata goes along: it may tell where a photo was taken."""
+    if image.mode == "RGBA":
+        image.save(target, "WEBP", quality=_WEBP_QUALITY, method=2, exif=b"", xmp=b"", icc_profile=None)
+        return "image/webp"
+    image.save(target, "JPEG", quality=_JPEG_QUALITY, optimize=True, exif=b"", icc_profile=None, comment=b"")
+    return "image/jpeg"
+
+
+def _animate(image: Image.Image, target: Path, box: tuple[int, int], crop: bool) -> Picture:
+    frames: list[Image.Image] = []
+    durations: list[int] = []
+    for frame in ImageSequence.Iterator(image):
+        durations.append(_duration(frame.info))
+        frames.append(_resize(frame.convert("RGBA"), box, crop))
+    frames[0].save(
+        target,
+        "WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=durations,
+        loop=image.info.get("loop", 0),
+        quality=_WEBP_QUALITY,
+        method=0,
+    )
+    return Picture("image/webp", *frames[0].size)
+
+
+def _duration(info: dict[Any, Any]) -> int:
+    """Milliseconds; what browsers take a missing or absurd one for."""
+    duration = info.get("duration", 100)
+    return int(duration) if isinstance(duration, int | float) and 10 < duration <= 60_000 else 100  # noqa: PLR2004

@@ -1,0 +1,82 @@
+"""A stored file on its way to a client: piece by piece, a few of them in each turn of the reactor."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Protocol
+
+from synapse_lite.media.store import LocalReading, Reading, StoreError
+from synapse_lite.media.turns import Turns
+
+READ_BYTES = 256 * 1024
+TOO_SHORT = "the stored file is too short"
+
+
+class Threads(Protocol):
+    """Where what blocks is done."""
+
+    turns: Turns
+
+    def close(self, reading: Reading) -> None: ...
+    def run(self, function: Callable[[int], bytes], size: int, /) -> Awaitable[bytes]: ...
+
+
+class FilePieces:
+    """Of a file on this host: an iterator, which is closed at its end; or sent by the kernel (`KernelSource`)."""
+
+    def __init__(self, threads: Threads, file: LocalReading, length: int) -> None:
+        self._threads = threads
+        self._file = file
+        self._left = length
+
+    async def prepare(self) -> None:
+        """Wait for a turn, and until the next piece is in memory."""
+        await self._threads.turns.take()
+        size = min(self._left, READ_BYTES)
+        if not self._file.is_in_memory(size):
+            await self._threads.run(self._file.load, size)
+
+    def send_to(self, socket: int) -> int:
+        """Bytes of the next piece that a socket took; `BlockingIOError` when it is full."""
+        sent = self._file.send(socket, min(self._left, READ_BYTES))
+        if sent == 0:
+            raise StoreError(TOO_SHORT)
+        self._left -= sent
+        return sent
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._left <= 0:
+            await self.aclose()
+            raise StopAsyncIteration
+        await self._threads.turns.take()
+        size = min(self._left, READ_BYTES)
+        at_once = self._file.read_now(size)
+        chunk = await self._threads.run(self._file.read, size) if at_once is None else at_once
+        if not chunk:
+            raise StoreError(TOO_SHORT)
+        self._left -= len(chunk)
+        return chunk
+
+    async def aclose(self) -> None:
+        self._file.close()
+
+
+async def remote_pieces(
+    threads: Threads, reading: Reading, chunk: bytes, length: int
+) -> AsyncIterator[bytes]:
+    """Of an object elsewhere; `chunk` is the first one."""
+    try:
+        while True:
+            length -= len(chunk)
+            yield chunk
+            if length <= 0:
+                return
+            await threads.turns.take()
+            chunk = await threads.run(reading.read, min(length, READ_BYTES))
+            if not chunk:
+                raise StoreError(TOO_SHORT)
+    finally:
+        with suppress(StoreError):
+            threads.close(reading)

@@ -1,0 +1,80 @@
+"""A child process for what strangers' bytes may do to a decoder: bounded in memory, time and files.
+
+Reads one job a line from standard input, writes one answer a line to standard output, both JSON, and ends
+with its parent. `python -m synapse_lite.media.worker MEMORY_BYTES`
+"""
+
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict
+from PIL import Image
+
+from synapse_lite.media.images import ImageError, make_thumbnail, measure
+from synapse_lite.media.pages import read_oembed, read_page
+
+MAX_OUTPUT_BYTES = 64 * 1024 * 1024
+NICENESS = 10
+
+
+def main() -> None:
+    _limit(int(sys.argv[1]))
+    Image.MAX_IMAGE_PIXELS = None  # we count ourselves, after a JPEG was made smaller
+    for line in sys.stdin:
+        job = json.loads(line)
+        sys.stdout.write(json.dumps(_answer(job)) + "\n")
+        sys.stdout.flush()
+
+
+def _limit(memory: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(NICENESS)  # those who send messages come first
+
+
+def _answer(job: dict[str, Any]) -> Mapping[str, Any]:
+    try:
+        return JOBS[job.pop("job")](**job)
+    except Exception as error:  # noqa: BLE001 (the bytes are a stranger's: whatever they cause is about them)
+        return {"error": f"it cannot be read: {type(error).__name__}", "too_large": False}
+
+
+def _thumbnail(source: str, target: str, **wishes: Any) -> Mapping[str, Any]:
+    try:
+        return asdict(make_thumbnail(Path(source), Path(target), **wishes))
+    except ImageError as error:
+        return {"error": str(error), "too_large": error.too_large}
+
+
+def _measure(source: str, max_pixels: int) -> Mapping[str, Any]:
+    try:
+        return asdict(measure(Path(source), max_pixels=max_pixels))
+    except ImageError as error:
+        return {"error": str(error), "too_large": error.too_large}
+
+
+def _page(source: str, content_type: str, url: str) -> Mapping[str, Any]:
+    return read_page(Path(source).read_bytes(), content_type, url)
+
+
+def _oembed(source: str) -> Mapping[str, Any]:
+    answer = json.loads(Path(source).read_bytes())
+    return read_oembed(answer if isinstance(answer, dict) else {})
+
+
+JOBS: Mapping[str, Callable[..., Mapping[str, Any]]] = {
+    "thumbnail": _thumbnail,
+    "measure": _measure,
+    "page": _page,
+    "oembed": _oembed,
+}
+
+
+if __name__ == "__main__":
+    main()

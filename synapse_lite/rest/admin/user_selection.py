@@ -1,0 +1,104 @@
+"""Who fits a selection of users, and selections in the bodies of requests."""
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.errors import Errcode, MatrixError, bad_json, missing_param
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.handlers.user_selection import Chosen, Selection, UserSelection
+from synapse_lite.http.access import Access
+from synapse_lite.http.request import Request
+from synapse_lite.http.router import Route
+from synapse_lite.rest.admin.users import optional_flag
+from synapse_lite.tasks.actions.parts import MAX_PARTS
+
+MAX_TEXT = 255
+PAGE, MAX_PAGE = 100, 1000
+TEXTS = (
+    *("localpart", "except_localpart", "displayname", "ip", "registration_token", "in_room", "appservice"),
+)
+TIMES = ("created_after", "created_before")
+FLAGS = ("shadow_banned", "suspended", "locked", "deactivated", "sent_nothing")
+
+B = TypeVar("B", bound=BaseModel)
+Pattern = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\x00]*$")]
+Time = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class SelectionBody(BaseModel):
+    """As `Selection`; what is unknown is refused, so that a word misspelt does not widen the selection."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    localpart: Pattern | None = None
+    except_localpart: Pattern | None = None
+    displayname: Pattern | None = None
+    created_after: Time | None = None
+    created_before: Time | None = None
+    ip: Pattern | None = None
+    registration_token: Pattern | None = None
+    in_room: Pattern | None = None
+    shadow_banned: bool | None = None
+    suspended: bool | None = None
+    locked: bool | None = None
+    deactivated: bool | None = None
+    sent_nothing: bool | None = None
+    appservice: Pattern | None = None
+
+
+class ChoiceBody(BaseModel):
+    """`users`, or `select` for those that fit; `max_users`: do nothing if there are more."""
+
+    model_config = ConfigDict(strict=True)
+
+    users: Annotated[list[str], Field(min_length=1, max_length=MAX_PARTS)] | None = None
+    select: SelectionBody | None = None
+    max_users: Annotated[int, Field(ge=1, le=MAX_PARTS)] = MAX_PARTS
+
+    def chosen(self) -> Chosen:
+        """400 `M_MISSING_PARAM` for neither, `M_INVALID_PARAM` for both."""
+        if self.users is None and self.select is None:
+            raise missing_param("users")
+        if self.users is not None and self.select is not None:
+            raise MatrixError(400, Errcode.INVALID_PARAM, "Either users or select")
+        selection = None if self.select is None else Selection(**self.select.model_dump())
+        return Chosen(tuple(self.users or ()), selection, self.max_users)
+
+
+class UserSelectionApi:
+    def __init__(self, selection: UserSelection) -> None:
+        self._selection = selection
+
+    def routes(self) -> list[Route]:
+        return [Route("GET", "/_synapse/admin/v1/user_selection", self.find, Access.ADMIN)]
+
+    async def find(self, request: Request, _requester: Requester) -> JsonObject:
+        """`GET /_synapse/admin/v1/user_selection`: who would be meant by `select` with the same words."""
+        wanted: dict[str, Any] = {name: _pattern(request, name) for name in TEXTS}
+        wanted |= {name: request.query_int(name, None) for name in TIMES}
+        wanted |= {name: optional_flag(request, name) for name in FLAGS}
+        return await self._selection.page(
+            Selection(**wanted),
+            after=request.query("from", ""),
+            limit=max(1, min(request.query_int("limit", PAGE), MAX_PAGE)),
+        )
+
+
+def _pattern(request: Request, name: str) -> str | None:
+    value = request.query(name)
+    if value is not None and not 0 < len(value) <= MAX_TEXT:
+        raise MatrixError(400, Errcode.INVALID_PARAM, f"{name} must have 1 to {MAX_TEXT} characters")
+    return value
+
+
+def read_body(model: type[B], body: JsonObject) -> B:
+    """400 `M_MISSING_PARAM` when a missing field is all that is wrong, else `M_BAD_JSON`, as Synapse answers."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+        if [mistake["type"] for mistake in mistakes] == ["missing"]:
+            raise missing_param(str(mistakes[0]["loc"][0])) from None
+        raise bad_json("; ".join(f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in mistakes)) from None

@@ -1,0 +1,51 @@
+"""Access tokens at the door: who sent a request, and whether its route lets them in."""
+
+from synapse_lite.errors import MatrixError, forbidden
+from synapse_lite.handlers.access_tokens import AccessTokens
+from synapse_lite.handlers.last_seen import LastSeen
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.http.access import Access
+from synapse_lite.http.request import Request
+from synapse_lite.rest.server_authenticator import ServerAuthenticator
+
+_GUESTS = frozenset({Access.OPTIONAL, Access.GUEST, Access.LOCKED})
+
+
+class TokenAuthenticator:
+    """Says who asks, and notes it for the access log and the list of devices."""
+
+    def __init__(self, access_tokens: AccessTokens, last_seen: LastSeen) -> None:
+        self._access_tokens = access_tokens
+        self._last_seen = last_seen
+
+    async def authenticate(self, request: Request, access: Access) -> Requester | None:
+        """None without a token where it is optional.
+
+        Raises 401 `M_MISSING_TOKEN`, `M_UNKNOWN_TOKEN`, `M_USER_LOCKED`, 403 `M_GUEST_ACCESS_FORBIDDEN` and `ORG_MATRIX_EXPIRED_ACCOUNT`, and
+        403 `M_FORBIDDEN` for a user where an administrator is needed.
+        """
+        if access is Access.OPTIONAL and request.access_token_or_none() is None:
+            return None
+        requester = await self._access_tokens.authenticate(
+            request.access_token(), allow_locked=access is Access.LOCKED
+        )
+        request.requester_name = requester.user_id
+        if requester.is_guest and access not in _GUESTS:
+            raise MatrixError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guest access not allowed")
+        self._last_seen.note(requester, request.client_ip, request.user_agent)
+        if access is Access.ADMIN and not requester.is_admin:
+            raise forbidden("You are not a server admin")
+        return requester
+
+
+class Authenticator:
+    """Users by their tokens, servers by their signatures."""
+
+    def __init__(self, users: TokenAuthenticator, servers: ServerAuthenticator) -> None:
+        self._users = users
+        self._servers = servers
+
+    async def authenticate(self, request: Request, access: Access) -> Requester | str | None:
+        if access is Access.SERVER:
+            return await self._servers.authenticate(request)
+        return await self._users.authenticate(request, access)

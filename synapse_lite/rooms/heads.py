@@ -1,0 +1,155 @@
+"""Heads in memory: what is known of a room while a transaction adds events to it.
+
+A room has one head, at which its forward extremities meet. A redaction that must hang on the past of the
+room (see `Write.point`) gets a head of its own there.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from attrs import define, field, frozen
+
+from synapse_lite.matrix.auth_rules import needed_keys
+from synapse_lite.matrix.event import Draft, Event, StateKey
+from synapse_lite.matrix.policy import POLICY
+from synapse_lite.matrix.room_versions import RoomVersion
+from synapse_lite.rooms.values import Point, Write
+from synapse_lite.storage.cache import Cache
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.events import EventStore, StoredEvent
+from synapse_lite.storage.heads import RoomHead
+from synapse_lite.storage.rooms import Room
+from synapse_lite.storage.state import REMOVED, StateStore
+
+AUTH_CACHE = 100_000  # entries
+
+
+@define
+class Head:
+    """`tips` are the events to follow, `state` is what is known of the state after them."""
+
+    room: Room
+    tips: list[StoredEvent]
+    depth: int
+    snapshot_nid: int
+    is_blocked: bool = False
+    state: dict[StateKey, StoredEvent] = field(factory=dict)
+    last_nid: int | None = None
+
+    @property
+    def has_moved(self) -> bool:
+        return self.last_nid is not None
+
+    def some(self, keys: Iterable[StateKey]) -> dict[StateKey, Event]:
+        return {key: self.state[key].event for key in keys if key in self.state}
+
+    def advance(self, stored: StoredEvent) -> None:
+        """Make the event the end of what it follows."""
+        followed = set(stored.event.prev_events)
+        self.tips = [tip for tip in self.tips if tip.event.event_id not in followed] + [stored]
+        self.depth = max(self.depth, stored.event.depth)
+        self.last_nid = stored.nid
+        if stored.event.is_state:
+            self.state[stored.event.key] = stored
+
+
+@frozen
+class Heads:
+    """The heads of rooms by nid, and those at points of their past."""
+
+    rooms: dict[int, Head]
+    points: dict[tuple[int, Point], Head]
+
+    def of(self, write: Write) -> Head | None:
+        """None: the room is unknown, or the events at the point are gone."""
+        if write.point is None:
+            return self.rooms.get(write.room_nid)
+        return self.points.get((write.room_nid, write.point))
+
+
+class HeadReader:
+    """Reads what belongs to the heads of rooms, with the state by which writes are judged."""
+
+    def __init__(self, events: EventStore, state: StateStore) -> None:
+        self._events = events
+        self._state = state
+        self._current: Cache[tuple[int, StateKey], int] = Cache(AUTH_CACHE)  # by snapshot
+
+    def read(self, txn: Transaction, writes: Collection[Write], rows: Sequence[RoomHead]) -> Heads:
+        """`rows` are locked; writes to other rooms have no head."""
+        rooms = {row.room.nid: row for row in rows}
+        current, past = _wanted(writes, rooms)
+        states = {nid: self.current(txn, row, current.get(nid, ())) for nid, row in rooms.items()}
+        states_past = {
+            place: self._state.at(txn, place[1].snapshot_nid, keys) for place, keys in past.items()
+        }
+        nids = {nid for row in rows for nid in row.extremities}
+        nids.update(nid for _, point in past for nid in point.prev_nids)
+        nids.update(nid for state in (*states.values(), *states_past.values()) for nid in state.values())
+        events = self._events.load(txn, nids)
+        heads = {nid: _head(row, states[nid], events) for nid, row in rooms.items()}
+        points = {
+            (nid, point): _head_at(rooms[nid], point, state, events)
+            for (nid, point), state in states_past.items()
+            if all(prev_nid in events for prev_nid in point.prev_nids)  # a purge may have taken them
+        }
+        return Heads(heads, points)
+
+    def read_one(self, txn: Transaction, row: RoomHead, keys: Collection[StateKey]) -> Head:
+        """The head of a locked room, with some of its state."""
+        state = self.current(txn, row, keys)
+        return _head(row, state, self._events.load(txn, [*row.extremities, *state.values()]))
+
+    def current(self, txn: Transaction, head: RoomHead, keys: Collection[StateKey]) -> dict[StateKey, int]:
+        """Current state events; the snapshot's nid names the state, so that what was read once is known."""
+        snapshot_nid, room_nid = head.snapshot_nid, head.room.nid
+        known = self._current.find((snapshot_nid, key) for key in keys)
+        missing = [key for key in keys if (snapshot_nid, key) not in known]
+        found = {key: nid for (_, key), nid in known.items()}
+        if missing:
+            read = self._state.current(txn, [(room_nid, key) for key in missing])
+            for key in missing:
+                found[key] = read.get((room_nid, key), REMOVED)
+                self._current.put((snapshot_nid, key), found[key])
+        return {key: nid for key, nid in found.items() if nid != REMOVED}
+
+
+def draft_needs(draft: Draft, version: RoomVersion) -> list[StateKey]:
+    """The state by which a draft is judged, and, for a state event, what it replaces."""
+    needed = needed_keys(draft.type, draft.sender, draft.state_key, draft.content, version)
+    return needed if draft.state_key is None else [*needed, (draft.type, draft.state_key)]
+
+
+_CurrentKeys = dict[int, set[StateKey]]
+_PastKeys = dict[tuple[int, Point], set[StateKey]]
+
+
+def _wanted(writes: Iterable[Write], rooms: Mapping[int, RoomHead]) -> tuple[_CurrentKeys, _PastKeys]:
+    """The keys of the state by which the writes are judged."""
+    current: _CurrentKeys = {}
+    past: _PastKeys = {}
+    for write in writes:
+        if write.room_nid not in rooms:
+            continue
+        needs = draft_needs(write.draft, rooms[write.room_nid].room.version)
+        if write.asks_policy:
+            needs = [*needs, POLICY]
+        if write.point is None:
+            current.setdefault(write.room_nid, set()).update(needs)
+        else:
+            past.setdefault((write.room_nid, write.point), set()).update(needs)
+    return current, past
+
+
+def _head(row: RoomHead, state: Mapping[StateKey, int], events: Mapping[int, StoredEvent]) -> Head:
+    tips = [events[nid] for nid in row.extremities]
+    known = {key: events[nid] for key, nid in state.items()}
+    return Head(row.room, tips, row.depth, row.snapshot_nid, row.is_blocked, known)
+
+
+def _head_at(
+    row: RoomHead, point: Point, state: Mapping[StateKey, int], events: Mapping[int, StoredEvent]
+) -> Head:
+    tips = [events[nid] for nid in point.prev_nids]
+    depth = max(tip.event.depth for tip in tips)
+    known = {key: events[nid] for key, nid in state.items() if nid in events}
+    return Head(row.room, tips, depth, point.snapshot_nid, row.is_blocked, known)

@@ -1,0 +1,123 @@
+"""What users of this server are to rooms that it is not in: invited, knocking, or out of them again.
+
+Of such a room there is no state that could be judged by: what the members of the room say by an event is kept as it came,
+outside the graph, with what may be seen of the room. When the server enters the room, the room's state takes its place.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from attrs import frozen
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
+from synapse_lite.errors import not_found
+from synapse_lite.matrix.event import Event
+from synapse_lite.matrix.types import MEMBER
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.events import EventStore, NewEvent, Standing, StoredEvent
+from synapse_lite.storage.heads import know_room, lock_heads
+from synapse_lite.storage.memberships import upsert_memberships
+from synapse_lite.storage.nids import NidSequence
+from synapse_lite.storage.room_servers import is_in_room
+from synapse_lite.storage.rooms import Membership, membership_in
+from synapse_lite.storage.state_deltas import Delta, insert_delta
+from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.stripped_state import forget_stripped, put_stripped
+
+_OUT = frozenset({"leave", "ban"})
+
+
+@frozen
+class OutsideMembership:
+    """A member event of a user of ours, as `server` told it; `stripped` is what may be seen of the room by it."""
+
+    event: Event
+    server: str
+    stripped: Sequence[JsonObject] = ()
+
+    @property
+    def user_id(self) -> str:
+        return str(self.event.state_key)
+
+
+def _nothing(_txn: Transaction) -> None:
+    """Nothing more is written."""
+
+
+class OutsideMemberships:
+    """`server_name` is ours; `forget_on_leave`: leaving a room forgets it."""
+
+    def __init__(
+        self, database: Database, events: EventStore, clock: Clock, server_name: str, *, forget_on_leave: bool
+    ) -> None:
+        self._database = database
+        self._events = events
+        self._clock = clock
+        self._nids = NidSequence("event_nids")
+        self._server_name = server_name
+        self._forget_on_leave = forget_on_leave
+
+    async def put(
+        self, membership: OutsideMembership, also: Callable[[Transaction], object] = _nothing
+    ) -> bool:
+        """False when the server is in the room: then the event belongs into its graph. 404 for one that is being purged.
+
+        `also` is written with it.
+        """
+        return await self._database.transact(self._put, membership, also)
+
+    def _put(self, txn: Transaction, new: OutsideMembership, also: Callable[[Transaction], object]) -> bool:
+        event = new.event
+        room = know_room(txn, event.room_id, event.version, self._clock.now_ms())
+        if not lock_heads(txn, [room.nid], even_closed=False):
+            raise not_found("Unknown room")
+        if is_in_room(txn, room.nid, self._server_name):
+            return False
+        before = membership_in(txn, room.nid, new.user_id)
+        event_nid = self._store(txn, room.nid, event)
+        if before is not None and before.event_nid == event_nid:
+            return True
+        is_out = event.membership in _OUT
+        row = Membership(
+            room.nid,
+            new.user_id,
+            event.membership or "leave",
+            event.sender,
+            event_nid,
+            is_out and self._forget_on_leave,
+        )
+        upsert_memberships(txn, [row])
+        if is_out:
+            forget_stripped(txn, room.nid, new.user_id)
+        else:
+            put_stripped(txn, room.nid, new.user_id, new.server, new.stripped)
+        previous_nid = before.event_nid if before else None
+        txn.publish(
+            Kind.STATE,
+            room_nid=room.nid,
+            event_nid=event_nid,
+            user_id=new.user_id,
+            at_position=partial(_record, room.nid, (MEMBER, new.user_id), event_nid, previous_nid),
+        )
+        also(txn)
+        return True
+
+    def _store(self, txn: Transaction, room_nid: int, event: Event) -> int:
+        known = self._events.by_ids(txn, [event.event_id]).get(event.event_id)
+        if known is not None:
+            return known.nid
+        stored = StoredEvent(self._nids.next(txn), room_nid, event, None, None, standing=Standing.OUTLIER)
+        self._events.insert(txn, [NewEvent(stored, ())], self._clock.now_ms())
+        return stored.nid
+
+
+def _record(
+    room_nid: int,
+    key: tuple[str, str],
+    event_nid: int,
+    previous_nid: int | None,
+    txn: Transaction,
+    position: int,
+) -> None:
+    insert_delta(txn, Delta(position, room_nid, key, event_nid, previous_nid))

@@ -1,0 +1,124 @@
+"""The heads of rooms: what their next events are built on."""
+
+from collections.abc import Collection, Sequence
+
+from attrs import frozen
+
+from synapse_lite.errors import not_found
+from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
+from synapse_lite.storage.database import Row, Transaction
+from synapse_lite.storage.rooms import Room
+
+
+@frozen
+class RoomHead:
+    """The forward extremities of a room, and the snapshot of its current state, in which they all meet.
+
+    `is_partial`: not all of its members are known.
+    """
+
+    room: Room
+    extremities: Sequence[int]
+    depth: int
+    snapshot_nid: int
+    is_blocked: bool
+    is_partial: bool
+
+
+_SELECT = (
+    "SELECT room_nid, room_id, version, extremities, depth, snapshot_nid,"
+    " EXISTS (SELECT FROM blocked_rooms b WHERE b.room_id = rooms.room_id),"
+    " EXISTS (SELECT FROM partial_rooms p WHERE p.room_nid = rooms.room_nid) FROM rooms"
+)
+
+
+_LOCK = f"{_SELECT} WHERE room_nid = ANY(%s) AND (NOT purging OR %s) ORDER BY room_nid FOR NO KEY UPDATE"
+
+
+def lock_heads(txn: Transaction, room_nids: Collection[int], *, even_closed: bool) -> list[RoomHead]:
+    """Until the transaction ends nobody else writes into these rooms. Locked by nid, so that no two wait in a circle.
+
+    Rooms that are being purged are left out, unless `even_closed`; so are unknown ones.
+    """
+    return [_head(row) for row in txn.rows(_LOCK, (list(room_nids), even_closed))]
+
+
+def lock_free_heads(txn: Transaction, room_nids: Collection[int]) -> tuple[list[RoomHead], set[int]]:
+    """As `lock_heads`, but without waiting: the heads of the rooms that nobody holds, and which rooms somebody holds."""
+    heads = [_head(row) for row in txn.rows(f"{_LOCK} SKIP LOCKED", (list(room_nids), False))]
+    missing = set(room_nids).difference(head.room.nid for head in heads)
+    if not missing:
+        return heads, set()
+    busy = txn.rows("SELECT room_nid FROM rooms WHERE room_nid = ANY(%s) AND NOT purging", (list(missing),))
+    return heads, {room_nid for (room_nid,) in busy}
+
+
+def read_head(txn: Transaction, room_nid: int) -> RoomHead | None:
+    """Without a lock: it may have moved on. None for a room that is unknown, or being purged."""
+    row = txn.row(f"{_SELECT} WHERE room_nid = %s AND NOT purging", (room_nid,))
+    return _head(row) if row else None
+
+
+def _head(row: Row) -> RoomHead:
+    return RoomHead(Room(row[0], row[1], ROOM_VERSIONS[row[2]]), *row[3:])
+
+
+def insert_room(
+    txn: Transaction, room_id: str, version: RoomVersion, creator: str | None, created_ts: int
+) -> int:
+    """The nid of the new room; `UniqueViolation` when the id is taken."""
+    return int(
+        txn.value(
+            "WITH made AS (INSERT INTO rooms (room_id, version, creator, created_ts) VALUES (%s, %s, %s, %s)"
+            " RETURNING room_nid) INSERT INTO room_summary (room_nid) SELECT room_nid FROM made RETURNING room_nid",
+            (room_id, version.identifier, creator, created_ts),
+        )
+    )
+
+
+def know_room(txn: Transaction, room_id: str, version: RoomVersion, now_ms: int) -> Room:
+    """A room of others: as it is known here, else with a new row and nothing in it."""
+    txn.execute(
+        "INSERT INTO rooms (room_id, version, created_ts) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+        (room_id, version.identifier, now_ms),
+    )
+    row = txn.row("SELECT room_nid, room_id, version FROM rooms WHERE room_id = %s", (room_id,))
+    if row is None:
+        raise not_found("Unknown room")
+    return Room(row[0], row[1], ROOM_VERSIONS[row[2]])
+
+
+def describe_room(
+    txn: Transaction, room_nid: int, version: RoomVersion, creator: str, created_ts: int
+) -> None:
+    """What the create event of a room of others says, which was not known when the room was first heard of."""
+    txn.execute(
+        "UPDATE rooms SET version = %s, creator = %s, created_ts = %s WHERE room_nid = %s",
+        (version.identifier, creator, created_ts, room_nid),
+    )
+
+
+@frozen
+class MovedHead:
+    """Where a room has come to. `last_event_nid` None: no event that pages show is new."""
+
+    room_nid: int
+    extremities: Sequence[int]
+    depth: int
+    snapshot_nid: int
+    last_event_nid: int | None
+
+
+def write_heads(txn: Transaction, heads: Sequence[MovedHead]) -> None:
+    if heads:
+        txn.insert(
+            "UPDATE rooms SET extremities = v.extremities, depth = v.depth, snapshot_nid = v.snapshot_nid,"
+            " last_event_nid = coalesce(v.last_event_nid, rooms.last_event_nid)"
+            " FROM (VALUES %s) AS v (room_nid, extremities, depth, snapshot_nid, last_event_nid)"
+            " WHERE rooms.room_nid = v.room_nid",
+            [
+                (one.room_nid, list(one.extremities), one.depth, one.snapshot_nid, one.last_event_nid)
+                for one in heads
+            ],
+            "(%s, %s::bigint[], %s, %s, %s::bigint)",
+        )

@@ -1,0 +1,111 @@
+"""Long lists in pages by offset, without counting or skipping all that comes before.
+
+A survey walks through a list once: how many rows it has, and a mark at the first and at every `STEP`th behind it. A page
+begins at the last mark before it, and skips less than `STEP` rows; what comes before the first row is not read either.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+
+from synapse_lite.storage.database import Row, Transaction
+
+STEP = 500
+SHORT = 10_000
+"""Rows of a list that is read as it is."""
+
+Mark = tuple[Any, ...]
+"""By what a row is sorted."""
+
+
+@frozen
+class Order:
+    """SQL expressions that are never null, the last one unique. A large list wants an index on all of them."""
+
+    columns: tuple[str, ...]
+    descending: bool = False
+
+    def turned(self, turned: bool) -> "Order":
+        """The other way round, if so."""
+        return Order(self.columns, self.descending != turned)
+
+    @property
+    def sorting(self) -> str:
+        """For ORDER BY."""
+        direction = "DESC" if self.descending else "ASC"
+        return ", ".join(f"{column} {direction}" for column in self.columns)
+
+    def beginning_at(self, mark: Mark) -> tuple[str, dict[str, object]]:
+        """A condition for that row and what comes behind it, and its arguments."""
+        arguments = {f"mark_{number}": value for number, value in enumerate(mark)}
+        values = ", ".join(f"%({name})s" for name in arguments)
+        return f"({', '.join(self.columns)}) {'<=' if self.descending else '>='} ({values})", arguments
+
+
+def nullable(column: str, instead: str) -> tuple[str, str]:
+    """Columns of an order by one that may be null, which is then the greatest; `instead`: a value of its type, in SQL."""
+    return f"({column} IS NULL)", f"coalesce({column}, {instead})"
+
+
+def nullable_first(column: str, instead: str) -> tuple[str, str]:
+    """As `nullable`, for one that is then the smallest."""
+    return f"({column} IS NOT NULL)", f"coalesce({column}, {instead})"
+
+
+@frozen
+class LongList:
+    """What is listed: `source` and `condition` are SQL for FROM and WHERE."""
+
+    source: str
+    condition: str
+    order: Order
+    arguments: Mapping[str, object] = field(factory=dict, hash=False)
+
+
+@frozen
+class Survey:
+    """`marks[n]` is the row number `n * STEP` of the list, counted from 0."""
+
+    total: int
+    marks: Sequence[Mark] = ()
+
+
+def read_page(
+    txn: Transaction, columns: str, wanted: LongList, survey: Survey, *, offset: int, limit: int
+) -> list[Row]:
+    """The `columns` of `limit` rows from row `offset` on, counted from 0."""
+    mark_number = max(0, min(offset // STEP, len(survey.marks) - 1))
+    condition, arguments = wanted.condition, dict(wanted.arguments)
+    if survey.marks:
+        if offset - mark_number * STEP > 2 * STEP:
+            return []  # behind the end, whatever has come since
+        behind, more = wanted.order.beginning_at(survey.marks[mark_number])
+        condition, arguments = f"({condition}) AND {behind}", arguments | more
+    return txn.rows(
+        f"SELECT {columns} FROM {wanted.source} WHERE {condition} ORDER BY {wanted.order.sorting}"
+        " OFFSET %(skipped)s LIMIT %(limit)s",
+        {**arguments, "skipped": offset - mark_number * STEP, "limit": limit},
+    )
+
+
+def count_rows(txn: Transaction, wanted: LongList) -> int:
+    return int(txn.value(f"SELECT count(*) FROM {wanted.source} WHERE {wanted.condition}", wanted.arguments))
+
+
+def survey_list(txn: Transaction, wanted: LongList) -> Survey:
+    """Walks through the whole list."""
+    order = wanted.order
+    marks = txn.rows(
+        f"SELECT * FROM (SELECT row_number() OVER (ORDER BY {order.sorting}) AS number, {', '.join(order.columns)}"
+        f" FROM {wanted.source} WHERE {wanted.condition}) AS numbered"
+        f" WHERE mod(number, {STEP}) = 1 ORDER BY number",
+        wanted.arguments,
+    )
+    if not marks:
+        return Survey(0)
+    behind, arguments = order.beginning_at(marks[-1][1:])
+    rest = LongList(
+        wanted.source, f"({wanted.condition}) AND {behind}", order, {**wanted.arguments, **arguments}
+    )
+    return Survey((len(marks) - 1) * STEP + count_rows(txn, rest), [mark[1:] for mark in marks])

@@ -1,0 +1,61 @@
+"""Previews of pages, until they expire; their pictures are media of their own."""
+
+from attrs import frozen
+
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.media import files
+
+
+@frozen
+class Preview:
+    """`json`: what a client gets. `media_nid`: the picture in it."""
+
+    url: str
+    language: str
+    json: str
+    media_nid: int | None
+    created_ts: int
+    expires_ts: int
+
+
+def read_preview(txn: Transaction, url: str, language: str, now_ms: int) -> str | None:
+    """The JSON of one that has not expired."""
+    json: str | None = txn.value(
+        "SELECT json FROM url_previews WHERE url = %s AND language = %s AND expires_ts > %s",
+        (url, language, now_ms),
+    )
+    return json
+
+
+def write_preview(txn: Transaction, preview: Preview) -> None:
+    """In the place of an older one, whose picture goes with it."""
+    before = txn.value(
+        "SELECT media_nid FROM url_previews WHERE url = %s AND language = %s FOR UPDATE",
+        (preview.url, preview.language),
+    )
+    txn.execute(
+        "INSERT INTO url_previews (url, language, json, media_nid, created_ts, expires_ts)"
+        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (url, language) DO UPDATE SET json = EXCLUDED.json,"
+        " media_nid = EXCLUDED.media_nid, created_ts = EXCLUDED.created_ts, expires_ts = EXCLUDED.expires_ts",
+        (
+            preview.url,
+            preview.language,
+            preview.json,
+            preview.media_nid,
+            preview.created_ts,
+            preview.expires_ts,
+        ),
+    )
+    if before is not None and before != preview.media_nid:
+        files.delete(txn, [before], preview.created_ts)
+
+
+def delete_expired(txn: Transaction, now_ms: int, limit: int) -> int:
+    """How many previews; their pictures go with them."""
+    rows = txn.rows(
+        "DELETE FROM url_previews WHERE (url, language) IN (SELECT url, language FROM url_previews"
+        " WHERE expires_ts <= %s ORDER BY expires_ts LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING media_nid",
+        (now_ms, limit),
+    )
+    files.delete(txn, [nid for (nid,) in rows if nid is not None], now_ms)
+    return len(rows)

@@ -1,0 +1,295 @@
+"""Pushers, and the queue of what is to be pushed to them."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import attrs
+import orjson
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.storage.account_data import GLOBAL
+from synapse_lite.storage.database import Row, Transaction
+
+HTTP = "http"
+CLAIM_MS = 120_000
+
+
+@attrs.frozen
+class Pusher:
+    """As its client set it. `device_id` None: it lives as long as the account."""
+
+    user_id: str
+    app_id: str
+    pushkey: str
+    kind: str
+    app_display_name: str
+    device_display_name: str
+    profile_tag: str | None
+    lang: str
+    data: JsonObject
+    device_id: str | None = None
+    enabled: bool = True
+
+
+@attrs.frozen
+class ClaimedPusher:
+    """A pusher with work to do. `pushed_upto` is a position, `badge` the number that it was told last."""
+
+    pusher: Pusher
+    created_ts: int
+    version: int
+    pushed_upto: int
+    badge: int
+    work: int
+    attempt: int
+
+
+@attrs.frozen
+class Queued:
+    """An event of which a user is to be notified."""
+
+    user_id: str
+    position: int
+    room_nid: int
+    event_nid: int
+    thread_id: str
+    tweaks: Mapping[str, object]
+    queued_ts: int
+
+
+_PUSHES = "kind = 'http' AND enabled"
+_COLUMNS = "user_id, app_id, pushkey, kind, app_display_name, device_display_name, profile_tag, lang, data, device_id, enabled"
+
+
+def put_pusher(txn: Transaction, pusher: Pusher, now_ms: int, *, only: bool) -> None:
+    """Create it, or replace the user's with the same key. `only`: other users' with that key go."""
+    if only:
+        # Two users who take the same key at the same moment would not see each other's.
+        txn.execute(
+            "SELECT pg_advisory_xact_lock(hashtext(%s), hashtext(%s))", (pusher.app_id, pusher.pushkey)
+        )
+        txn.execute(
+            "DELETE FROM pushers WHERE app_id = %s AND pushkey = %s AND user_id <> %s",
+            (pusher.app_id, pusher.pushkey, pusher.user_id),
+        )
+    row = attrs.astuple(attrs.evolve(pusher, data={}))
+    txn.execute(
+        f"INSERT INTO pushers AS p ({_COLUMNS}, created_ts, pushed_upto) SELECT %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
+        " %s, position FROM stream_position ON CONFLICT (app_id, pushkey, user_id) DO UPDATE SET"
+        " (kind, app_display_name, device_display_name, profile_tag, lang, data, device_id, enabled, created_ts, pushed_upto, version)"
+        " = (excluded.kind, excluded.app_display_name, excluded.device_display_name, excluded.profile_tag,"
+        " excluded.lang, excluded.data, excluded.device_id, excluded.enabled, excluded.created_ts,"
+        " CASE WHEN p.enabled THEN p.pushed_upto ELSE excluded.pushed_upto END, nextval('pusher_versions')),"
+        " attempt = 0, run_at = 0",
+        (*row[:8], orjson.dumps(pusher.data).decode(), pusher.device_id, pusher.enabled, now_ms),
+    )
+
+
+def count_pushers(txn: Transaction, user_id: str) -> int:
+    """Of the user's. Until the transaction ends nobody else counts them."""
+    txn.execute("SELECT 1 FROM users WHERE user_id = %s FOR NO KEY UPDATE", (user_id,))
+    return int(txn.value("SELECT count(*) FROM pushers WHERE user_id = %s", (user_id,)))
+
+
+def delete_pusher(txn: Transaction, user_id: str, app_id: str, pushkey: str) -> None:
+    txn.execute(
+        "DELETE FROM pushers WHERE app_id = %s AND pushkey = %s AND user_id = %s", (app_id, pushkey, user_id)
+    )
+
+
+def read_pushers(txn: Transaction, user_id: str) -> list[Pusher]:
+    """The oldest first."""
+    rows = txn.rows(
+        f"SELECT {_COLUMNS} FROM pushers WHERE user_id = %s ORDER BY created_ts, app_id, pushkey", (user_id,)
+    )
+    return [_pusher(row) for row in rows]
+
+
+# What the follower writes
+
+
+def pushed_members(txn: Transaction, room_nids: Collection[int]) -> dict[int, dict[str, int]]:
+    """Who of the joined members has a pusher, by room, and up to where all of theirs have pushed."""
+    found: dict[int, dict[str, int]] = {}
+    for room_nid, user_id, upto in txn.rows(
+        "SELECT m.room_nid, u.user_id, u.upto FROM ("
+        f" SELECT user_id, min(pushed_upto) AS upto FROM pushers WHERE {_PUSHES} GROUP BY user_id) AS u"
+        " CROSS JOIN unnest(%s::bigint[]) AS r (room_nid)"
+        " JOIN memberships m ON (m.room_nid, m.user_id) = (r.room_nid, u.user_id) WHERE m.membership = 'join'",
+        (list(room_nids),),
+    ):
+        found.setdefault(room_nid, {})[user_id] = upto
+    return found
+
+
+def with_pushers(txn: Transaction, user_ids: Collection[str]) -> dict[str, int]:
+    """Those of the users who have any, and up to where all of theirs have pushed."""
+    rows = txn.rows(
+        f"SELECT user_id, min(pushed_upto) FROM pushers WHERE user_id = ANY(%s) AND {_PUSHES} GROUP BY user_id",
+        (list(user_ids),),
+    )
+    return dict(rows)
+
+
+def global_data_of(
+    txn: Transaction, user_ids: Collection[str], types: Collection[str]
+) -> dict[str, dict[str, JsonObject]]:
+    """Account data of several users, by user and type; who has none is absent."""
+    found: dict[str, dict[str, JsonObject]] = {}
+    for user_id, kind, text in txn.rows(
+        "SELECT user_id, type, json FROM account_data WHERE user_id = ANY(%s) AND room_nid = %s AND type = ANY(%s)",
+        (list(user_ids), GLOBAL, list(types)),
+    ):
+        found.setdefault(user_id, {})[kind] = orjson.loads(text)
+    return found
+
+
+def enqueue(txn: Transaction, queued: Sequence[Queued]) -> None:
+    """Their pushers have work to do at once, unless their gateway is to be left alone for a while."""
+    if not queued:
+        return
+    txn.insert(
+        "INSERT INTO push_queue (user_id, position, room_nid, event_nid, thread_id, tweaks, queued_ts) VALUES %s"
+        " ON CONFLICT DO NOTHING",
+        [
+            (
+                one.user_id, one.position, one.room_nid, one.event_nid, one.thread_id,
+                orjson.dumps(one.tweaks).decode(), one.queued_ts,
+            )
+            for one in queued
+        ],
+    )  # fmt: skip
+    txn.execute(
+        "UPDATE pushers SET pending = TRUE, work = work + 1, run_at = CASE WHEN attempt = 0 THEN 0 ELSE run_at END"
+        f" WHERE user_id = ANY(%s) AND {_PUSHES}",
+        (sorted({one.user_id for one in queued}),),
+    )
+
+
+def look_at_badges(txn: Transaction, user_ids: Collection[str], run_at: int) -> None:
+    """These users have read something: their pushers with a badge are looked at, once for all that is read until then."""
+    txn.execute(
+        "UPDATE pushers SET work = work + 1, run_at = CASE WHEN pending THEN run_at ELSE %s END, pending = TRUE"
+        f" WHERE user_id = ANY(%s) AND {_PUSHES} AND badge > 0",
+        (run_at, sorted(user_ids)),
+    )
+
+
+# What whoever pushes writes
+
+
+def claim_pushers(txn: Transaction, now_ms: int, limit: int) -> list[ClaimedPusher]:
+    """Those whose time has come. Nobody else gets them for `CLAIM_MS`, within which they have to be done."""
+    rows = txn.rows(
+        "UPDATE pushers SET claimed_until = %s WHERE (app_id, pushkey, user_id) IN (SELECT app_id, pushkey, user_id"
+        " FROM pushers WHERE pending AND enabled AND run_at <= %s AND claimed_until <= %s ORDER BY run_at LIMIT %s"
+        " FOR UPDATE SKIP LOCKED)"
+        f" RETURNING {_COLUMNS}, created_ts, version, pushed_upto, badge, work, attempt",
+        (now_ms + CLAIM_MS, now_ms, now_ms, limit),
+    )
+    return [ClaimedPusher(_pusher(row[:11]), *row[11:]) for row in rows]
+
+
+def next_run(txn: Transaction) -> int | None:
+    """When the next pusher is to be looked at; None: there is none."""
+    at: int | None = txn.value(
+        "SELECT min(greatest(run_at, claimed_until)) FROM pushers WHERE pending AND enabled"
+    )
+    return at
+
+
+def queued_for(txn: Transaction, user_id: str, after: int) -> list[Queued]:
+    rows = txn.rows(
+        "SELECT position, room_nid, event_nid, thread_id, tweaks, queued_ts FROM push_queue"
+        " WHERE user_id = %s AND position > %s ORDER BY position",
+        (user_id, after),
+    )
+    return [
+        Queued(user_id, position, room_nid, event_nid, thread_id, orjson.loads(tweaks), queued_ts)
+        for position, room_nid, event_nid, thread_id, tweaks, queued_ts in rows
+    ]
+
+
+def record_pushed(txn: Transaction, claimed: ClaimedPusher, pushed_upto: int, badge: int) -> bool:
+    """So far it went; False when the pusher was set anew, or is gone."""
+    return bool(
+        txn.execute(
+            f"UPDATE pushers SET pushed_upto = %s, badge = %s, attempt = 0 WHERE {_IS_SAME}",
+            (pushed_upto, badge, *_key(claimed)),
+        )
+    )
+
+
+def finish(txn: Transaction, claimed: ClaimedPusher, pushed_upto: int) -> None:
+    """All is pushed, unless there is more work by now. What no pusher of the user needs goes."""
+    txn.execute(
+        "UPDATE pushers SET pushed_upto = greatest(pushed_upto, %s), pending = (work <> %s), attempt = 0,"
+        " run_at = CASE WHEN work <> %s THEN run_at ELSE 0 END, claimed_until = 0"
+        " WHERE app_id = %s AND pushkey = %s AND user_id = %s",
+        (pushed_upto, claimed.work, claimed.work, *_key(claimed)[:3]),
+    )
+    user_id = claimed.pusher.user_id
+    txn.execute(
+        "DELETE FROM push_queue WHERE user_id = %s AND position <="
+        f" (SELECT min(pushed_upto) FROM pushers WHERE user_id = %s AND {_PUSHES})",
+        (user_id, user_id),
+    )
+
+
+def retry_later(txn: Transaction, claimed: ClaimedPusher, run_at: int) -> None:
+    txn.execute(
+        f"UPDATE pushers SET attempt = attempt + 1, run_at = %s, claimed_until = 0 WHERE {_IS_SAME}",
+        (run_at, *_key(claimed)),
+    )
+
+
+def release(txn: Transaction, claimed: ClaimedPusher) -> None:
+    """Somebody else may claim it at once."""
+    txn.execute(
+        "UPDATE pushers SET claimed_until = 0 WHERE app_id = %s AND pushkey = %s AND user_id = %s",
+        _key(claimed)[:3],
+    )
+
+
+def delete_rejected(txn: Transaction, claimed: ClaimedPusher) -> bool:
+    """The gateway does not know its key; False when it was set anew meanwhile."""
+    return bool(txn.execute(f"DELETE FROM pushers WHERE {_IS_SAME}", _key(claimed)))
+
+
+def drop_queued(txn: Transaction, before_ms: int, limit: int) -> int:
+    """Forget what nobody pushed in time; how many."""
+    return txn.execute(
+        "DELETE FROM push_queue WHERE (user_id, position) IN"
+        " (SELECT user_id, position FROM push_queue WHERE queued_ts < %s LIMIT %s)",
+        (before_ms, limit),
+    )
+
+
+def count_invites(txn: Transaction, user_id: str) -> int:
+    return int(
+        txn.value("SELECT count(*) FROM memberships WHERE user_id = %s AND membership = 'invite'", (user_id,))
+    )
+
+
+_IS_SAME = "app_id = %s AND pushkey = %s AND user_id = %s AND version = %s"
+
+
+def _key(claimed: ClaimedPusher) -> tuple[object, ...]:
+    pusher = claimed.pusher
+    return pusher.app_id, pusher.pushkey, pusher.user_id, claimed.version
+
+
+def _pusher(row: Row) -> Pusher:
+    user_id, app_id, pushkey, kind, app_name, device_name, profile_tag, lang, data, device_id, enabled = row
+    return Pusher(
+        user_id,
+        app_id,
+        pushkey,
+        kind,
+        app_name,
+        device_name,
+        profile_tag,
+        lang,
+        orjson.loads(data),
+        device_id,
+        enabled,
+    )

@@ -1,0 +1,69 @@
+"""What lists of rooms show of a room, without its events."""
+
+from collections.abc import Collection, Mapping
+
+from attrs import frozen
+
+from synapse_lite.storage.database import Transaction
+
+
+@frozen
+class RoomSummary:
+    """As the current state says it; None: it does not, or what said it is redacted.
+
+    `joined` and `invited` count members, `joined_local` those of this server; `state_events` the whole
+    current state. `last_event_nid` is the newest event that pages show.
+    """
+
+    room_nid: int
+    room_id: str
+    version: str
+    creator: str | None
+    is_public: bool
+    name: str | None
+    topic: str | None
+    avatar_url: str | None
+    canonical_alias: str | None
+    join_rule: str | None
+    history_visibility: str | None
+    guest_access: str | None
+    encryption: str | None
+    room_type: str | None
+    federates: bool
+    joined: int
+    joined_local: int
+    invited: int
+    state_events: int
+    last_event_nid: int | None
+
+
+_SELECT = (
+    "SELECT r.room_nid, r.room_id, r.version, r.creator, r.is_public, s.name, s.topic, s.avatar_url,"
+    " s.canonical_alias, s.join_rule, s.history_visibility, s.guest_access, s.encryption, s.room_type,"
+    " coalesce(s.federates, TRUE), coalesce(s.joined, 0), coalesce(s.joined_local, 0), coalesce(s.invited, 0),"
+    " coalesce(s.state_events, 0), r.last_event_nid"
+    " FROM rooms r LEFT JOIN room_summary s USING (room_nid)"
+)
+
+
+def read_summaries(txn: Transaction, room_nids: Collection[int]) -> dict[int, RoomSummary]:
+    """By room nid; unknown rooms are absent."""
+    rows = txn.rows(f"{_SELECT} WHERE r.room_nid = ANY(%s)", (list(room_nids),))
+    return {row[0]: RoomSummary(*row) for row in rows}
+
+
+def add_to_summary(
+    txn: Transaction, room_nid: int, counts: Mapping[str, int], values: Mapping[str, object]
+) -> None:
+    """Add to the counts and set the values, both by column. The room's lock is held."""
+    columns = ["room_nid", *counts, *values]
+    updates = [
+        *(f"{name} = room_summary.{name} + excluded.{name}" for name in counts),
+        *(f"{name} = excluded.{name}" for name in values),
+    ]
+    if updates:
+        txn.insert(
+            f"INSERT INTO room_summary ({', '.join(columns)}) VALUES %s"
+            f" ON CONFLICT (room_nid) DO UPDATE SET {', '.join(updates)}",
+            [(room_nid, *counts.values(), *values.values())],
+        )

@@ -1,0 +1,71 @@
+-- Public keys of devices and users. JSON is stored as it was signed, without `unsigned`.
+
+CREATE TABLE device_keys (
+    user_id TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    json TEXT NOT NULL,
+    PRIMARY KEY (user_id, device_id),
+    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+);
+
+-- Given out oldest first, once.
+CREATE TABLE one_time_keys (
+    key_nid BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    user_id TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    algorithm TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    key TEXT NOT NULL,             -- the public key, which is part of the JSON
+    json TEXT NOT NULL,
+    UNIQUE (user_id, device_id, algorithm, key_id),
+    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+);
+CREATE INDEX one_time_keys_next ON one_time_keys (user_id, device_id, algorithm, key_nid);
+
+-- Keys that were given out, without a foreign key or a unique one, as hundreds go out at once: a client that did not hear
+-- that its upload succeeded uploads them again.
+CREATE TABLE claimed_keys (
+    user_id TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    algorithm TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    key TEXT NOT NULL,             -- the public key
+    claimed_ts BIGINT NOT NULL
+);
+CREATE INDEX claimed_keys_device ON claimed_keys (user_id, device_id, key_id);
+CREATE INDEX claimed_keys_age ON claimed_keys (claimed_ts);
+
+CREATE TABLE fallback_keys (
+    user_id TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    algorithm TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    json TEXT NOT NULL,
+    used BOOLEAN NOT NULL DEFAULT FALSE,
+    PRIMARY KEY (user_id, device_id, algorithm),
+    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
+);
+
+-- `usage`: master, self_signing, user_signing. `replaceable_until_ts`: so long the user may put another key in
+-- its place without proving who they are, because an administrator has allowed it.
+CREATE TABLE cross_signing_keys (
+    user_id TEXT NOT NULL REFERENCES users,
+    usage TEXT NOT NULL,
+    public_key TEXT NOT NULL,
+    json TEXT NOT NULL,
+    replaceable_until_ts BIGINT,
+    PRIMARY KEY (user_id, usage)
+);
+
+-- Signatures that were added to the keys of a device (target_id: its id) or of a user (target_id: the public
+-- key). Those of a device on its own keys are part of the keys.
+CREATE TABLE key_signatures (
+    target_user_id TEXT NOT NULL,
+    target_id TEXT NOT NULL,
+    signer_user_id TEXT NOT NULL,
+    key_id TEXT NOT NULL,          -- algorithm and name of the signing key
+    signature TEXT NOT NULL,
+    position BIGINT,               -- of the stream, when somebody else's keys were signed
+    PRIMARY KEY (target_user_id, target_id, signer_user_id, key_id)
+);
+CREATE INDEX key_signatures_signer ON key_signatures (signer_user_id, key_id);

@@ -1,0 +1,13 @@
+-- Text that can be searched for, as `matrix/words.py` normalises it. `tokens` has no positions: parts of words
+-- that belong together are looked up in `body`. The room and the sender are tokens too (`#12`, `@who:where`), so
+-- that one index answers for all of them.
+CREATE TABLE event_search (
+    event_nid BIGINT PRIMARY KEY,
+    room_nid BIGINT NOT NULL,
+    position BIGINT NOT NULL,      -- in the stream
+    key TEXT NOT NULL,             -- where in the event it stands: content.body, .name or .topic
+    body TEXT NOT NULL,
+    tokens TSVECTOR NOT NULL
+);
+CREATE INDEX event_search_tokens ON event_search USING GIN (tokens);
+CREATE INDEX event_search_room ON event_search (room_nid, event_nid);

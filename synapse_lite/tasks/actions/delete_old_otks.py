@@ -1,0 +1,57 @@
+"""Delete one-time keys of devices that were not used for long: whoever claimed one could not be understood."""
+
+from pydantic import BaseModel, ConfigDict
+
+from synapse_lite.storage import one_time_keys
+from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.outcome import Done, Next, Outcome
+from synapse_lite.tasks.specs import TaskSpec, TaskView
+
+
+class DeleteOldKeysParams(BaseModel):
+    """Keys of devices not used since `before_ts` (ms). `dry_run`: only count."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    before_ts: int
+    dry_run: bool = False
+
+
+class DeleteOldKeysCursor(BaseModel):
+    """Keys up to `after` are looked at; those behind `upto` came later, and stay. `keys` were old."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    upto: int
+    after: int = 0
+    keys: int = 0
+
+
+DeleteOldKeysTask = TaskView[DeleteOldKeysParams, DeleteOldKeysCursor]
+
+DELETE_OLD_OTKS = TaskSpec(
+    action="delete_old_otks",
+    version=1,
+    params=DeleteOldKeysParams,
+    cursor=DeleteOldKeysCursor,
+    lock=lambda params: None if params.dry_run else "delete_old_otks",
+)
+
+
+class DeleteOldKeys:
+    """The step of `DELETE_OLD_OTKS`: looks at the next keys, and deletes those that are old."""
+
+    def step(self, txn: Transaction, task: DeleteOldKeysTask) -> Outcome:
+        params, cursor = task.params, task.cursor
+        if cursor is None:
+            total, upto = one_time_keys.count_keys(txn)
+            return Next(DeleteOldKeysCursor(upto=upto), total=total)
+        seen = one_time_keys.old_keys(
+            txn, params.before_ts, after=cursor.after, upto=cursor.upto, limit=task.batch
+        )
+        if seen.last is None:
+            return Done({"dry_run": params.dry_run, "keys": cursor.keys})
+        if not params.dry_run:
+            one_time_keys.delete_keys(txn, seen.old)
+        keys = cursor.keys + len(seen.old)
+        return Next(cursor.model_copy(update={"after": seen.last, "keys": keys}), done=seen.looked_at)

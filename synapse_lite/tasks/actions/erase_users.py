@@ -1,0 +1,31 @@
+"""Erase many users: one task, whose parts are the users."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from synapse_lite.tasks.actions.erase_user import ERASE_USER, EraseParams
+from synapse_lite.tasks.actions.parts import MAX_PARTS, Parts, PartsCursor
+from synapse_lite.tasks.specs import TaskSpec
+
+
+class EraseUsersParams(BaseModel):
+    """`erasure` is what to do with each of `user_ids`, as if its `user_id` were theirs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    user_ids: tuple[str, ...] = Field(min_length=1, max_length=MAX_PARTS)
+    erasure: EraseParams
+
+
+ERASE_USERS = TaskSpec(
+    action="erase_users",
+    version=1,
+    params=EraseUsersParams,
+    cursor=PartsCursor,
+    priority=ERASE_USER.priority,
+)
+
+ERASE_EACH_USER = Parts[EraseUsersParams](
+    ERASE_USER,
+    lambda params: params.user_ids,
+    lambda params, user_id: params.erasure.model_copy(update={"user_id": user_id}),
+)

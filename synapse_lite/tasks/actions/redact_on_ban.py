@@ -1,0 +1,77 @@
+"""What a ban that redacts (MSC4293) leaves over when its target has sent much."""
+
+from attrs import frozen
+from pydantic import BaseModel, ConfigDict
+
+from synapse_lite.rooms.redact_on_ban import RedactOnBan
+from synapse_lite.storage import tasks as store
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.events import EventStore, StoredEvent
+from synapse_lite.storage.redact_targets import Redactable, lock_room
+from synapse_lite.storage.rooms import room_by_id
+from synapse_lite.storage.timeline import places_of
+from synapse_lite.tasks.outcome import Done, Next, Outcome
+from synapse_lite.tasks.queue import new_task
+from synapse_lite.tasks.specs import TaskSpec, TaskView
+
+MAX_BATCH = 200  # bounds how long a step holds the room, and its last statement the stream
+ENDPOINT = "ban with redact_events"
+
+
+class RedactOnBanParams(BaseModel):
+    """`ban` is the id of the member event; its state key is whose events are redacted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    room_id: str
+    ban: str
+
+
+class RedactOnBanCursor(BaseModel):
+    """`before_nid`: events from here on are done."""
+
+    before_nid: int
+    redacted: int = 0
+
+
+REDACT_ON_BAN = TaskSpec(
+    action="redact_on_ban",
+    version=1,
+    params=RedactOnBanParams,
+    cursor=RedactOnBanCursor,
+    resource=lambda params: params.room_id,
+    unique=lambda params: params.ban,
+    needs_admin=False,
+)
+"""Asked for by the room: whoever banned had the power to redact when they did."""
+
+
+def go_on(txn: Transaction, ban: StoredEvent) -> None:
+    """In the transaction of the ban."""
+    params = RedactOnBanParams(room_id=ban.event.room_id, ban=ban.event_id)
+    task = new_task(REDACT_ON_BAN, params, requester=ban.event.sender, endpoint=ENDPOINT)
+    store.enqueue(txn, task)
+
+
+@frozen
+class RedactOnBanTask:
+    """The step of `REDACT_ON_BAN`: the next events by falling nid, of those that came before the ban."""
+
+    events: EventStore
+    redactions: RedactOnBan
+
+    def step(self, txn: Transaction, task: TaskView[RedactOnBanParams, RedactOnBanCursor]) -> Outcome:
+        cursor, redacted = task.cursor, task.cursor.redacted if task.cursor else 0
+        room = room_by_id(txn, task.params.room_id)
+        ban = self.events.by_ids(txn, [task.params.ban]).get(task.params.ban)
+        if room is None or ban is None or lock_room(txn, room.nid) is None:
+            return Done({"redacted": redacted})  # the room is purged, and all of it
+        place = places_of(txn, [ban.nid]).get(ban.nid)  # it has none where this server came in after it
+        until = place.position if place else None
+        wanted = Redactable(ban.event.state_key or "", everything=True, until=until)
+        batch = min(task.batch, MAX_BATCH)
+        nids = self.redactions.redact(txn, ban, wanted, cursor.before_nid if cursor else None, batch)
+        redacted += len(nids)
+        if len(nids) < batch:
+            return Done({"redacted": redacted}, done=len(nids))
+        return Next(RedactOnBanCursor(before_nid=nids[-1], redacted=redacted), done=len(nids))

@@ -1,0 +1,31 @@
+"""Redact all events of many users: a wave of spammers is one task, whose parts are the redactions of each."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from synapse_lite.tasks.actions.parts import MAX_PARTS, Parts, PartsCursor
+from synapse_lite.tasks.actions.redact_all_events import REDACT_ALL_EVENTS, RedactParams
+from synapse_lite.tasks.specs import TaskSpec
+
+
+class RedactUsersParams(BaseModel):
+    """`redaction` is what to do for each of `user_ids`, as if its `user_id` were theirs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    user_ids: tuple[str, ...] = Field(min_length=1, max_length=MAX_PARTS)
+    redaction: RedactParams
+
+
+REDACT_USERS = TaskSpec(
+    action="redact_users",
+    version=1,
+    params=RedactUsersParams,
+    cursor=PartsCursor,
+    priority=REDACT_ALL_EVENTS.priority,
+)
+
+REDACT_EACH_USER = Parts[RedactUsersParams](
+    REDACT_ALL_EVENTS,
+    lambda params: params.user_ids,
+    lambda params, user_id: params.redaction.model_copy(update={"user_id": user_id}),
+)

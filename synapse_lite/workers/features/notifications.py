@@ -1,0 +1,38 @@
+"""What is unread, and push notifications."""
+
+from synapse_lite.handlers.notifications import Notifications
+from synapse_lite.handlers.push import PUSH, Gateways, Pushers, PushFollower, PushReader, PushSender
+from synapse_lite.handlers.sync.unread import UnreadNotifications, UnreadThreadNotifications
+from synapse_lite.handlers.unread import UnreadCounts, UnreadReader
+from synapse_lite.rest.client.notifications import NotificationsApi
+from synapse_lite.rest.client.pushers import PushersApi
+from synapse_lite.rooms.contributors.notices import NoticesContributor
+from synapse_lite.tasks.followers import RegisteredFollower
+from synapse_lite.workers.core import Core
+from synapse_lite.workers.feature import Feature
+from synapse_lite.workers.outbound import build_http_client
+from synapse_lite.workers.roles import Role
+
+
+def build(core: Core) -> Feature:
+    reader = UnreadReader(core.events, core.state)
+    counts = UnreadCounts(core.requests, reader)
+    core.log.listen(counts.on_changes)
+    gateways = Gateways(build_http_client(core.reactor, core.clock, core.config), core.clock)
+    sender = PushSender(core.tasks, PushReader(reader, core.config.push), gateways, core.clock)
+    pushes = core.config.push.enabled and Role.of(core.config).runs_tasks
+    return Feature(
+        [
+            *PushersApi(Pushers(core.requests, core.clock)).routes(),
+            *NotificationsApi(Notifications(core.requests, reader, core.clock)).routes(),
+        ],
+        room_sections=(
+            UnreadNotifications(counts, core.events),
+            UnreadThreadNotifications(counts, core.events),
+        ),
+        contributors=(NoticesContributor(core.events, core.state, core.server_name),),
+        followers=(RegisteredFollower(PUSH, PushFollower(reader, core.clock, sender.wake)),)
+        if pushes
+        else (),
+        lives=(sender,) if pushes else (),
+    )

@@ -1,0 +1,10 @@
+"""Push rules."""
+
+from synapse_lite.handlers.push_rules import PushRules
+from synapse_lite.rest.client.push_rules import PushRulesApi
+from synapse_lite.workers.core import Core
+from synapse_lite.workers.feature import Feature
+
+
+def build(core: Core) -> Feature:
+    return Feature(PushRulesApi(PushRules(core.requests, core.writer)).routes())

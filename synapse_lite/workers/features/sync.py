@@ -1,0 +1,43 @@
+"""/sync."""
+
+from synapse_lite.handlers.account_data import AccountData
+from synapse_lite.handlers.old_sync import OldSync
+from synapse_lite.handlers.sync.filters import SyncFilters
+from synapse_lite.handlers.sync.handler import SyncHandler
+from synapse_lite.handlers.sync.live import LiveReader
+from synapse_lite.handlers.sync.live_news import NewsReader
+from synapse_lite.handlers.sync.reading import SyncReader
+from synapse_lite.handlers.sync.sections import Sections
+from synapse_lite.handlers.sync.summary import Summary
+from synapse_lite.rest.client.old_sync import OldSyncApi
+from synapse_lite.rest.client.sync import SyncApi
+from synapse_lite.workers.core import Core
+from synapse_lite.workers.feature import Feature
+from synapse_lite.workers.features.consent import on_sync
+from synapse_lite.workers.features.history import history_handler
+from synapse_lite.workers.features.rooms import room_state
+
+MAX_TIMELINE = 1000  # events of a room, where the configuration sets no limit
+
+
+def build(core: Core) -> Feature:
+    sections = Sections(core.extensions.sync_sections, core.extensions.room_sections)
+    reader = SyncReader(core.events, core.state, core.rooms.visibility, core.rooms.prejoin, sections)
+    joined = core.rooms.joined
+    news = NewsReader(core.log, core.events, joined, core.rooms.retention, sections)
+    live = LiveReader(news, core.rooms.live)
+    tokens = core.accounts.access_tokens
+    sync = SyncHandler(
+        core.requests, reader, live, joined, core.log, sections, tokens, core.rooms.ignored, core.clock
+    )
+    limit = core.config.filter_timeline_limit
+    filters = SyncFilters(AccountData(core.requests, core.writer), limit if limit >= 0 else MAX_TIMELINE)
+    return Feature(
+        [
+            *SyncApi(sync, filters, core.rooms.presence, on_sync(core)).routes(),
+            *OldSyncApi(
+                OldSync(core.requests, room_state(core), history_handler(core), sync, core.clock)
+            ).routes(),
+        ],
+        room_sections=(Summary(core.requests),),
+    )

@@ -1,0 +1,370 @@
+"""Three servers of ours and a Synapse in common rooms: cut off from each other, killed, and at odds about who may do what.
+
+Afterwards all of them have to show the same state of every room, and nothing that was allowed may be missing anywhere.
+
+Each server has a moderator whom nobody touches, and somebody who is kicked, banned, raised and lowered. What a moderator
+said is accepted everywhere. What the others said may be soft-failed by a server that knew better than theirs, but is nowhere
+rejected, nor missing.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import combinations
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import quote
+
+from attrs import define, field, frozen
+
+from synapse_lite.cli.api import ApiError, call
+from synapse_lite.storage.events import Standing
+from tests.chaos.links import Links
+from tests.interop.synapse import Synapse
+from tests.ports import free_port
+from tests.processes.harness import wait_until
+from tests.processes.neighbours import Neighbours
+from tests.processes.site import Site
+
+VERSIONS = ("6", "10", "11", "12")
+CLIENT = "/_matrix/client/v3"
+LEVELS = {"owner": 100, "moderator": 50}
+BEAT = (0.3, 1.5)  # seconds from one fault to the next
+PAUSE = (0.05, 0.3)  # of a user
+PATIENCE = 30.0  # seconds that a request may take
+CONVERGENCE = 600.0  # Synapse may have much to work off
+NUDGE = 10.0
+RETRIES = {"destination_min_retry_interval": "1s", "destination_max_retry_interval": "2s"}
+_NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
+_OF_SYNAPSE = {
+    "federation_domain_whitelist": None,
+    "rc_joins_per_room": _NO_LIMIT,
+    "rc_federation": {"sleep_limit": 1_000_000, "reject_limit": 1_000_000, "concurrent": 100},
+    "federation": {**RETRIES, "max_short_retry_delay": "1s", "max_long_retry_delay": "2s"},
+}
+
+State = dict[tuple[str, str], str]
+
+
+@frozen
+class Person:
+    """A user of one of the servers."""
+
+    base_url: str
+    user_id: str
+    token: str
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return call(method, f"{self.base_url}{CLIENT}/{path}", body, token=self.token, timeout=PATIENCE)
+
+    def send(self, room: str, kind: str, content: Mapping[str, Any], state_key: str | None = None) -> str:
+        """The id of the event."""
+        place = f"rooms/{quote(room)}"
+        if state_key is None:
+            path = f"{place}/send/{kind}/{time.time_ns()}"
+        else:
+            path = f"{place}/state/{kind}/{quote(state_key)}"
+        event_id: str = self.ask("PUT", path, content)["event_id"]
+        return event_id
+
+    def scroll(self, room: str) -> None:
+        """Up to the beginning: then the server has fetched what it had not heard of."""
+        place = ""
+        while True:
+            page = self.ask("GET", f"rooms/{quote(room)}/messages?dir=b&limit=100{place}")
+            if not page["chunk"] or "end" not in page:
+                return
+            place = f"&from={quote(page['end'])}"
+
+    def state(self, room: str) -> State:
+        found = self.ask("GET", f"rooms/{quote(room)}/state")
+        return {(one["type"], one["state_key"]): one["event_id"] for one in found}
+
+
+@frozen
+class Ours:
+    site: Site
+    names: tuple[str, ...]
+
+    def pids(self) -> list[int]:
+        found = []
+        for process in list(self.site.processes.values()):
+            with suppress(AssertionError):  # it is just being started
+                found.append(process.running.pid)
+        return found
+
+    def strike(self, random: Random) -> None:
+        """Kill one of its processes, or stop it properly, and start it again."""
+        name = random.choice(self.names)
+        if random.random() < 0.7:
+            self.site.processes[name].kill()
+        else:
+            self.site.stop(name)
+        self.site.start(name)
+
+
+@frozen
+class Theirs:
+    synapse: Synapse
+
+    def pids(self) -> list[int]:
+        return [self.synapse.running.pid]
+
+    def strike(self, random: Random) -> None:
+        """It stays as it is: what it loses by a kill is not ours."""
+
+
+@frozen
+class Server:
+    name: str
+    host: Ours | Theirs
+    moderator: Person
+    other: Person
+
+
+@frozen
+class Sent:
+    """What a server took of one of its users."""
+
+    room: str
+    event_id: str
+    sender: str
+
+
+@define
+class Federation:
+    """`rooms` by the version of each."""
+
+    servers: Sequence[Server]
+    links: Links
+    seed: int
+    rooms: dict[str, str] = field(factory=dict)
+    sent: list[Sent] = field(factory=list)
+    done: Counter[str] = field(factory=Counter)
+    _ended: threading.Event = field(factory=threading.Event)
+    _strikes: dict[str, threading.Thread] = field(factory=dict)
+
+    def open_rooms(self) -> None:
+        """One of each version, by turns of each server; everybody is in all of them."""
+        for number, version in enumerate(VERSIONS):
+            owner = self.servers[number % len(self.servers)]
+            levels = {one.moderator.user_id: LEVELS["moderator"] for one in self.servers if one is not owner}
+            if version != "12":
+                levels[owner.moderator.user_id] = LEVELS["owner"]
+            body = {
+                "preset": "public_chat",
+                "room_version": version,
+                "power_level_content_override": {"users": levels},
+            }
+            room = self.rooms[version] = owner.moderator.ask("POST", "createRoom", body)["room_id"]
+            for person in (one for server in self.servers for one in (server.moderator, server.other)):
+                path = f"join/{quote(room)}?via={quote(owner.name)}&server_name={quote(owner.name)}"
+                person.ask("POST", path, {})
+        self._wait_for_agreement(CONVERGENCE)
+
+    def run(self, seconds: float) -> None:
+        """Everybody does what they like, while the ground shakes."""
+        threads = [threading.Thread(target=self._live, args=(server,)) for server in self.servers]
+        for thread in threads:
+            thread.start()
+        random = Random(self.seed)
+        deadline = time.monotonic() + seconds
+        try:
+            while time.monotonic() < deadline:
+                self._strike(random)
+                time.sleep(random.uniform(*BEAT))
+        finally:
+            self._ended.set()
+            for thread in (*threads, *self._strikes.values()):
+                thread.join()
+            self.links.heal()
+
+    def settle(self) -> None:
+        """AssertionError unless all servers agree in the end."""
+        self._wait_for_agreement(CONVERGENCE)
+        for server in self.servers:
+            self._check(server)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {what}" for what, count in sorted(self.done.items()))
+
+    # Faults
+
+    def _strike(self, random: Random) -> None:
+        fault = random.choices(["cut", "heal", "strike"], [6, 3, 2])[0]
+        if fault == "cut":
+            one, other = random.choice(list(combinations(self.servers, 2)))
+            self.links.cut(one.name, other.name)
+        elif fault == "heal":
+            self.links.heal()
+        else:
+            server = random.choice([one for one in self.servers if isinstance(one.host, Ours)])
+            running = self._strikes.get(server.name)
+            if running is not None and running.is_alive():
+                return
+            self._strikes[server.name] = threading.Thread(target=server.host.strike, args=(random,))
+            self._strikes[server.name].start()
+        self.done[f"times {fault}"] += 1
+
+    # What people do
+
+    def _live(self, server: Server) -> None:
+        random = Random(f"{self.seed} {server.name}")
+        while not self._ended.is_set():
+            room = random.choice(list(self.rooms.values()))
+            try:
+                self._act(server, room, random)
+            except ApiError as error:
+                self.done[f"answers {error.status}"] += 1
+            time.sleep(random.uniform(*PAUSE))
+
+    def _act(self, server: Server, room: str, random: Random) -> None:
+        person = random.choice([server.moderator, server.moderator, server.other])
+        anybody = random.choice(self.servers).other.user_id
+        whats = ["says", "topic", "member", "joins", "levels", "redacts"]
+        what = random.choices(whats, [10, 3, 4, 3, 1, 2])[0]
+        if what == "says":
+            content = {"msgtype": "m.text", "body": str(random.random())}
+            self._note(room, person, person.send(room, "m.room.message", content))
+        elif what == "topic":
+            self._note(room, person, person.send(room, "m.room.topic", {"topic": str(random.random())}, ""))
+        elif what == "member":
+            action = random.choice(["kick", "ban", "unban", "invite"])
+            person.ask("POST", f"rooms/{quote(room)}/{action}", {"user_id": anybody})
+        elif what == "joins":
+            person = server.other
+            action = random.choice(["join", "join", "leave"])
+            person.ask("POST", f"rooms/{quote(room)}/{action}", {})
+        elif what == "levels":
+            self._raise(person, room, anybody, random)
+        elif self.sent:
+            target = random.choice(self.sent[-20:])
+            path = f"rooms/{quote(target.room)}/redact/{quote(target.event_id)}/{time.time_ns()}"
+            self._note(target.room, person, person.ask("PUT", path, {})["event_id"])
+        self.done[what] += 1
+
+    def _raise(self, person: Person, room: str, user_id: str, random: Random) -> None:
+        path = f"rooms/{quote(room)}/state/m.room.power_levels/"
+        levels = person.ask("GET", path)
+        levels["users"] = {**levels["users"], user_id: random.choice([0, 10, 49])}
+        self._note(room, person, person.send(room, "m.room.power_levels", levels, ""))
+
+    def _note(self, room: str, person: Person, event_id: str) -> None:
+        self.sent.append(Sent(room, event_id, person.user_id))
+
+    # The end
+
+    def _wait_for_agreement(self, seconds: float) -> None:
+        """Now and then somebody says something: what a server lacks, it asks for when it hears of something newer."""
+        deadline, nudged = time.monotonic() + seconds, 0.0
+        while differing := self._differences():
+            assert time.monotonic() < deadline, "\n".join(differing)
+            if time.monotonic() - nudged > NUDGE:
+                nudged = time.monotonic()
+                for server in self.servers:
+                    for room in self.rooms.values():
+                        content = {"msgtype": "m.text", "body": "still here"}
+                        self._note(
+                            room, server.moderator, server.moderator.send(room, "m.room.message", content)
+                        )
+            time.sleep(0.5)
+
+    def _differences(self) -> list[str]:
+        found = []
+        for version, room in self.rooms.items():
+            states = {server.name: server.moderator.state(room) for server in self.servers}
+            for key in sorted({key for state in states.values() for key in state}):
+                values = {name: state.get(key) for name, state in states.items()}
+                if len(set(values.values())) > 1:
+                    found.append(f"version {version}, {room}: {key} is {values}")
+        return found
+
+    def _check(self, server: Server) -> None:
+        """Of all that was sent the server has everything, and takes what moderators sent as they do themselves."""
+        for room in self.rooms.values():
+            server.moderator.scroll(room)
+        moderators = {one.moderator.user_id for one in self.servers}
+        wanted = [one for one in self.sent if one.sender in moderators]
+        if isinstance(server.host, Theirs):
+            for one in wanted:
+                path = f"rooms/{quote(one.room)}/event/{quote(one.event_id)}"
+                wait_until(lambda: server.moderator.ask("GET", path), f"{one} at Synapse")  # noqa: B023
+            return
+        standing = _Standings(server.host.site)
+        missing = standing.missing(self.sent)
+        assert not missing, f"{server.name} has never had {missing}"
+        found = standing.of(self.sent)
+        refused = [one for one in self.sent if found[one.event_id] == Standing.REJECTED]
+        assert not refused, f"{server.name} rejects {refused}"
+        outside = [one for one in wanted if found[one.event_id] != Standing.ACCEPTED]
+        assert not outside, f"{server.name} does not show {outside}"
+        self.done[f"soft-failed by {server.name}"] = sum(
+            found[one.event_id] == Standing.SOFT_FAILED for one in self.sent
+        )
+
+
+@frozen
+class _Standings:
+    """What a server of ours makes of events, by its database."""
+
+    site: Site
+
+    def of(self, sent: Sequence[Sent]) -> dict[str, int]:
+        ids = [one.event_id for one in sent]
+        rows = self.site.rows("SELECT event_id, standing FROM events WHERE event_id = ANY(%s)", ids)
+        return dict(rows)
+
+    def missing(self, sent: Sequence[Sent]) -> list[Sent]:
+        found = self.of(sent)
+        return [one for one in sent if one.event_id not in found]
+
+
+@contextmanager
+def federation(directory: Path, databases: Sequence[Mapping[str, Any]], seed: int) -> Iterator[Federation]:
+    """A server of ours on each of the databases, the first of them with a worker, and a Synapse."""
+    neighbours = Neighbours.in_directory(directory)
+    ports: dict[str, tuple[int, int]] = {}
+
+    def name_one() -> tuple[str, dict[str, Any], dict[str, Any]]:
+        """The name of a server, with its options and its listener."""
+        outside, inside = free_port(), free_port()
+        options = neighbours.options(outside)
+        ports[options["server_name"]] = (outside, inside)
+        return options["server_name"], options, neighbours.listener(inside)
+
+    with ExitStack() as stack:
+        hosts: dict[str, Ours | Theirs] = {}
+        for number, database in enumerate(databases):
+            name, options, listener = name_one()
+            place = directory / f"ours{number}"
+            place.mkdir()
+            workers = ("a",) if number == 0 else ()
+            site = Site(
+                place, database, runners=workers or ("main",), listeners=[listener],
+                options={**options, "federation": RETRIES},
+            )  # fmt: skip
+            stack.callback(site.close)
+            site.start("main", *workers)
+            hosts[name] = Ours(site, ("main", *workers))
+        name, options, listener = name_one()
+        synapse = Synapse(
+            directory, server_name=name, options={**options, **_OF_SYNAPSE}, listeners=[listener]
+        )
+        stack.enter_context(synapse)
+        hosts[name] = Theirs(synapse)
+        links = stack.enter_context(Links(ports, lambda: {name: host.pids() for name, host in hosts.items()}))
+        yield Federation([_server(name, host) for name, host in hosts.items()], links, seed)
+
+
+def _server(name: str, host: Ours | Theirs) -> Server:
+    def person(localpart: str) -> Person:
+        if isinstance(host, Ours):
+            user = host.site.user(localpart)
+            return Person(host.site.url(), user.user_id, user.access_token)
+        made = host.synapse.register(localpart)
+        return Person(host.synapse.base_url, made["user_id"], made["access_token"])
+
+    return Server(name, host, person("moderator"), person("other"))

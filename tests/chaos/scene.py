@@ -1,0 +1,58 @@
+"""A server for faults: its workers may be killed at any moment, and its PostgreSQL may crash."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.internet import reactor
+
+from benchmarks.seed_room import Seeder
+from synapse_lite.cli.demo.connection import User
+from synapse_lite.clock import ReactorClock
+from synapse_lite.matrix.signing import generate_signing_key
+from synapse_lite.storage.migrate import migrate
+from synapse_lite.storage.session import Session
+from synapse_lite.workers.guardian import Guardian
+from tests.chaos.postgres import FallibleDatabase
+from tests.processes.site import SERVER, Site
+
+WORKERS = ("a", "b")
+
+
+@frozen
+class Scene:
+    """A server whose workers and whose PostgreSQL may die."""
+
+    site: Site
+    admin: User
+    session: Session
+    seeder: Seeder
+
+    def ask(self, method: str, path: str, **body: Any) -> Any:
+        with self.admin.connect() as connection:
+            return connection.call(method, path, body)
+
+
+@contextmanager
+def scene(
+    directory: Path, workers: Sequence[str] = WORKERS, options: Mapping[str, Any] | None = None
+) -> Iterator[Scene]:
+    """`options`: more of the configuration. A guardian ends everything should this process be killed."""
+    with ExitStack() as stack:
+        database = FallibleDatabase(directory / "postgres")
+        guardian = Guardian(database.stop_command)
+        guardian.start()
+        stack.callback(guardian.stop)
+        stack.callback(database.stop)
+        arguments = database.start()
+        migrate(arguments)
+        site = Site(directory, arguments, runners=workers, group=guardian.group, options=options)
+        stack.callback(site.close)
+        site.start("main", *workers)
+        session = Session(arguments, {})
+        stack.callback(session.close)
+        seeder = Seeder(arguments, generate_signing_key(SERVER), ReactorClock(reactor))
+        stack.callback(seeder.close)
+        yield Scene(site, site.user("admin", admin=True), session, seeder)

@@ -1,0 +1,65 @@
+"""A server of ours on a network of the test."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor
+
+from synapse_lite.matrix.signing import generate_signing_key
+from synapse_lite.storage.database import Database
+from tests.builders import SERVER
+from tests.databases import new_database
+from tests.federation.network import Network, Scripted
+from tests.server import OPEN, TestServer
+
+OTHER = "other.test"
+JoinNetwork = Callable[..., Awaitable[TestServer]]
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def other(network: Network) -> Scripted:
+    return network.scripted(OTHER)
+
+
+@pytest.fixture
+def new_databases(postgres: dict[str, Any]) -> Iterator[Callable[[], dict[str, Any]]]:
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(new_database(postgres))
+
+
+@pytest_twisted.async_yield_fixture
+async def join_network(
+    network: Network, database_arguments: dict[str, Any], new_databases: Callable[[], dict[str, Any]]
+) -> AsyncIterator[JoinNetwork]:
+    """Starts servers of ours by name, each with a database of its own: the first has the reused one."""
+    servers: list[TestServer] = []
+
+    async def start(name: str = SERVER, **options: Any) -> TestServer:
+        arguments = new_databases() if servers else database_arguments
+        database = Database(reactor, arguments, name=name, size=4, settings={})
+        database.start()
+        key = generate_signing_key(name)
+        options = {**OPEN, "trusted_key_servers": [], "server_name": name, **options}
+        server = TestServer(database, peers=network.peers(key), signing_key=key, **options)
+        await server.start()
+        network.servers[name] = server
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        await server.stop()
+        server.database.stop()
+
+
+@pytest_twisted.async_yield_fixture
+async def server(join_network: JoinNetwork) -> AsyncIterator[TestServer]:
+    yield await join_network()

@@ -1,0 +1,318 @@
+"""Rooms that are entered without most of their members, which come later (server-server API, `omit_members`)."""
+
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.federation import resync
+from synapse_lite.federation.peers import PeerError
+from synapse_lite.matrix.event import Draft, Event, build_event
+from synapse_lite.rooms.partial import RoomFiller
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.events import Standing, StoredEvent
+from synapse_lite.storage.partial_rooms import is_partial
+from synapse_lite.storage.room_servers import all_servers
+from synapse_lite.storage.rooms import Room, room_by_id
+from synapse_lite.tasks.actions.resync_room import RESYNC_ROOM, ResyncRoom
+from synapse_lite.tasks.outcome import Done, Later
+from tests.federation.network import Network, Scripted
+from tests.federation.pair import join_path, members, text
+from tests.federation.remote_room import send
+from tests.federation.tasks import run_pending
+from tests.federation.test_join_answers import CREATOR, FEDERATION, ROOM, VERSION, Hall
+from tests.server import TestServer, path_part
+
+MANY = resync.FEW + 50
+LAZY = "filter=" + path_part('{"room":{"state":{"lazy_load_members":true}}}')
+THIRD = "third.test"
+
+
+class Resident(Hall):
+    """A room of `other` with many members, which it leaves out when it is asked to; `is_silent`: it does not tell them either."""
+
+    def __init__(self, other: Scripted, count: int) -> None:
+        super().__init__(other)
+        self.is_silent = False
+        self.latest = {one.key: one for one in self.events}
+        for number in range(count):
+            self.member(self.name_of(number), "join")
+        other.scripts[f"{FEDERATION}/v1/state_ids/"] = self.state_ids
+        other.scripts[f"{FEDERATION}/v1/state/"] = self.state
+        other.scripts[f"{FEDERATION}/v1/event_auth/"] = self.event_auth
+        other.scripts[f"{FEDERATION}/v1/event/"] = self.event
+
+    def name_of(self, number: int) -> str:
+        return f"@u{number}:{self.other.name}"
+
+    def member(self, user_id: str, membership: str, sender: str | None = None) -> Event:
+        sender = sender or user_id
+        auth = [one.reference for one in (self.auth if membership == "join" else self.auth[:2])]
+        auth += [self.latest[key].reference for key in _own(sender, user_id) if key in self.latest]
+        draft = Draft("m.room.member", sender, {"membership": membership}, 1000 + len(self.events), user_id)
+        previous = [self.events[-1].reference]
+        event = build_event(draft, VERSION, ROOM, previous, auth, len(self.events) + 1, self.other.key)
+        self.events.append(event)
+        self.latest[event.key] = event
+        return event
+
+    def send(self, method: str, target: str, body: JsonObject | None) -> JsonObject:
+        answer = super().send(method, target, body)
+        answer["state"] = [one.pdu for one in self.latest.values()]
+        if "omit_members=true" not in target:
+            return answer
+        state = [pdu for pdu in answer["state"] if pdu["type"] != "m.room.member"]
+        servers = [self.other.name, THIRD]
+        chain = [self.creator.pdu]
+        return {
+            **answer,
+            "state": state,
+            "auth_chain": chain,
+            "members_omitted": True,
+            "servers_in_room": servers,
+        }
+
+    def state_ids(self, _method: str, target: str, _body: JsonObject | None) -> JsonObject:
+        if self.is_silent:
+            raise PeerError("no answer")
+        assert self.joined.event_id in unquote(target)
+        ids = [one.event_id for one in self.latest.values()]
+        return {"pdu_ids": ids, "auth_chain_ids": [one.event_id for one in self.events]}
+
+    def state(self, _method: str, _target: str, _body: JsonObject | None) -> JsonObject:
+        pdus = [one.pdu for one in self.latest.values()]
+        return {"pdus": pdus, "auth_chain": [one.pdu for one in self.events]}
+
+    def event(self, _method: str, target: str, _body: JsonObject | None) -> JsonObject:
+        event_id = unquote(target.rpartition("/")[2])
+        return {"pdus": [one.pdu for one in self.events if one.event_id == event_id]}
+
+    def event_auth(self, *_question: object) -> JsonObject:
+        return {"auth_chain": [one.pdu for one in self.events]}
+
+    @property
+    def joined(self) -> Event:
+        """The join of our user."""
+        return Event.from_pdu(self.taken[-1], VERSION)
+
+    def says(self, user_id: str, kind: str, content: JsonObject, state_key: str | None = None) -> Event:
+        """An event that follows our join, by what was known of the user when they came."""
+        own = next(one for one in self.events if one.key == ("m.room.member", user_id))
+        auth = [one.reference for one in (*(self.auth[:2] if state_key is None else self.auth), own)]
+        draft = Draft(kind, user_id, content, 9_000, state_key)
+        joined = self.joined
+        return build_event(draft, VERSION, ROOM, [joined.reference], auth, joined.depth + 1, self.other.key)
+
+
+def _own(sender: str, user_id: str) -> list[tuple[str, str]]:
+    return list(dict.fromkeys([("m.room.member", sender), ("m.room.member", user_id)]))
+
+
+async def entered(server: TestServer, other: Scripted, count: int = MANY) -> tuple[Resident, str]:
+    """The room, and the token of bob who has joined it."""
+    resident = Resident(other, count)
+    resident.user = f"@bob:{server.name}"
+    bob = await server.user("bob")
+    await server.ok("POST", join_path(ROOM), {}, bob)
+    return resident, bob
+
+
+async def fetch_members(server: TestServer) -> Any:
+    return await run_pending(server, RESYNC_ROOM, ResyncRoom(server.core.federated.resync))
+
+
+async def room_of(server: TestServer) -> Room:
+    room = await server.database.read(room_by_id, ROOM)
+    assert room is not None
+    return room
+
+
+async def partial(server: TestServer) -> bool:
+    return await server.database.read(is_partial, (await room_of(server)).nid)
+
+
+async def stored(server: TestServer, event_id: str) -> StoredEvent:
+    return (await server.database.read(server.core.events.by_ids, [event_id]))[event_id]
+
+
+async def shown(server: TestServer, token: str) -> list[str]:
+    page = await server.ok("GET", f"rooms/{path_part(ROOM)}/messages?dir=b&limit=50", token=token)
+    return [one["content"]["body"] for one in reversed(page["chunk"]) if "body" in one["content"]]
+
+
+@ensureDeferred
+async def test_a_large_room_is_there_at_once(server: TestServer, other: Scripted) -> None:
+    """One sees it, speaks in it and is heard by all its servers; its members come with the task, to every client."""
+    _, bob = await entered(server, other)
+    assert await partial(server)
+    first = await server.ok("GET", f"sync?{LAZY}", token=bob)
+    types = {event["type"] for event in first["rooms"]["join"][ROOM]["state"]["events"]}
+    assert {"m.room.create", "m.room.power_levels", "m.room.join_rules"} <= types
+    sent = await server.ok("PUT", f"rooms/{path_part(ROOM)}/send/m.room.message/1", text("hi"), bob)
+    room = await room_of(server)
+    assert set(await server.database.read(all_servers, room.nid)) == {server.name, other.name, THIRD}
+    assert isinstance(await fetch_members(server), Done)
+    assert not await partial(server)
+    known = await members(server, ROOM, bob)
+    assert len(known) == MANY + 2
+    assert set(known.values()) == {"join"}
+    after = (await stored(server, sent["event_id"])).after_nid
+    whole = await server.database.read(server.core.state.whole, after)
+    assert len([key for key in whole if key[0] == "m.room.member"]) == MANY + 2
+    later = await server.ok("GET", f"sync?since={first['next_batch']}", token=bob)
+    told = later["rooms"]["join"][ROOM]["state"]["events"]
+    assert len([one for one in told if one["type"] == "m.room.member"]) >= MANY
+    lazy = await server.ok("GET", f"sync?{LAZY}&since={first['next_batch']}", token=bob)
+    assert lazy["rooms"]["join"][ROOM]["summary"]["m.joined_member_count"] == MANY + 2
+    assert set(await server.database.read(all_servers, room.nid)) == {server.name, other.name}
+
+
+@ensureDeferred
+async def test_a_small_room_is_whole_when_one_is_in_it(server: TestServer, other: Scripted) -> None:
+    """Its members are fetched while the user waits; the task finds nothing left to do."""
+    _, bob = await entered(server, other, 20)
+    assert not await partial(server)
+    assert len(await members(server, ROOM, bob)) == 22
+    assert await fetch_members(server) == Done({}, done=0)
+
+
+@ensureDeferred
+async def test_who_speaks_meanwhile_is_known(server: TestServer, other: Scripted) -> None:
+    """By the auth events of what they say; that their member event comes again with all others changes nothing."""
+    resident, bob = await entered(server, other)
+    event = resident.says(resident.name_of(5), "m.room.message", text("hello"))
+    await send(server, other, event.pdu)
+    assert await shown(server, bob) == ["hello"]
+    synced = await server.ok("GET", f"sync?{LAZY}", token=bob)
+    state = synced["rooms"]["join"][ROOM]["state"]["events"]
+    assert resident.name_of(5) in [one["state_key"] for one in state if one["type"] == "m.room.member"]
+    assert isinstance(await fetch_members(server), Done)
+    assert await shown(server, bob) == ["hello"]
+    assert len(await members(server, ROOM, bob)) == MANY + 2
+
+
+@ensureDeferred
+async def test_what_the_whole_state_does_not_allow(server: TestServer, other: Scripted) -> None:
+    """Who was banned, which was left out, is heard until it is known; then it is taken back, state events as well."""
+    resident = Resident(other, MANY)
+    banned, kept = resident.name_of(7), resident.name_of(8)
+    resident.member(banned, "ban", CREATOR)
+    resident.user = f"@bob:{server.name}"
+    bob = await server.user("bob")
+    await server.ok("POST", join_path(ROOM), {}, bob)
+    spam = resident.says(banned, "m.room.message", text("spam"))
+    renamed = resident.says(banned, "m.room.member", {"membership": "join", "displayname": "x"}, banned)
+    fine = resident.says(kept, "m.room.message", text("fine"))
+    moved = resident.says(kept, "m.room.member", {"membership": "join", "displayname": "new"}, kept)
+    await send(server, other, spam.pdu, renamed.pdu, fine.pdu, moved.pdu)
+    assert await shown(server, bob) == ["spam", "fine"]
+    assert isinstance(await fetch_members(server), Done)
+    assert await shown(server, bob) == ["fine"]
+    for event in (spam, renamed):
+        assert (await stored(server, event.event_id)).standing is Standing.REJECTED
+    known = await members(server, ROOM, bob)
+    assert (known[banned], known[kept]) == ("ban", "join")
+    path = f"rooms/{path_part(ROOM)}/state/m.room.member/{path_part(kept)}"
+    assert (await server.ok("GET", path, token=bob))["displayname"] == "new"
+    await server.ok("PUT", f"rooms/{path_part(ROOM)}/send/m.room.message/1", text("on we go"), bob)
+    assert await shown(server, bob) == ["fine", "on we go"]
+
+
+@ensureDeferred
+async def test_servers_that_do_not_tell(server: TestServer, other: Scripted) -> None:
+    """The room stays as it is, and they are asked again, less and less often; the task says who did not answer."""
+    resident, bob = await entered(server, other)
+    resident.is_silent = True
+    waits = []
+    for _ in range(3):
+        outcome = await fetch_members(server)
+        assert isinstance(outcome, Later)
+        waits.append(outcome.seconds)
+        assert other.name in outcome.cursor.error  # type: ignore[attr-defined]
+    assert waits == [5, 10, 20]
+    await server.ok("PUT", f"rooms/{path_part(ROOM)}/send/m.room.message/1", text("hi"), bob)
+    resident.is_silent = False
+    assert isinstance(await fetch_members(server), Done)
+    assert len(await members(server, ROOM, bob)) == MANY + 2
+
+
+@ensureDeferred
+async def test_what_is_asked_meanwhile(server: TestServer, other: Scripted, network: Network) -> None:
+    """We vouch for nobody in it, but give our own events; who asks for the members waits for a while."""
+    _, bob = await entered(server, other)
+    sent = await server.ok("PUT", f"rooms/{path_part(ROOM)}/send/m.room.message/1", text("hi"), bob)
+    third, room, event = network.scripted(THIRD), path_part(ROOM), path_part(sent["event_id"])
+    for path in (
+        f"make_join/{room}/{path_part('@eve:' + THIRD)}?ver=10",
+        f"state/{room}?event_id={event}",
+        f"state_ids/{room}?event_id={event}",
+    ):
+        status, answer = await third.ask(server, "GET", f"{FEDERATION}/v1/{path}")
+        assert (status, answer["errcode"]) == (400, "M_UNABLE_DUE_TO_PARTIAL_STATE")
+    assert (await third.ask(server, "GET", f"{FEDERATION}/v1/event/{event}"))[0] == 200
+    asking = Deferred.fromCoroutine(members(server, ROOM, bob))
+    await server.ok("GET", "account/whoami", token=bob)
+    assert not asking.called
+    assert isinstance(await fetch_members(server), Done)
+    while not asking.called:
+        server.clock.advance(1)
+        await server.ok("GET", "account/whoami", token=bob)
+    assert len(await asking) == MANY + 2
+
+
+@ensureDeferred
+async def test_leaving_and_coming_back(server: TestServer, other: Scripted) -> None:
+    """Who has left needs no members any more; who comes back gets all of the room with the join."""
+    resident, bob = await entered(server, other)
+    await server.ok("POST", f"rooms/{path_part(ROOM)}/leave", {}, bob)
+    await server.ok("POST", join_path(ROOM), {}, bob)
+    assert not await partial(server)
+    assert "omit_members" not in resident.other.network.asked[-1][2]
+    assert await fetch_members(server) == Done({}, done=0)
+    assert len(await members(server, ROOM, bob)) == MANY + 2
+
+
+@ensureDeferred
+async def test_what_is_interrupted_goes_on(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is cut off: each member is filled in once."""
+    monkeypatch.setattr(resync, "SLICE", 40)
+    _, bob = await entered(server, other)
+    names = ("fill_next", "judge_next")
+    steps = dict.fromkeys(names, 0)
+    originals = {name: getattr(RoomFiller, name) for name in names}
+
+    def failing(name: str) -> Any:
+        def step(self: RoomFiller, txn: Transaction, room_nid: int, count: int) -> bool:
+            result: bool = originals[name](self, txn, room_nid, count)
+            steps[name] += 1
+            if steps[name] % 2:
+                raise RuntimeError("cut off before the commit")
+            return result
+
+        return step
+
+    for name in names:
+        monkeypatch.setattr(RoomFiller, name, failing(name))
+    for _ in range(50):
+        try:
+            outcome = await fetch_members(server)
+        except RuntimeError:
+            await server.database.transact(
+                lambda txn: txn.execute("UPDATE scheduled_tasks SET status = 'scheduled', owner = NULL")
+            )
+            continue
+        if isinstance(outcome, Done):
+            break
+    assert not await partial(server)
+    assert len(await members(server, ROOM, bob)) == MANY + 2
+    counted = await server.database.read(
+        lambda txn: txn.row(
+            "SELECT count(*), count(DISTINCT state_key) FROM state_deltas WHERE type = 'm.room.member'"
+        )
+    )
+    assert counted == (MANY + 2, MANY + 2)

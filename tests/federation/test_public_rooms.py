@@ -1,0 +1,31 @@
+"""The directory of rooms between servers."""
+
+from typing import Any
+
+from pytest_twisted import ensureDeferred
+
+from tests.federation.conftest import JoinNetwork
+from tests.server import TestServer
+
+PATH = "publicRooms?server=other.hs.test"
+
+
+async def names(server: TestServer, token: str, body: dict[str, Any]) -> list[str]:
+    return [room["name"] for room in (await server.ok("POST", PATH, body, token))["chunk"]]
+
+
+@ensureDeferred
+async def test_the_directory_of_another_server(join_network: JoinNetwork) -> None:
+    """Read through one's own server, searched and paged there; refused unless that one shares it."""
+    ours = await join_network()
+    theirs = await join_network("other.hs.test", allow_public_rooms_over_federation=True)
+    alice, bob = await ours.user("alice"), await theirs.user("bob")
+    for name in ("cats", "dogs"):
+        await theirs.room(bob, visibility="public", name=name)
+    assert sorted(await names(ours, alice, {})) == ["cats", "dogs"]
+    assert await names(ours, alice, {"filter": {"generic_search_term": "DOG"}}) == ["dogs"]
+    assert await names(ours, alice, {"filter": {"room_types": ["m.space"]}}) == []
+    first = await ours.ok("POST", PATH, {"limit": 1}, alice)
+    rest = await names(ours, alice, {"limit": 1, "since": first["next_batch"]})
+    assert sorted([first["chunk"][0]["name"], *rest]) == ["cats", "dogs"]
+    assert await theirs.refusal("GET", "publicRooms?server=hs.test", token=bob) == (502, "M_UNKNOWN")

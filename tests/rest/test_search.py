@@ -1,0 +1,284 @@
+"""/search over HTTP: what is found, by whom, in which order, page after page."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_twisted
+from attrs import define
+from pytest_twisted import ensureDeferred
+
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.history_purge import delete_events, hide_events
+from synapse_lite.storage.purge import TABLES, delete_slice
+from synapse_lite.storage.stream import END, read_changes_of
+from synapse_lite.tasks.actions.search import SEARCH, SearchIndex
+from synapse_lite.tasks.followers import Shard
+from tests.builders import SERVER
+from tests.rest.conftest import BuildServer
+from tests.server import TestServer, path_part, user_path
+
+
+@define
+class Talk:
+    """Alice's public room, in which Bob is. `index` does what the follower does."""
+
+    server: TestServer
+    alice: str
+    bob: str
+    room: str
+    sent: int = 0
+    indexed: int = 0
+
+    @property
+    def room_id(self) -> str:
+        return self.room.removeprefix("rooms/")
+
+    async def say(self, body: str, token: str | None = None, room: str | None = None) -> str:
+        self.sent += 1
+        content = {"msgtype": "m.text", "body": body}
+        path = f"{room or self.room}/send/m.room.message/{self.sent}"
+        event_id: str = (await self.server.ok("PUT", path, content, token or self.alice))["event_id"]
+        return event_id
+
+    async def redact(self, event_id: str) -> None:
+        self.sent += 1
+        path = f"{self.room}/redact/{path_part(event_id)}/{self.sent}"
+        await self.server.ok("PUT", path, {}, self.alice)
+
+    async def index(self) -> None:
+        def follow(txn: Transaction) -> None:
+            changes = read_changes_of(txn, SEARCH.kinds, self.indexed, END, 1000)
+            SearchIndex(self.server.core.events).follow(txn, changes, Shard(0, 1))
+            self.indexed = changes[-1].position if changes else self.indexed
+
+        await self.server.database.transact(follow)
+
+    async def search(
+        self, term: str, token: str | None = None, start: str | None = None, **criteria: Any
+    ) -> Any:
+        body = {"search_categories": {"room_events": {"search_term": term, "order_by": "recent", **criteria}}}
+        path = "search" if start is None else f"search?next_batch={start}"
+        answer = await self.server.ok("POST", path, body, token or self.alice)
+        assert answer.keys() == {"search_categories"}
+        return answer["search_categories"]["room_events"]
+
+    async def ids(self, term: str, token: str | None = None, **criteria: Any) -> list[str]:
+        return ids_in(await self.search(term, token, **criteria))
+
+
+def ids_in(answer: Any) -> list[str]:
+    return [one["result"]["event_id"] for one in answer["results"]]
+
+
+@pytest_twisted.async_yield_fixture
+async def talk(server: TestServer) -> AsyncIterator[Talk]:
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice)
+    await server.ok("POST", f"{room}/join", {}, bob)
+    yield Talk(server, alice, bob, room)
+
+
+@ensureDeferred
+async def test_words_are_found(talk: Talk) -> None:
+    """All words, in any order and case, the last one also when it is unfinished; none of them too common."""
+    event = await talk.say("Who ARE you, Straße-Freund?")
+    await talk.say("something else")
+    await talk.index()
+    for term in ("who are you", "YOU who", "strasse", "freund", "who fre", "straße"):
+        assert await talk.ids(term) == [event], term
+    for term in ("wh are", "reund", "who else", "!?", ""):
+        assert await talk.ids(term) == [], term
+
+
+@ensureDeferred
+async def test_words_are_found_inside_sentences(talk: Talk) -> None:
+    """Chinese, Japanese, Korean and Thai; together as they are asked for, and not the same letters elsewhere."""
+    sentences = {
+        "我们今天讨论数据库的设计问题": ("数据库", "讨论", "问题", "题", "设计问题", "今天 设计"),
+        "昨日、東京タワーへ行きました": ("東京", "タワー", "ﾀﾜｰ", "行き"),
+        "오늘 학교에서 만났어요": ("학교", "교에서", "만났"),
+        "ฉันอยากกินข้าวผัด": ("กินข้าว", "ข้าว", "อยาก", "กินข"),
+        "用Vue组件写页面": ("组件", "vue", "vue 页面"),
+    }
+    events = {sentence: await talk.say(sentence) for sentence in sentences}
+    await talk.index()
+    for sentence, words in sentences.items():
+        for word in words:
+            assert await talk.ids(word) == [events[sentence]], word
+    for word in ("据库数", "论数据库设计", "天们"):
+        assert await talk.ids(word) == [], word
+
+
+@ensureDeferred
+async def test_redacted_text_is_gone_at_once(talk: Talk) -> None:
+    """In the commit of the redaction, from the index too; also when it comes before the follower."""
+    seen, unseen, redacted_before = [await talk.say("secret plan") for _ in range(3)]
+    await talk.redact(redacted_before)
+    await talk.index()
+    assert await talk.ids("secret") == [unseen, seen]
+    await talk.redact(seen)
+    for order in ("recent", "rank"):
+        answer = await talk.search("secret", order_by=order, groupings={"group_by": [{"key": "sender"}]})
+        assert ids_in(answer) == [unseen]
+        assert answer["count"] == 1
+    rows = await talk.server.database.read(
+        lambda txn: txn.value("SELECT count(*) FROM event_search WHERE body = 'secret plan'")
+    )
+    assert rows == 1
+    await talk.index()
+    assert await talk.ids("secret") == [unseen]
+
+
+@ensureDeferred
+async def test_purged_text_is_gone(talk: Talk) -> None:
+    """With the history, deleted or hidden, and with the room; and nothing comes back."""
+    deleted, hidden, rest = [await talk.say("past things") for _ in range(3)]
+    await talk.index()
+
+    def purge(txn: Transaction) -> int:
+        nids = dict(txn.rows("SELECT event_id, event_nid FROM events"))
+        delete_events(txn, [nids[deleted]])
+        hide_events(txn, [nids[hidden]])
+        return int(txn.value("SELECT count(*) FROM event_search WHERE body = 'past things'"))
+
+    assert await talk.server.database.transact(purge) == 1
+    assert await talk.ids("past") == [rest]
+
+    def purge_room(txn: Transaction) -> object:
+        nid = txn.value("UPDATE rooms SET purging = TRUE RETURNING room_nid")
+        (table,) = (table for table in TABLES if table.name == "event_search")
+        delete_slice(txn, table, nid, (), 100, SERVER)
+        return txn.value("SELECT count(*) FROM event_search")
+
+    assert await talk.server.database.transact(purge_room) == 0
+    talk.indexed = 0
+    await talk.index()
+    assert await talk.server.database.read(lambda txn: txn.value("SELECT count(*) FROM event_search")) == 0
+
+
+@ensureDeferred
+async def test_only_what_one_may_see(talk: Talk) -> None:
+    """Nothing of other rooms, from before one joined where that is hidden, after one left, by ignored users."""
+    server = talk.server
+    state = [
+        {"type": "m.room.history_visibility", "state_key": "", "content": {"history_visibility": "joined"}}
+    ]
+    hidden = await server.room(talk.alice, initial_state=state)
+    early = await talk.say("needle early", room=hidden)
+    await server.ok("POST", f"{hidden}/join", {}, talk.bob)
+    middle = await talk.say("needle middle", room=hidden)
+    await server.ok("POST", f"{hidden}/leave", {}, talk.bob)
+    late = await talk.say("needle late", room=hidden)
+    await talk.index()
+    assert await talk.ids("needle") == [late, middle, early]
+    assert await talk.ids("needle", talk.bob) == [middle]
+    for term, count in (("needle", 1), ("early", 0), ("late", 0)):  # how often it was said is a secret, too
+        assert (await talk.search(term, talk.bob))["count"] == count
+    assert await talk.ids("needle", await server.user("carol")) == []
+    ignored = {"ignored_users": {f"@alice:{SERVER}": {}}}
+    await server.ok("PUT", user_path("bob", "account_data/m.ignored_user_list"), ignored, talk.bob)
+    assert await talk.ids("needle", talk.bob) == []
+
+
+@ensureDeferred
+async def test_pages(talk: Talk) -> None:
+    """Every hit once, in both orders, though more is said meanwhile."""
+    events = [await talk.say(f"apple {'pie ' * number}") for number in range(7)]
+    await talk.index()
+    for order, expected in (("recent", events[::-1]), ("rank", events)):
+        found: list[str] = []
+        start = None
+        while start is not None or not found:
+            answer = await talk.search("apple", order_by=order, start=start, filter={"limit": 3})
+            assert len(ids_in(answer)) <= 3
+            found += ids_in(answer)
+            start = answer.get("next_batch")
+            await talk.say("apple now")
+            await talk.index()
+        assert [one for one in found if one in events] == expected
+        assert len(found) == len(set(found))
+
+
+@ensureDeferred
+async def test_filters_are_part_of_the_question(talk: Talk) -> None:
+    """The only hit of a sender among many others; by room, by type, by key; names and topics too."""
+    by_bob = await talk.say("common", talk.bob)
+    for _ in range(30):
+        await talk.say("common")
+    other = await talk.server.room(talk.alice, name="Common room", topic="common things")
+    await talk.index()
+    bob = f"@bob:{SERVER}"
+    assert await talk.ids("common", filter={"senders": [bob], "limit": 1}) == [by_bob]
+    assert by_bob not in await talk.ids("common", filter={"not_senders": [bob], "limit": 50})
+    named = await talk.search("common", filter={"rooms": [other.removeprefix("rooms/")]})
+    assert {one["result"]["type"] for one in named["results"]} == {"m.room.name", "m.room.topic"}
+    assert len(await talk.ids("common", keys=["content.name"])) == 1
+    assert len(await talk.ids("common", filter={"types": ["m.room.t*"]})) == 1
+    assert await talk.ids("common", filter={"not_rooms": [talk.room_id]}, keys=["content.body"]) == []
+
+
+@ensureDeferred
+async def test_context_groups_and_state(talk: Talk) -> None:
+    """The keys and types of the specification."""
+    member = {"membership": "join", "displayname": "Alice"}
+    user = path_part(f"@alice:{SERVER}")
+    await talk.server.ok("PUT", f"{talk.room}/state/m.room.member/{user}", member, talk.alice)
+    texts = [await talk.say(text) for text in ("one", "two", "needle", "three", "four")]
+    await talk.index()
+    answer = await talk.search(
+        "NEEDLE",
+        event_context={"before_limit": 1, "after_limit": 2, "include_profile": True},
+        groupings={"group_by": [{"key": "room_id"}, {"key": "sender"}]},
+        include_state=True,
+    )
+    assert answer.keys() == {"count", "highlights", "results", "groups", "state"}
+    assert (answer["count"], answer["highlights"]) == (1, ["needle"])
+    (result,) = answer["results"]
+    assert result.keys() == {"rank", "result", "context"}
+    assert result["rank"] > 0
+    assert result["result"]["room_id"] == talk.room_id
+    context = result["context"]
+    assert [one["event_id"] for one in context["events_before"]] == [texts[1]]
+    assert [one["event_id"] for one in context["events_after"]] == texts[3:]
+    assert context["profile_info"] == {f"@alice:{SERVER}": {"displayname": "Alice"}}
+    before = await talk.server.ok(
+        "GET", f"{talk.room}/messages?dir=b&limit=1&from={context['start']}", None, talk.bob
+    )
+    assert [one["event_id"] for one in before["chunk"]] == texts[:1]
+    group = {"results": [texts[2]], "order": 1}
+    assert answer["groups"] == {"room_id": {talk.room_id: group}, "sender": {f"@alice:{SERVER}": group}}
+    assert "m.room.create" in {one["type"] for one in answer["state"][talk.room_id]}
+
+
+@ensureDeferred
+async def test_bad_questions(talk: Talk) -> None:
+    """A clear error each; no category is nothing to look for."""
+    assert await talk.server.ok("POST", "search", {"search_categories": {}}, talk.alice) == {
+        "search_categories": {}
+    }
+    for criteria, errcode in (
+        ({}, "M_MISSING_PARAM"),
+        ({"search_term": 1}, "M_BAD_JSON"),
+        ({"search_term": "x" * 1001}, "M_INVALID_PARAM"),
+        ({"search_term": "x", "order_by": "size"}, "M_INVALID_PARAM"),
+        ({"search_term": "x", "keys": ["content.url"]}, "M_INVALID_PARAM"),
+        ({"search_term": "x", "filter": {"limit": "1"}}, "M_BAD_JSON"),
+        ({"search_term": "x", "groupings": {"group_by": [{"key": "type"}]}}, "M_INVALID_PARAM"),
+        ({"search_term": "x", "groupings": {"group_by": [{}]}}, "M_MISSING_PARAM"),
+        ({"search_term": "x", "event_context": {"before_limit": -1}}, "M_INVALID_PARAM"),
+    ):
+        body = {"search_categories": {"room_events": criteria}}
+        assert await talk.server.refusal("POST", "search", body, talk.alice) == (400, errcode), criteria
+    body = {"search_categories": {"room_events": {"search_term": "x"}}}
+    assert await talk.server.refusal("POST", "search?next_batch=no", body, talk.alice) == (
+        400,
+        "M_INVALID_PARAM",
+    )
+
+
+@ensureDeferred
+async def test_searching_can_be_switched_off(build_server: BuildServer) -> None:
+    """By `enable_search`."""
+    server = await build_server(enable_search=False)
+    body = {"search_categories": {"room_events": {"search_term": "x"}}}
+    assert await server.refusal("POST", "search", body, await server.user("alice")) == (400, "M_UNKNOWN")

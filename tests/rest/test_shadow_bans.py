@@ -1,0 +1,107 @@
+"""What becomes of shadow-banned users: they are told that all is well, and nobody else sees anything of it."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_twisted
+from pytest_twisted import ensureDeferred
+
+from synapse_lite.storage.database import Database
+from tests.builders import SERVER
+from tests.rest.admin_server import V1, AdminServer
+from tests.server import path_part
+
+MALLORY = f"@mallory:{SERVER}"
+MESSAGE = {"msgtype": "m.text", "body": "spam"}
+
+
+@pytest_twisted.async_yield_fixture
+async def server(database: Database) -> AsyncIterator[AdminServer]:
+    server = AdminServer(database)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def banned(server: AdminServer) -> str:
+    token = await server.user("mallory")
+    assert await server.admin("POST", f"{V1}/users/{MALLORY}/shadow_ban") == {}
+    return token
+
+
+async def types_of(server: AdminServer, room: str, token: str) -> list[str]:
+    """Of what Mallory has sent into the room."""
+    page: Any = await server.ok("GET", f"{room}/messages?dir=f&limit=100", token=token)
+    return [event["type"] for event in page["chunk"] if event["sender"] == MALLORY]
+
+
+@ensureDeferred
+async def test_what_they_send_is_seen_by_nobody(server: AdminServer) -> None:
+    """Messages, state and redactions get an event id, the same one for the same request, and are not there."""
+    alice, mallory = await server.user("alice"), await banned(server)
+    room = await server.room(alice)
+    await server.ok("POST", f"{room}/join", {}, mallory)
+    sent = await server.ok("PUT", f"{room}/send/m.room.message/1", MESSAGE, mallory)
+    assert sent["event_id"].startswith("$")
+    assert len(sent["event_id"]) == 44
+    assert await server.ok("PUT", f"{room}/send/m.room.message/1", MESSAGE, mallory) == sent
+    assert await server.ok("PUT", f"{room}/send/m.room.message/2", MESSAGE, mallory) != sent
+    await server.ok("PUT", f"{room}/state/org.example/", {"a": 1}, mallory)
+    assert await types_of(server, room, alice) == ["m.room.member"]
+    assert await server.admin("DELETE", f"{V1}/users/{MALLORY}/shadow_ban") == {}
+    await server.ok("PUT", f"{room}/send/m.room.message/3", MESSAGE, mallory)
+    assert await types_of(server, room, alice) == ["m.room.member", "m.room.message"]
+
+
+@ensureDeferred
+async def test_whom_they_invite_hears_of_nothing(server: AdminServer) -> None:
+    """Neither by an invite nor by a new room; what they do to others does not happen, and they may leave."""
+    alice, mallory = await server.user("alice"), await banned(server)
+    invites = {"invite": [f"@alice:{SERVER}"]}
+    own = await server.room(mallory, **invites)
+    await server.ok("POST", f"{own}/invite", {"user_id": f"@alice:{SERVER}"}, mallory)
+    await server.ok("POST", f"{own}/ban", {"user_id": f"@alice:{SERVER}"}, mallory)
+    memberships = await server.admin("GET", f"{V1}/users/@alice:{SERVER}/memberships")
+    assert memberships == {"memberships": {}}
+    room = await server.room(alice)
+    await server.ok("POST", f"{room}/join", {}, mallory)
+    await server.ok("PUT", f"{room}/typing/{MALLORY}", {"typing": True, "timeout": 30_000}, mallory)
+    synced: Any = await server.ok("GET", "sync", token=alice)
+    (joined,) = synced["rooms"]["join"].values()
+    assert [event for event in joined["ephemeral"]["events"] if event["type"] == "m.typing"] == []
+    await server.ok("PUT", f"profile/{MALLORY}/displayname", {"displayname": "SPAM"}, mallory)
+    members = await server.ok("GET", f"{room}/joined_members", token=alice)
+    assert members["joined"][MALLORY].get("display_name") != "SPAM"
+    await server.ok("POST", f"{room}/leave", {}, mallory)
+    members = await server.ok("GET", f"{room}/joined_members", token=alice)
+    assert MALLORY not in members["joined"]
+
+
+@ensureDeferred
+async def test_what_else_writes_into_rooms(server: AdminServer) -> None:
+    """Their rooms are not replaced, and the canonical alias stays when they delete the alias."""
+    alice, mallory = await server.user("alice"), await server.user("mallory")
+    room = await server.room(mallory, room_alias_name="tea")
+    await server.ok("POST", f"{room}/join", {}, alice)
+    await server.admin("POST", f"{V1}/users/{MALLORY}/shadow_ban")
+    before = await types_of(server, room, alice)
+    made = await server.ok("POST", f"{room}/upgrade", {"new_version": "11"}, mallory)
+    assert made["replacement_room"].startswith("!")
+    await server.ok("DELETE", f"directory/room/{path_part(f'#tea:{SERVER}')}", None, mallory)
+    assert await types_of(server, room, alice) == before
+    other = await server.room(alice)
+    await server.ok("POST", f"{other}/join", {}, mallory)
+    refused = await server.refusal("POST", f"{other}/upgrade", {"new_version": "11"}, mallory)
+    assert refused == (403, "M_FORBIDDEN")
+
+
+@ensureDeferred
+async def test_who_can_be_shadow_banned(server: AdminServer) -> None:
+    """Users of this server who exist."""
+    for method in ("POST", "DELETE"):
+        for target, refusal in (
+            ("@x:elsewhere.test", (400, "M_UNKNOWN")),
+            ("@x:hs.test", (404, "M_NOT_FOUND")),
+        ):
+            path = f"{V1}/users/{target}/shadow_ban"
+            assert await server.refusal(method, path, None, server.token) == refusal

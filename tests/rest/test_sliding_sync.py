@@ -1,0 +1,570 @@
+"""Sliding sync over HTTP."""
+
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+
+from synapse_lite.handlers.sliding_sync.summaries import SummaryReader
+from synapse_lite.storage.rooms import room_by_id
+from synapse_lite.storage.sent_rooms import SentRoom, decode, encode
+from synapse_lite.storage.sliding_sync import delete_unused_connections
+from tests.builders import SERVER, World
+from tests.rest.conftest import BuildServer
+from tests.server import OPEN, TestServer, path_part, user_path
+from tests.signing import Device
+
+MERGED = "/_matrix/client/v4/sync"
+PATH = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
+LIST = {"ranges": [[0, 19]], "required_state": [["m.room.name", ""]], "timeline_limit": 5}
+ALL = {"lists": {"all": LIST}}
+NAMES = ("account_data", "receipts", "typing", "to_device", "e2ee")
+EXTENSIONS = {"extensions": {name: {"enabled": True} for name in NAMES}}
+UNKNOWN_POS = (400, "M_UNKNOWN_POS")
+BOB = f"@bob:{SERVER}"
+
+
+async def sync(server: TestServer, token: str, body: Any, pos: str | None = None, wait_ms: int = 0) -> Any:
+    query = f"?timeout={wait_ms}" + (f"&pos={pos}" if pos else "")
+    return await server.ok("POST", PATH + query, body, token)
+
+
+async def count(server: TestServer, table: str) -> int:
+    return int(await server.database.read(lambda txn: txn.value(f"SELECT count(*) FROM {table}")))
+
+
+async def say(server: TestServer, token: str, room: str, text: str) -> str:
+    body = {"msgtype": "m.text", "body": text}
+    sent = await server.ok("PUT", f"{room}/send/m.room.message/{text}", body, token)
+    return str(sent["event_id"])
+
+
+def texts(room: Any) -> list[str]:
+    return [event["content"]["body"] for event in room["timeline"] if event["type"] == "m.room.message"]
+
+
+def id_of(room: str) -> str:
+    return room.removeprefix("rooms/")
+
+
+@ensureDeferred
+async def test_first_answer_and_what_follows(server: TestServer) -> None:
+    """A room is sent whole once, then only what is new of it; the list tells its order."""
+    token = await server.user("alice")
+    tea, cake = await server.room(token, name="Tea"), await server.room(token, name="Cake")
+    first = await sync(server, token, ALL)
+    assert first["lists"]["all"] == {
+        "count": 2,
+        "ops": [{"op": "SYNC", "range": [0, 19], "room_ids": [id_of(cake), id_of(tea)]}],
+    }
+    shown = first["rooms"][id_of(tea)]
+    assert (shown["initial"], shown["name"], shown["joined_count"], shown["invited_count"]) == (
+        True,
+        "Tea",
+        1,
+        0,
+    )
+    assert [event["content"] for event in shown["required_state"]] == [{"name": "Tea"}]
+    assert len(shown["timeline"]) == LIST["timeline_limit"]
+    assert (shown["limited"], shown["num_live"]) == (True, 0)
+    assert (shown["notification_count"], shown["highlight_count"]) == (0, 0)
+    assert shown["bump_stamp"] > 0
+
+    await say(server, token, tea, "one")
+    second = await sync(server, token, ALL, first["pos"])
+    assert second["rooms"].keys() == {id_of(tea)}
+    news = second["rooms"][id_of(tea)]
+    assert (texts(news), news["limited"], news["num_live"]) == (["one"], False, 1)
+    assert "initial" not in news
+    assert "required_state" not in news
+    assert news["bump_stamp"] > shown["bump_stamp"]
+    assert second["lists"]["all"]["ops"][0]["room_ids"] == [id_of(tea), id_of(cake)]
+    third = await sync(server, token, ALL, second["pos"])
+    assert third["rooms"] == {}
+
+
+@ensureDeferred
+async def test_lost_answers(server: TestServer) -> None:
+    """A position stays good until a later one is used, and answers the same again; then it is unknown."""
+    token = await server.user("alice")
+    room = await server.room(token)
+    first = await sync(server, token, ALL)
+    await say(server, token, room, "one")
+    more = {"lists": {"all": {**LIST, "required_state": [["*", ""]]}}}
+    answers = [await sync(server, token, more, first["pos"]) for _ in range(5)]
+    assert all(texts(answer["rooms"][id_of(room)]) == ["one"] for answer in answers)
+    assert len({answer["pos"] for answer in answers}) == len(answers)
+    assert await count(server, "sliding_positions") == 3
+    assert (await sync(server, token, more, answers[-1]["pos"]))["rooms"] == {}
+    for gone in (*answers[:-1], first):
+        assert await server.refusal("POST", f"{PATH}?pos={gone['pos']}", ALL, token) == UNKNOWN_POS
+
+
+@ensureDeferred
+async def test_polls_write_nothing(server: TestServer) -> None:
+    """What a client knows of rooms is written when it changes: neither news nor their absence change it."""
+    token = await server.user("alice")
+    room = await server.room(token)
+    pos = (await sync(server, token, ALL))["pos"]
+    await sync(server, token, ALL, pos)
+    rows = "SELECT c.ctid, c.xmin, p.ctid, p.xmin FROM sliding_connections c, sliding_positions p"
+    before = await server.database.read(lambda txn: txn.rows(rows))
+    seen = [pos]
+    for number in range(4):
+        if number % 2:
+            await say(server, token, room, str(number))
+        answers = [await sync(server, token, ALL, seen[-1]) for _ in range(2)]
+        assert answers[0]["pos"] == answers[1]["pos"]
+        for answer in answers:
+            assert answer["rooms"].keys() == ({id_of(room)} if number % 2 else set())
+        seen.append(answers[0]["pos"])
+    assert len(set(seen)) == len(seen), "clients take a position that they have seen for an old answer"
+    assert await server.database.read(lambda txn: txn.rows(rows)) == before
+
+
+def test_what_clients_know_is_small() -> None:
+    """Thousands of rooms of a client take kilobytes."""
+    sent = {nid * 3: SentRoom(None if nid % 2 else nid, "x" * 500, "join") for nid in range(5000)}
+    data = encode(sent)
+    assert decode(data) == sent
+    assert len(data) < 30_000
+
+
+@ensureDeferred
+async def test_connections_are_apart(server: TestServer) -> None:
+    """A position belongs to one connection of one device; two connections do not disturb each other."""
+    token, other = await server.user("alice"), await server.user("bob")
+    room = await server.room(token)
+    first = await sync(server, token, {**ALL, "conn_id": "a"})
+    assert id_of(room) in (await sync(server, token, {**ALL, "conn_id": "b"}))["rooms"]
+    assert (
+        await server.refusal("POST", f"{PATH}?pos={first['pos']}", {**ALL, "conn_id": "b"}, token)
+        == UNKNOWN_POS
+    )
+    assert (
+        await server.refusal("POST", f"{PATH}?pos={first['pos']}", {**ALL, "conn_id": "a"}, other)
+        == UNKNOWN_POS
+    )
+    for garbage in ("x", "p1", "p1_x", f"p{'9' * 18}_1"):
+        assert await server.refusal("POST", f"{PATH}?pos={garbage}", ALL, token) == UNKNOWN_POS
+    assert (await sync(server, token, {**ALL, "conn_id": "a"}, first["pos"]))["rooms"] == {}
+
+
+@ensureDeferred
+async def test_any_process_goes_on(build_server: BuildServer) -> None:
+    """Another process continues a connection where the first one was."""
+    one, other = await build_server(**OPEN), await build_server(**OPEN)
+    token = await one.user("alice")
+    room = await one.room(token)
+    first = await sync(one, token, ALL)
+    await say(one, token, room, "one")
+    second = await sync(other, token, ALL, first["pos"])
+    assert texts(second["rooms"][id_of(room)]) == ["one"]
+    assert (await sync(one, token, ALL, second["pos"]))["rooms"] == {}
+
+
+@ensureDeferred
+async def test_wider_requests(server: TestServer) -> None:
+    """More state, a longer timeline, or a subscription are answered at once, with what was missing."""
+    token = await server.user("alice")
+    room = await server.room(token, name="Tea", topic="Hot")
+    for n in range(4):
+        await say(server, token, room, str(n))
+    narrow = {"lists": {"all": {**LIST, "timeline_limit": 1}}}
+    first = await sync(server, token, narrow)
+    more = {
+        "lists": {
+            "all": {
+                **LIST,
+                "timeline_limit": 1,
+                "required_state": [["m.room.name", ""], ["m.room.topic", ""]],
+            }
+        }
+    }
+    second = await sync(server, token, more, first["pos"], wait_ms=600_000)
+    shown = second["rooms"][id_of(room)]
+    assert [event["type"] for event in shown["required_state"]] == ["m.room.topic"]
+    longer = {**more, "room_subscriptions": {id_of(room): {"required_state": [], "timeline_limit": 3}}}
+    third = (await sync(server, token, longer, second["pos"], wait_ms=600_000))["rooms"][id_of(room)]
+    assert (texts(third), third["unstable_expanded_timeline"]) == (["1", "2", "3"], True)
+    assert third["num_live"] == 0
+
+
+@ensureDeferred
+async def test_windows(server: TestServer) -> None:
+    """Rooms outside of the window come when it reaches them, with what happened meanwhile."""
+    token = await server.user("alice")
+    rooms = [await server.room(token, name=str(n)) for n in range(3)]
+    top = {"lists": {"all": {**LIST, "ranges": [[0, 0]]}}}
+    first = await sync(server, token, top)
+    assert first["rooms"].keys() == {id_of(rooms[2])}
+    await say(server, token, rooms[2], "unseen")
+    await say(server, token, rooms[0], "top")
+    second = await sync(server, token, top, first["pos"])
+    assert second["rooms"].keys() == {id_of(rooms[0])}
+    third = await sync(server, token, ALL, second["pos"], wait_ms=600_000)
+    assert third["rooms"].keys() == {id_of(rooms[1]), id_of(rooms[2])}
+    assert texts(third["rooms"][id_of(rooms[2])]) == ["unseen"]
+    assert "initial" not in third["rooms"][id_of(rooms[2])]
+    every = {"lists": {"all": {**LIST, "slow_get_all_rooms": True}}}
+    assert (await sync(server, token, every, third["pos"]))["lists"]["all"]["ops"][0]["range"] == [0, 2]
+
+
+@ensureDeferred
+async def test_invites_and_departures(server: TestServer) -> None:
+    """An invite shows stripped state; who leaves is told once, and nothing of what comes after."""
+    token, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(token, name="Tea")
+    first = await sync(server, bob, ALL)
+    assert first["rooms"] == {}
+    await server.ok("POST", f"{room}/invite", {"user_id": BOB}, token)
+    invited = await sync(server, bob, ALL, first["pos"])
+    shown = invited["rooms"][id_of(room)]
+    assert {event["type"] for event in shown["invite_state"]} >= {"m.room.name", "m.room.member"}
+    assert "timeline" not in shown
+    await server.ok("POST", f"{room}/leave", {}, bob)
+    declined = await sync(server, bob, ALL, invited["pos"])
+    assert [event["content"]["membership"] for event in declined["rooms"][id_of(room)]["required_state"]] == [
+        "leave"
+    ]
+    assert declined["lists"]["all"]["count"] == 0
+    await server.ok("POST", f"{room}/join", {}, bob)
+    joined = await sync(server, bob, ALL, declined["pos"])
+    assert joined["rooms"][id_of(room)]["initial"] is True
+    await server.ok("POST", f"{room}/leave", {}, bob)
+    await server.ok("POST", f"{room}/forget", {}, bob)
+    await server.ok("PUT", f"{room}/state/m.room.name", {"name": "Secret"}, token)
+    await say(server, token, room, "secret")
+    left = await sync(server, bob, ALL, joined["pos"])
+    departure = left["rooms"][id_of(room)]
+    assert "ecret" not in str(departure)
+    assert departure["timeline"][-1]["content"]["membership"] == "leave"
+    assert (await sync(server, bob, ALL, left["pos"]))["rooms"] == {}
+    await server.ok("POST", f"{room}/join", {}, bob)
+    again = await sync(server, bob, ALL, left["pos"])
+    assert (again["rooms"][id_of(room)]["initial"], again["rooms"][id_of(room)]["name"]) == (True, "Secret")
+
+
+@ensureDeferred
+async def test_members(server: TestServer) -> None:
+    """Lazily those who speak or are spoken of, oneself when asked; a room without a name has heroes."""
+    token, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(token)
+    await server.ok("POST", f"{room}/join", {}, bob)
+    wanted = {"lists": {"all": {**LIST, "timeline_limit": 1, "required_state": [["m.room.member", "$LAZY"]]}}}
+    first = await sync(server, token, wanted)
+    shown = first["rooms"][id_of(room)]
+    assert [event["state_key"] for event in shown["required_state"]] == [BOB]
+    assert [hero["user_id"] for hero in shown["heroes"]] == [BOB]
+    me = {"lists": {"all": {**LIST, "timeline_limit": 1, "required_state": [["m.room.member", "$ME"]]}}}
+    mine = (await sync(server, token, {**me, "conn_id": "me"}))["rooms"][id_of(room)]
+    assert [event["state_key"] for event in mine["required_state"]] == [f"@alice:{SERVER}"]
+    everything = {"lists": {"all": {**LIST, "required_state": [["*", "*"]]}}}
+    every = (await sync(server, token, {**everything, "conn_id": "all"}))["rooms"][id_of(room)]
+    state = await server.ok("GET", f"{room}/state", None, token)
+    assert {event["event_id"] for event in every["required_state"]} == {event["event_id"] for event in state}
+    await server.ok("POST", f"{room}/kick", {"user_id": BOB}, token)
+    after = (await sync(server, token, wanted, first["pos"]))["rooms"][id_of(room)]
+    members = {event["state_key"]: event["content"]["membership"] for event in after["required_state"]}
+    assert members[BOB] == "leave"
+
+
+@ensureDeferred
+async def test_filters(server: TestServer) -> None:
+    """Each filter takes what it names, and leaves out its opposite."""
+    token, bob = await server.user("alice"), await server.user("bob")
+    encryption = {
+        "type": "m.room.encryption",
+        "state_key": "",
+        "content": {"algorithm": "m.megolm.v1.aes-sha2"},
+    }
+    plain = id_of(await server.room(token, name="Tea"))
+    secret = id_of(await server.room(token, name="Cake", initial_state=[encryption]))
+    space = id_of(await server.room(token, name="Space", creation_content={"type": "m.space"}))
+    invite = id_of(await server.room(bob, name="Invited"))
+    await server.ok("POST", f"rooms/{invite}/invite", {"user_id": f"@alice:{SERVER}"}, bob)
+    await server.ok("PUT", f"rooms/{space}/state/m.space.child/{path_part(plain)}", {"via": [SERVER]}, token)
+    await server.ok("PUT", user_path("alice", "account_data/m.direct"), {BOB: [plain]}, token)
+    await server.ok("PUT", user_path("alice", f"rooms/{path_part(plain)}/tags/m.favourite"), {}, token)
+    for filters, expected in (
+        ({"is_dm": True}, {plain}),
+        ({"is_dm": False}, {secret, space, invite}),
+        ({"is_encrypted": True}, {secret}),
+        ({"is_invite": True}, {invite}),
+        ({"room_types": ["m.space"]}, {space}),
+        ({"room_types": [None]}, {plain, secret, invite}),
+        ({"not_room_types": ["m.space"]}, {plain, secret, invite}),
+        ({"not_room_types": ["m.space"], "room_types": ["m.space"]}, set()),
+        ({"room_name_like": "ea"}, {plain}),
+        ({"tags": ["m.favourite"]}, {plain}),
+        ({"not_tags": ["m.favourite"]}, {secret, space, invite}),
+        ({"spaces": [space]}, {plain}),
+    ):
+        answer = await sync(server, token, {"lists": {"all": {**LIST, "filters": filters}}})
+        assert set(answer["lists"]["all"]["ops"][0]["room_ids"]) == expected, filters
+        assert answer["lists"]["all"]["count"] == len(expected)
+
+
+@ensureDeferred
+async def test_extensions(server: TestServer) -> None:
+    """What /sync shows beside rooms comes whole at first, then as it changes, each thing once."""
+    token, bob = await server.register("alice"), await server.register("bob")
+    room = await server.room(token)
+    await server.ok("POST", f"{room}/join", {}, bob)
+    event_id = await say(server, token, room, "one")
+    await server.ok("PUT", user_path("alice", "account_data/org.example"), {"a": 1}, token)
+    first = await sync(server, token, {**ALL, **EXTENSIONS})
+    data = {event["type"]: event["content"] for event in first["extensions"]["account_data"]["global"]}
+    assert data["org.example"] == {"a": 1}
+    assert "m.push_rules" in data
+    assert first["extensions"]["e2ee"]["device_unused_fallback_key_types"] == []
+    assert first["extensions"]["to_device"]["events"] == []
+
+    await server.ok("POST", f"{room}/receipt/m.read/{path_part(event_id)}", {}, bob)
+    await server.ok("PUT", f"{room}/typing/{path_part(BOB)}", {"typing": True}, bob)
+    await server.ok("PUT", user_path("alice", f"{room}/tags/u.x"), {}, token)
+    device = (await server.ok("GET", "account/whoami", None, token))["device_id"]
+    message = {"messages": {f"@alice:{SERVER}": {device: {"x": 1}}}}
+    await server.ok("PUT", "sendToDevice/org.example/1", message, bob)
+    second = await sync(server, token, {**ALL, **EXTENSIONS}, first["pos"])
+    found = second["extensions"]
+    receipt = found["receipts"]["rooms"][id_of(room)]
+    assert (receipt["type"], list(receipt["content"][event_id]["m.read"])) == ("m.receipt", [BOB])
+    assert found["typing"]["rooms"][id_of(room)] == {"type": "m.typing", "content": {"user_ids": [BOB]}}
+    assert found["account_data"]["rooms"][id_of(room)] == [
+        {"type": "m.tag", "content": {"tags": {"u.x": {}}}}
+    ]
+    assert [event["content"] for event in found["to_device"]["events"]] == [{"x": 1}]
+    third = await sync(server, token, {**ALL, **EXTENSIONS}, second["pos"])
+    assert not {"receipts", "typing", "account_data"} & third["extensions"].keys()
+    assert [event["content"] for event in third["extensions"]["to_device"]["events"]] == [{"x": 1}]
+    confirmed = {
+        "extensions": {
+            **EXTENSIONS["extensions"],
+            "to_device": {"enabled": True, "since": found["to_device"]["next_batch"]},
+        }
+    }
+    last = await sync(server, token, {**ALL, **confirmed}, third["pos"])
+    assert last["extensions"]["to_device"]["events"] == []
+
+
+@ensureDeferred
+async def test_a_connection_that_begins_anew_misses_no_change_of_devices(server: TestServer) -> None:
+    """It hears of those since the messages that the client has; a client that has none, asks for all keys by itself."""
+    token, bob = await server.register("alice"), await server.register("bob", device_id="B")
+    room = await server.room(token)
+    await server.ok("POST", f"{room}/join", {}, bob)
+    first = await sync(server, token, {**ALL, **EXTENSIONS})
+    has = first["extensions"]["to_device"]["next_batch"]
+    await server.ok("POST", "keys/upload", {"device_keys": Device.of(BOB, "B").keys}, bob)
+
+    on = {**EXTENSIONS["extensions"], "to_device": {"enabled": True, "since": has}}
+    anew = await sync(server, token, {**ALL, "extensions": on})
+    assert anew["extensions"]["e2ee"]["device_lists"] == {"changed": [BOB], "left": []}
+    on["to_device"]["since"] = anew["extensions"]["to_device"]["next_batch"]
+    for body in ({**ALL, "extensions": on}, {**ALL, **EXTENSIONS}):
+        assert "device_lists" not in (await sync(server, token, body))["extensions"]["e2ee"]
+    before = await sync(server, token, {**ALL, "extensions": {"to_device": {"enabled": True}}})
+    on["to_device"]["since"] = has
+    later = await sync(server, token, {**ALL, "extensions": on}, before["pos"])
+    assert later["extensions"]["e2ee"]["device_lists"] == {"changed": [BOB], "left": []}
+
+
+@ensureDeferred
+async def test_own_receipt_is_news(server: TestServer) -> None:
+    """Counts are those of /sync; reading on one device takes them down on the other."""
+    token, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(token)
+    await server.ok("POST", f"{room}/join", {}, bob)
+    event_id = await say(server, bob, room, "one")
+    first = await sync(server, token, ALL)
+    v3 = (await server.ok("GET", "sync", None, token))["rooms"]["join"][id_of(room)]
+    assert (
+        first["rooms"][id_of(room)]["notification_count"]
+        == v3["unread_notifications"]["notification_count"]
+        == 1
+    )
+    await server.ok("POST", f"{room}/receipt/m.read/{path_part(event_id)}", {}, token)
+    second = await sync(server, token, ALL, first["pos"])
+    assert second["rooms"][id_of(room)] == {"notification_count": 0, "highlight_count": 0}
+
+
+@ensureDeferred
+async def test_lost_rows(build_server: BuildServer) -> None:
+    """A room without its summary, or which is gone without a word, does not keep others from the client."""
+    server, fresh = await build_server(**OPEN), await build_server(**OPEN)
+    token = await server.user("alice")
+    tea, cake = await server.room(token, name="Tea"), await server.room(token, name="Cake")
+    await server.database.transact(lambda txn: txn.execute("DELETE FROM room_summary"))
+    first = await sync(server, token, ALL)
+    assert first["rooms"].keys() == {id_of(tea), id_of(cake)}
+    await server.database.transact(
+        lambda txn: txn.execute(
+            "DELETE FROM memberships USING rooms WHERE memberships.room_nid = rooms.room_nid AND room_id = %s",
+            (id_of(tea),),
+        )
+    )
+    second = await sync(fresh, token, ALL, first["pos"])
+    assert second["rooms"][id_of(tea)]["timeline"][-1]["content"] == {"membership": "leave"}
+    assert (await sync(fresh, token, ALL, second["pos"]))["rooms"] == {}
+
+
+@ensureDeferred
+async def test_ignored_users(server: TestServer) -> None:
+    """Neither the messages nor the invites of those whom the user ignores are shown."""
+    token, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(token)
+    await server.ok("POST", f"{room}/join", {}, bob)
+    ignored = {"ignored_users": {BOB: {}}}
+    await server.ok("PUT", user_path("alice", "account_data/m.ignored_user_list"), ignored, token)
+    await say(server, bob, room, "rude")
+    other = await server.room(bob)
+    await server.ok("POST", f"{other}/invite", {"user_id": f"@alice:{SERVER}"}, bob)
+    first = await sync(server, token, ALL)
+    assert first["rooms"].keys() == {id_of(room)}
+    assert texts(first["rooms"][id_of(room)]) == []
+    assert first["lists"]["all"]["count"] == 1
+
+
+@ensureDeferred
+async def test_waiting(server: TestServer) -> None:
+    """Who knows everything waits until something happens in their rooms."""
+    token = await server.user("alice")
+    room = await server.room(token)
+    first = await sync(server, token, ALL)
+    waiting = Deferred.fromCoroutine(sync(server, token, ALL, first["pos"], wait_ms=600_000))
+    await say(server, token, room, "one")
+    assert texts((await waiting)["rooms"][id_of(room)]) == ["one"]
+
+
+@ensureDeferred
+async def test_unused_connections(server: TestServer) -> None:
+    """A connection that nobody used for long is deleted, with all that it knew; the client begins anew."""
+    token = await server.user("alice")
+    await server.room(token)
+    first = await sync(server, token, ALL)
+    far = server.clock.now_ms() + 1000
+    assert await server.database.transact(delete_unused_connections, 0, 10) == 0
+    assert await server.database.transact(delete_unused_connections, far, 10) == 1
+    assert await count(server, "sliding_positions") == 0
+    assert await server.refusal("POST", f"{PATH}?pos={first['pos']}", ALL, token) == UNKNOWN_POS
+
+
+@ensureDeferred
+async def test_refusals(server: TestServer) -> None:
+    """What does not fit is the client's fault, and named."""
+    token = await server.user("alice")
+    lists: tuple[Any, ...] = (
+        {**LIST, "timeline_limit": 1001},
+        {**LIST, "timeline_limit": -1},
+        {**LIST, "timeline_limit": "1"},
+        {**LIST, "ranges": [[1, 0]]},
+        {**LIST, "ranges": [[0]]},
+        {**LIST, "ranges": [[-1, 0]]},
+        {**LIST, "required_state": [["m.room.name"]]},
+        {**LIST, "filters": {"is_dm": "yes"}},
+        {**LIST, "filters": {"room_types": [1]}},
+        {"ranges": [[0, 1]]},
+        [],
+    )
+    for one in lists:
+        assert await server.refusal("POST", PATH, {"lists": {"all": one}}, token) == (400, "M_BAD_JSON"), one
+    bodies: tuple[Any, ...] = (
+        {"lists": {"x" * 65: LIST}},
+        {"lists": {str(n): LIST for n in range(101)}},
+        {"room_subscriptions": {"room": {"required_state": [], "timeline_limit": 1}}},
+        {"extensions": {"typing": {"enabled": 1}}},
+        {"conn_id": "a\0"},
+    )
+    for body in bodies:
+        assert await server.refusal("POST", PATH, body, token) == (400, "M_BAD_JSON"), body
+    assert await server.refusal("POST", PATH, ALL) == (401, "M_MISSING_TOKEN")
+    features = (await server.ok("GET", "/_matrix/client/versions"))["unstable_features"]
+    assert features["org.matrix.simplified_msc3575"] is True
+
+
+# The form in which MSC4186 was merged
+
+
+async def merged(server: TestServer, token: str, pos: str | None = None, **body: Any) -> Any:
+    more = {"pos": pos} if pos else {}
+    return await server.ok("POST", MERGED, {**body, **more}, token)
+
+
+@ensureDeferred
+async def test_merged_form(build_server: BuildServer) -> None:
+    """Lists are numbers, rooms say in which they are and what one's membership is; what was taken away is told."""
+    server = await build_server(**OPEN)
+    token, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(token, name="Tea", topic="Hot")
+    required = {"include": [{}], "exclude": [{"type": "m.room.topic"}, {"type": "m.room.member"}]}
+    lists = {"all": {"range": [0, 19], "required_state": required, "timeline_limit": 1}}
+    first = await merged(server, token, lists=lists)
+    assert first["lists"] == {"all": {"count": 1}}
+    shown = first["rooms"][id_of(room)]
+    assert (shown["membership"], shown["lists"], shown["name"]) == ("join", ["all"], "Tea")
+    assert len(shown["timeline_events"]) == 1
+    kinds = {event["type"] for event in shown["required_state"]}
+    assert kinds >= {"m.room.create", "m.room.name"}
+    assert not kinds & {"m.room.topic", "m.room.member"}
+    page = await server.ok("GET", f"{room}/messages?dir=b&from={first['pos']}&limit=1", None, token)
+    assert page["chunk"][0]["event_id"] == shown["timeline_events"][-1]["event_id"]
+
+    await server.ok("PUT", f"{room}/state/m.room.name", {"name": ""}, token)
+    await server.ok("PUT", f"{room}/state/org.example", {"x": 1}, token)
+    second = await merged(server, token, first["pos"], lists=lists)
+    news = second["rooms"][id_of(room)]
+    assert (news["name"], news["avatar"], "initial" in news) == (None, None, False)
+    world = World.of(server.core)
+    found = await server.database.read(room_by_id, id_of(room))
+    await server.database.transact(world.revert, found, ("org.example", ""), None)
+    third = await merged(server, token, second["pos"], lists=lists)
+    assert third["rooms"][id_of(room)]["required_state"] == [{"type": "org.example", "state_key": ""}]
+
+    await server.ok("POST", f"{room}/invite", {"user_id": BOB}, token)
+    invited = (await merged(server, bob, lists=lists))["rooms"][id_of(room)]
+    assert (invited["membership"], "timeline_events" in invited) == ("invite", False)
+    assert {event["type"] for event in invited["stripped_state"]} >= {"m.room.join_rules", "m.room.member"}
+
+
+@ensureDeferred
+async def test_merged_form_refusals(server: TestServer) -> None:
+    """What does not fit, and what only the other form has."""
+    token = await server.user("alice")
+    config = {"required_state": {}, "timeline_limit": 1}
+    bodies: tuple[Any, ...] = (
+        {"lists": {"all": {**config, "required_state": []}}},
+        {"lists": {"all": {**config, "required_state": {"include": [["m.room.name", ""]]}}}},
+        {"lists": {"all": {**config, "required_state": {"include": [{"type": 1}]}}}},
+        {"lists": {"all": {**config, "required_state": {"lazy_members": 1}}}},
+        {"lists": {"all": {**config, "range": [[0, 1]]}}},
+        {"timeout": "1"},
+    )
+    for body in bodies:
+        assert await server.refusal("POST", MERGED, body, token) == (400, "M_BAD_JSON"), body
+    assert await server.refusal("POST", MERGED, {"pos": "x"}, token) == UNKNOWN_POS
+    assert await server.refusal("POST", MERGED, {"set_presence": "x"}, token) == (400, "M_INVALID_PARAM")
+
+
+@ensureDeferred
+async def test_broken_rooms(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room that cannot be read keeps no other from the client, and comes when it can be read again."""
+    token = await server.user("alice")
+    rooms = [await server.room(token, name=str(number)) for number in range(3)]
+    read, broken = SummaryReader.read, rooms[1]
+    nid = await server.database.read(
+        lambda txn: txn.value("SELECT room_nid FROM rooms WHERE room_id = %s", (id_of(broken),))
+    )
+
+    def fail(self: SummaryReader, reading: Any, joined: Any, asked: Any) -> Any:
+        assert nid not in joined
+        return read(self, reading, joined, asked)
+
+    with monkeypatch.context() as context:
+        context.setattr(SummaryReader, "read", fail)
+        first = await sync(server, token, ALL)
+        assert first["rooms"].keys() == {id_of(room) for room in rooms} - {id_of(broken)}
+    second = await sync(server, token, ALL, first["pos"])
+    assert second["rooms"].keys() == {id_of(broken)}
+    assert second["rooms"][id_of(broken)]["initial"] is True

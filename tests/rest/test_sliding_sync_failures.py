@@ -1,0 +1,149 @@
+"""What went wrong elsewhere with sliding sync does not here."""
+
+from typing import Any
+
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+
+from tests.builders import SERVER
+from tests.rest.conftest import BuildServer
+from tests.rest.test_sliding_sync import ALL, BOB, EXTENSIONS, LIST, PATH, count, id_of, say, sync, texts
+from tests.server import OPEN, TestServer, user_path
+
+UNKNOWN_POS = (400, "M_UNKNOWN_POS")
+ALICE = f"@alice:{SERVER}"
+
+
+async def set_state(server: TestServer, token: str, room: str, kind: str, content: Any) -> None:
+    await server.ok("PUT", f"{room}/state/{kind}", content, token)
+
+
+@ensureDeferred
+async def test_nothing_after_a_leave_whatever_process_answers(build_server: BuildServer) -> None:
+    """Neither state nor timeline nor name of a room that one has left, also of who asks for more, or asks anew."""
+    one = await build_server(**OPEN)
+    servers = [one, await build_server(bus=one.bus, **OPEN)]
+    alice, bob = await one.user("alice"), await one.user("bob")
+    room = await one.room(alice, name="Tea", preset="public_chat")
+    await one.ok("POST", f"{room}/join", {}, bob)
+    everything = {**LIST, "required_state": [["*", "*"]], "timeline_limit": 50}
+    narrow = {"lists": {"all": {**LIST, "timeline_limit": 1}}}
+    wide = {"lists": {"all": everything}, "room_subscriptions": {id_of(room): everything}}
+    known = [(await sync(server, bob, narrow))["pos"] for server in servers]
+    known = [(await sync(servers[1], bob, {**narrow, "conn_id": str(n)}))["pos"] for n in range(2)]
+    for membership, who, body in (("leave", bob, {}), ("ban", alice, {"user_id": BOB})):
+        await one.ok("POST", f"{room}/{membership}", body, who)
+        for kind in ("m.room.name", "m.room.topic"):
+            await set_state(one, alice, room, kind, {kind.rpartition(".")[2]: f"secret {membership}"})
+        await say(one, alice, room, f"secret_{membership}")
+        for n, server in enumerate(servers):
+            answer = await sync(server, bob, {**wide, "conn_id": str(n)}, known[n])
+            assert "secret" not in str(answer)
+            again = await sync(servers[1 - n], bob, {**wide, "conn_id": str(n)}, answer["pos"])
+            assert "secret" not in str(again)
+            assert "secret" not in str(await sync(server, bob, {**wide, "conn_id": f"new {n}"}))
+            known[n] = again["pos"]
+
+
+@ensureDeferred
+async def test_a_position_that_is_asked_again_and_again(server: TestServer) -> None:
+    """However often, and for whatever: the rows stay few, and the position is good."""
+    token = await server.user("alice")
+    await server.room(token)
+    first = await sync(server, token, ALL)
+    for number in range(30):
+        wanted = {"lists": {"all": {**LIST, "timeline_limit": number}}}
+        await sync(server, token, wanted, first["pos"])
+    assert await count(server, "sliding_positions") <= 3
+    assert (await sync(server, token, ALL, first["pos"]))["rooms"] == {}
+
+
+@ensureDeferred
+async def test_positions_that_never_were(server: TestServer) -> None:
+    """Garbage, others' and old positions are one clear error, then the client starts anew."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    theirs = (await sync(server, bob, ALL))["pos"]
+    for pos in ("x", "p1", "p999_1", "p1_1_1_1", theirs):
+        assert await server.refusal("POST", f"{PATH}?pos={pos}", ALL, alice) == UNKNOWN_POS
+    assert (await sync(server, alice, ALL))["lists"]["all"]["count"] == 0
+
+
+@ensureDeferred
+async def test_a_restored_backup(server: TestServer) -> None:
+    """A position from a stream that came further than ours waits for no future."""
+    token = await server.user("alice")
+    room = await server.room(token)
+    row = (await sync(server, token, ALL))["pos"].partition("_")[0]
+    waiting = Deferred.fromCoroutine(sync(server, token, ALL, f"{row}_900000000", wait_ms=600_000))
+    await say(server, token, room, "one")
+    assert texts((await waiting)["rooms"][id_of(room)]) == ["one"]
+
+
+@ensureDeferred
+async def test_what_is_no_text_is_no_name(server: TestServer) -> None:
+    """Computed fields are of the right type, or absent; an empty name is none, so that the room has heroes."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, preset="public_chat")
+    await server.ok("POST", f"{room}/join", {}, bob)
+    for value in ("", 5, None, ["x"], {"a": 1}):
+        for kind, content, token in (
+            ("m.room.name", {"name": value}, alice),
+            ("m.room.avatar", {"url": value}, alice),
+            (f"m.room.member/{BOB}", {"membership": "join", "displayname": value, "avatar_url": "x"}, bob),
+        ):
+            answer = await server.call("PUT", f"{room}/state/{kind}", content, token)
+            assert answer.status in {200, 400}  # of another server such an event would come in any case
+        shown = (await sync(server, alice, {**ALL, "conn_id": str(value)}))["rooms"][id_of(room)]
+        assert not {"name", "avatar"} & shown.keys()
+        assert shown["heroes"] == [{"user_id": BOB}]
+
+
+@ensureDeferred
+async def test_what_moves_a_room(server: TestServer) -> None:
+    """A profile bumps nothing; the stamp of an invite, and of who came back, is a position."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, preset="public_chat")
+    first = await sync(server, alice, ALL)
+    stamp = first["rooms"][id_of(room)]["bump_stamp"]
+    await set_state(server, alice, room, f"m.room.member/{ALICE}", {"membership": "join", "displayname": "A"})
+    second = await sync(server, alice, ALL, first["pos"])
+    assert second["rooms"][id_of(room)]["bump_stamp"] == stamp
+    await server.ok("POST", f"{room}/invite", {"user_id": BOB}, alice)
+    invited = await sync(server, bob, ALL)
+    assert invited["rooms"][id_of(room)]["bump_stamp"] > stamp
+    for path in ("join", "leave", "join"):
+        await server.ok("POST", f"{room}/{path}", {}, bob)
+    back = await sync(server, bob, ALL, invited["pos"])
+    assert back["rooms"][id_of(room)]["bump_stamp"] >= 0
+
+
+@ensureDeferred
+async def test_connections_share_the_inbox(server: TestServer) -> None:
+    """A message to the device comes until it is confirmed, whatever becomes of the connection; then to none."""
+    token = await server.user("alice")
+    device = (await server.ok("GET", "account/whoami", None, token))["device_id"]
+    await server.ok("PUT", "sendToDevice/org.test/1", {"messages": {ALICE: {device: {"x": 1}}}}, token)
+    for conn_id in ("room-list", "encryption", "encryption"):
+        found = (await sync(server, token, {**EXTENSIONS, "conn_id": conn_id}))["extensions"]["to_device"]
+        assert [event["content"] for event in found["events"]] == [{"x": 1}]
+    confirmed = {"to_device": {"enabled": True, "since": found["next_batch"]}}
+    for conn_id in ("encryption", "room-list"):
+        body = {"extensions": confirmed, "conn_id": conn_id}
+        assert (await sync(server, token, body))["extensions"]["to_device"]["events"] == []
+
+
+@ensureDeferred
+async def test_account_data_of_the_wrong_shape(server: TestServer) -> None:
+    """What clients wrote is shown as it is, and counts for nothing where the server looks at it."""
+    token = await server.user("alice")
+    room = await server.room(token)
+    ignored: Any
+    for ignored in ([], {"ignored_users": []}, {"ignored_users": {"x": 1}}):
+        content = ignored if isinstance(ignored, dict) else {"ignored_users": None}
+        await server.ok("PUT", user_path("alice", "account_data/m.ignored_user_list"), content, token)
+        for direct in ({"@x:y": "room"}, {"@x:y": [1, None]}, {"": {}}):
+            await server.ok("PUT", user_path("alice", "account_data/m.direct"), direct, token)
+            await server.ok("PUT", user_path("alice", f"{room}/account_data/m.tag"), {"tags": [1]}, token)
+            lists = {"all": {**LIST, "filters": {"is_dm": False, "not_tags": ["u.x"]}}}
+            answer = await sync(server, token, {"lists": lists, "conn_id": "new"})
+            assert answer["lists"]["all"]["count"] == 1

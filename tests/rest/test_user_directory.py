@@ -1,0 +1,177 @@
+"""/user_directory/search over HTTP: who is found, by which names, by whom."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_twisted
+from attrs import define
+from pytest_twisted import ensureDeferred
+
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.deactivation import close_account, reopen_account
+from synapse_lite.storage.stream import END, read_changes_of
+from synapse_lite.storage.user_directory import DirectoryRow, put_users
+from synapse_lite.tasks.actions.user_directory import USER_DIRECTORY, UserDirectory
+from synapse_lite.tasks.followers import Shard
+from tests.builders import SERVER
+from tests.rest.conftest import BuildServer
+from tests.server import TestServer, path_part, user_path
+
+
+@define
+class People:
+    """`index` does what the follower does."""
+
+    server: TestServer
+    indexed: int = 0
+
+    async def user(self, name: str, displayname: str | None = None, **more: Any) -> str:
+        return await self.server.user(name, displayname=displayname, **more)
+
+    async def index(self) -> None:
+        def follow(txn: Transaction) -> None:
+            changes = read_changes_of(txn, USER_DIRECTORY.kinds, self.indexed, END, 1000)
+            UserDirectory(self.server.core.events, SERVER).follow(txn, changes, Shard(0, 1))
+            self.indexed = changes[-1].position if changes else self.indexed
+
+        await self.server.database.transact(follow)
+
+    async def search(self, term: str, token: str, **more: Any) -> Any:
+        body = {"search_term": term, **more}
+        return await self.server.ok("POST", "user_directory/search", body, token)
+
+    async def names(self, term: str, token: str) -> list[str]:
+        found = (await self.search(term, token))["results"]
+        return [one["user_id"].partition(":")[0][1:] for one in found]
+
+
+@pytest_twisted.async_yield_fixture
+async def people(build_server: BuildServer) -> AsyncIterator[People]:
+    yield People(await build_server(user_directory={"search_all_users": True}))
+
+
+@ensureDeferred
+async def test_names_are_found(people: People) -> None:
+    """By the beginnings of words in name and localpart, in any case, and inside of Chinese, Japanese, Korean, Thai names."""
+    alice = await people.user("alice", "Alice Smith")
+    names = {"wang": "王小明", "tanaka": "田中さくら", "kim": "김철수", "somchai": "สมชายใจดี"}
+    for name, displayname in names.items():
+        await people.user(name, displayname)
+    await people.index()
+    for term in ("alice", "ALI", "smi", "al smith", f"@alice:{SERVER}", "@ali"):
+        assert await people.names(term, alice) == ["alice"], term
+    for term, name in (
+        ("小明", "wang"),
+        ("王", "wang"),
+        ("さくら", "tanaka"),
+        ("철수", "kim"),
+        ("ใจดี", "somchai"),
+    ):
+        assert await people.names(term, alice) == [name], term
+    for term in ("mith", "明小", "@alice:elsewhere", "", "%", "'"):
+        assert await people.names(term, alice) == [], term
+
+
+@ensureDeferred
+async def test_answers(people: People) -> None:
+    """The keys of the specification; the best first; no more than asked for."""
+    alice = await people.user("alice")
+    await people.user("zoe", "Sam")
+    await people.user("sam2", "Samantha")
+    await people.user("sam1")
+    await people.index()
+    answer = await people.search("sam", alice, limit=2)
+    assert answer == {
+        "limited": True,
+        "results": [
+            {"user_id": f"@zoe:{SERVER}", "display_name": "Sam"},
+            {"user_id": f"@sam2:{SERVER}", "display_name": "Samantha"},
+        ],
+    }
+    assert (await people.search("sam", alice))["limited"] is False
+    for body, errcode in (
+        ({}, "M_MISSING_PARAM"),
+        ({"search_term": 1}, "M_BAD_JSON"),
+        ({"search_term": "a", "limit": 0}, "M_INVALID_PARAM"),
+        ({"search_term": "a" * 1001}, "M_INVALID_PARAM"),
+    ):
+        assert await people.server.refusal("POST", "user_directory/search", body, alice) == (400, errcode)
+
+
+@ensureDeferred
+async def test_profiles_change(people: People) -> None:
+    """The old name finds nobody; who is deactivated, locked, ignored or a guest is not found."""
+    server = people.server
+    alice, bob = await people.user("alice"), await people.user("bob", "Robert")
+    await people.user("guest", "Robert", is_guest=True)
+    await people.index()
+    assert await people.names("robert", alice) == ["bob"]
+    path = f"profile/{path_part(f'@bob:{SERVER}')}/displayname"
+    await server.ok("PUT", path, {"displayname": "Bobby"}, bob)
+    await people.index()
+    assert await people.names("robert", alice) == []
+    assert await people.names("bobby", alice) == ["bob"]
+    await server.ok(
+        "PUT",
+        user_path("alice", "account_data/m.ignored_user_list"),
+        {"ignored_users": {f"@bob:{SERVER}": {}}},
+        alice,
+    )
+    assert await people.names("bobby", alice) == []
+    carol = await people.user("carol")
+
+    async def lock(locked: bool) -> None:
+        await server.database.transact(
+            lambda txn: txn.execute(
+                "UPDATE users SET locked = %s WHERE user_id = %s", (locked, f"@bob:{SERVER}")
+            )
+        )
+
+    await lock(True)
+    assert await people.names("bobby", carol) == []
+    await lock(False)
+    assert await people.names("bobby", carol) == ["bob"]
+    await server.database.transact(close_account, f"@bob:{SERVER}", erase=True)
+    assert await people.names("bobby", carol) == []
+    await people.index()
+    rows = await server.database.read(
+        lambda txn: txn.value("SELECT count(*) FROM user_directory WHERE user_id = %s", (f"@bob:{SERVER}",))
+    )
+    assert rows == 0
+    await server.database.transact(reopen_account, f"@bob:{SERVER}")
+    await people.index()
+    assert await people.names("bobby", carol) == ["bob"]
+
+
+@ensureDeferred
+async def test_only_who_shares_a_room(build_server: BuildServer) -> None:
+    """Unless a room is open to all; oneself always; nobody where the directory is switched off."""
+    people = People(await build_server())
+    server = people.server
+    alice, bob, carol = [await people.user(name, f"Friend {name}") for name in ("alice", "bob", "carol")]
+    await people.index()
+    assert await people.names("friend", alice) == ["alice"]
+    private = await server.room(alice, preset="private_chat", invite=[f"@bob:{SERVER}"])
+    await server.ok("POST", f"{private}/join", {}, bob)
+    assert await people.names("friend", alice) == ["alice", "bob"]
+    assert await people.names("friend", carol) == ["carol"]
+    await server.room(bob)
+    assert await people.names("friend", carol) == ["bob", "carol"]
+
+
+@ensureDeferred
+async def test_it_can_be_switched_off(build_server: BuildServer) -> None:
+    """Then nobody is found."""
+    people = People(await build_server(user_directory={"enabled": False, "search_all_users": True}))
+    alice = await people.user("alice")
+    await people.index()
+    assert await people.search("alice", alice) == {"limited": False, "results": []}
+
+
+@ensureDeferred
+async def test_strangers_of_other_servers_are_not_found(people: People) -> None:
+    """`search_all_users` is about this server's."""
+    alice = await people.user("alice")
+    row = DirectoryRow("@rob:far.test", "Rob", None, False, "rob\nrob", ["rob", ":far.test"])
+    await people.server.database.transact(put_users, [row])
+    assert await people.names("rob", alice) == []

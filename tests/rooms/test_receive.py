@@ -1,0 +1,389 @@
+"""Events of another server: judged three times, put into the graph, and what happens where branches meet."""
+
+from typing import Any
+
+import pytest
+from pytest_twisted import async_fixture, ensureDeferred
+
+from synapse_lite.errors import MatrixError
+from synapse_lite.matrix.redact_on_ban import REDACT_EVENTS
+from synapse_lite.rooms.judge import MissingEventsError
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.events import Standing, StoredEvent
+from synapse_lite.storage.rooms import Room
+from synapse_lite.storage.state_deltas import membership_deltas, net_changes
+from synapse_lite.storage.stream import Change, Kind
+from tests.builders import ALICE, BOB, World
+from tests.rooms.remote import CAROL, DAVE, Remote
+
+pytestmark = pytest.mark.parametrize("version", ["6", "10", "11", "12"])
+
+TOPIC = ("m.room.topic", "")
+LEVELS = ("m.room.power_levels", "")
+TEXT = {"msgtype": "m.text", "body": "hello"}
+
+
+class Meeting:
+    """A room of ours in which Carol of another server is."""
+
+    def __init__(self, database: Database, version: str) -> None:
+        self.database = database
+        self.world = World()
+        self.remote = Remote(database, self.world)
+        self.version = version
+        self.room: Room
+        self.joined: StoredEvent
+
+    async def open(self, *joined: str) -> "Meeting":
+        self.room = await self.do(self.world.room, ALICE, *joined, version=self.version)
+        (head,) = await self.remote.head(self.room)
+        self.joined = await self.remote.member(self.room, head, CAROL, CAROL, "join")
+        return self
+
+    async def do(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        return await self.database.transact(function, *args, **kwargs)
+
+    async def ours(self, kind: str, sender: str, content: dict[str, Any], **more: Any) -> StoredEvent:
+        stored: StoredEvent = await self.do(self.world.send, self.room, kind, sender, content, **more)
+        return stored
+
+    async def say(self, sender: str = ALICE) -> StoredEvent:
+        return await self.ours("m.room.message", sender, TEXT)
+
+    async def topic(self, text: str) -> StoredEvent:
+        return await self.ours("m.room.topic", ALICE, {"topic": text}, state_key="")
+
+    async def ban(self, user_id: str) -> StoredEvent:
+        return await self.ours("m.room.member", ALICE, {"membership": "ban"}, state_key=user_id)
+
+    async def levels(self, **users: int) -> StoredEvent:
+        named = {f"@{name}:hs.test": level for name, level in users.items()} | {CAROL: 50, DAVE: 50}
+        if not self.room.version.privileged_creators:
+            named[ALICE] = 100
+        return await self.ours("m.room.power_levels", ALICE, {"users": named}, state_key="")
+
+
+@async_fixture
+async def meeting(database: Database, version: str) -> Meeting:
+    return await Meeting(database, version).open()
+
+
+@ensureDeferred
+async def test_what_follows_the_head(meeting: Meeting, changes: list[Change]) -> None:
+    """It is accepted, shown, and our next event follows it. Receiving it again changes nothing."""
+    said = await meeting.remote.follow(meeting.room, meeting.joined, "m.room.message", CAROL, TEXT)
+    assert said.standing is Standing.ACCEPTED
+    assert [(change.kind, change.event_nid) for change in changes][-1] == (Kind.EVENT, said.nid)
+    assert (await meeting.remote.receive(meeting.room, said.event)).nid == said.nid
+    assert (await meeting.say()).event.prev_events == [said.event_id]
+    assert (await meeting.remote.current(meeting.room))["m.room.member", CAROL] == meeting.joined.nid
+
+
+@ensureDeferred
+async def test_who_is_not_in_the_room_is_rejected(meeting: Meeting, changes: list[Change]) -> None:
+    """By its auth events: stored with the reason, shown to nobody, followed by nothing."""
+    shown = len(changes)
+    said = await meeting.remote.follow(meeting.room, meeting.joined, "m.room.message", DAVE, TEXT)
+    assert said.standing is Standing.REJECTED
+    reason = await meeting.do(
+        lambda txn: txn.value("SELECT rejected_reason FROM events WHERE event_nid = %s", (said.nid,))
+    )
+    assert DAVE in reason
+    assert len(changes) == shown
+    assert await meeting.remote.head(meeting.room) == [meeting.joined]
+
+
+@ensureDeferred
+async def test_auth_events_of_another_time_do_not_help(meeting: Meeting) -> None:
+    """Allowed by the auth events that it names, but not by the state before it: rejected."""
+    before = await meeting.remote.state(meeting.joined)
+    ban = await meeting.ban(CAROL)
+    event = meeting.remote.build(meeting.room, [ban.event], before, "m.room.message", CAROL, TEXT)
+    assert (await meeting.remote.receive(meeting.room, event)).standing is Standing.REJECTED
+
+
+@ensureDeferred
+async def test_what_leans_on_a_rejected_event_is_rejected(meeting: Meeting) -> None:
+    """Also if the rules would allow it."""
+    state = await meeting.remote.state(meeting.joined)
+    content = {"users": {DAVE: 100}}
+    forged = meeting.remote.build(
+        meeting.room, [meeting.joined.event], state, "m.room.power_levels", CAROL, content, state_key=""
+    )
+    assert (await meeting.remote.receive(meeting.room, forged)).standing is Standing.REJECTED
+    state[LEVELS] = forged
+    event = meeting.remote.build(meeting.room, [meeting.joined.event], state, "m.room.message", CAROL, TEXT)
+    assert (await meeting.remote.receive(meeting.room, event)).standing is Standing.REJECTED
+
+
+@ensureDeferred
+async def test_the_state_after_a_rejected_event_is_that_before(meeting: Meeting) -> None:
+    """What follows it is judged as if it were not there, and takes the place of what is below it."""
+    state = await meeting.remote.state(meeting.joined)
+    forged = await meeting.remote.follow(
+        meeting.room, meeting.joined, "m.room.topic", CAROL, {"topic": "mine"}, state_key=""
+    )
+    assert (forged.standing, forged.after_nid) == (Standing.REJECTED, forged.before_nid)
+    event = meeting.remote.build(meeting.room, [forged.event], state, "m.room.message", CAROL, TEXT)
+    said = await meeting.remote.receive(meeting.room, event)
+    assert said.standing is Standing.ACCEPTED
+    assert await meeting.remote.head(meeting.room) == [said]
+    assert TOPIC not in await meeting.remote.current(meeting.room)
+
+
+@ensureDeferred
+async def test_banned_meanwhile(meeting: Meeting, changes: list[Change]) -> None:
+    """Allowed where it hangs, but not by the current state: kept from clients, and from our next event."""
+    ban = await meeting.ban(CAROL)
+    shown = len(changes)
+    said = await meeting.remote.follow(meeting.room, meeting.joined, "m.room.message", CAROL, TEXT)
+    assert said.standing is Standing.SOFT_FAILED
+    assert len(changes) == shown
+    assert await meeting.remote.head(meeting.room) == [ban]
+    assert (await meeting.say()).event.prev_events == [ban.event_id]
+
+
+@ensureDeferred
+async def test_tips_below_a_soft_failed_event_are_followed(meeting: Meeting) -> None:
+    """Who builds on a soft-failed event follows what that one followed: extremities do not pile up."""
+    dave = await meeting.remote.member(meeting.room, meeting.joined, DAVE, DAVE, "join")
+    ban = await meeting.ban(CAROL)
+    soft = await meeting.remote.follow(meeting.room, dave, "m.room.message", CAROL, TEXT)
+    assert soft.standing is Standing.SOFT_FAILED
+    state = await meeting.remote.state(ban)
+    event = meeting.remote.build(meeting.room, [soft.event, ban.event], state, "m.room.message", DAVE, TEXT)
+    said = await meeting.remote.receive(meeting.room, event)
+    assert said.standing is Standing.ACCEPTED
+    assert await meeting.remote.head(meeting.room) == [said]
+    assert (await meeting.remote.current(meeting.room))["m.room.member", CAROL] == ban.nid
+
+
+@ensureDeferred
+async def test_missing_events_are_named(meeting: Meeting) -> None:
+    """Nothing is stored of an event whose auth events or predecessors are unknown; with them it is accepted."""
+    remote, room = meeting.remote, meeting.room
+    state = await remote.state(meeting.joined)
+    dave = remote.build(
+        room, [meeting.joined.event], state, "m.room.member", DAVE, {"membership": "join"}, state_key=DAVE
+    )
+    said = remote.build(room, [meeting.joined.event], {**state, dave.key: dave}, "m.room.message", DAVE, TEXT)
+    with pytest.raises(MissingEventsError) as missing:
+        await remote.receive(room, said)
+    assert missing.value.event_ids == {dave.event_id}
+    later = remote.build(room, [dave], {**state, dave.key: dave}, "m.room.message", DAVE, TEXT)
+    with pytest.raises(MissingEventsError) as missing:
+        await remote.receive(room, later, dave)  # known, but not where it belongs
+    assert missing.value.event_ids == {dave.event_id}
+    joined = await remote.receive(room, dave)
+    assert joined.standing is Standing.ACCEPTED
+    assert (await remote.receive(room, later)).standing is Standing.ACCEPTED
+    assert (await remote.current(room))["m.room.member", DAVE] == joined.nid
+
+
+@ensureDeferred
+async def test_an_auth_event_finds_its_place_later(meeting: Meeting) -> None:
+    """It is an outlier, which changes nothing, until it is received by itself: then the same row is history."""
+    remote, room = meeting.remote, meeting.room
+    await meeting.levels()
+    (head,) = await remote.head(room)
+    state = await remote.state(head)
+    dave = remote.build(
+        room, [head.event], state, "m.room.member", DAVE, {"membership": "join"}, state_key=DAVE
+    )
+    topic = remote.build(
+        room, [head.event], {**state, dave.key: dave}, "m.room.topic", DAVE, {"topic": "d"}, state_key=""
+    )
+    stored = await remote.receive(room, topic, dave)
+    assert stored.standing is Standing.REJECTED  # Dave is not in the room there
+    outlier = await meeting.do(lambda txn: meeting.world.events.by_ids(txn, [dave.event_id])[dave.event_id])
+    assert outlier.standing is Standing.OUTLIER
+    assert ("m.room.member", DAVE) not in await remote.current(room)
+    joined = await remote.receive(room, dave)
+    assert (joined.nid, joined.standing) == (outlier.nid, Standing.ACCEPTED)
+    assert (await remote.current(room))["m.room.member", DAVE] == joined.nid
+
+
+@ensureDeferred
+async def test_an_event_that_neither_branch_has_may_win(meeting: Meeting) -> None:
+    """Bob's levels fall with his ban on another branch; those from which he had the power are back."""
+    bob = await meeting.ours("m.room.member", BOB, {"membership": "join"}, state_key=BOB)
+    await meeting.levels()
+    (base,) = await meeting.remote.head(meeting.room)
+    promoting = await meeting.levels(bob=60)
+    content = {**promoting.event.content, "events_default": 5}
+    fallen = await meeting.ours("m.room.power_levels", BOB, content, state_key="")
+    ban = await meeting.remote.member(meeting.room, base, ALICE, BOB, "ban")
+    assert ban.standing is Standing.ACCEPTED
+    current = await meeting.remote.current(meeting.room)
+    assert current["m.room.member", BOB] == ban.nid
+    assert current[LEVELS] == promoting.nid
+    assert current[LEVELS] not in {fallen.nid, bob.nid}
+    assert {tip.nid for tip in await meeting.remote.head(meeting.room)} == {fallen.nid, ban.nid}
+    merging = await meeting.say()
+    assert len(merging.event.prev_events) == 2
+    assert await meeting.remote.head(meeting.room) == [merging]
+    assert await meeting.remote.current(meeting.room) == current
+
+
+@ensureDeferred
+async def test_state_on_one_of_several_extremities(meeting: Meeting) -> None:
+    """It enters the current state, whichever extremity it follows."""
+    await meeting.levels()
+    (base,) = await meeting.remote.head(meeting.room)
+    ours = await meeting.say()
+    theirs = await meeting.remote.follow(meeting.room, base, "m.room.message", CAROL, TEXT)
+    topic = await meeting.remote.follow(
+        meeting.room, theirs, "m.room.topic", CAROL, {"topic": "ours too"}, state_key=""
+    )
+    assert (await meeting.remote.current(meeting.room))[TOPIC] == topic.nid
+    assert {tip.nid for tip in await meeting.remote.head(meeting.room)} == {ours.nid, topic.nid}
+
+
+@ensureDeferred
+async def test_state_that_a_branch_reverts_is_told(meeting: Meeting, changes: list[Change]) -> None:
+    """The topic that lost is taken back in the stream, not only in the state."""
+    await meeting.levels(bob=50)
+    await meeting.ours("m.room.member", BOB, {"membership": "join"}, state_key=BOB)
+    first = await meeting.topic("first")
+    (base,) = await meeting.remote.head(meeting.room)
+    name = await meeting.ours("m.room.name", BOB, {"name": "bob's"}, state_key="")
+    bobs = await meeting.ours("m.room.topic", BOB, {"topic": "bob's"}, state_key="")
+    position = changes[-1].position
+    ban = await meeting.remote.member(meeting.room, base, ALICE, BOB, "ban")
+    current = await meeting.remote.current(meeting.room)
+    assert (current[TOPIC], current["m.room.member", BOB]) == (first.nid, ban.nid)
+    assert name.event.key not in current
+    told = [(change.kind, change.user_id) for change in changes if change.position > position]
+    assert told == [(Kind.EVENT, BOB), (Kind.STATE, None)]
+    spans = [(meeting.room.nid, position, changes[-1].position)]
+    net = (await meeting.do(net_changes, spans))[meeting.room.nid]
+    assert (net[TOPIC], net[name.event.key]) == (first.nid, None)
+    assert bobs.nid not in net.values()
+
+
+@ensureDeferred
+async def test_a_kick_that_loses(meeting: Meeting, changes: list[Change]) -> None:
+    """Who was kicked by somebody banned on another branch stays in the room, for every reader."""
+    await meeting.levels()
+    bob = await meeting.ours("m.room.member", BOB, {"membership": "join"}, state_key=BOB)
+    ban = await meeting.ban(CAROL)
+    position = changes[-1].position
+    kick = await meeting.remote.member(meeting.room, bob, CAROL, BOB, "leave")
+    assert kick.standing is Standing.SOFT_FAILED
+    dave = await meeting.remote.member(meeting.room, kick, DAVE, DAVE, "join")
+    assert dave.standing is Standing.ACCEPTED
+    current = await meeting.remote.current(meeting.room)
+    assert (current["m.room.member", BOB], current["m.room.member", CAROL]) == (bob.nid, ban.nid)
+    assert await meeting.do(membership_deltas, BOB, position, changes[-1].position) == []
+    assert BOB not in {change.user_id for change in changes if change.position > position}
+
+
+@ensureDeferred
+async def test_a_member_who_is_back_by_another_branch(meeting: Meeting, changes: list[Change]) -> None:
+    """A change of membership that no event of the moment makes is told to the member."""
+    await meeting.levels(bob=50)
+    await meeting.ours("m.room.member", BOB, {"membership": "join"}, state_key=BOB)
+    dave = await meeting.remote.member(
+        meeting.room, (await meeting.remote.head(meeting.room))[0], DAVE, DAVE, "join"
+    )
+    erin = "@erin:hs.test"
+    joined = await meeting.ours("m.room.member", erin, {"membership": "join"}, state_key=erin)
+    kick = await meeting.ours("m.room.member", BOB, {"membership": "leave"}, state_key=erin)
+    position = changes[-1].position
+    ban = await meeting.remote.member(meeting.room, joined, ALICE, BOB, "ban")
+    assert (dave.standing, ban.standing) == (Standing.ACCEPTED, Standing.ACCEPTED)
+    current = await meeting.remote.current(meeting.room)
+    assert current["m.room.member", BOB] == ban.nid
+    assert current["m.room.member", erin] == joined.nid != kick.nid
+    (delta,) = await meeting.do(membership_deltas, erin, position, changes[-1].position)
+    assert (delta.event_nid, delta.previous_nid) == (joined.nid, kick.nid)
+    told = [(change.kind, change.user_id) for change in changes if change.position > position]
+    assert told == [(Kind.EVENT, BOB), (Kind.STATE, erin)]
+
+
+@ensureDeferred
+async def test_a_redaction_before_its_target(meeting: Meeting) -> None:
+    """It waits, and empties the target when that comes; one that was not allowed to does not."""
+    remote, room = meeting.remote, meeting.room
+    state = await remote.state(meeting.joined)
+    said = remote.build(room, [meeting.joined.event], state, "m.room.message", CAROL, TEXT)
+    redaction = remote.build(
+        room, [meeting.joined.event], state, "m.room.redaction", CAROL, {}, redacts=said.event_id
+    )
+    first = await remote.receive(room, redaction)
+    target = await remote.receive(room, said)
+    found = await meeting.do(meeting.world.events.redactions, [target.nid])
+    assert found.keys() == {target.nid}
+    assert found[target.nid].nid == first.nid
+
+
+@ensureDeferred
+async def test_a_redaction_of_who_was_banned_meanwhile(meeting: Meeting, changes: list[Change]) -> None:
+    """It is applied and shown, so that clients see what the server has; the room does not follow it."""
+    said = await meeting.remote.follow(meeting.room, meeting.joined, "m.room.message", CAROL, TEXT)
+    ban = await meeting.ban(CAROL)
+    redaction = await meeting.remote.follow(
+        meeting.room, said, "m.room.redaction", CAROL, {}, redacts=said.event_id
+    )
+    assert redaction.standing is Standing.SOFT_FAILED
+    assert (await meeting.do(meeting.world.events.redactions, [said.nid])).keys() == {said.nid}
+    assert (changes[-1].event_nid, changes[-1].redacts_nid) == (redaction.nid, said.nid)
+    assert await meeting.remote.head(meeting.room) == [ban]
+    assert redaction.after_nid == ban.after_nid
+
+
+@ensureDeferred
+async def test_a_redaction_without_the_right_to(meeting: Meeting) -> None:
+    """Of another server's event, by who lacks the level: the target keeps its content."""
+    said = await meeting.say()
+    redaction = await meeting.remote.follow(
+        meeting.room, said, "m.room.redaction", CAROL, {}, redacts=said.event_id
+    )
+    assert redaction.standing is Standing.ACCEPTED
+    assert await meeting.do(meeting.world.events.redactions, [said.nid]) == {}
+
+
+@ensureDeferred
+async def test_a_head_that_moves_while_an_event_is_prepared(
+    meeting: Meeting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event is prepared again, by the state as it is then."""
+    bans: list[StoredEvent] = []
+    receiver = meeting.remote.receiver
+    commit = receiver._commit
+
+    def moved_on(txn: Transaction, prepared: Any) -> Any:
+        if not bans:
+            bans.append(meeting.world.member(txn, meeting.room, ALICE, CAROL, "ban"))
+        return commit(txn, prepared)
+
+    monkeypatch.setattr(receiver, "_commit", moved_on)
+    said = await meeting.remote.follow(meeting.room, meeting.joined, "m.room.message", CAROL, TEXT)
+    assert said.standing is Standing.SOFT_FAILED
+    assert await meeting.remote.head(meeting.room) == bans
+
+
+@ensureDeferred
+async def test_events_of_rooms_that_are_unknown(meeting: Meeting) -> None:
+    """404, also for an event that names another room than it came for."""
+    other = await meeting.do(meeting.world.room, BOB, version=meeting.version)
+    state = await meeting.remote.state(meeting.joined)
+    event = meeting.remote.build(other, [meeting.joined.event], state, "m.room.message", CAROL, TEXT)
+    with pytest.raises(MatrixError) as refused:
+        await meeting.remote.receive(meeting.room, event)
+    assert refused.value.status == 404
+
+
+@ensureDeferred
+async def test_what_comes_after_a_ban_that_redacts(meeting: Meeting) -> None:
+    """It is soft-failed and redacted; after a ban that does not redact it is only the former."""
+    ban = {"membership": "ban", REDACT_EVENTS: True}
+    banned = await meeting.ours("m.room.member", ALICE, ban, state_key=CAROL)
+    late = await meeting.remote.follow(meeting.room, meeting.joined, "m.room.message", CAROL, TEXT)
+    assert late.standing is Standing.SOFT_FAILED
+    redactions = await meeting.database.read(meeting.world.events.redactions, [late.nid])
+    assert {nid: one.nid for nid, one in redactions.items()} == {late.nid: banned.nid}
+    await meeting.ours("m.room.member", ALICE, {"membership": "leave"}, state_key=CAROL)
+    later = await meeting.remote.follow(meeting.room, late, "m.room.message", CAROL, TEXT)
+    assert later.standing is Standing.SOFT_FAILED
+    assert await meeting.database.read(meeting.world.events.redactions, [later.nid]) == {}

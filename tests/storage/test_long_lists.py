@@ -1,0 +1,212 @@
+"""Pages of long lists: those that plain offsets would give, for about as many rows read wherever they are."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from pytest_twisted import ensureDeferred
+
+from synapse_lite.handlers.long_lists import FRESH_MS, LongLists
+from synapse_lite.storage import reports, room_admin, user_admin
+from synapse_lite.storage.audit import AuditFilter, read_audit_log
+from synapse_lite.storage.database import Database, Row, Transaction
+from synapse_lite.storage.long_lists import (
+    SHORT,
+    STEP,
+    LongList,
+    Survey,
+    count_rows,
+    read_page,
+    survey_list,
+)
+from synapse_lite.storage.media import listing
+from synapse_lite.storage.reports import EVENT_REPORTS, ROOM_REPORTS, USER_REPORTS
+from synapse_lite.storage.room_admin import RoomSearch
+from synapse_lite.storage.tasks import TaskFilter, TaskOrder, read_sorted_tasks
+from synapse_lite.storage.user_admin import UserSearch
+from tests.http.memory import ManualClock
+from tests.storage.reading import rows_read
+
+ROWS = 4 * SHORT + 1
+LIMIT = 20
+DEEP = (0, STEP - 1, STEP, ROWS // 2, ROWS - LIMIT)
+UNINDEXED = {"joined_members", "size", "joined_local_members", "state_events"}
+"""They change with every join."""
+
+MOST_READ = 4 * (STEP + LIMIT)
+"""Rows of tables and entries of indexes: a page skips less than a step, and looks at both."""
+
+_SEED = f"""
+INSERT INTO users (user_id, created_ts, displayname, avatar_url, user_type, is_admin, is_guest, deactivated, locked,
+    shadow_banned) SELECT '@u' || n || ':hs', n / 3, CASE WHEN n % 3 > 0 THEN 'Name ' || n % 5000 END,
+    CASE WHEN n % 2 > 0 THEN 'mxc://hs/' || n END, CASE n % 7 WHEN 1 THEN 'bot' WHEN 2 THEN 'support' END,
+    n % 11 = 0, n % 5 = 0, n % 13 = 0, n % 17 = 0, n % 19 = 0 FROM generate_series(1, {ROWS}) n;
+INSERT INTO user_last_seen SELECT user_id, CASE WHEN created_ts % 2 = 0 THEN created_ts END FROM users;
+INSERT INTO rooms (room_nid, room_id, version, creator, is_public, created_ts) OVERRIDING SYSTEM VALUE
+    SELECT n, '!r' || n, 1 + n % 12, CASE WHEN n % 9 > 0 THEN '@u' || n || ':hs' END, n % 4 = 0, 1
+    FROM generate_series(1, {ROWS}) n;
+INSERT INTO room_summary (room_nid, name, joined, joined_local, state_events, encryption)
+    SELECT n, CASE WHEN n % 3 > 0 THEN 'Room ' || n % 5000 END, n % 100, n % 50, n % 70,
+    CASE WHEN n % 8 > 0 THEN 'm.megolm.v1.aes-sha2' END FROM generate_series(1, {ROWS}) n;
+INSERT INTO event_reports (received_ts, room_nid, event_id, sender, user_id)
+    SELECT n, n, '$' || n, '@u1:hs', '@u' || n || ':hs' FROM generate_series(1, {ROWS}) n;
+INSERT INTO room_reports (received_ts, room_nid, user_id, reason)
+    SELECT n, n, '@u1:hs', '' FROM generate_series(1, {ROWS}) n;
+INSERT INTO user_reports (received_ts, target_user_id, user_id, reason)
+    SELECT n, '@u' || n || ':hs', '@u1:hs', '' FROM generate_series(1, {ROWS}) n;
+INSERT INTO media_blobs (sha256, size) VALUES ('x', 1);
+INSERT INTO media (origin, media_id, sha256, size, user_id, media_type, upload_name, created_ts, last_access_ts,
+    authenticated, protected) SELECT 'hs', 'm' || n % 1000 || '_' || n, 'x', n % 500, '@u1:hs', 'text/' || n % 9,
+    CASE WHEN n % 3 > 0 THEN n % 5000 || '.txt' END, n / 3, CASE WHEN n % 2 > 0 THEN n END, TRUE, n % 7 = 0
+    FROM generate_series(1, {ROWS}) n;
+INSERT INTO media_quarantine SELECT origin, media_id, '@u' || media_nid % 5 || ':hs', 1 FROM media WHERE media_nid % 4 = 0
+"""
+
+
+def seed(txn: Transaction) -> None:
+    for statement in _SEED.split(";"):
+        txn.execute(statement)
+
+
+def lists() -> Iterator[tuple[LongList, bool]]:
+    """Every one that administrators page through, both ways; whether it has an index."""
+    for turned in (False, True):
+        for order in user_admin.ORDERS:
+            yield user_admin.long_list(UserSearch(), order, backwards=turned), True
+            yield (
+                user_admin.long_list(UserSearch(locked=False, deactivated=False), order, backwards=turned),
+                True,
+            )
+        for order in room_admin.ORDERS:
+            rooms = room_admin.long_list(RoomSearch(), order, turned=turned)
+            yield rooms, order not in UNINDEXED
+        for order in listing.ORDERS:
+            yield listing.user_list("@u1:hs", order, backwards=turned), order == "created_ts"
+        for kind in (EVENT_REPORTS, ROOM_REPORTS, USER_REPORTS):
+            yield reports.long_list(kind, {}, newest_first=turned), True
+
+
+def plain_page(txn: Transaction, wanted: LongList, offset: int) -> list[Row]:
+    return txn.rows(
+        f"SELECT {wanted.order.columns[-1]} FROM {wanted.source} WHERE {wanted.condition}"
+        f" ORDER BY {wanted.order.sorting} OFFSET {offset} LIMIT {LIMIT}",
+        wanted.arguments,
+    )
+
+
+@ensureDeferred
+async def test_pages_are_those_of_plain_offsets_and_read_little(database: Database) -> None:
+    """In every order, both ways, with and without filters, at marks and between them, among nulls and behind the end."""
+    await database.transact(seed)
+    await database.transact(lambda txn: txn.execute("ANALYZE"))
+    for wanted, has_index in lists():
+        survey = await database.snapshot(survey_list, wanted)
+        total = await database.read(count_rows, wanted)
+        assert (survey.total, len(survey.marks)) == (total, -(-total // STEP)), wanted
+        for offset in DEEP:
+            expected = await database.read(plain_page, wanted, offset)
+            page, read = await database.snapshot(_counted, wanted, survey, offset)
+            assert page == expected, (wanted, offset)
+            if has_index:
+                assert read < MOST_READ, (wanted, offset, read)
+
+
+def _counted(txn: Transaction, wanted: LongList, survey: Survey, offset: int) -> tuple[list[Row], int]:
+    before = rows_read(txn)
+    page = read_page(txn, wanted.order.columns[-1], wanted, survey, offset=offset, limit=LIMIT)
+    return page, rows_read(txn) - before
+
+
+@ensureDeferred
+async def test_a_survey_serves_until_the_next_one(database: Database) -> None:
+    """A short list is counted each time; the total of a long one may be half a minute old, and one page older."""
+    clock = ManualClock()
+    pages = LongLists(database, clock)
+    wanted = user_admin.long_list(UserSearch(), "name", backwards=False)
+
+    async def total(offset: int = 0) -> int:
+        read: Any = partial(user_admin.list_users, offset=offset, limit=1)
+        return (await pages.page(wanted, offset, read))[1]
+
+    def add(txn: Transaction, first: int, last: int) -> None:
+        txn.execute(
+            "INSERT INTO users (user_id, created_ts) SELECT '@n' || n || ':hs', n FROM generate_series(%s, %s) n",
+            (first, last),
+        )
+
+    await database.transact(add, 1, 10)
+    assert await total() == 10
+    await database.transact(add, 11, SHORT + 1)
+    assert await total(SHORT) == SHORT + 1  # deep in a long list: a survey is waited for
+    await database.transact(add, SHORT + 2, SHORT + 2)
+    assert await total() == SHORT + 1
+    clock.advance(FRESH_MS / 1000 + 1)
+    assert await total() == SHORT + 1
+    while await total() == SHORT + 1:  # the new survey is taken behind the answer
+        pass
+    assert await total() == SHORT + 2
+
+
+@ensureDeferred
+async def test_the_total_is_counted_once_for_all_orders(database: Database) -> None:
+    """The first page in another order of a long list counts nothing; of other rows it does."""
+    await database.transact(seed)
+    pages = LongLists(database, ManualClock())
+
+    async def page(search: UserSearch, order: str) -> int:
+        wanted = user_admin.long_list(search, order, backwards=False)
+
+        read: Any = partial(user_admin.list_users, offset=0, limit=LIMIT)
+        return (await pages.page(wanted, 0, read))[1]
+
+    assert await page(UserSearch(), "name") == ROWS
+    await database.transact(lambda txn: txn.execute("DELETE FROM user_last_seen"))
+    await database.transact(lambda txn: txn.execute("DELETE FROM users WHERE user_id = '@u1:hs'"))
+    assert await page(UserSearch(), "creation_ts") == ROWS
+    assert await page(UserSearch(guests=False), "creation_ts") < ROWS
+
+
+def seed_tasks(txn: Transaction) -> None:
+    txn.execute(
+        "INSERT INTO scheduled_tasks (id, action, version, status, requester, endpoint, priority, run_at, params,"
+        " max_attempts, created_at, updated_at, finished_at)"
+        " SELECT translate(n::text, '0123456789', 'abcdefghij'), 'a', 1, 'complete', '@admin:x', 'e', 0, n, '{}', 3, n, n, n"
+        f" FROM generate_series(1, {ROWS}) n"
+    )
+    txn.execute(
+        "INSERT INTO audit_log (ts, user_id, ip, user_agent, method, path, request)"
+        f" SELECT n, '@a' || n % 2, '', '', 'POST', '/x', '{{}}' FROM generate_series(1, {ROWS}) n"
+    )
+
+
+@ensureDeferred
+async def test_by_time_tasks_and_the_audit_trail_are_read_through_indexes(database: Database) -> None:
+    """The newest or the oldest, of all or up to a time: a page reads about itself, however many there are."""
+    await database.transact(seed_tasks)
+    await database.transact(lambda txn: txn.execute("ANALYZE"))
+
+    def tasks(txn: Transaction, column: str, backwards: bool) -> tuple[list[int], int]:
+        before = rows_read(txn)
+        order = TaskOrder(column, descending=backwards)
+        page, _ = read_sorted_tasks(txn, TaskFilter(), order, offset=LIMIT, limit=LIMIT)
+        return [task.created_at_ms for task in page], rows_read(txn) - before
+
+    def entries(txn: Transaction, wanted: AuditFilter, backwards: bool) -> tuple[list[int], int]:
+        before = rows_read(txn)
+        page = read_audit_log(txn, wanted, after_nid=None, limit=LIMIT, newest_first=backwards)
+        return [entry.change.ts for entry in page], rows_read(txn) - before
+
+    last = ROWS - LIMIT
+    for column in ("timestamp_ms", "created_ts"):
+        for backwards, first in ((True, last), (False, LIMIT + 1)):
+            found, read = await database.snapshot(tasks, column, backwards)
+            assert (found[0], len(found)) == (first, LIMIT), (column, backwards)
+            assert read < 40 * LIMIT, (column, backwards, read)
+    for wanted, first in (
+        (AuditFilter(), ROWS),
+        (AuditFilter(until_ts=ROWS // 2), ROWS // 2),
+        (AuditFilter(user_id="@a1", until_ts=1001), 1001),
+    ):
+        found, read = await database.snapshot(entries, wanted, True)
+        assert (found[0], len(found)) == (first, LIMIT), wanted
+        assert read < 40 * LIMIT, (wanted, read)

@@ -1,0 +1,89 @@
+"""Migrations on a database of their own."""
+
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from synapse_lite import storage
+from synapse_lite.ids import random_text
+from synapse_lite.storage import migrate as migrations
+from synapse_lite.storage.migrate import (
+    FROZEN,
+    OUTSIDE,
+    SchemaTooNewError,
+    available,
+    changed_since_frozen,
+    migrate,
+)
+from tests.databases import execute, rows
+
+INDEX = f"{OUTSIDE}\nCREATE INDEX CONCURRENTLY IF NOT EXISTS later ON users (created_ts);\n"
+
+
+@pytest.fixture
+def empty(postgres: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    name = f"migrate_{random_text(8).lower()}"
+    execute(postgres, f"CREATE DATABASE {name} TEMPLATE template0")
+    yield {**postgres, "dbname": name}
+    execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def add(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Adds migrations to those that there are."""
+    files: dict[str, str] = {}
+    known, text = migrations.available, migrations._text
+    monkeypatch.setattr(migrations, "available", lambda: [*known(), *files])
+    monkeypatch.setattr(migrations, "_text", lambda name: files.get(name) or text(name))
+    return files.__setitem__
+
+
+def test_a_newer_schema_is_refused(empty: dict[str, Any]) -> None:
+    """The unknown migration is named, and what to do; nothing is changed."""
+    assert migrate(empty) == available()
+    assert migrate(empty) == []
+    execute(empty, "INSERT INTO schema_migrations (name) VALUES ('9999_tomorrow.sql')")
+    with pytest.raises(SchemaTooNewError, match=r"9999_tomorrow\.sql\. Start the newer program"):
+        migrate(empty)
+
+
+def test_a_migration_is_applied_as_a_whole(empty: dict[str, Any], add: Any) -> None:
+    """What fails leaves nothing, and comes again; those before it stay."""
+    add("9000_broken.sql", "CREATE TABLE half (); SELECT 1 / 0;")
+    with pytest.raises(psycopg2.errors.DivisionByZero):
+        migrate(empty)
+    assert rows(empty, "SELECT to_regclass('half'), count(*) FROM schema_migrations") == [
+        (None, len(available()))
+    ]
+    add("9000_broken.sql", "CREATE TABLE half ();")
+    assert migrate(empty) == ["9000_broken.sql"]
+
+
+def test_an_index_is_built_beside_writers(empty: dict[str, Any], add: Any) -> None:
+    """CREATE INDEX CONCURRENTLY runs outside of a transaction; one that was interrupted is built again."""
+    migrate(empty)
+    execute(empty, "CREATE INDEX later ON users (created_ts)")
+    execute(empty, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'later'::regclass")
+    add("9000_index.sql", INDEX)
+    assert migrate(empty) == ["9000_index.sql"]
+    assert rows(empty, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'later'::regclass") == [(True,)]
+
+
+def test_what_a_release_has_does_not_change(tmp_path: Path) -> None:
+    """A frozen migration that is edited or removed is found; `make freeze` adds those of a release."""
+    schema = resources.files(storage).joinpath("schema")
+    assert changed_since_frozen(schema) == []
+    digests = []
+    for name in ("0001_a.sql", "0002_b.sql", "0003_c.sql"):
+        (tmp_path / name).write_text(name)
+        digests.append(f"{migrations.checksum(tmp_path / name)}  {name}\n")
+    (tmp_path / FROZEN).write_text("".join(digests))
+    assert changed_since_frozen(tmp_path) == []
+    (tmp_path / "0002_b.sql").write_text("edited")
+    (tmp_path / "0003_c.sql").unlink()
+    (tmp_path / "0004_d.sql").write_text("new")
+    assert changed_since_frozen(tmp_path) == ["0002_b.sql", "0003_c.sql"]

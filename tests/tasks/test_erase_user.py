@@ -1,0 +1,184 @@
+"""Erasing a user: events, media, memberships, account; one report; a dry run; cancelled as a whole."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pytest_twisted import ensureDeferred
+
+from synapse_lite.storage import accounts, devices
+from synapse_lite.storage.accounts import NewAccount
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.events import StoredEvent
+from synapse_lite.tasks.actions.deactivate_user import DEACTIVATE_USER, DeactivateUser
+from synapse_lite.tasks.actions.delete_media import DELETE_MEDIA, DeleteMedia
+from synapse_lite.tasks.actions.erase_user import ERASE_USER, EraseParams, EraseUser
+from synapse_lite.tasks.actions.redact_all_events import REDACT_ALL_EVENTS, RedactAllEvents
+from synapse_lite.tasks.actions.redact_all_events.spec import RedactCursor
+from synapse_lite.tasks.outcome import Done, Fail, Later, Outcome
+from synapse_lite.tasks.queue import Status, Task
+from synapse_lite.tasks.registry import TaskRegistry
+from tests.builders import ALICE, MALLORY, SERVER, TickingClock, World
+from tests.tasks.conftest import ADMIN, Engine, Scripted
+
+ASKED: dict[str, str] = {"requester": ADMIN, "endpoint": "test"}
+ROOMS = 3
+
+
+class Site:
+    """A user who has written and uploaded."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.clock = TickingClock()
+        self.world = World(self.clock)
+        self.events: list[StoredEvent] = []
+
+    async def make(self) -> None:
+        await self.engine.database.transact(self._make)
+
+    def _make(self, txn: Transaction) -> None:
+        accounts.create_account(txn, NewAccount(MALLORY, 1, "hash", displayname="Mallory"))
+        devices.create_device(txn, MALLORY, "PHONE", None, 1)
+        for _ in range(ROOMS):
+            room = self.world.room(txn, ALICE, MALLORY)
+            self.events.append(self.world.message(txn, room, MALLORY))
+        txn.execute(
+            "INSERT INTO media_blobs (sha256, size, stored) VALUES ('\\x00', 5, TRUE);"
+            "INSERT INTO media (origin, media_id, sha256, size, user_id, created_ts, authenticated)"
+            " VALUES (%s, 'x', '\\x00', 5, %s, 1, TRUE)",
+            (SERVER, MALLORY),
+        )
+
+    async def start(self, redact: Callable[[Transaction, Any], Outcome] | None = None) -> None:
+        """The engine, with all the tasks; `redact` instead of redacting."""
+        world, clock = self.world, self.clock
+        redacting = RedactAllEvents(world.appender, world.events, world.state, clock, SERVER)
+        registry = TaskRegistry()
+        registry.register(ERASE_USER, EraseUser())
+        registry.register(REDACT_ALL_EVENTS, redacting if redact is None else Scripted(redact))
+        registry.register(DELETE_MEDIA, DeleteMedia(clock, SERVER))
+        registry.register(DEACTIVATE_USER, DeactivateUser(world.appender, clock))
+        await self.engine.start_all(registry)
+
+    async def ask(self, **more: Any) -> str:
+        params = EraseParams(user_id=MALLORY, **more)
+        return (await self.engine.queue.enqueue(ERASE_USER, params, **ASKED)).id
+
+    async def erase(self, **more: Any) -> Task:
+        return await self.engine.until_ended(await self.ask(**more))
+
+    async def count(self, sql: str, *arguments: object) -> int:
+        count: int = await self.engine.database.read(
+            lambda txn: txn.value(f"SELECT count(*) FROM {sql}", arguments)
+        )
+        return count
+
+    async def left(self) -> dict[str, int]:
+        """What there is of the user."""
+        nids = [event.nid for event in self.events]
+        return {
+            "redacted": await self.count("redactions WHERE applied AND target_nid = ANY(%s)", nids),
+            "media": await self.count("media"),
+            "devices": await self.count("devices WHERE user_id = %s", MALLORY),
+            "joined": await self.count("memberships WHERE user_id = %s AND membership = 'join'", MALLORY),
+            "forgotten": await self.count("memberships WHERE user_id = %s AND forgotten", MALLORY),
+            "open": await self.count("users WHERE user_id = %s AND NOT deactivated", MALLORY),
+            "named": await self.count("users WHERE user_id = %s AND displayname IS NOT NULL", MALLORY),
+        }
+
+
+ERASED = {
+    "redacted": ROOMS,
+    "media": 0,
+    "devices": 0,
+    "joined": 0,
+    "forgotten": ROOMS,
+    "open": 0,
+    "named": 0,
+}
+UNTOUCHED = {
+    "redacted": 0,
+    "media": 1,
+    "devices": 1,
+    "joined": ROOMS,
+    "forgotten": 0,
+    "open": 1,
+    "named": 1,
+}
+
+
+@ensureDeferred
+async def test_everything_of_a_user_goes(engine: Engine) -> None:
+    """Once and for all, in parts that the report names; asked again, there is nothing left to do."""
+    site = Site(engine)
+    await site.make()
+    await site.start()
+    task = await site.erase(reason="spam")
+    assert (task.status, await site.left()) == (Status.COMPLETE, ERASED)
+    assert task.result is not None
+    assert task.result.keys() == {"redact", "media", "account", "forgotten_rooms"}
+    assert {part["status"] for name, part in task.result.items() if name != "forgotten_rooms"} == {"complete"}
+    assert task.result["media"]["result"] == {"deleted": 1, "bytes": 5}
+    assert task.result["account"]["result"]["left_rooms"] == ROOMS
+    assert task.result["forgotten_rooms"] == ROOMS
+    assert (task.done, task.total) == (4, 4)
+    again = await site.erase()
+    assert (again.status, await site.left()) == (Status.COMPLETE, ERASED)
+
+
+@ensureDeferred
+async def test_a_dry_run_counts(engine: Engine) -> None:
+    """What would be redacted and deleted; nothing is, and nobody is logged out."""
+    site = Site(engine)
+    await site.make()
+    await site.start()
+    task = await site.erase(dry_run=True)
+    assert (task.status, await site.left()) == (Status.COMPLETE, UNTOUCHED)
+    assert task.result is not None
+    assert task.result.keys() == {"redact", "media"}
+    assert task.result["media"]["result"] == {"would_delete": 1, "bytes": 5}
+    assert (task.done, task.total) == (2, 2)
+
+
+@ensureDeferred
+async def test_a_part_that_fails_stops_no_other(engine: Engine) -> None:
+    """The report says so; what else there is to erase is erased."""
+    site = Site(engine)
+    await site.make()
+    await site.start(redact=lambda _txn, _task: Fail("no"))
+    task = await site.erase()
+    assert (task.status, await site.left()) == (Status.COMPLETE, {**ERASED, "redacted": 0})
+    assert task.result is not None
+    assert (task.result["redact"]["status"], task.result["redact"]["error"]) == ("failed", "no")
+
+
+@ensureDeferred
+async def test_cancelled_as_a_whole(engine: Engine) -> None:
+    """Its part is cancelled with it; the account is closed from the first moment, and stays so."""
+    site = Site(engine)
+    await site.make()
+    await site.start(redact=lambda _txn, _task: Later(RedactCursor(), 3600))
+    task_id = await site.ask()
+    await engine.until(task_id, lambda task: task.phase == "redact" and task.status is Status.SCHEDULED)
+    parts = (await engine.queue.find(parent_id=task_id, limit=100)).tasks
+    assert [part.action for part in parts] == ["redact_all_events"]
+    await engine.queue.cancel(task_id)
+    assert (await engine.until_ended(task_id)).status is Status.CANCELLED
+    assert (await engine.until_ended(parts[0].id)).status is Status.CANCELLED
+    assert await site.left() == {**UNTOUCHED, "open": 0, "devices": 0}
+
+
+@ensureDeferred
+async def test_tried_again_it_does_what_had_failed(engine: Engine) -> None:
+    """The report is of after that."""
+    site = Site(engine)
+    await site.make()
+    broken = [True]
+    await site.start(redact=lambda _txn, _task: Fail("no") if broken else Done({"redacted": 1}))
+    task = await site.erase()
+    broken.clear()
+    await engine.queue.retry(task.id, from_start=False, requester=ADMIN, endpoint="test")
+    task = await engine.until_ended(task.id)
+    assert task.result is not None
+    assert (task.status, task.done, task.total) == (Status.COMPLETE, 4, 4)
+    assert (task.result["redact"]["status"], task.result["redact"]["result"]) == ("complete", {"redacted": 1})

@@ -1,0 +1,43 @@
+"""Timers by a clock that nobody can set."""
+
+import time
+from typing import Any
+
+import pytest
+from twisted.internet.selectreactor import SelectReactor
+
+from synapse_lite.workers import process
+from synapse_lite.workers.timers import use_monotonic_time
+
+
+def test_timers_do_not_follow_the_wall_clock() -> None:
+    """A timer is due by the monotonic clock, both when it is set and when the reactor looks what is due."""
+    reactor: Any = SelectReactor()
+    use_monotonic_time(reactor)
+    fired: list[float] = []
+    before = time.monotonic()
+    timer = reactor.callLater(0, lambda: fired.append(time.monotonic()))
+    assert before <= timer.getTime() <= time.monotonic()
+    reactor.runUntilCurrent()
+    assert len(fired) == 1
+    later = reactor.callLater(60, fired.append, 0.0)
+    assert 59 < reactor.timeout() <= 60
+    later.cancel()
+
+
+def test_a_process_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is started."""
+
+    class Reactor:
+        seconds = time.time
+
+        def callWhenRunning(self, _function: object) -> None:  # noqa: N802 (Twisted's name)
+            assert self.seconds is time.monotonic
+
+        def addSystemEventTrigger(self, *_arguments: object) -> None: ...  # noqa: N802 (Twisted's name)
+
+        def run(self) -> None: ...
+
+    reactor = Reactor()
+    assert process.Life(reactor, None, "main").run() == 0
+    assert reactor.seconds is time.monotonic
