@@ -549,7 +549,7 @@ async def test_merged_form_refusals(server: TestServer) -> None:
 
 @ensureDeferred
 async def test_broken_rooms(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A room that cannot be read keeps no other from the client, and comes when it can be read again."""
+    """A room that cannot be read keeps no other from the client, is counted, and comes when it can be read again."""
     token = await server.user("alice")
     rooms = [await server.room(token, name=str(number)) for number in range(3)]
     read, broken = SummaryReader.read, rooms[1]
@@ -565,6 +565,8 @@ async def test_broken_rooms(server: TestServer, monkeypatch: pytest.MonkeyPatch)
         context.setattr(SummaryReader, "read", fail)
         first = await sync(server, token, ALL)
         assert first["rooms"].keys() == {id_of(room) for room in rooms} - {id_of(broken)}
+        assert server.core.metrics.get_sample_value("synapse_lite_broken_rooms") == 1
     second = await sync(server, token, ALL, first["pos"])
     assert second["rooms"].keys() == {id_of(broken)}
     assert second["rooms"][id_of(broken)]["initial"] is True
+    assert server.core.metrics.get_sample_value("synapse_lite_broken_rooms") == 0

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from attrs import evolve, frozen
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.device_lists import list_changes_between
 from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.sliding_sync.extensions import (
@@ -83,11 +84,13 @@ class SlidingReader:
         prejoin: PrejoinState,
         extensions: Extensions,
         remembered: RememberedRooms,
+        broken: BrokenRooms,
     ) -> None:
         self._events = events
         self._rooms = SlidingRoomReader(events, state, visibility, prejoin)
         self._extensions = extensions
         self._remembered = remembered
+        self._broken = broken
         self._sent: Cache[tuple[int, int], Sent] = Cache(REMEMBERED_ROOMS)
         self.listings = Listings(events)
 
@@ -198,13 +201,17 @@ class SlidingReader:
         if not nids:
             return _Joined({}, {})
         try:
-            return self._with_known(reading, scene, recent, nids)
+            found = self._with_known(reading, scene, recent, nids)
         except DatabaseError:
             raise
         except Exception:
             if len(nids) == 1:
-                logger.exception("sliding sync leaves out room %s", scene.listed[nids[0]].room_id)
+                logger.exception("room %s cannot be read, and is left out", scene.listed[nids[0]].room_id)
+                self._broken.add(nids[0])
                 return _Joined({}, {}, frozenset(nids))
+        else:
+            self._broken.remove(nids)
+            return found
         half = len(nids) // 2
         first = self._joined(reading, scene, recent, nids[:half])
         return first.join(self._joined(reading, scene, recent, nids[half:]))

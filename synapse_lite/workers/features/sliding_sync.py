@@ -1,5 +1,6 @@
 """Sliding sync."""
 
+from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.sliding_sync.bump_stamps import BumpStamps
 from synapse_lite.handlers.sliding_sync.extensions import Extensions
 from synapse_lite.handlers.sliding_sync.handler import SlidingSyncHandler
@@ -22,7 +23,13 @@ def build(core: Core) -> Feature:
     remembered = RememberedRooms(core.rooms.retention)
     core.log.listen(remembered.on_changes)
     reader = SlidingReader(
-        core.events, core.state, core.rooms.visibility, core.rooms.prejoin, extensions, remembered
+        core.events,
+        core.state,
+        core.rooms.visibility,
+        core.rooms.prejoin,
+        extensions,
+        remembered,
+        BrokenRooms(core.metrics),
     )
     bumps = BumpStamps(core.requests, core.events)
     core.log.listen(bumps.on_changes)
