@@ -41,7 +41,7 @@ class FederationClient:
         max_bytes: int = MAX_ANSWER,
     ) -> JsonObject:
         async with self.open(destination, method, target, body, timeout=timeout) as reply:
-            return read_answer(destination, reply.status, await reply.read(max_bytes))
+            return await read_answer(destination, reply.status, await reply.read(max_bytes))
 
     @asynccontextmanager
     async def open(

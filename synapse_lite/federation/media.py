@@ -148,7 +148,7 @@ async def _refusal(mxc: Mxc, reply: Reply) -> PeerError:
     """Why there is no file, with what the other server says."""
     refusal = PeerError(f"{mxc.origin} answers {reply.status}", reply.status)
     try:
-        read_answer(mxc.origin, reply.status, await reply.read(MAX_ERROR))
+        await read_answer(mxc.origin, reply.status, await reply.read(MAX_ERROR))
     except PeerError as error:
         refusal = error
     seconds = reply.headers.get("retry-after", "")

@@ -3,9 +3,9 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import MatrixError, SynapseLiteError
+from synapse_lite.federation.long_answers import decode_in_turns
 from synapse_lite.http.client import Reply
 
 TIMEOUT_SECONDS = 30.0
@@ -74,10 +74,10 @@ class Peers(Protocol):
         """As `open`, for a place to which another server has sent us: nothing is signed."""
 
 
-def read_answer(destination: str, status: int, data: bytes) -> JsonObject:
+async def read_answer(destination: str, status: int, data: bytes) -> JsonObject:
     """The object that is the answer; `PeerError` for any other, and for a status that is not 200."""
     try:
-        answer = canonical_json.decode_exact(data)
+        answer = await decode_in_turns(data)
     except MatrixError:
         raise PeerError(f"{destination} answers {status}, without JSON", status) from None
     if isinstance(answer, list) and len(answer) == 2 and answer[0] == status:  # noqa: PLR2004

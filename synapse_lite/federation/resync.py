@@ -10,6 +10,7 @@ from attrs import frozen
 
 from synapse_lite.federation.fetching import EventFetcher
 from synapse_lite.federation.peers import PeerError
+from synapse_lite.federation.turns import take_turns
 from synapse_lite.matrix.event import Event
 from synapse_lite.rooms.partial import RoomFiller
 from synapse_lite.rooms.receive import EventReceiver
@@ -110,7 +111,7 @@ class RoomResync:
             raise TooManyError(f"{len(lacking)} events are lacking")
         if lacking:
             fetched = await self._fetcher.state_events(server, room, stay.join_id, lacking)
-            ordered = causes_first({one: event for one, event in fetched.items() if one in lacking})
+            ordered = await causes_first({one: event for one, event in fetched.items() if one in lacking})
             for some in _slices(ordered):
                 await self._receiver.store_outliers(room.nid, some)
         known = await self._database.read(partial_rooms.known_event_ids, state_ids)
@@ -143,22 +144,30 @@ class RoomResync:
         return True
 
 
-def causes_first(events: Mapping[str, Event]) -> list[Event]:
-    """Each event behind its auth events, as far as these are among them; cycles are left out."""
-    missing = {one: {cause for cause in events[one].auth_events if cause in events} for one in events}
+async def causes_first(events: Mapping[str, Event]) -> list[Event]:
+    """Each event behind its auth events, as far as these are among them; cycles are left out. Of many, others have their turn meanwhile."""
+    ordered: list[Event] = []
+    await take_turns(_order(events, ordered))
+    return ordered
+
+
+def _order(events: Mapping[str, Event], ordered: list[Event]) -> Iterator[None]:
+    missing: dict[str, set[str]] = {}
     effects: dict[str, list[str]] = {}
-    for one, causes in missing.items():
-        for cause in causes:
+    for one, event in events.items():
+        missing[one] = {cause for cause in event.auth_events if cause in events}
+        for cause in missing[one]:
             effects.setdefault(cause, []).append(one)
+        yield
     ready = [one for one, causes in missing.items() if not causes]
-    ordered = []
     for one in ready:  # which grows
         ordered.append(events[one])
         for effect in effects.get(one, ()):
             missing[effect].discard(one)
             if not missing[effect]:
                 ready.append(effect)
-    return ordered
+            yield
+        yield
 
 
 def _slices(events: Sequence[Event]) -> Iterator[Sequence[Event]]:

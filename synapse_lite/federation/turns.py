@@ -1,6 +1,6 @@
 """Long calculations that let others have their turn."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from twisted.internet.task import coiterate
@@ -10,6 +10,11 @@ T = TypeVar("T")
 
 AT_ONCE = 30
 """So few are done without a pause: events take about 0.2 ms each."""
+
+
+async def take_turns(steps: Iterable[None]) -> None:
+    """Go through the steps, a few milliseconds at a time."""
+    await coiterate(iter(steps))
 
 
 async def map_in_turns(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
@@ -23,5 +28,5 @@ async def map_in_turns(function: Callable[[S], T], items: Sequence[S]) -> list[T
             results.append(function(item))
             yield
 
-    await coiterate(work())
+    await take_turns(work())
     return results
