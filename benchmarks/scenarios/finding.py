@@ -77,10 +77,10 @@ async def public_rooms(bench: Bench) -> Metrics:
         return len((await ask(word, 10))["chunk"]) == 1
 
     await until_done(is_listed, WAIT_S, 0.2)
-    tables = ("rooms", "room_summary", "room_stats_state", "room_stats_current")
+    tables = ("rooms", "room_summary", "room_directory", "room_stats_state", "room_stats_current")
     marker, _, _ = room.removeprefix("!").partition(":")
     arguments, count = bench.server.connection_arguments(), bench.sizes.public_rooms
-    multiply(arguments, tables, (marker, word), ("room_nid",), count)
+    multiply(arguments, tables, (marker, word, word.lower()), ("room_nid",), count)
     pages, terms, since = [], [], None
     for number in range(bench.sizes.questions):
         answer, seconds = await timed(lambda n=number, s=since: ask(None, PAGE - n % 7, s))  # type: ignore[misc]

@@ -8,16 +8,20 @@ from urllib.parse import quote
 from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, invalid_param
 from synapse_lite.federation.peers import PeerError, Peers
 from synapse_lite.handlers.room_summary import directory_entry
 from synapse_lite.ids import is_server_name
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.public_rooms import DirectoryPlace, DirectorySearch, list_public
+from synapse_lite.storage.public_rooms import DirectoryPlace, DirectorySearch, count_public, list_public
 from synapse_lite.storage.room_summary import RoomSummary
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 500
+COUNTED = 1000
+"""Rooms of a directory that are counted for every page."""
+COUNT_SECONDS = 60.0  # for which the count of a larger one is taken for true
 _TOKEN = re.compile(r"([np])([0-9]{1,9})_([0-9]{1,18})")
 _FIELDS = ("chunk", "next_batch", "prev_batch", "total_room_count_estimate")
 
@@ -26,7 +30,7 @@ _FIELDS = ("chunk", "next_batch", "prev_batch", "total_room_count_estimate")
 class DirectoryQuery:
     """`since` is the token of a page; `network`: a third-party network, of which we have no rooms.
 
-    `term` and `room_types` as in `DirectorySearch`.
+    `term`, `room_types` and `federated` as in `DirectorySearch`.
     """
 
     limit: int = DEFAULT_LIMIT
@@ -34,16 +38,22 @@ class DirectoryQuery:
     term: str | None = None
     room_types: Sequence[str | None] | None = None
     network: str | None = None
+    federated: bool = False
 
 
 class PublicRooms:
     """`server_name` is ours. `searchable`: off, and there is no directory at all."""
 
-    def __init__(self, database: Database, peers: Peers, server_name: str, *, searchable: bool) -> None:
+    def __init__(
+        self, database: Database, peers: Peers, clock: Clock, server_name: str, *, searchable: bool
+    ) -> None:
         self._database = database
         self._peers = peers
+        self._clock = clock
         self._server_name = server_name
         self._searchable = searchable
+        self._count = 0
+        self._counted_at = 0.0
 
     async def page(self, query: DirectoryQuery, server: str | None = None) -> JsonObject:
         """The rooms with the most members first. Tokens name a place between rooms, so that no page repeats or
@@ -56,7 +66,16 @@ class PublicRooms:
         if server is not None and server != self._server_name:
             return await self._ask(server, query)
         place = None if query.since is None else _read_place(query.since)
-        return await self._database.snapshot(_read_page, query, place)
+        page, self._count = await self._database.snapshot(_read_page, query, place, self._known_count())
+        return {**page, "total_room_count_estimate": self._count}
+
+    def _known_count(self) -> int | None:
+        """How many rooms there are, unless they have to be counted now."""
+        now = self._clock.monotonic()
+        if self._count > COUNTED and now < self._counted_at + COUNT_SECONDS:
+            return self._count
+        self._counted_at = now
+        return None
 
     async def _ask(self, server: str, query: DirectoryQuery) -> JsonObject:
         if not is_server_name(server):
@@ -71,22 +90,22 @@ class PublicRooms:
         return {name: answer[name] for name in _FIELDS if name in answer}
 
 
-def _read_page(txn: Transaction, query: DirectoryQuery, place: DirectoryPlace | None) -> JsonObject:
+def _read_page(
+    txn: Transaction, query: DirectoryQuery, place: DirectoryPlace | None, known: int | None
+) -> tuple[JsonObject, int]:
+    """The page, and how many rooms there are, found by the query or not: `known`, or counted."""
     limit = min(query.limit, MAX_LIMIT)
-    rooms, total = list_public(txn, DirectorySearch(query.term, query.room_types), place, limit + 1)
+    rooms = list_public(txn, DirectorySearch(query.term, query.room_types, query.federated), place, limit + 1)
     backwards = place is not None and place.backwards
     has_more = len(rooms) > limit
     if has_more:
         rooms = rooms[1:] if backwards else rooms[:limit]
-    page: JsonObject = {
-        "chunk": [directory_entry(room) for room in rooms],
-        "total_room_count_estimate": total,
-    }
+    page: JsonObject = {"chunk": [directory_entry(room) for room in rooms]}
     if rooms and (has_more or backwards):
         page["next_batch"] = _token("n", rooms[-1])
     if rooms and (has_more if backwards else place is not None):
         page["prev_batch"] = _token("p", rooms[0])
-    return page
+    return page, count_public(txn) if known is None else known
 
 
 def _token(direction: str, room: RoomSummary) -> str:

@@ -12,11 +12,12 @@ from synapse_lite.storage.room_summary import RoomSummary, read_summaries
 @frozen
 class DirectorySearch:
     """`term`: part of name, topic or canonical alias, in whatever case. `room_types`: None among them are rooms
-    without a type; None instead of them, any.
+    without a type; None instead of them, any. `federated`: only those that users of other servers may join.
     """
 
     term: str | None = None
     room_types: Sequence[str | None] | None = None
+    federated: bool = False
 
 
 @frozen
@@ -28,50 +29,41 @@ class DirectoryPlace:
     backwards: bool = False
 
 
-# Rooms that nobody could enter or look into would be a list of closed doors.
-_LISTED = (
-    "rooms r JOIN room_summary s USING (room_nid) WHERE r.is_public AND NOT r.purging AND s.joined > 0"
-    " AND (s.join_rule IN ('public', 'knock', 'knock_restricted') OR s.history_visibility = 'world_readable')"
-)
-
-
 def list_public(
     txn: Transaction, search: DirectorySearch, place: DirectoryPlace | None, limit: int
-) -> tuple[list[RoomSummary], int]:
-    """The next rooms, those with the most members first; before a place: the last ones before it, in that order.
-
-    And how many there are in all: both from one look at the directory.
-    """
-    condition, arguments = _condition(search)
+) -> list[RoomSummary]:
+    """The next rooms, those with the most members first; before a place: the last ones before it, in that order."""
+    conditions, arguments = _conditions(search)
     backwards = place is not None and place.backwards
-    beyond = ""
     if place is not None:
-        beyond = f" WHERE (joined, room_nid) {'>' if backwards else '<'} (%(joined)s, %(room_nid)s)"
+        conditions.append(f"(joined, room_nid) {'>' if backwards else '<'} (%(joined)s, %(room_nid)s)")
         arguments |= {"joined": place.joined, "room_nid": place.room_nid}
     direction = "ASC" if backwards else "DESC"
-    order = f"ORDER BY joined {direction}, room_nid {direction}"
     rows = txn.rows(
-        f"WITH listed AS MATERIALIZED (SELECT s.joined, r.room_nid FROM {_LISTED}{condition})"
-        " SELECT total, room_nid FROM (SELECT count(*) AS total FROM listed) AS t"
-        f" LEFT JOIN (SELECT joined, room_nid FROM listed{beyond} {order} LIMIT %(limit)s) AS page ON TRUE {order}",
+        f"SELECT room_nid FROM room_directory WHERE {' AND '.join(conditions)}"
+        f" ORDER BY joined {direction}, room_nid {direction} LIMIT %(limit)s",
         {**arguments, "limit": limit},
     )
-    nids = [nid for _, nid in rows if nid is not None]
+    nids = [nid for (nid,) in (reversed(rows) if backwards else rows)]
     found = read_summaries(txn, nids)
-    return [found[nid] for nid in (reversed(nids) if backwards else nids)], rows[0][0]
+    return [found[nid] for nid in nids]
 
 
-def _condition(search: DirectorySearch) -> tuple[str, dict[str, object]]:
-    conditions = ""
+def count_public(txn: Transaction) -> int:
+    """How many rooms the directory has in all; reads its whole index."""
+    return int(txn.value("SELECT count(*) FROM room_directory WHERE listed"))
+
+
+def _conditions(search: DirectorySearch) -> tuple[list[str], dict[str, object]]:
+    conditions = ["listed"]
     arguments: dict[str, object] = {}
     if search.term:
-        conditions += (
-            " AND (lower(s.name) LIKE %(term)s OR lower(s.topic) LIKE %(term)s"
-            " OR lower(s.canonical_alias) LIKE %(term)s)"
-        )
+        conditions.append("body LIKE %(term)s")
         arguments["term"] = containing(search.term)
     if search.room_types is not None:
-        conditions += " AND (s.room_type = ANY(%(types)s) OR (s.room_type IS NULL AND %(untyped)s))"
+        conditions.append("(room_type = ANY(%(types)s) OR (room_type IS NULL AND %(untyped)s))")
         arguments["types"] = [name for name in search.room_types if name is not None]
         arguments["untyped"] = None in search.room_types
+    if search.federated:
+        conditions.append("federates")
     return conditions, arguments

@@ -44,6 +44,7 @@ TABLES = (
     Table("account_data", ("user_id", "type")),
     Table("current_state", ("type", "state_key")),
     Table("room_summary", ("room_nid",)),
+    Table("room_directory", ("room_nid",)),
     Table("stripped_state", ("user_id",)),
     Table("partial_rooms", ("room_nid",)),
     Table("room_stats", ("events",)),

@@ -7,6 +7,7 @@ the back of a purge, on whatever process.
 
 from synapse_lite.errors import not_found
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.room_directory import refresh_listing
 
 
 def hold_room(txn: Transaction, room_nid: int) -> None:
@@ -36,7 +37,8 @@ def close_room(txn: Transaction, room_nid: int, now_ms: int) -> bool:
     is_closed = txn.value("SELECT purging FROM rooms WHERE room_nid = %s FOR UPDATE", (room_nid,))
     if is_closed is not False:
         return False
-    txn.execute("UPDATE rooms SET purging = TRUE WHERE room_nid = %s", (room_nid,))
+    txn.later("UPDATE rooms SET purging = TRUE WHERE room_nid = %s", (room_nid,))
+    refresh_listing(txn, room_nid)
     txn.execute(
         "INSERT INTO purged_rooms (room_nid, room_id, purged_ts)"
         " SELECT room_nid, room_id, %s FROM rooms WHERE room_nid = %s ON CONFLICT DO NOTHING",
@@ -47,7 +49,8 @@ def close_room(txn: Transaction, room_nid: int, now_ms: int) -> bool:
 
 def reopen_room(txn: Transaction, room_nid: int) -> None:
     """Undo `close_room`, as long as nothing of the room is deleted."""
-    txn.execute("UPDATE rooms SET purging = FALSE WHERE room_nid = %s", (room_nid,))
+    txn.later("UPDATE rooms SET purging = FALSE WHERE room_nid = %s", (room_nid,))
+    refresh_listing(txn, room_nid)
     txn.execute("DELETE FROM purged_rooms WHERE room_nid = %s", (room_nid,))
 
 

@@ -7,6 +7,7 @@ from attrs import frozen
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.room_directory import refresh_listing
 from synapse_lite.storage.stream import ROOM_ORDER_BACK, Kind, Place, room_span
 
 
@@ -176,7 +177,8 @@ def last_event_id(txn: Transaction, room_nid: int) -> str | None:
 
 
 def set_public(txn: Transaction, room_nid: int, public: bool) -> None:
-    txn.execute("UPDATE rooms SET is_public = %s WHERE room_nid = %s", (public, room_nid))
+    txn.later("UPDATE rooms SET is_public = %s WHERE room_nid = %s", (public, room_nid))
+    refresh_listing(txn, room_nid)
 
 
 def is_public(txn: Transaction, room_nid: int) -> bool:

@@ -16,12 +16,14 @@ async def names(server: TestServer, token: str, body: dict[str, Any]) -> list[st
 
 @ensureDeferred
 async def test_the_directory_of_another_server(join_network: JoinNetwork) -> None:
-    """Read through one's own server, searched and paged there; refused unless that one shares it."""
+    """Read through one's own server, searched and paged there, without rooms that one could not join; refused unless that one shares it."""
     ours = await join_network()
     theirs = await join_network("other.hs.test", allow_public_rooms_over_federation=True)
     alice, bob = await ours.user("alice"), await theirs.user("bob")
     for name in ("cats", "dogs"):
         await theirs.room(bob, visibility="public", name=name)
+    local = {"visibility": "public", "name": "for ourselves", "creation_content": {"m.federate": False}}
+    await theirs.room(bob, **local)
     assert sorted(await names(ours, alice, {})) == ["cats", "dogs"]
     assert await names(ours, alice, {"filter": {"generic_search_term": "DOG"}}) == ["dogs"]
     assert await names(ours, alice, {"filter": {"room_types": ["m.space"]}}) == []

@@ -2,8 +2,13 @@
 
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
 
+from synapse_lite.handlers import public_rooms
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.room_closure import close_room, reopen_room
+from synapse_lite.storage.rooms import room_by_id
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, TestServer
 
@@ -71,6 +76,69 @@ async def test_searching(server: TestServer) -> None:
     assert await search(room_types=[None]) == {cats, den}
     assert await search(room_types=[None, "m.space"]) == {cats, birds, den}
     assert await search(room_types=[]) == set()
+
+
+@ensureDeferred
+async def test_the_directory_follows_the_rooms(server: TestServer) -> None:
+    """What a published room is called, who is in it and whether it is open: as it is now, not as it was published."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    tea, cake = await listed(server, alice, name="Tea"), await listed(server, alice, name="Cake")
+
+    async def found(term: str | None = None) -> list[str]:
+        body = {"filter": {"generic_search_term": term}} if term else {}
+        return ids(await server.ok("POST", "publicRooms", body, alice))
+
+    await server.ok("PUT", f"rooms/{tea}/state/m.room.name", {"name": "Coffee"}, alice)
+    assert (await found("coffee"), await found("tea")) == ([tea], [])
+    assert await found() == [cake, tea]
+    await server.ok("POST", f"join/{tea}", {}, bob)
+    assert await found() == [tea, cake]
+    await server.ok("PUT", f"rooms/{tea}/state/m.room.join_rules", {"join_rule": "invite"}, alice)
+    assert await found() == [cake]
+    await server.ok("PUT", f"rooms/{tea}/state/m.room.join_rules", {"join_rule": "knock"}, alice)
+    assert await found() == [tea, cake]
+    named = await server.ok("PUT", f"rooms/{tea}/state/m.room.name", {"name": "Secret"}, alice)
+    await server.ok("PUT", f"rooms/{tea}/redact/{named['event_id']}/1", {}, alice)
+    assert await found("secret") == []
+
+
+@ensureDeferred
+async def test_a_room_that_is_deleted(server: TestServer) -> None:
+    """It is gone from the directory when its deletion begins, and back if that is given up."""
+    alice = await server.user("alice")
+    tea = await listed(server, alice)
+
+    def switch(txn: Transaction, *, closed: bool) -> None:
+        room = room_by_id(txn, tea)
+        assert room is not None
+        if closed:
+            close_room(txn, room.nid, 1)
+        else:
+            reopen_room(txn, room.nid)
+
+    for closed in (True, False):
+        await server.database.transact(switch, closed=closed)
+        assert ids(await server.ok("GET", "publicRooms", token=alice)) == ([] if closed else [tea])
+
+
+@ensureDeferred
+async def test_the_estimate(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rooms of the directory, whatever is searched; of a large directory counted now and then."""
+    alice = await server.user("alice")
+    await listed(server, alice, name="Tea")
+
+    async def estimate(term: str) -> object:
+        body = {"filter": {"generic_search_term": term}}
+        return (await server.ok("POST", "publicRooms", body, alice))["total_room_count_estimate"]
+
+    assert await estimate("nothing") == 1
+    monkeypatch.setattr(public_rooms, "COUNTED", 1)
+    await listed(server, alice, name="Cake")
+    assert await estimate("tea") == 2
+    await listed(server, alice)
+    assert await estimate("tea") == 2
+    server.clock.advance(public_rooms.COUNT_SECONDS + 1)
+    assert await estimate("tea") == 3
 
 
 @ensureDeferred

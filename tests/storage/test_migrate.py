@@ -73,6 +73,27 @@ def test_an_index_is_built_beside_writers(empty: dict[str, Any], add: Any) -> No
     assert rows(empty, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'later'::regclass") == [(True,)]
 
 
+def test_rooms_published_before_there_was_a_directory(empty: dict[str, Any]) -> None:
+    """They are in it, as far as anybody may enter them."""
+    migrate(empty)
+    execute(
+        empty,
+        "DROP TABLE room_directory; DELETE FROM schema_migrations WHERE name LIKE '%_room_directory.sql'",
+    )
+    execute(
+        empty,
+        "INSERT INTO rooms (room_id, version, created_ts, is_public) SELECT '!' || n, '11', 1, n > 1"
+        " FROM generate_series(1, 3) AS n; INSERT INTO room_summary (room_nid, joined, name, join_rule)"
+        " SELECT room_nid, 2, 'Tea', CASE room_id WHEN '!2' THEN 'invite' ELSE 'public' END FROM rooms",
+    )
+    assert migrate(empty) == ["0046_room_directory.sql"]
+    found = "SELECT room_id, listed, body FROM room_directory JOIN rooms USING (room_nid) ORDER BY 1"
+    assert rows(empty, found) == [
+        ("!2", False, "tea"),
+        ("!3", True, "tea"),
+    ]
+
+
 def test_what_a_release_has_does_not_change(tmp_path: Path) -> None:
     """A frozen migration that is edited or removed is found; `make freeze` adds those of a release."""
     schema = resources.files(storage).joinpath("schema")

@@ -1,5 +1,7 @@
 """The directory of rooms, for other servers (server-server API, "Public Room Directory")."""
 
+from attrs import evolve
+
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import forbidden
 from synapse_lite.handlers.public_rooms import PublicRooms
@@ -26,12 +28,13 @@ class FederatedPublicRoomsApi:
     async def get(self, request: Request, _server: str) -> JsonObject:
         """`GET /_matrix/federation/v1/publicRooms`"""
         self._check_shared()
-        return await self._directory.page(query_of(request))
+        return await self._directory.page(evolve(query_of(request), federated=True))
 
     async def search(self, request: Request, _server: str) -> JsonObject:
         """`POST /_matrix/federation/v1/publicRooms`"""
         self._check_shared()
-        return await self._directory.page(read_query(request.json_object(allow_empty=True)))
+        query = read_query(request.json_object(allow_empty=True))
+        return await self._directory.page(evolve(query, federated=True))
 
     def _check_shared(self) -> None:
         if not self._shared:

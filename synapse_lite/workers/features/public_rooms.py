@@ -17,7 +17,11 @@ def room_summaries(core: Core) -> RoomSummaries:
 def build(core: Core) -> Feature:
     config = core.config
     directory = PublicRooms(
-        core.requests, core.federation.peers, core.server_name, searchable=config.enable_room_list_search
+        core.requests,
+        core.federation.peers,
+        core.clock,
+        core.server_name,
+        searchable=config.enable_room_list_search,
     )
     federated = core.federated
     summaries = RemoteSummaries(
