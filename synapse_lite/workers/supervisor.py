@@ -43,7 +43,7 @@ Event = Exited | StopAsked
 class Timing:
     """Seconds."""
 
-    start_timeout: float = 60.0
+    start_timeout: float = 180.0
     first_pause: float = 0.5
     longest_pause: float = 30.0
     good_health: float = 60.0

@@ -33,8 +33,8 @@ from synapse_lite.workers.guardian import Guardian
 from tests.chaos.driver import ABILITIES, Chaos
 from tests.chaos.faults import Faults
 from tests.chaos.federation import federation
-from tests.chaos.kills import OPTIONS, Kills
 from tests.chaos.kills import WORKERS as KILLED
+from tests.chaos.kills import Kills
 from tests.chaos.kinds import KINDS, MEDIA_KINDS, Kind
 from tests.chaos.ledger import Ledger, Verdict
 from tests.chaos.postgres import FallibleDatabase
@@ -77,7 +77,7 @@ def purge(directory: Path, seed: int, count: int) -> None:
 
 def kill(directory: Path, seed: int, kinds: Sequence[Kind], count: int) -> None:
     """AssertionError when an outcome is another than without kills."""
-    with scene(directory, KILLED, OPTIONS) as found:
+    with scene(directory, KILLED) as found:
         print(Kills(found, Stage.of(found), seed).run(kinds, count), flush=True)
 
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from random import Random
 from typing import TypeVar
 
+import psycopg2
 from attrs import define, field, frozen
 
 from synapse_lite.storage.database import DatabaseError
@@ -22,7 +23,7 @@ KINDS = ("workers killed", "connections ended", "backends killed")
 LAST = 0.6  # of all rows: whoever strikes later may find that the task has ended
 LONGEST = 0.03  # seconds between the sight of a step and the fault
 POLL = 0.005
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 _STANDING = """
 SELECT t.status, t.owner, t.phase, t.done, a.pid FROM scheduled_tasks t
@@ -121,13 +122,15 @@ class Faults:
         )
 
     def _wait_for(self, condition: Callable[[], T | None]) -> T:
-        """Meanwhile workers that were killed, or found no database, are started again."""
+        """Meanwhile workers that were killed, or found no database, are started again; their leases have ended then."""
         deadline = time.monotonic() + PATIENCE
         while not (value := condition()):
             assert time.monotonic() < deadline, f"nothing happens to the task any more, after {self}"
             for name in self.workers:
                 if self.site.processes[name].running.poll() is not None:
-                    self.site.launch(name)
+                    with suppress(psycopg2.Error):  # PostgreSQL recovers
+                        self.site.expire(name)
+                        self.site.launch(name)
             time.sleep(POLL)
         return value
 

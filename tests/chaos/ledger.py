@@ -113,8 +113,20 @@ class Ledger:
         task = new_task(spec(action), params, requester="@driver:chaos.test", endpoint="chaos")
         self._do(store.enqueue, task)
         if announce:
-            self._do(notify, CHANNEL, [f"driver {TOPIC} "])
+            self.announce()
         return task.id
+
+    def announce(self) -> None:
+        """Whoever listens looks for tasks."""
+        self._do(notify, CHANNEL, [f"driver {TOPIC} "])
+
+    def expire(self, worker: str) -> None:
+        """Its lease ends now."""
+        self._do(
+            lambda txn: txn.execute(
+                "UPDATE task_runners SET expires_at = now_ms() - 1 WHERE name = %s", (worker,)
+            )
+        )
 
     def cut(self, share: float) -> int:
         """End this share of the connections of others; how many there were."""

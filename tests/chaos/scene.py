@@ -1,6 +1,6 @@
 """A server for faults: its workers may be killed at any moment, and its PostgreSQL may crash."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,8 @@ class Scene:
 
 
 @contextmanager
-def scene(
-    directory: Path, workers: Sequence[str] = WORKERS, options: Mapping[str, Any] | None = None
-) -> Iterator[Scene]:
-    """`options`: more of the configuration. A guardian ends everything should this process be killed."""
+def scene(directory: Path, workers: Sequence[str] = WORKERS) -> Iterator[Scene]:
+    """A guardian ends everything should this process be killed."""
     with ExitStack() as stack:
         database = FallibleDatabase(directory / "postgres")
         guardian = Guardian(database.stop_command)
@@ -48,7 +46,7 @@ def scene(
         stack.callback(database.stop)
         arguments = database.start()
         migrate(arguments)
-        site = Site(directory, arguments, runners=workers, group=guardian.group, options=options)
+        site = Site(directory, arguments, runners=workers, group=guardian.group)
         stack.callback(site.close)
         site.start("main", *workers)
         session = Session(arguments, {})

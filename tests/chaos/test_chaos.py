@@ -13,7 +13,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.workers import Workers
 
 BEATS = 50
-SETTLE_SECONDS = 60
+SETTLE_SECONDS = 600
 
 
 @pytest.mark.new_database

@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos.ledger import Ledger
 from tests.chaos.workers import Workers
-from tests.chaos.zombie import ABILITIES, FIRST, ITEMS, SECOND, wake_a_zombie
+from tests.chaos.zombie import ABILITIES, FIRST, ITEMS, LEASE, SECOND, wake_a_zombie
 
 
 @pytest.mark.new_database
@@ -15,7 +15,7 @@ def test_the_fence_stops_a_zombie(database_arguments: dict[str, Any], tmp_path: 
     """While its transaction lasts nobody takes the task; afterwards nothing of it remains."""
     ledger = Ledger(database_arguments)
     ledger.create()
-    with Workers(tmp_path, database_arguments, ABILITIES) as workers:
+    with Workers(tmp_path, database_arguments, ABILITIES, lease=LEASE) as workers:
         task_id, was_open = wake_a_zombie(workers, ledger, patience=1.5)
         log = workers.log(FIRST)
     assert not was_open
@@ -33,8 +33,8 @@ def test_without_the_fence_a_zombie_does_things_twice(
     """The control run: the same scene, in an engine that writes by the task's id alone, must fail."""
     ledger = Ledger(database_arguments)
     ledger.create()
-    with Workers(tmp_path, database_arguments, ABILITIES, fenced=False) as workers:
-        task_id, was_open = wake_a_zombie(workers, ledger, patience=30)
+    with Workers(tmp_path, database_arguments, ABILITIES, fenced=False, lease=LEASE) as workers:
+        task_id, was_open = wake_a_zombie(workers, ledger, patience=300)
     assert was_open
     verdict = ledger.count([task_id], ABILITIES)
     assert verdict.duplicates > 0, verdict

@@ -14,13 +14,13 @@ import tests
 from synapse_lite.workers.guardian import Guardian
 
 LEASE = 1.0  # seconds
-STOP_SECONDS = 30.0
+STOP_SECONDS = 120.0
 _ROOT = Path(tests.__file__).parent.parent
 
 
 @define
 class Workers:
-    """`abilities`: the actions of each worker, by its name. Their logs are in `directory`.
+    """`abilities`: the actions of each worker, by its name. Their logs are in `directory`. `lease`: in seconds.
 
     A guardian ends them all should this process be killed.
     """
@@ -29,6 +29,7 @@ class Workers:
     database: Mapping[str, Any]
     abilities: Mapping[str, Sequence[str]]
     fenced: bool = True
+    lease: float = LEASE
     guardian: Guardian = field(factory=Guardian)
     _processes: dict[str, subprocess.Popen[bytes]] = field(factory=dict)
     _frozen: set[str] = field(factory=set)
@@ -38,7 +39,7 @@ class Workers:
         return list(self.abilities)
 
     def start(self, name: str, *, is_deaf: bool = False) -> None:
-        words = ["--lease", f"{LEASE:.0f}s", "--database", orjson.dumps(dict(self.database)).decode()]
+        words = ["--lease", f"{self.lease:.0f}s", "--database", orjson.dumps(dict(self.database)).decode()]
         words += ["--deaf"] * is_deaf + ["--unfenced"] * (not self.fenced)
         with self._log(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(

@@ -38,7 +38,7 @@ def test_a_spammer_is_redacted_by_a_worker_and_nothing_is_left(tmp_path: Path) -
     data = tmp_path / "data"
     words = ["demo", "--json", "--messages", "100", "--rooms", "5", "--data-dir", str(data)]
     with Process("demo", words, tmp_path) as process:
-        report = orjson.loads(process.line(120))
+        report = orjson.loads(process.line())
         assert process.running.wait(STOP) == 0
         assert process._lines.get(timeout=STOP) == "", "there is more than one line"
     assert (report["ok"], report["problems"], report["readable"]) == (True, [], 0)

@@ -17,7 +17,7 @@ import yaml
 
 from synapse_lite.cli.api import answers
 from tests.ports import free_port
-from tests.processes.harness import STOP, Process, Server, is_running, processes_of, wait_until
+from tests.processes.harness import START, STOP, Process, Server, is_running, processes_of, wait_until
 
 
 @pytest.fixture
@@ -87,7 +87,9 @@ def test_a_data_directory_has_one_server_with_one_name(server: Server) -> None:
             "--data-dir",
             str(server.data_dir),
         ]
-        return subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            [*command, *options], capture_output=True, text=True, timeout=START, check=False
+        )
 
     second = up()
     assert second.returncode == 1

@@ -6,8 +6,10 @@ from typing import Any
 import attrs
 import pytest_twisted
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
+from synapse_lite.clock import ReactorClock
 from synapse_lite.config.rate_limits import RateLimit
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.common_buckets import BEAT_SECONDS, POST_SECONDS, DatabaseBuckets
@@ -27,9 +29,24 @@ class Process:
         return RateLimiter(self.clock, LIMIT, name=name, common=self.buckets, is_exact=is_exact)
 
 
+class Watched:
+    """A database that knows how many transactions are `under_way`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.under_way = 0
+
+    async def transact(self, *arguments: Any) -> Any:
+        self.under_way += 1
+        try:
+            return await self._database.transact(*arguments)
+        finally:
+            self.under_way -= 1
+
+
 @attrs.define
 class Site:
-    database: Database
+    database: Watched
     processes: list[Process] = attrs.field(factory=list)
 
     async def start(self, number: int) -> list[Process]:
@@ -45,16 +62,13 @@ class Site:
         """Let time pass, and what it started come to its end."""
         for process in self.processes:
             process.clock.advance(seconds)
-        await gatherResults([Deferred.fromCoroutine(self.database.transact(_nothing)) for _ in range(8)])
-
-
-def _nothing(txn: Any) -> None:
-    txn.value("SELECT pg_sleep(0.05)")
+        while self.database.under_way:
+            await ReactorClock(reactor).sleep(0.005)
 
 
 @pytest_twisted.async_yield_fixture
 async def site(database: Database) -> AsyncIterator[Site]:
-    site = Site(database)
+    site = Site(Watched(database))
     yield site
     for process in site.processes:
         await process.buckets.stop()

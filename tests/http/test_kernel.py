@@ -21,7 +21,7 @@ from tests.http.memory import ManualClock, fetch, site
 
 SIZE = 8_000_000  # more than the buffers of two sockets
 PIECE = 100_000
-SECONDS = 10
+SECONDS = 300
 
 
 class File:

@@ -16,7 +16,7 @@ from tests.workers.certificates import authority, server
 
 HOST = "localhost"
 _ADDRESSES = ["127.0.0.1"]
-_SECONDS = 30.0
+_SECONDS = 120.0
 
 
 @frozen

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ from synapse_lite.cli.data_dir import LOCALHOST, DataDir
 from synapse_lite.cli.demo.connection import Connection, User
 from synapse_lite.cli.demo.reading import examine, read_events
 from synapse_lite.cli.demo.traffic import concurrently, room_path
+from synapse_lite.replication.postgres_bus import CHANNEL
+from synapse_lite.tasks.queue import TOPIC
 from tests.ports import free_port
-from tests.processes.harness import STOP, Process, wait_until
+from tests.processes.harness import START, STOP, Process, wait_until
 
 SERVER = "site.test"
 SECRET = "a secret of this test"
-LEASE = 2.0  # seconds
+LEASE = 60.0  # seconds: a process that a busy machine holds up keeps its tasks
 LIMITED = "tests.processes.limited_worker"
+PATIENT = "tests.processes.patient_process"
 ENDED = ("complete", "failed", "cancelled")
 MARKER = "spam1234"
 _CHUNK = 25
@@ -113,10 +116,11 @@ class Site:
         process = self.processes[name] = self._process(name, module)
         return self._stack.enter_context(process)
 
-    def stop(self, *names: str) -> None:
-        """SIGTERM to all of them at once, and wait for the end."""
+    def stop(self, *names: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """SIGTERM to all of them at once, and wait for the end; `meanwhile` is called between the two."""
         for name in names:
             self.processes[name].running.send_signal(signal.SIGTERM)
+        meanwhile()
         for name in names:
             assert self.processes[name].running.wait(STOP) == 0, self.processes[name].log()
 
@@ -154,7 +158,9 @@ class Site:
             options = {"worker_app": "synapse_lite", "worker_name": name, "worker_listeners": [listener]}
         (self._data.path / f"{name}.yaml").write_text(yaml.safe_dump(options))
         files = self.config_words(name)
-        command = [*files] if module == LIMITED else ["main" if name == "main" else "worker", *files]
+        command = (
+            [*files] if module in {LIMITED, PATIENT} else ["main" if name == "main" else "worker", *files]
+        )
         environ = {"PYTHONPATH": str(_ROOT)}
         return Process(name, command, self._directory, environ, module=module, group=self._group)
 
@@ -200,22 +206,17 @@ class Site:
             )[0]
         )
 
-    def wait_for_end(self, task_id: str, timeout: float = 60.0) -> Task:
+    def wait_for_end(self, task_id: str, timeout: float = START) -> Task:
         def ended() -> Task | None:
             task = self.task(task_id)
             return task if task.status in ENDED else None
 
         return wait_until(ended, f"the end of {self.task(task_id)}", timeout)
 
-    def wait_for_middle(self, task_id: str) -> Task:
-        """Some steps are done, and several are left."""
-
-        def begun() -> Task | None:
-            task = self.task(task_id)
-            assert task.status not in ENDED, f"too fast for this test: {task}"
-            return task if task.done > 0 and task.owner else None
-
-        return wait_until(begun, "the first redactions")
+    def expire(self, name: str) -> None:
+        """The lease of a process ends now, and others are told to look: so the test need not wait for it."""
+        self.execute("UPDATE task_runners SET expires_at = now_ms() - 1 WHERE name = %s", name)
+        self.execute("SELECT pg_notify(%s, %s)", CHANNEL, f"site {TOPIC} ")
 
     def history(self, task_id: str) -> list[tuple[int, str, str | None]]:
         """(time in ms, transition, runner)"""

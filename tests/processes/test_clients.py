@@ -9,7 +9,7 @@ from typing import Any
 import nio
 import pytest
 
-from tests.processes.harness import STOP, Server, is_running, processes_of, wait_until
+from tests.processes.harness import START, STOP, Server, is_running, processes_of, wait_until
 
 SYNC_MS = 10_000
 
@@ -34,8 +34,8 @@ async def sync(client: nio.AsyncClient) -> nio.SyncResponse:
 
 
 async def next_event(client: nio.AsyncClient, room_id: str, wanted: type[Any]) -> Any:
-    """The first event of that kind which a sync brings; AssertionError after a minute."""
-    async with asyncio.timeout(60):
+    """The first event of that kind which a sync brings; AssertionError after `START` seconds."""
+    async with asyncio.timeout(START):
         while True:
             joined = (await sync(client)).rooms.join
             if room_id in joined:
@@ -99,4 +99,4 @@ def test_nothing_outlives_an_interrupt(tmp_path: Path) -> None:
         server.running.send_signal(signal.SIGINT)
         assert server.running.wait(STOP) == 0
         assert not any(map(is_running, pids))
-        wait_until(lambda: not processes_of(server.data_dir), "the end of all of them", 1)
+        wait_until(lambda: not processes_of(server.data_dir), "the end of all of them")

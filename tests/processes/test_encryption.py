@@ -20,7 +20,7 @@ ENCRYPTION = {
     "content": {"algorithm": "m.megolm.v1.aes-sha2"},
 }
 POLL_MS = 1_000
-DEADLINE = 90.0  # seconds
+DEADLINE = 300.0  # seconds
 
 
 @pytest.fixture(scope="module")

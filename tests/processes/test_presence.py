@@ -9,16 +9,16 @@ import pytest
 
 from synapse_lite.cli.demo.connection import Connection, User
 from tests.processes.conftest import BuildSite
-from tests.processes.harness import wait_until
+from tests.processes.harness import START, wait_until
 from tests.processes.site import Site, create_room
 
 V3 = "/_matrix/client/v3"
-DELAY_MS = 3_000
+DELAY_MS = 3_600_000
 
 
 @pytest.fixture(scope="module")
 def site(build_site: BuildSite) -> Site:
-    site = build_site("worker", max_event_delay_duration="1h")
+    site = build_site("worker", max_event_delay_duration="1h", presence={"sync_online_timeout": "1h"})
     site.start("main", "worker")
     return site
 
@@ -48,8 +48,9 @@ def test_a_killed_process(site: Site) -> None:
         dying.call("PUT", path, {"msgtype": "m.text", "body": "later"})
         process = site.value("SELECT process FROM presence_claims WHERE user_id = %s", alice.user_id)
         site.processes["worker"].kill()
-        # Its lease ends now, so that the test need not wait for it.
+        # Its lease ends now, and the delay is over: the test need not wait for either.
         site.execute("UPDATE presence_processes SET expires_at = 0 WHERE process = %s", process)
+        site.execute("UPDATE delayed_events SET due_ts = 1")
         wait_until(lambda: presence_of(main, alice) == "offline", "alice is offline")
         assert presence_of(main, bob) == "online"
         assert wait_until(lambda: said(main, room_id), "the delayed event") == ["later"]
@@ -85,7 +86,7 @@ async def meet(carol: User, dave: User) -> None:
         assert isinstance(await one.set_presence("unavailable", "lunch"), nio.PresenceSetResponse)
         asked = await other.get_presence(carol.user_id)
         assert (asked.presence, asked.status_msg) == ("unavailable", "lunch")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(START):
             while (seen := await presence_in_sync(other, carol.user_id)) is None:
                 pass
         assert (seen.presence, seen.status_msg) == ("unavailable", "lunch")

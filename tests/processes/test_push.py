@@ -15,7 +15,7 @@ from synapse_lite.cli.demo.connection import User
 from tests.processes.conftest import BuildSite
 from tests.processes.site import Site, create_room, say
 
-DEADLINE = 30.0  # seconds
+DEADLINE = 300.0  # seconds
 CLIENT = "/_matrix/client/v3"
 
 

@@ -8,6 +8,7 @@ from attrs import evolve
 from synapse_lite.cli.api import ApiError
 from synapse_lite.cli.demo.connection import User
 from tests.processes.conftest import BuildSite
+from tests.processes.gate import build_gate, closed_gate
 from tests.processes.harness import wait_until
 from tests.processes.site import ENDED, Site, act, create_room, flood, readable, say
 
@@ -20,6 +21,7 @@ EACH = 500
 def site(build_site: BuildSite) -> Site:
     site = build_site(*WORKERS)
     site.start("main", *WORKERS)
+    build_gate(site)
     return site
 
 
@@ -41,7 +43,7 @@ def test_many_ask_for_the_same(site: Site, admin: User) -> None:
         except ApiError as error:
             return error
 
-    with ThreadPoolExecutor(CLIENTS) as executor:
+    with closed_gate(site), ThreadPoolExecutor(CLIENTS) as executor:  # it goes on when all have asked
         answers = list(executor.map(ask, range(CLIENTS)))
     (redact_id,) = [answer for answer in answers if isinstance(answer, str)]
     for error in answers:

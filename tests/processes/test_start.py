@@ -3,6 +3,7 @@
 import socket
 
 from tests.processes.conftest import BuildSite
+from tests.processes.harness import START
 from tests.processes.site import SERVER
 
 CANNOT_START = 3
@@ -16,7 +17,7 @@ def test_a_port_that_is_taken_ends_the_process(build_site: BuildSite) -> None:
         other.bind(("127.0.0.1", site.port("main")))
         other.listen()
         process = site.launch("main")
-        assert process.running.wait(30) == CANNOT_START
+        assert process.running.wait(START) == CANNOT_START
     assert "main cannot start" in process.log()
     assert "Address already in use" in process.log()
 
@@ -31,7 +32,7 @@ def test_the_database_of_another_server_is_refused(build_site: BuildSite) -> Non
     def refusal(configuration: str) -> str:
         site.homeserver_file.write_text(configuration)
         process = site.launch("main")
-        assert process.running.wait(30) == WRONG_CONFIGURATION
+        assert process.running.wait(START) == WRONG_CONFIGURATION
         return process.log()
 
     assert f"belongs to {SERVER}, not to other.test" in refusal(original.replace(SERVER, "other.test"))

@@ -139,7 +139,7 @@ class Synadm:
             "base_url": admin.base_url,
             "admin_path": "/_synapse/admin",
             "matrix_path": "/_matrix",
-            "timeout": 30,
+            "timeout": 300,
             "server_discovery": "well-known",
             "homeserver": SERVER,
             "ssl_verify": True,
@@ -173,7 +173,7 @@ class Synadm:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert ended.returncode == 0, ended

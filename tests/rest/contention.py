@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 from synapse_lite.storage.database import Transaction
 from tests.server import TestServer
 
-SECONDS = 20.0
+SECONDS = 300.0
 _WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 

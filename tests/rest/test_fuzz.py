@@ -22,7 +22,7 @@ from tests.rest.conftest import BuildServer
 from tests.rest.fuzzing import STATE, TEXTS, Scene, broken
 from tests.server import OPEN, TestServer, path_part
 
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 120.0
 PARTS = 8
 NO_FAULT = {
     # Another server that the client named gives no answer; here none does.

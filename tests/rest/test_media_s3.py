@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.config.media import S3_MODULE
-from synapse_lite.media import s3
+from synapse_lite.media import breaker, s3
 from synapse_lite.media.breaker import FAILURES
 from synapse_lite.media.store import StoreError
 from synapse_lite.tasks.actions.media_cleanup import clean_media
@@ -98,6 +98,7 @@ async def test_a_store_that_stalls(build_server: BuildServer, tmp_path: Path, mo
     """Few wait for a store that takes connections and says nothing; then everybody is told at once, and nothing is left."""
     monkeypatch.setattr(s3, "READ_SECONDS", 0.3)
     monkeypatch.setattr(s3, "ATTEMPTS", 1)
+    monkeypatch.setattr(breaker, "PAUSE_SECONDS", 3600.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         server = await build_server(**OPEN, **provider(url), media_store_path=str(tmp_path))

@@ -25,7 +25,7 @@ def test_the_facts_of_a_database(session: Session) -> None:
     assert facts.major_version >= 14
     assert facts.version.startswith(str(facts.major_version))
     assert facts.encoding == "UTF8"
-    assert abs(facts.clock_ms - time.time() * 1000) < 5000
+    assert abs(facts.clock_ms - time.time() * 1000) < 600_000
 
 
 def test_migrations(session: Session, postgres: dict[str, Any]) -> None:

@@ -77,7 +77,7 @@ async def test_two_claims_at_once_keep_the_limit(database: Database) -> None:
     def claim_slowly(txn: Transaction) -> Claimed | None:
         result = store.claim(txn, "v#1", [NOOP], [])
         claimed.set()
-        for _ in range(1000):
+        for _ in range(30_000):
             if txn.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
                 break
             txn.execute("SELECT pg_sleep(0.01)")
@@ -86,7 +86,7 @@ async def test_two_claims_at_once_keep_the_limit(database: Database) -> None:
         return result
 
     first = Deferred.fromCoroutine(database.transact(claim_slowly))
-    await deferToThread(claimed.wait, 10)
+    await deferToThread(claimed.wait, 300)
     with pytest.raises(ActionFullError):
         await claim(database)
     assert await first is not None

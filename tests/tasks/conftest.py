@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from synapse_lite.clock import ReactorClock
 from synapse_lite.replication.bus import LocalBus
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.tasks import scheduler as scheduler_module
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.outcome import Outcome
 from synapse_lite.tasks.queue import Status, Task, TaskQueue
@@ -24,7 +25,13 @@ from synapse_lite.tasks.specs import TaskSpec, TaskView
 from tests.databases import execute
 
 ADMIN = "@admin:x"
+LEASE_SECONDS = 600.0  # a process that a busy machine holds up keeps its tasks; a test ends a lease by hand
 ENDED = (Status.COMPLETE, Status.FAILED, Status.CANCELLED)
+
+
+def beat_often(heartbeat: Heartbeat) -> None:
+    """The lease stays as long as it is. To be called before the start."""
+    heartbeat._interval = 0.1
 
 
 @pytest.fixture
@@ -63,14 +70,14 @@ class Engine:
         return TaskQueue(self.database, self.bus)
 
     async def start(
-        self, spec: TaskSpec[Any, Any], handler: Any, *, name: str = "w", lease_seconds: float = 15.0
+        self, spec: TaskSpec[Any, Any], handler: Any, *, name: str = "w", lease_seconds: float = LEASE_SECONDS
     ) -> TaskScheduler:
         registry = TaskRegistry()
         registry.register(spec, handler)
         return await self.start_all(registry, name=name, lease_seconds=lease_seconds)
 
     async def start_all(
-        self, registry: TaskRegistry, *, name: str = "w", lease_seconds: float = 15.0
+        self, registry: TaskRegistry, *, name: str = "w", lease_seconds: float = LEASE_SECONDS
     ) -> TaskScheduler:
         heartbeat = Heartbeat(
             reactor,
@@ -80,6 +87,7 @@ class Engine:
             capabilities=registry.capabilities(),
             lease_seconds=lease_seconds,
         )
+        beat_often(heartbeat)
         self.metrics = CollectorRegistry()
         scheduler = TaskScheduler(
             self.database,
@@ -93,6 +101,15 @@ class Engine:
         await scheduler.start()
         self.schedulers.append(scheduler)
         return scheduler
+
+    def never_poll(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Schedulers that start from now on look for tasks when they are woken, or know that one is due."""
+        monkeypatch.setattr(scheduler_module, "POLL_SECONDS", 3600.0)
+        monkeypatch.setattr(scheduler_module, "POLLS_PER_LEASE", LEASE_SECONDS / 3600.0)
+
+    async def expire(self) -> None:
+        """The leases of all processes end."""
+        await self.execute("UPDATE task_runners SET expires_at = now_ms() - 1")
 
     async def stop(self, scheduler: TaskScheduler) -> None:
         self.schedulers.remove(scheduler)

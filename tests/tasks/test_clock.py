@@ -8,12 +8,12 @@ from twisted.internet.defer import Deferred
 
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.tasks import Lease, Status
+from synapse_lite.storage.tasks import Lease, Runner, Status
 from synapse_lite.tasks.actions.noop import NOOP, Noop, NoopParams
 from synapse_lite.tasks.outcome import Done, Outcome
 from synapse_lite.tasks.specs import TaskSpec
 from tests.databases import execute
-from tests.tasks.conftest import ADMIN, Engine, Scripted, fire
+from tests.tasks.conftest import ADMIN, LEASE_SECONDS, Engine, Scripted, fire
 
 pytestmark = pytest.mark.new_database
 
@@ -54,7 +54,7 @@ async def test_a_dead_owner_loses_its_task(engine: Engine) -> None:
 
     await engine.database.transact(die)
     await step(engine, -HOUR_MS)
-    await engine.start(NOOP, Noop(), lease_seconds=1.0)
+    await engine.start(NOOP, Noop())
     task = await engine.until_ended(enqueued.id)
     assert task.status is Status.COMPLETE
     assert "rescued" in [event.transition for event in await engine.queue.history(enqueued.id)]
@@ -67,7 +67,7 @@ async def test_what_was_asked_for_before_is_run(engine: Engine) -> None:
     early = await engine.queue.enqueue(NOOP, NoopParams(steps=1), **ASKED)
     await engine.database.transact(store.tick)
     await step(engine, -HOUR_MS)
-    scheduler = await engine.start(NOOP, Noop(), lease_seconds=1.0)
+    scheduler = await engine.start(NOOP, Noop())
     late = await engine.queue.enqueue(NOOP, NoopParams(steps=1), **ASKED)
     for task_id in (early.id, late.id):
         assert (await engine.until_ended(task_id)).status is Status.COMPLETE
@@ -81,7 +81,7 @@ async def test_what_was_asked_for_before_is_run(engine: Engine) -> None:
             raise ZeroDivisionError
         return Done()
 
-    await engine.start(AGAIN, Scripted(fail_once), lease_seconds=1.0)
+    await engine.start(AGAIN, Scripted(fail_once))
     again = await engine.queue.enqueue(AGAIN, NoopParams(steps=1), **ASKED)
     assert (await engine.until_ended(again.id)).status is Status.COMPLETE
     assert attempts == [0, 1]
@@ -90,19 +90,29 @@ async def test_what_was_asked_for_before_is_run(engine: Engine) -> None:
 @pytest.mark.usefixtures("stepping")
 @ensureDeferred
 async def test_the_living_keep_their_leases(engine: Engine) -> None:
-    """A runner that beats on is the same one after several leases, back and forward."""
-    await engine.start(NOOP, Noop(), lease_seconds=0.8)
+    """A runner that beats on is the same one after several leases behind a step back; and one forward stops nothing."""
+    await engine.start(NOOP, Noop())
     (before,) = await engine.queue.runners()
-    for ms in (-HOUR_MS, HOUR_MS // 2):
-        await step(engine, ms)
-        pause: Deferred[None] = Deferred()
-        engine.clock.call_later(1.0, fire, pause)
-        await pause
-        if ms < 0:
-            (after,) = await engine.queue.runners()
-            assert (after.id, after.alive) == (before.id, True)
+    await step(engine, -HOUR_MS)
+    for _ in range(4):
+        await step(engine, round(0.6 * LEASE_SECONDS * 1000))
+        await beaten(engine, before)
+    await step(engine, HOUR_MS // 2)
     enqueued = await engine.queue.enqueue(NOOP, NoopParams(steps=1), **ASKED)
     assert (await engine.until_ended(enqueued.id)).status is Status.COMPLETE
+
+
+async def beaten(engine: Engine, runner: Runner) -> None:
+    """Returns when it has prolonged its lease once more."""
+    prolonged = expected = 0
+    while prolonged <= expected:
+        (now,) = await engine.queue.runners()
+        assert (now.id, now.alive) == (runner.id, True)
+        expected = expected or now.expires_at_ms
+        prolonged = now.expires_at_ms
+        pause: Deferred[None] = Deferred()
+        engine.clock.call_later(0.01, fire, pause)
+        await pause
 
 
 @ensureDeferred
@@ -135,7 +145,7 @@ async def test_a_lease_is_fenced_behind_a_step(engine: Engine, database_argument
     await engine.queue.enqueue(NOOP, NoopParams(steps=1), **ASKED)
 
     def claim(txn: Transaction, runner: str) -> Lease:
-        store.register_runner(txn, runner, runner, ABLE, 60_000)
+        store.register_runner(txn, runner, runner, ABLE, 600_000)
         claimed = store.claim(txn, runner, ABLE, [])
         assert claimed is not None
         return claimed.lease

@@ -26,16 +26,19 @@ from tests.http.memory import ManualClock
 from tests.tasks.conftest import Engine, Scripted
 
 DAY_MS = periodic.DAY * 1000
-TIDY = periodic_cleanup("tidy", periodic.HOUR)
-HOUR_MS = periodic.HOUR * 1000
-AN_HOUR_PASSES = "UPDATE scheduled_tasks SET run_at = run_at - %s; UPDATE periodic_tasks SET slot = slot - %s"
+PERIOD = 1000 * periodic.DAY  # no test meets the boundary of two slots
+PERIOD_MS = PERIOD * 1000
+TIDY = periodic_cleanup("tidy", PERIOD)
+A_PERIOD_PASSES = (
+    "UPDATE scheduled_tasks SET run_at = run_at - %s; UPDATE periodic_tasks SET slot = slot - %s"
+)
 
 
 async def schedule(database: Database, name: str = "") -> bool:
     task = evolve(
         new_task(TIDY, CleanupParams(), requester=PERIODIC, endpoint=PERIODIC), lock_key=f"periodic:{name}"
     )
-    return await database.transact(store.schedule_periodic, task, name, HOUR_MS)
+    return await database.transact(store.schedule_periodic, task, name, PERIOD_MS)
 
 
 async def value(database: Database, sql: str, *arguments: object) -> Any:
@@ -63,13 +66,15 @@ async def test_one_row_for_a_slot(database: Database) -> None:
     assert (await gatherResults(asked)).count(True) == 1
     run_at = await value(database, "SELECT run_at FROM scheduled_tasks")
     now = await value(database, "SELECT now_ms()")
-    assert run_at % HOUR_MS == 0
-    assert now < run_at <= now + HOUR_MS
+    assert run_at % PERIOD_MS == 0
+    assert now < run_at <= now + PERIOD_MS
     await database.transact(
         lambda txn: txn.execute("UPDATE scheduled_tasks SET status = 'complete', finished_at = now_ms()")
     )
     assert not await schedule(database), "the slot was run"
-    await database.transact(lambda txn: txn.execute("UPDATE periodic_tasks SET slot = slot - %s", (HOUR_MS,)))
+    await database.transact(
+        lambda txn: txn.execute("UPDATE periodic_tasks SET slot = slot - %s", (PERIOD_MS,))
+    )
     assert await schedule(database)
     assert not await schedule(database)
 
@@ -87,7 +92,7 @@ async def test_schedulers_run_a_periodic_task_once(engine: Engine) -> None:
         await engine.start(TIDY, Scripted(step), name=name)
     (task,) = (await engine.queue.find()).tasks
     assert (task.action, task.requester, task.status) == ("tidy", "periodic", Status.SCHEDULED)
-    await engine.database.transact(lambda txn: txn.execute(AN_HOUR_PASSES, (HOUR_MS, HOUR_MS)))
+    await engine.database.transact(lambda txn: txn.execute(A_PERIOD_PASSES, (PERIOD_MS, PERIOD_MS)))
     await engine.until_ended(task.id)
     for scheduler in engine.schedulers:
         await scheduler._survey()

@@ -63,7 +63,7 @@ _SYNAPSE_LOG_CONFIG = {
 
 def _run(*arguments: str) -> str:
     command = [sys.executable, "-c", _SCRIPT, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stderr
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stderr
 
 
 def test_console_lines_name_the_request() -> None:

@@ -1,0 +1,41 @@
+"""A gate for the tasks of a server of this test: it holds them in the middle, however slow the test is to look."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import psycopg2
+
+from tests.processes.harness import wait_until
+from tests.processes.site import Site
+
+_LOCK = 4711  # the steps wait as long as somebody else holds this advisory lock
+_BUILD = f"""
+CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_advisory_xact_lock_shared({_LOCK}); RETURN NEW; END $$;
+CREATE TRIGGER gate BEFORE UPDATE ON scheduled_tasks FOR EACH ROW
+    WHEN (OLD.done > 0 AND NEW.done > OLD.done) EXECUTE FUNCTION wait_at_gate();
+"""
+_AT_GATE = """
+SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+WHERE d.datname = current_database() AND locktype = 'advisory' AND mode = 'ShareLock' AND NOT granted
+"""
+
+
+def build_gate(site: Site) -> None:
+    """Once for a site. It is open."""
+    site.execute(_BUILD)
+
+
+@contextmanager
+def closed_gate(site: Site) -> Iterator[Callable[[], None]]:
+    """A task that has got on waits at its next step, until the function that is given is called, or the end."""
+    with closing(psycopg2.connect(**site._database)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        yield connection.close
+
+
+def wait_at_gate(site: Site) -> None:
+    """Returns when a step waits there."""
+    wait_until(lambda: site.value(_AT_GATE), "a step at the gate")
