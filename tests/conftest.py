@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg2 import extensions
 from twisted.internet import reactor
 
@@ -16,6 +17,12 @@ from tests.contract.checking import REFUSED, note_calls, take_calls
 from tests.contract.table import promised
 from tests.databases import ReusedDatabase, execute, make_template, new_database, start_server
 from tests.interrupts import end_in_spite_of_threads, interrupt_tests
+
+# A property is as true on a slow machine; and a run finds what the one before it found.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 _INTEROP = Path(__file__).with_name("interop")
 _OWN_DIRECTORY = pytest.StashKey[Path]()
@@ -78,6 +85,11 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
     server = start_server(directory / "data")
     arguments = dict(extensions.parse_dsn(server.get_uri()))
     execute(arguments, "ALTER SYSTEM SET fsync = off")
+    for setting in (
+        "analyze_threshold = 2147483647",
+        "vacuum_insert_threshold = -1",
+    ):  # a plan is no matter of time
+        execute(arguments, f"ALTER SYSTEM SET autovacuum_{setting}")
     execute(arguments, "SELECT pg_reload_conf()")
     make_template(arguments)
     yield arguments

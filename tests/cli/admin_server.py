@@ -112,7 +112,7 @@ class AdminServer:
                 yield
             finally:
                 server.shutdown()
-                thread.join(10)
+                thread.join(300)
 
 
 def run(*words: str, text: str | None = None, environ: Mapping[str, str] | None = None) -> Result:

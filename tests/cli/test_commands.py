@@ -158,7 +158,7 @@ def registrar() -> Iterator[Registrar]:
         registrar.url = f"http://127.0.0.1:{server.server_port}"
         yield registrar
         server.shutdown()
-        thread.join(10)
+        thread.join(300)
 
 
 def test_register_user_with_the_secret_of_the_configuration(

@@ -46,7 +46,7 @@ def port() -> Iterator[int]:
         thread.start()
         yield server.server_port
         server.shutdown()
-        thread.join(10)
+        thread.join(300)
 
 
 def config_file(directory: Path, database: dict[str, Any], port: int, **others: Any) -> Path:
@@ -238,7 +238,7 @@ def test_sockets_and_strange_servers(tmp_path: Path, port: int) -> None:
         thread.start()
         assert probe(listener) is None
         server.shutdown()
-        thread.join(10)
+        thread.join(300)
     assert probe(listener) is not None
     secure = Listener.model_validate(
         {"port": port, "type": "http", "tls": True, "bind_addresses": ["127.0.0.1"]}

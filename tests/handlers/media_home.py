@@ -67,7 +67,7 @@ class MediaHome:
         self.incoming = directory / "incoming"
         self.store = store or DirectoryStore(directory / "blobs")
         self.threads = MediaThreads(reactor, self.store, self.incoming)
-        self.workers = MediaWorkers(reactor, ReactorClock(reactor), 2)
+        self.workers = MediaWorkers(reactor, ReactorClock(reactor), 2, seconds=600.0)
         self.library = Library(database, self.threads, self.clock, missing_counter(CollectorRegistry()))
         self.accesses = Accesses(database, self.clock)
         limits = {"max_bytes": 1_000_000, "quotas": (), "max_reserved": 3, "reserved_ms": 60_000}

@@ -262,7 +262,7 @@ async def test_conflicting_uploads_wait_for_nobody(server: TestServer) -> None:
     def lock(txn: Transaction) -> None:
         assert lock_device(txn, ALICE, "alice")
         locked.set()
-        assert refused.wait(60)
+        assert refused.wait(300)
 
     locked, refused = Event(), Event()
     holding = Deferred.fromCoroutine(server.database.transact(lock))

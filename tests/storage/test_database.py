@@ -160,7 +160,7 @@ async def test_nobody_waits_for_the_end_of_a_snapshot(database_arguments: dict[s
     class Cursor(extensions.cursor):
         def execute(self, query: Any, arguments: Any = None) -> None:
             if query == "ROLLBACK":
-                waited.append(has_result.wait(10))
+                waited.append(has_result.wait(300))
             super().execute(query, arguments)
 
     arguments = {**database_arguments, "cursor_factory": Cursor}

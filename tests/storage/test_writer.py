@@ -180,7 +180,7 @@ async def test_who_does_not_wait_for_the_result_disturbs_nobody(writer: Writer, 
     """A cancelled write may be stored or not; the ones beside it are."""
     may_go = Event()
     first, gone, other = together(
-        writer.submit(lambda txn: may_go.wait(10) and put(txn, "@first:x")),
+        writer.submit(lambda txn: may_go.wait(300) and put(txn, "@first:x")),
         writer.submit(put, "@gone:x"),
         writer.submit(put, "@other:x"),
     )

@@ -596,7 +596,7 @@ async def test_a_room_that_is_locked_comes_later(moderation: Moderation) -> None
     def write_slowly(txn: Transaction) -> None:
         moderation.world.message(txn, rooms[0], ALICE, "a long story")
         written.set()
-        assert elsewhere.wait(10)
+        assert elsewhere.wait(300)
         wait_until(lambda: txn.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the step waits")
 
     writer = Deferred.fromCoroutine(moderation.do(write_slowly))

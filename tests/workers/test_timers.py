@@ -20,8 +20,8 @@ def test_timers_do_not_follow_the_wall_clock() -> None:
     assert before <= timer.getTime() <= time.monotonic()
     reactor.runUntilCurrent()
     assert len(fired) == 1
-    later = reactor.callLater(60, fired.append, 0.0)
-    assert 59 < reactor.timeout() <= 60
+    later = reactor.callLater(3600, fired.append, 0.0)
+    assert 3000 < reactor.timeout() <= 3600
     later.cancel()
 
 
