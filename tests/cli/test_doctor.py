@@ -95,7 +95,7 @@ def worst(found: list[dict[str, Any]], check: str) -> dict[str, Any]:
 
 def test_all_is_well(tmp_path: Path, database_arguments: dict[str, Any], port: int) -> None:
     """A migrated database, a live process and an open port: exit code 0, and nothing but ok."""
-    execute(database_arguments, runner("main", 60))
+    execute(database_arguments, runner("main", 3600))
     file = config_file(tmp_path, database_arguments, port)
     result = run("doctor", "-c", str(file), "--json")
     found = checks(result)
@@ -136,7 +136,7 @@ def test_options_without_effect_are_warnings(
     tmp_path: Path, database_arguments: dict[str, Any], port: int
 ) -> None:
     """Unknown ones and those of Synapse that are not implemented are named; the exit code stays 0."""
-    execute(database_arguments, runner("main", 60))
+    execute(database_arguments, runner("main", 3600))
     file = config_file(tmp_path, database_arguments, port, enable_registraton=True, cas_config={})
     result = run("doctor", "-c", str(file), "--json")
     assert result.exit_code == 0
@@ -177,7 +177,7 @@ def test_what_nobody_can_run_and_who_is_missing(
     """An unserved action names the process that knew it; names never seen, dead and unnamed ones are told apart."""
     execute(
         database_arguments,
-        runner("main", 60),
+        runner("main", 3600),
         runner("background1", -60),
         "INSERT INTO task_actions_seen (action, version, name, last_seen_at)"
         " VALUES ('purge_room', 2, 'background2', now_ms() - 5000)",
@@ -217,7 +217,7 @@ def test_nobody_runs_tasks(tmp_path: Path, database_arguments: dict[str, Any], p
 
 def test_a_listener_that_does_not_answer(tmp_path: Path, database_arguments: dict[str, Any]) -> None:
     """The process and the address are named; those of a worker are looked at when its file is given."""
-    execute(database_arguments, runner("main", 60))
+    execute(database_arguments, runner("main", 3600))
     main = config_file(tmp_path, database_arguments, 1)
     worker = tmp_path / "worker.yaml"
     options = {"worker_app": "synapse_lite", "worker_name": "w1", "worker_listeners": []}

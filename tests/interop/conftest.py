@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-_SECONDS = 900  # an installation is part of the first test
+_SECONDS = 3600  # an installation is part of the first test
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

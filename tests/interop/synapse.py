@@ -56,7 +56,7 @@ class Synapse(Process):
     def start(self) -> None:
         """Returns when it answers."""
         subprocess.run(
-            [*self._command, "--generate-keys"], check=True, cwd=self._place, capture_output=True, timeout=60
+            [*self._command, "--generate-keys"], check=True, cwd=self._place, capture_output=True, timeout=300
         )
         super().start()
         self.wait_healthy(self.base_url)

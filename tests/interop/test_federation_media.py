@@ -26,14 +26,14 @@ class Client:
         """`<server name>/<media id>`"""
         path = f"/_matrix/media/v3/upload?filename={quote(NAME)}"
         headers = {**self._headers, "Content-Type": content_type}
-        with urlopen(Request(self._base_url + path, data, headers), timeout=60) as answer:
+        with urlopen(Request(self._base_url + path, data, headers), timeout=300) as answer:
             uri: str = answer.read().decode().split('"mxc://')[1].split('"')[0]
             return uri
 
     def get(self, path: str) -> tuple[bytes, str, str]:
         """Bytes, type and disposition."""
         request = Request(f"{self._base_url}/_matrix/client/v1/media/{path}", headers=self._headers)
-        with urlopen(request, timeout=60) as answer:
+        with urlopen(request, timeout=300) as answer:
             return answer.read(), answer.headers["Content-Type"], answer.headers["Content-Disposition"]
 
 

@@ -35,7 +35,7 @@ def test_media_of_synapse(build_site: BuildSite, tmp_path: Path) -> None:
     for name, place in media.items():
         request = Request(f"{site.url()}/_matrix/client/v1/media/download/{place}")
         request.add_header("Authorization", f"Bearer {reader.access_token}")
-        with urlopen(request, timeout=60) as answer:
+        with urlopen(request, timeout=300) as answer:
             assert answer.read() == FILES[name]
             assert name in answer.headers["Content-Disposition"]
 
@@ -45,6 +45,6 @@ def upload(base_url: str, token: str, name: str, data: bytes) -> str:
     request = Request(f"{base_url}/_matrix/media/v3/upload?filename={quote(name)}", data)
     request.add_header("Authorization", f"Bearer {token}")
     request.add_header("Content-Type", "image/png" if name.endswith("png") else "text/plain")
-    with urlopen(request, timeout=60) as answer:
+    with urlopen(request, timeout=300) as answer:
         place: str = answer.read().decode().split('"mxc://')[1].split('"')[0]
         return place

@@ -253,7 +253,7 @@ class Home:
             "base_url": self.server.base_url,
             "admin_path": "/_synapse/admin",
             "matrix_path": "/_matrix",
-            "timeout": 30,
+            "timeout": 300,
             "server_discovery": "well-known",
             "homeserver": server_name,
             "ssl_verify": True,

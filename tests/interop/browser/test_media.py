@@ -56,7 +56,7 @@ def upload(user: User, content_type: str) -> str:
     )
     request.add_header("Authorization", f"Bearer {user.access_token}")
     request.add_header("Content-Type", content_type)
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=300) as answer:
         uri: str = json.load(answer)["content_uri"]
     return f"{user.base_url}/_matrix/media/v3/download/{uri.removeprefix('mxc://')}"
 

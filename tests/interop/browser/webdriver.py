@@ -16,8 +16,8 @@ from tests.interop.installed import debian_packages
 from tests.processes.harness import wait_until
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's name of a reference to an element
-_REQUEST_SECONDS = 60.0
-_WAIT_SECONDS = 15.0
+_REQUEST_SECONDS = 300.0
+_WAIT_SECONDS = 300.0
 ESCAPE = "\ue00c"
 ENTER = "\ue007"
 

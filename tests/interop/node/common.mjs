@@ -20,7 +20,7 @@ export async function start({ name, password }, baseUrl, threadSupport = true) {
 }
 
 export async function until(what, condition) {
-    const deadline = performance.now() + 60_000;
+    const deadline = performance.now() + 300_000;
     while (performance.now() < deadline) {
         const found = await condition();
         if (found) return found;

@@ -47,7 +47,7 @@ async function start({ name, password }, counts = {}) {
 
 const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
 async function until(what, condition) {
-    const deadline = performance.now() + 60_000;
+    const deadline = performance.now() + 300_000;
     while (performance.now() < deadline) {
         const found = await condition();
         if (found) return found;

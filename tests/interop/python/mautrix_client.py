@@ -35,7 +35,7 @@ class Heard:
 
     async def next(self, *wanted: Any) -> Any:
         """The next one with that id, or with that sender and membership."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while True:
                 event = await self._events.get()
                 if event.event_id in wanted or getattr(event.content, "membership", None) in wanted:

@@ -31,7 +31,7 @@ def sure(answer: Any) -> Any:
 
 async def until(client: nio.AsyncClient, condition: Callable[[], Any]) -> Any:
     """What the condition is once it is true; it is asked after each sync."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (found := condition()):
         if time.monotonic() > deadline:
             raise TimeoutError(condition)

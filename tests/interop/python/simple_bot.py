@@ -37,7 +37,7 @@ def build_bot() -> simplematrixbotlib.Bot:
 
 async def next_of(client: nio.AsyncClient, kind: type[Any], room_id: str, sender: str) -> Any:
     """The next event of that kind; all of a sync is kept until somebody asks for the next kind."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         for event in client.heard:
             if isinstance(event, kind) and event.sender == sender:
@@ -56,7 +56,7 @@ async def main() -> dict[str, Any]:
     client.heard = []
     try:
         await client.login(person["password"])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             # Invites that it finds at its start are none of its business.
             while bot.callbacks is None:  # noqa: ASYNC110 (it has no event to wait for)
                 await asyncio.sleep(0.05)
