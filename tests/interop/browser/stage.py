@@ -44,7 +44,7 @@ def a_task(number: int, **more: Any) -> dict[str, Any]:
         "requester": "@admin:hs.test",
         "endpoint": "POST /_synapse/admin/v1/user/{user_id}/redact",
         "cancel_requested": False,
-        "created_ts": now() - 95_000,
+        "created_ts": now() - 5_700_000,
         "updated_ts": now(),
         "finished_ts": None,
         **more,

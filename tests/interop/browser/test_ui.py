@@ -108,7 +108,7 @@ def _busy(stage: Stage) -> None:
             runnable_by=[],
             waiting_reason="no_runner",
             last_seen_runner="background3",
-            created_ts=now() - 7_400_000,
+            created_ts=now() - 9_000_000,
         ),
         a_task(
             5,
@@ -139,7 +139,7 @@ def _busy(stage: Stage) -> None:
             "action": "reindex_search",
             "version": 1,
             "count": 3,
-            "oldest_ts": now() - 7_400_000,
+            "oldest_ts": now() - 9_000_000,
             "last_seen_runner": "background3",
         }
     ]
@@ -215,7 +215,7 @@ def test_tasks_are_shown_live(signed_in: Browser, stage: Stage) -> None:
     stage.tasks = [task]
     signed_in.wait_for("#task-rows tr", "100 of 1,000 · 10 %")
     row = signed_in.text("#task-rows tr")
-    for words in ("active", "redacting", "@spam1:hs.test", "background1", "@admin:hs.test", "1 min 3"):
+    for words in ("active", "redacting", "@spam1:hs.test", "background1", "@admin:hs.test", "1 h 3"):
         assert words in row, words
     signed_in.script("document.querySelector('#task-rows .link').focus()")
     task["progress"] = {"done": 600, "total": 1000, "phase": "erasing"}
@@ -223,8 +223,8 @@ def test_tasks_are_shown_live(signed_in: Browser, stage: Stage) -> None:
     signed_in.wait_for("#task-rows td[data-label=Left]", "≈")
     assert signed_in.script("return document.querySelector('#task-rows progress').value") == 0.6
     assert signed_in.script("return document.activeElement.className") == "link"
-    task.update(status="scheduled", runner=None, waiting_reason="backoff", timestamp_ms=now() + 600_000)
-    signed_in.wait_for("#task-rows .remarks", "begins in 9 min 5")
+    task.update(status="scheduled", runner=None, waiting_reason="backoff", timestamp_ms=now() + 36_000_000)
+    signed_in.wait_for("#task-rows .remarks", "begins in 9 h 5")
     task.update(status="complete", waiting_reason=None, timestamp_ms=now())
     signed_in.click("#filters [value=complete]")
     signed_in.wait_for("#task-rows .badge", "complete")
@@ -238,9 +238,9 @@ def _listed(stage: Stage) -> list[Call]:
 def test_what_the_server_does_by_itself_stands_apart(signed_in: Browser, stage: Stage) -> None:
     """It is asked for by itself, and the list asks for the rest, newest first."""
     stage.periodic = [
-        a_task(1, id="p", action="prune_tasks", status="scheduled", timestamp_ms=now() + 3_599_000)
+        a_task(1, id="p", action="prune_tasks", status="scheduled", timestamp_ms=now() + 36_000_000)
     ]
-    assert "in 59 min" in signed_in.wait_for("#periodic", "prune_tasks")
+    assert "in 9 h 5" in signed_in.wait_for("#periodic", "prune_tasks")
     assert "prune_tasks" not in signed_in.text("#tasks-empty")
     query = _listed(stage)[-1].query
     assert (query["periodic"], query["order_by"], query["dir"]) == (["false"], ["created_ts"], ["b"])
@@ -382,7 +382,7 @@ def test_what_nobody_can_run_is_red(signed_in: Browser, stage: Stage) -> None:
     _busy(stage)
     words = signed_in.wait_for("#unserved", "reindex_search v1")
     assert "3 waiting" in words
-    assert "2 h 3 min" in words
+    assert "2 h 3" in words
     assert "last seen on background3" in words
     assert "no process is able to run it" in signed_in.text("#task-rows tr.unserved")
     red = signed_in.script("return getComputedStyle(document.querySelector('.unserved .remarks')).color")
