@@ -117,9 +117,9 @@ class Supervisor:
                 case None:
                     for state in waiting:
                         state.healthy = self._probe(state.program.health_url)
-            if time.monotonic() > deadline:
-                names = ", ".join(state.program.name for state in waiting)
-                raise StartError(f"not ready after {self._timing.start_timeout:.0f} s: {names}")
+            late = [state.program.name for state in waiting if not state.healthy]
+            if late and time.monotonic() > deadline:
+                raise StartError(f"not ready after {self._timing.start_timeout:.0f} s: {', '.join(late)}")
         return True
 
     def _watch(self) -> None:
