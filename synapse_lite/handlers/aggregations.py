@@ -6,7 +6,7 @@ comes with it.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from synapse_lite.handlers.visibility import Viewer, Visibility
 from synapse_lite.matrix.relations import ANNOTATION, REPLACE, relation_of
@@ -33,7 +33,9 @@ class Reader:
 def with_aggregations(
     txn: Transaction, events: EventStore, visibility: Visibility, views: Sequence[View], reader: Reader
 ) -> list[View]:
-    """The views with what relates to them, as the reader may know it: of what they may not see nothing is told."""
+    """The views (with `is_parent`) with what relates to them, as the reader may know it: of what they may not see
+    nothing is told.
+    """
     found = _summaries(txn, visibility, [view.stored for view in views if _has_own(view)], reader)
     if not found:
         return list(views)
@@ -44,7 +46,7 @@ def with_aggregations(
     for view in latest:
         edit = _edit(view, edits.get(view.stored.nid), more)
         if edit is not None:
-            related[view.stored.nid] = evolve(view, aggregations=Aggregations(edit=edit))
+            related[view.stored.nid] = view._replace(aggregations=Aggregations(edit=edit))
     ids = events.ids_of(txn, [nid for one in found.values() for nid in one.reference_nids])
     return [_with(view, found.get(view.stored.nid), related, ids) for view in views]
 
@@ -85,13 +87,15 @@ def _since_joined(viewer: Viewer, place: Place | None) -> bool:
 
 
 def _has_own(view: View) -> bool:
+    if not view.is_parent:
+        return False
     relation = relation_of(view.stored.event.content) if view.redaction is None else None
     return relation is None or relation.rel_type not in {REPLACE, ANNOTATION}
 
 
 def _views(txn: Transaction, events: EventStore, summaries: Iterable[Summary]) -> dict[int, View]:
     nids = {nid for one in summaries for nid in (one.edit_nid, one.latest_nid) if nid is not None}
-    return {view.stored.nid: view for view in events.views(txn, list(nids))}
+    return {view.stored.nid: view for view in events.views(txn, list(nids), as_parents=True)}
 
 
 def _with(view: View, found: Summary | None, related: Mapping[int, View], ids: Mapping[int, str]) -> View:
@@ -102,7 +106,7 @@ def _with(view: View, found: Summary | None, related: Mapping[int, View], ids: M
         _thread(found, related),
         [ids[nid] for nid in found.reference_nids if nid in ids],
     )
-    return evolve(view, aggregations=aggregations)
+    return view._replace(aggregations=aggregations)
 
 
 def _edit(view: View, found: Summary | None, related: Mapping[int, View]) -> StoredEvent | None:

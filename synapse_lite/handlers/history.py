@@ -255,7 +255,9 @@ class HistoryHandler:
         except MatrixError:
             raise not_found("Event not found.") from None
         entry = self._visible_event(txn, viewer, access.room, event_id)
-        return self._as_seen(txn, viewer, access.room, [entry], self._events.views(txn, [entry[1]]))[0]
+        return self._as_seen(
+            txn, viewer, access.room, [entry], self._events.views(txn, [entry[1]], as_parents=True)
+        )[0]
 
     def _near(
         self, txn: Transaction, room_id: str, user_id: str, ts: int, backwards: bool

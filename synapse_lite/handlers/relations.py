@@ -168,7 +168,7 @@ class RelationsHandler:
         if len(found) > page.limit:
             last_shown = found[page.limit - 1][0]
             end = last_shown.before if page.backwards else last_shown
-        views = self._events.views(txn, [nid for _, nid in found[: page.limit]])
+        views = self._events.views(txn, [nid for _, nid in found[: page.limit]], as_parents=True)
         rooms_shown = (view.stored.room_nid for view in views)
         reader = Reader(viewer.user_id, dict.fromkeys(rooms_shown, viewer), page.ignored)
         shown = with_aggregations(txn, self._events, self._visibility, views, reader)

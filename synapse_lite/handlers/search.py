@@ -225,7 +225,7 @@ class SearchHandler:
     def _seen(
         self, txn: Transaction, scope: _Scope, entries: Sequence[Entry], user_id: str, ignored: Sequence[str]
     ) -> list[View]:
-        views = self._events.views(txn, [nid for _, nid in entries])
+        views = self._events.views(txn, [nid for _, nid in entries], as_parents=True)
         seen = self._visibility.as_seen(txn, scope.viewers, entries, views)
         reader = Reader(user_id, scope.viewers, ignored)
         return with_aggregations(txn, self._events, self._visibility, seen, reader)

@@ -1,6 +1,7 @@
 """Which events of a room a user may see (client-server API, "Room History Visibility")."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 
 from attrs import evolve, frozen
 
@@ -38,11 +39,11 @@ class Viewer:
     sees_all: bool = False
     visibility: str | None = None
 
-    @property
+    @cached_property
     def membership(self) -> str | None:
         return self.member.event.membership if self.member else None
 
-    @property
+    @cached_property
     def is_joined(self) -> bool:
         return self.membership == "join"
 
@@ -124,9 +125,10 @@ class Visibility:
         With their membership at the event (client-server API, "UnsignedData"); who is out of the room is
         not told of a redaction that came after they left.
         """
-        memberships = self._memberships(txn, viewers, entries)
+        places = {nid: place for place, nid in entries}
+        memberships = self._memberships(txn, viewers, places, [view.stored for view in views])
         hidden = self._hidden_redactions(txn, viewers, views)
-        return [one.seen_by(memberships.get(one.stored.nid), one.stored.nid in hidden) for one in views]
+        return [one.seen_by(memberships[one.stored.nid], one.stored.nid in hidden) for one in views]
 
     def state_at(self, txn: Transaction, viewer: Viewer, entry: timeline.Entry) -> SnapshotNid:
         """The state after an event that the viewer is shown; no younger than their leave.
@@ -140,18 +142,23 @@ class Visibility:
         return viewer.left_state
 
     def _memberships(
-        self, txn: Transaction, viewers: Mapping[int, Viewer], entries: Sequence[timeline.Entry]
+        self,
+        txn: Transaction,
+        viewers: Mapping[int, Viewer],
+        places: Mapping[int, Place],
+        events: Sequence[StoredEvent],
     ) -> dict[int, str]:
         """By event nid. Since they joined for the last time it is known, before that the state tells."""
-        events = self._events.load(txn, [nid for _, nid in entries])
-        found = dict.fromkeys(events, "leave")
+        found = {}
         asked: dict[str, list[StoredEvent]] = {}
-        for place, nid in entries:
-            viewer = viewers[events[nid].room_nid]
-            if viewer.is_joined and viewer.place <= place:
-                found[nid] = "join"
-            elif viewer.member is not None:
-                asked.setdefault(viewer.user_id, []).append(events[nid])
+        for stored in events:
+            viewer = viewers[stored.room_nid]
+            if viewer.is_joined and viewer.place <= places[stored.nid]:
+                found[stored.nid] = "join"
+                continue
+            found[stored.nid] = "leave"
+            if viewer.member is not None:
+                asked.setdefault(viewer.user_id, []).append(stored)
         for user_id, some in asked.items():
             key = (MEMBER, user_id)
             states = self._state.at_each(txn, {stored.after_nid for stored in some}, [key])

@@ -21,6 +21,7 @@ from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.errors import SynapseLiteError
 from synapse_lite.http.exchange import Exchange, Service
 from synapse_lite.http.head import Head
+from synapse_lite.http.kernel import is_plain_socket
 
 HEADERS_SECONDS = 20.0
 """From the first byte of a request to the end of its headers, however slowly the bytes come."""
@@ -173,6 +174,13 @@ class Channel(Protocol):
 
     def write(self, data: bytes) -> None:
         self.transport.write(data)
+
+    def write_at_once(self, data: bytes) -> None:
+        """As `write`, for a whole answer: what the socket takes now does not wait for the next turn of the reactor."""
+        transport = self.transport
+        transport.write(data)
+        if is_plain_socket(transport) and not transport.disconnected:
+            transport.doWrite()  # its errors are met again, and told, by the reactor
 
     def register_producer(self, producer: Any) -> None:
         """`producer` (Twisted's `IPushProducer`) is told when the client takes no more, and when it does again."""

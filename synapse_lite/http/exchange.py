@@ -63,6 +63,8 @@ class Connection(Source, Protocol):
 
     def write(self, data: bytes, /) -> None: ...
 
+    def write_at_once(self, data: bytes, /) -> None: ...
+
     def register_producer(self, producer: Any, /) -> None: ...
 
     def unregister_producer(self) -> None: ...
@@ -267,7 +269,7 @@ class Exchange:
             self.channel.write(head)
         elif isinstance(body, bytes) and len(body) <= PIECE_BYTES:
             self.sentLength += len(body)
-            self.channel.write(head + body)
+            self.channel.write_at_once(head + body)
         else:
             self.channel.write(head)
             stream = Stream(pieces(body), len(body)) if isinstance(body, bytes) else body

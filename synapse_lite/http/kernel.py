@@ -13,8 +13,8 @@ from zope.interface import implementer
 from synapse_lite.http.response import KernelSource
 
 
-def takes_files(transport: Any) -> bool:
-    """A plain socket: what TLS sends has to be encrypted here."""
+def is_plain_socket(transport: Any) -> bool:
+    """It takes files, and whatever else is written to it as it is: what TLS sends has to be encrypted here."""
     return isinstance(transport, Connection) and not transport.TLS
 
 

@@ -1,6 +1,7 @@
 """From method and path to the handler: a tree of path segments, walked once per request."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
 import attrs
@@ -41,6 +42,12 @@ class Route:
     access: Access
     max_body: int = MAX_BODY
     streams: bool = False
+
+    @cached_property
+    def variables(self) -> tuple[tuple[int, str], ...]:
+        """The places of the variable segments, and their names."""
+        segments = enumerate(self.pattern.split("/"))
+        return tuple((place, segment[1:-1]) for place, segment in segments if _is_variable(segment))
 
 
 @attrs.frozen
@@ -84,7 +91,7 @@ class Router:
         for leaf in leaves:
             route = leaf.routes.get("GET" if method == "HEAD" else method)
             if route is not None:
-                return Match(route, _params(route.pattern, segments))
+                return Match(route, {name: segments[place] for place, name in route.variables})
         if leaves:
             raise MatrixError(405, Errcode.UNRECOGNIZED, "Unrecognized request: method not allowed")
         raise MatrixError(404, Errcode.UNRECOGNIZED, "Unrecognized request")
@@ -150,25 +157,17 @@ def _leaves(root: _Node, segments: list[str]) -> list[_Node]:
     return [node for node in nodes if node.routes]
 
 
-def _params(pattern: str, segments: list[str]) -> dict[str, str]:
-    return {
-        name[1:-1]: segment
-        for name, segment in zip(pattern.split("/"), segments, strict=True)
-        if _is_variable(name)
-    }
-
-
 def _decode_segments(path: bytes) -> list[str]:
     """Split first, then decode: an identifier may hold `%2F`."""
     try:
-        if b"%" in path:
-            segments = [unquote_to_bytes(segment).decode() for segment in path.split(b"/")]
-        else:
-            segments = path.decode().split("/")
+        segments = [
+            (unquote_to_bytes(segment) if b"%" in segment else segment).decode()
+            for segment in path.split(b"/")
+        ]
     except UnicodeDecodeError:
         raise invalid_param("Path is not valid UTF-8") from None
     if "\0" in "".join(segments):
         raise invalid_param("Path holds a NUL character")
-    if any(len(segment) > MAX_PATH_PART for segment in segments):
+    if max(map(len, segments)) > MAX_PATH_PART:
         raise invalid_param(f"A part of the path is longer than {MAX_PATH_PART} characters")
     return segments

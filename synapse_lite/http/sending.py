@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import SynapseLiteError
-from synapse_lite.http.kernel import KernelSender, takes_files
+from synapse_lite.http.kernel import KernelSender, is_plain_socket
 from synapse_lite.http.response import KernelSource, Stream
 
 STALL_SECONDS = 60.0
@@ -39,7 +39,7 @@ async def send_stream(consumer: Any, stream: Stream, clock: Clock) -> None:
     seconds = SEND_GRACE_SECONDS + length / SEND_BYTES_PER_SECOND
     deadline = clock.call_later(seconds, consumer.channel.forceAbortClient)
     try:
-        if stream.source is not None and takes_files(consumer.channel.transport):
+        if stream.source is not None and is_plain_socket(consumer.channel.transport):
             sent = await _send_file(consumer, stream.source, length, clock)
         else:
             sent = await _send_chunks(consumer, stream, clock)

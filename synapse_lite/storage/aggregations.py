@@ -64,11 +64,12 @@ def read_summaries(
     ignored: Collection[str] = (),
     among: Collection[int] | None = None,
 ) -> dict[int, Summary]:
-    """By nid, of those of the parents to which something relates, in one statement.
+    """By nid, of those of the parents to which something relates, in one statement: to plan it takes long, and most
+    events are no parents, so ask (`EventStore.views`) before.
 
     What those in `ignored` sent does not count, nor (unless None) what is not `among` these events.
     """
-    if not parents or not _has_children(txn, parents):
+    if not parents:
         return {}
     rows = txn.rows(
         _SUMMARIES,
@@ -84,18 +85,6 @@ def read_summaries(
         },
     )
     return {nid: Summary(*summary) for nid, *summary in rows}
-
-
-_ANY_CHILD = (
-    "SELECT FROM unnest(%s::text[]) AS p (event_id)"
-    " WHERE EXISTS (SELECT FROM relations r WHERE r.parent_id = p.event_id OFFSET 0) LIMIT 1"
-)
-
-
-def _has_children(txn: Transaction, parents: Sequence[StoredEvent]) -> bool:
-    """Most events have none, and to plan the statement about them takes longer than to find that out."""
-    ids = [parent.event_id for parent in parents]
-    return txn.row(_ANY_CHILD, (ids,)) is not None
 
 
 _RELATED = f"""

@@ -170,7 +170,7 @@ STATEMENTS: dict[str, Callable[[Transaction], object]] = {
     "trim the stream": lambda t: expiry.trim_stream(t, 0, EVENTS, LIMIT),
     "out of purged rooms": lambda t: purge.purged_rooms(t, OLD_USER, 0, EVENTS),
     "load events": lambda t: EventStore(0).load(t, _nids(1)),
-    "views": lambda t: EventStore(0).views(t, _nids(1)),
+    "views": lambda t: EventStore(0).views(t, _nids(1), as_parents=True),
     "what relates to events": lambda t: read_summaries(
         t, list(EventStore(0).load(t, _nids(50_000)).values()), OLD_USER
     ),

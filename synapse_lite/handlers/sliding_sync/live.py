@@ -129,7 +129,7 @@ class _Live:
             listed.room_id,
             "join",
             required_state=[one for one in states if one is not None],
-            timeline=[evolve(one, membership="join") for one in views if one is not None],
+            timeline=[one._replace(membership="join") for one in views if one is not None],
             limited=window.limited,
             prev_batch=window.start,
             num_live=len(window.entries),

@@ -294,7 +294,7 @@ class SlidingRoomReader:
     ) -> dict[int, list[View]]:
         """The timelines. `viewers` None: of rooms that the user is in."""
         entries = [entry for window in windows.values() for entry in window.entries]
-        views = self._events.views(reading.txn, [nid for _, nid in entries])
+        views = self._events.views(reading.txn, [nid for _, nid in entries], as_parents=viewers is None)
         request = reading.request
         if viewers is None:
             viewers = self._viewers_of(reading, windows)

@@ -6,7 +6,7 @@ It serves rooms in which the user was joined all the time. Whatever it cannot kn
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from synapse_lite.handlers.retention import Retention
 from synapse_lite.handlers.sync.joined import JoinedRooms
@@ -113,7 +113,7 @@ def _delta(
     views = [state.view(news, nid) for nid in before]
     return RoomDelta(
         room_id,
-        [evolve(one, membership="join") for nid in window.nids if (one := state.view(news, nid))],
+        [one._replace(membership="join") for nid in window.nids if (one := state.view(news, nid))],
         window.limited,
         window.start,
         [one for one in views if one and takes(room_id, one.stored.event)],

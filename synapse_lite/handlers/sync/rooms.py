@@ -178,7 +178,7 @@ class RoomReader:
             reading.txn, nids, [nid for state in states.values() for nid in state]
         )
         seen = (
-            [evolve(view, membership="join") for view in timelines]
+            [view._replace(membership="join") for view in timelines]
             if viewers is None
             else self._visibility.as_seen(reading.txn, viewers, shown, timelines)
         )
