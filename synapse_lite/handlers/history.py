@@ -182,7 +182,8 @@ class HistoryHandler:
         return {"event_id": event.event_id, "origin_server_ts": event.origin_server_ts}
 
     async def _without_ignored(self, requester: Requester, selection: EventFilter) -> EventFilter:
-        return evolve(selection, ignored=await self._ignored.of(requester.user_id))
+        ignored = await self._ignored.of(requester.user_id)
+        return evolve(selection, ignored=ignored) if ignored else selection
 
     def _render(self, requester: Requester, views: Sequence[View], *, raw: bool) -> list[object]:
         now_ms = self._clock.now_ms()

@@ -1,6 +1,6 @@
 """Events of ours for rooms that have a policy server: it is asked before they are in the room, or anywhere else."""
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from synapse_lite.errors import forbidden
 from synapse_lite.federation.policy import PolicyServers
@@ -40,7 +40,7 @@ class PolicedSender:
     async def send(self, write: Write) -> Sent:
         """As `EventWriter.send`; also what the policy server says against it, see `PolicyServers.sign`."""
         try:
-            return await self._writer.send(evolve(write, asks_policy=True))
+            return await self._writer.send(write._replace(asks_policy=True))
         except PolicedError:
             return await self._send_signed(write)
 

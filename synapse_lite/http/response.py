@@ -62,7 +62,7 @@ class Response:
         """The same answer with a body that can be sent."""
         if isinstance(self.body, bytes | Stream):
             return self
-        return attrs.evolve(self, body=orjson.dumps(self.body))
+        return Response(self.status, orjson.dumps(self.body), self.headers, self.content_type)
 
 
 def render_error(error: MatrixError) -> Response:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Self
 
 import attrs
@@ -15,6 +16,8 @@ Level = int | float
 """An integer, or infinity for the creators of a room (version 12)."""
 
 CREATOR_LEVEL = 100
+ROOMS_REMEMBERED = 200
+"""Rooms in which much is said have their levels read once, not for each event."""
 _INTEGER_TEXT = re.compile(r"\s*[+-]?[0-9]{1,100}\s*", re.ASCII)
 
 
@@ -65,6 +68,7 @@ class PowerLevels:
     redact: int
 
     @classmethod
+    @lru_cache(maxsize=ROOMS_REMEMBERED)
     def read(cls, create: Event, power_levels: Event | None) -> Self:
         version = create.version
         owners = creators(create)

@@ -1,6 +1,7 @@
 """What the modules of this package pass to each other, and to their callers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from attrs import field, frozen
 
@@ -19,8 +20,7 @@ class Point:
     snapshot_nid: int
 
 
-@frozen
-class Write:
+class Write(NamedTuple):
     """An event that somebody wants in a room, at its head.
 
     `request` is the client's: a second write with the same one yields the first one's event.

@@ -37,7 +37,8 @@ class HistoryApi:
         """`GET /_matrix/client/v3/rooms/{roomId}/messages`; `raw`: as servers exchange the events"""
         start, stop = request.query("from"), request.query("to")
         selection = _selection(request)
-        selection = evolve(selection, raw=raw or selection.raw)
+        if raw:
+            selection = evolve(selection, raw=True)
         if selection.limit > LARGE_LIMIT:
             await request.expect_large_answer()
         return await self._history.messages(
