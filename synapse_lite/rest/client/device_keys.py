@@ -1,5 +1,7 @@
 """Public keys of devices: upload, query, claim, changes."""
 
+from collections.abc import Iterable
+
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import MatrixError, bad_json, invalid_param, missing_param
 from synapse_lite.handlers.device_keys import DeviceKeys, Upload, counts_answer
@@ -69,22 +71,28 @@ class DeviceKeysApi:
 
 def read_wanted_devices(body: JsonObject) -> dict[str, list[str]]:
     """Device ids by user, none for all of them: what `/keys/query` asks for."""
-    wanted = parameter(body, "device_keys", dict)
+    wanted: dict[str, list[str]] = parameter(body, "device_keys", dict)
     if len(wanted) > MAX_USERS:
         raise invalid_param(f"More than {MAX_USERS} users are asked for")
-    return {_user_id(user_id): _device_ids(value) for user_id, value in wanted.items()}
+    _check_user_ids(wanted)
+    for value in wanted.values():
+        if value != []:
+            _check_device_ids(value)
+    return wanted
 
 
 def read_claims(body: JsonObject) -> dict[str, dict[str, str]]:
     """Algorithms by user and device: what `/keys/claim` asks for."""
-    wanted = parameter(body, "one_time_keys", dict)
+    wanted: dict[str, dict[str, str]] = parameter(body, "one_time_keys", dict)
     too_many = invalid_param(f"More than {MAX_CLAIMS} keys are asked for")
     if len(wanted) > MAX_CLAIMS:
         raise too_many
-    claims = {_user_id(user_id): _algorithms(value) for user_id, value in wanted.items()}
-    if sum(map(len, claims.values())) > MAX_CLAIMS:
+    _check_user_ids(wanted)
+    for value in wanted.values():
+        _check_algorithms(value)
+    if sum(map(len, wanted.values())) > MAX_CLAIMS:
         raise too_many
-    return claims
+    return wanted
 
 
 def read_upload(body: JsonObject, user_id: str, device_id: str) -> Upload:
@@ -100,22 +108,21 @@ def read_upload(body: JsonObject, user_id: str, device_id: str) -> Upload:
     )
 
 
-def _user_id(text: str) -> str:
-    if not is_user_id(text):
-        raise invalid_param(f"Invalid user ID: {text[:80]!r}")
-    return text
+def _check_user_ids(texts: Iterable[str]) -> None:
+    for text in texts:
+        if not is_user_id(text):
+            raise invalid_param(f"Invalid user ID: {text[:80]!r}")
 
 
-def _device_ids(value: object) -> list[str]:
+def _check_device_ids(value: object) -> None:
     if not isinstance(value, list):
         raise bad_json("Device IDs must be given as a list of strings")
     for one in value:
         if not isinstance(one, str) or not _is_device_id(one):
             raise bad_json("Device IDs must be given as a list of strings")
-    return value
 
 
-def _algorithms(value: object) -> dict[str, str]:
+def _check_algorithms(value: object) -> None:
     """The algorithm by device."""
     if not isinstance(value, dict):
         raise bad_json("The devices of a user must be given as an object")
@@ -124,7 +131,6 @@ def _algorithms(value: object) -> dict[str, str]:
             raise bad_json("The algorithm of a device must be a string")
         if not _is_device_id(device_id):
             raise invalid_param("Invalid device ID")
-    return value
 
 
 def _is_device_id(text: str) -> bool:
