@@ -96,9 +96,10 @@ def add_keys(txn: Transaction, user_id: str, device_id: str, keys: Sequence[Stor
     """Store keys in this order; of more than `KEPT_KEYS` the oldest go."""
     if not keys:
         return
+    newest = {key.algorithm: number for number, key in enumerate(keys)}
     txn.insert(
-        "INSERT INTO one_time_keys (user_id, device_id, algorithm, key_id, key, json) VALUES %s",
-        [(user_id, device_id, *key) for key in keys],
+        "INSERT INTO one_time_keys (user_id, device_id, algorithm, key_id, key, json, ends_upload) VALUES %s",
+        [(user_id, device_id, *key, newest[key.algorithm] == number) for number, key in enumerate(keys)],
     )
     txn.execute(
         "DELETE FROM one_time_keys WHERE key_nid IN ("
@@ -229,17 +230,18 @@ WITH claimed AS (
         SELECT oldest.place FROM {_WANTED} CROSS JOIN LATERAL (
             SELECT ctid AS place FROM one_time_keys AS key WHERE {_SAME_KEYS}
             ORDER BY key_nid LIMIT 1 FOR UPDATE SKIP LOCKED) AS oldest))
-    RETURNING key_nid, user_id, device_id, algorithm, key_id, key, json
+    RETURNING key_nid, user_id, device_id, algorithm, key_id, key, json, ends_upload
 ), remembered AS (
     INSERT INTO claimed_keys (user_id, device_id, algorithm, key_id, key, claimed_ts)
     SELECT user_id, device_id, algorithm, key_id, key, %s FROM claimed
 )
-SELECT user_id, device_id, algorithm, key_id, json, NOT EXISTS (
+SELECT user_id, device_id, algorithm, key_id, json, ends_upload AND NOT EXISTS (
     SELECT FROM one_time_keys AS key WHERE {_SAME_KEYS} AND key.key_nid > wanted.key_nid OFFSET 0)
 FROM claimed AS wanted
 """
 """Returns the keys, and whether it was the last; one row at most for each of what is wanted. By place, as a locked row
-has one: else, without statistics, the planner reads the whole table. OFFSET: looked up for each, for the same reason.
+has one: else, without statistics, the planner reads the whole table. OFFSET: looked up for each that ends an upload, for
+the same reason.
 """
 
 _USE_FALLBACK = f"""

@@ -67,6 +67,28 @@ async def test_whoever_takes_the_last_key_wakes_the_device(database: Database, c
     await database.transact(lambda txn: txn.execute("DELETE FROM devices; DELETE FROM users"))
 
 
+@ensureDeferred
+async def test_only_the_last_key_of_all_uploads_wakes_the_device(
+    database: Database, changes: list[Change]
+) -> None:
+    """The newest of an earlier upload, behind which there are others, is not the last."""
+    wanted = [Wanted("@u:hs", "D", "signed_curve25519")]
+
+    def fill(txn: Transaction) -> None:
+        txn.execute("INSERT INTO users (user_id, created_ts) VALUES ('@u:hs', 1)")
+        txn.execute("INSERT INTO devices (user_id, device_id, created_ts) VALUES ('@u:hs', 'D', 1)")
+        for names in ("12", "34"):
+            keys = [StoredKey(wanted[0].algorithm, name, name, "{}") for name in names]
+            add_keys(txn, *wanted[0][:2], keys)
+
+    await database.transact(fill)
+    changes.clear()
+    claimed = [await database.transact(claim_keys, wanted, 1) for _ in range(5)]
+    assert [key.key_id for keys in claimed for key in keys] == ["1", "2", "3", "4"]
+    assert [change.kind for change in changes] == [*[Kind.KEY_COUNTS] * 3, Kind.KEYS_NEEDED]
+    await database.transact(lambda txn: txn.execute("DELETE FROM devices; DELETE FROM users"))
+
+
 def _fill(txn: Transaction) -> None:
     users = f"generate_series(1, {USERS}) n"
     txn.execute(f"INSERT INTO users (user_id, created_ts) SELECT '@' || n || ':hs', 1 FROM {users}")
@@ -74,7 +96,7 @@ def _fill(txn: Transaction) -> None:
         f"INSERT INTO devices (user_id, device_id, created_ts) SELECT '@' || n || ':hs', 'D', 1 FROM {users}"
     )
     txn.execute(
-        "INSERT INTO one_time_keys (user_id, device_id, algorithm, key_id, key, json)"
-        " SELECT '@' || n || ':hs', 'D', 'signed_curve25519', n || '_' || k, 'key', '{}'"
+        "INSERT INTO one_time_keys (user_id, device_id, algorithm, key_id, key, json, ends_upload)"
+        f" SELECT '@' || n || ':hs', 'D', 'signed_curve25519', n || '_' || k, 'key', '{{}}', k = {KEYS}"
         f" FROM generate_series(1, {KEYS}) k, {users}"
     )

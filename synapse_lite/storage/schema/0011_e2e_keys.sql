@@ -8,7 +8,8 @@ CREATE TABLE device_keys (
     FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
 );
 
--- Given out oldest first, once.
+-- Given out oldest first, once. `ends_upload`: the newest key of an upload. Only behind such a one there may be none left
+-- of the device, as whoever deletes keys begins with the oldest.
 CREATE TABLE one_time_keys (
     key_nid BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id TEXT NOT NULL,
@@ -17,6 +18,7 @@ CREATE TABLE one_time_keys (
     key_id TEXT NOT NULL,
     key TEXT NOT NULL,             -- the public key, which is part of the JSON
     json TEXT NOT NULL,
+    ends_upload BOOLEAN NOT NULL,
     UNIQUE (user_id, device_id, algorithm, key_id),
     FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
 );
