@@ -27,6 +27,10 @@ class KeyCountsReader:
         for user_id in users:
             self._counts.forget(user_id)
 
+    def knows(self, user_id: str) -> bool:
+        """Whether `of` tells."""
+        return bool(self._counts.cached([user_id]))
+
     async def prepare(self, user_id: str) -> None:
         """From now on `of` knows the user's devices, until they change."""
         await self._counts.of([user_id])

@@ -14,7 +14,7 @@ from synapse_lite.handlers.sliding_sync.extensions import (
 )
 from synapse_lite.handlers.sliding_sync.values import RoomConfig, SlidingRequest
 from synapse_lite.handlers.sync.live_news import News
-from synapse_lite.handlers.sync.sections import RoomSection, Unknown, UserParts, of_kinds
+from synapse_lite.handlers.sync.sections import RoomSection, Unknown, UserParts, of_kinds, prepare
 from synapse_lite.handlers.sync.values import RoomIds, SyncRequest
 from synapse_lite.storage.stream import Change
 
@@ -28,9 +28,8 @@ class LiveExtensions:
     extensions: Extensions
 
     async def prepare(self, request: SlidingRequest, v3: SyncRequest, news: News, configs: Configs) -> None:
-        for name in request.extensions:
-            for section in self.extensions.of(name):
-                await section.prepare(v3, of_kinds(news.changes, section.kinds))
+        sections = [section for name in request.extensions for section in self.extensions.of(name)]
+        await prepare(sections, v3, news.changes)
         for _, room_section, rooms, changes in self._touched(news, configs):
             await room_section.prepare(v3, rooms, changes)
         for room_section, changes in self._counting(news):

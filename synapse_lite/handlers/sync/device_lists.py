@@ -6,7 +6,7 @@ from attrs import frozen
 
 from synapse_lite.handlers.device_lists import ListChanges, Span, read_list_changes
 from synapse_lite.handlers.sync.joined import JoinedRoomsReader
-from synapse_lite.handlers.sync.sections import UNKNOWN, SyncSection, Unknown
+from synapse_lite.handlers.sync.sections import UNKNOWN, Preparing, SyncSection, Unknown
 from synapse_lite.handlers.sync.values import Part, Reading, SyncRequest
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.stream import Change, Kind
@@ -42,10 +42,9 @@ class DeviceListsSection(SyncSection):
         )
         return found.answer() if found else None
 
-    async def prepare(self, request: SyncRequest, changes: Sequence[Change]) -> None:
-        for user_id in {change.user_id for change in changes if _is_membership(change, request)}:
-            if user_id is not None:
-                await self.joined.of(user_id)
+    def prepare(self, request: SyncRequest, changes: Sequence[Change]) -> Preparing | None:
+        users = {change.user_id for change in changes if _is_membership(change, request)}
+        return self.joined.prepare(users) if users else None
 
     def live(self, request: SyncRequest, changes: Sequence[Change]) -> Part | Unknown | None:
         if any(change.kind in {Kind.USER_SIGNATURES, Kind.STATE} for change in changes):

@@ -1,5 +1,6 @@
 """Which rooms a user is in, known without asking the database at every poll."""
 
+from collections.abc import Collection
 from sys import intern
 
 from attrs import frozen
@@ -40,6 +41,11 @@ class JoinedRoomsReader:
             current = self._updated(user_id, read)  # the log may have gone on meanwhile
         self._cache.put(user_id, current)
         return current
+
+    async def prepare(self, user_ids: Collection[str | None]) -> None:
+        """From now on `known` knows the rooms of the users."""
+        for user_id in user_ids:
+            await self.of(user_id or "")
 
     async def rooms_of(self, user_id: str) -> RoomIds:
         return (await self.of(user_id)).rooms

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from synapse_lite.handlers.device_keys import counts_answer
 from synapse_lite.handlers.key_counts import KeyCountsReader
-from synapse_lite.handlers.sync.sections import UNKNOWN, SyncSection, Unknown
+from synapse_lite.handlers.sync.sections import UNKNOWN, Preparing, SyncSection, Unknown
 from synapse_lite.handlers.sync.values import Part, Reading, SyncRequest
 from synapse_lite.storage.one_time_keys import KeyCounts, read_counts
 from synapse_lite.storage.stream import Change, Kind
@@ -29,8 +29,8 @@ class _Counts(SyncSection):
     def since(self, reading: Reading, changes: Sequence[Change]) -> Part | None:  # noqa: ARG002
         return self._stored(reading)
 
-    async def prepare(self, request: SyncRequest, changes: Sequence[Change]) -> None:  # noqa: ARG002
-        await self._counts.prepare(request.user_id)
+    def prepare(self, request: SyncRequest, changes: Sequence[Change]) -> Preparing | None:  # noqa: ARG002
+        return None if self._counts.knows(request.user_id) else self._counts.prepare(request.user_id)
 
     def live(self, request: SyncRequest, changes: Sequence[Change]) -> Part | Unknown | None:  # noqa: ARG002
         if request.device_id is None:

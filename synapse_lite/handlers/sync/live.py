@@ -12,7 +12,7 @@ from synapse_lite.handlers.retention import Retention
 from synapse_lite.handlers.sync.joined import JoinedRooms
 from synapse_lite.handlers.sync.live_news import News, NewsReader, Surroundings, surroundings
 from synapse_lite.handlers.sync.live_state import LiveState, Member
-from synapse_lite.handlers.sync.sections import RoomSection, Unknown, UserParts, gather, of_kinds
+from synapse_lite.handlers.sync.sections import RoomSection, Unknown, UserParts, gather, of_kinds, prepare
 from synapse_lite.handlers.sync.state import at_start
 from synapse_lite.handlers.sync.values import Part, RoomDelta, SyncRequest, SyncResult
 from synapse_lite.handlers.sync.windows import Window
@@ -51,8 +51,7 @@ class LiveReader:
         return self._result(request, news, state, position)
 
     async def _prepare(self, request: SyncRequest, news: News) -> Surroundings:
-        for section in self.news.sections.user:
-            await section.prepare(request, of_kinds(news.changes, section.kinds))
+        await prepare(self.news.sections.user, request, news.changes)
         for room_section, changes in self._touched(news):
             await room_section.prepare(request, news.rooms, changes)
         return await surroundings(self.state, news, _senders(request, news))

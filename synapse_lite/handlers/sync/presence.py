@@ -11,7 +11,7 @@ from attrs import frozen
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.handlers.sync.joined import JoinedRoomsReader
-from synapse_lite.handlers.sync.sections import UNKNOWN, Quiet, SyncSection, Unknown
+from synapse_lite.handlers.sync.sections import UNKNOWN, Preparing, Quiet, SyncSection, Unknown
 from synapse_lite.handlers.sync.values import Part, Reading, SyncRequest
 from synapse_lite.matrix.presence import Presence
 from synapse_lite.replication.changes import ChangeLog
@@ -59,9 +59,9 @@ class PresenceSection(SyncSection):
         due = any(self._is_due(request, user_id, position) for user_id, _, position in changed)
         return self._shown(request, found, reading.now_ms, is_due=due)
 
-    async def prepare(self, request: SyncRequest, changes: Sequence[Change]) -> None:  # noqa: ARG002
-        for user_id in {change.user_id for change in self._changes(request) or ()}:
-            await self.joined.of(user_id or "")
+    def prepare(self, request: SyncRequest, changes: Sequence[Change]) -> Preparing | None:  # noqa: ARG002
+        users = {change.user_id for change in self._changes(request) or ()}
+        return self.joined.prepare(users) if users else None
 
     def live(self, request: SyncRequest, changes: Sequence[Change]) -> Part | Quiet | Unknown | None:  # noqa: ARG002
         changed, mine = self._changes(request), self.joined.known(request.user_id)

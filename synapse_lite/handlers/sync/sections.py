@@ -6,12 +6,13 @@ database is read. What `live` needs from elsewhere `prepare` brings into memory 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import cached_property
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from attrs import frozen
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.sync.values import Delivered, Part, Reading, RoomIds, SyncRequest
@@ -36,6 +37,9 @@ class Quiet:
 Shown = Part | Delivered | Quiet
 
 
+Preparing = Coroutine[Deferred[Any], Any, None]
+
+
 class SyncSection(ABC):
     """A part of the answer that belongs to no room: account data, to-device messages, key counts …
 
@@ -56,8 +60,9 @@ class SyncSection(ABC):
     def since(self, reading: Reading, changes: Sequence[Change]) -> Shown | None:
         """What is new after `reading.since`. No events are among the changes, nor what others share."""
 
-    async def prepare(self, request: SyncRequest, changes: Sequence[Change]) -> None:  # noqa: B027
-        """Bring into memory what `live` needs."""
+    def prepare(self, request: SyncRequest, changes: Sequence[Change]) -> Preparing | None:  # noqa: ARG002
+        """Bring into memory what `live` needs; None: it is there, or the section needs nothing."""
+        return None
 
     @abstractmethod
     def live(self, request: SyncRequest, changes: Sequence[Change]) -> Shown | Unknown | None:
@@ -99,6 +104,17 @@ class RoomSection(ABC):
 
         Only called, as `prepare`, when there are changes of its kinds.
         """
+
+
+async def prepare(sections: Iterable[SyncSection], request: SyncRequest, changes: Sequence[Change]) -> None:
+    """All of them, at the same time: to wait for a thread costs more than what most of them read."""
+    found = [section.prepare(request, of_kinds(changes, section.kinds)) for section in sections]
+    preparing = [one for one in found if one is not None]
+    if preparing:
+        try:
+            await gatherResults([Deferred.fromCoroutine(one) for one in preparing], consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
 
 
 def of_kinds(changes: Iterable[Change], kinds: frozenset[Kind]) -> list[Change]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from synapse_lite.handlers.inboxes import MAX_DELIVERED, MAX_DELIVERED_BYTES, Inbox, Inboxes
-from synapse_lite.handlers.sync.sections import UNKNOWN, SyncSection, Unknown
+from synapse_lite.handlers.sync.sections import UNKNOWN, Preparing, SyncSection, Unknown
 from synapse_lite.handlers.sync.values import Delivered, Part, Reading, SyncRequest
 from synapse_lite.handlers.to_device import ToDevice
 from synapse_lite.storage.stream import Change, Kind
@@ -29,9 +29,10 @@ class ToDeviceSection(SyncSection):
     def since(self, reading: Reading, changes: Sequence[Change]) -> Delivered | None:  # noqa: ARG002
         return _read(reading)
 
-    async def prepare(self, request: SyncRequest, changes: Sequence[Change]) -> None:
-        if request.device_id is not None and (changes or request.left_messages):
-            await self._inboxes.prepare(Address(request.user_id, request.device_id))
+    def prepare(self, request: SyncRequest, changes: Sequence[Change]) -> Preparing | None:
+        if request.device_id is None or not (changes or request.left_messages):
+            return None
+        return self._inboxes.prepare(Address(request.user_id, request.device_id))
 
     def live(self, request: SyncRequest, changes: Sequence[Change]) -> Part | Delivered | Unknown | None:
         if request.device_id is None or not (changes or request.left_messages):
