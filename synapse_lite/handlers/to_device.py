@@ -6,6 +6,7 @@ from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.handlers.dropped_messages import DroppedMessages
 from synapse_lite.handlers.federation.sending.messages import outgoing_messages
 from synapse_lite.handlers.federation.sending.recipients import Recipients
 from synapse_lite.handlers.requester import Requester
@@ -35,12 +36,14 @@ class ToDevice:
         clock: Clock,
         recipients: Recipients,
         wake: Callable[[], None],
+        dropped: DroppedMessages,
     ) -> None:
         self._database = database
         self._writer = writer
         self._clock = clock
         self._recipients = recipients
         self._wake = wake
+        self._dropped = dropped
 
     async def send(self, requester: Requester, message_type: str, txn_id: str, contents: Contents) -> None:
         """Put the messages into the inboxes of devices that exist; the same request again sends nothing.
@@ -61,7 +64,8 @@ class ToDevice:
         told = [edu for edu in edus if self._recipients.among(edu.servers)]
         is_small = sum(map(len, every.values())) <= SHARED_COMMIT_MESSAGES
         transact = self._writer.submit if is_small else self._database.transact
-        await transact(_send, requester, message_type, txn_id, texts, told, self._clock.now_ms())
+        dropped = await transact(_send, requester, message_type, txn_id, texts, told, self._clock.now_ms())
+        self._dropped.note(dropped)
         if told:
             self._wake()
 
@@ -81,15 +85,18 @@ def _send(
     texts: Mapping[str, Mapping[str, str]],
     edus: Sequence[OutgoingEdu],
     now_ms: int,
-) -> None:
-    if to_device.begin_transaction(txn, requester.session, message_type, txn_id, now_ms):
-        to_all = [user_id for user_id, of_user in texts.items() if ALL_DEVICES in of_user]
-        devices = to_device.devices_of(txn, to_all) if to_all else {}
-        addressed = list(_addressed(texts, devices))
-        if len(addressed) > MAX_DEVICES:
-            raise MatrixError(413, Errcode.TOO_LARGE, f"More than {MAX_DEVICES} devices are addressed")
-        to_device.put_messages(txn, requester.user_id, message_type, addressed)
-        enqueue(txn, (), edus)
+) -> Mapping[Address, int]:
+    """How many older messages were dropped for it."""
+    if not to_device.begin_transaction(txn, requester.session, message_type, txn_id, now_ms):
+        return {}
+    to_all = [user_id for user_id, of_user in texts.items() if ALL_DEVICES in of_user]
+    devices = to_device.devices_of(txn, to_all) if to_all else {}
+    addressed = list(_addressed(texts, devices))
+    if len(addressed) > MAX_DEVICES:
+        raise MatrixError(413, Errcode.TOO_LARGE, f"More than {MAX_DEVICES} devices are addressed")
+    dropped = to_device.put_messages(txn, requester.user_id, message_type, addressed)
+    enqueue(txn, (), edus)
+    return dropped
 
 
 def _addressed(

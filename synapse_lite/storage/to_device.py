@@ -1,6 +1,6 @@
 """Messages to devices: the inbox of each, from which only the device itself takes."""
 
-import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 from secrets import randbelow
@@ -12,8 +12,6 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.device_changes import publish_for_devices
 from synapse_lite.storage.stream import Kind
-
-logger = logging.getLogger(__name__)
 
 MOST_WAITING = 10_000
 MOST_WAITING_BYTES = 64 * 1024 * 1024
@@ -81,10 +79,13 @@ def devices_of(txn: Transaction, user_ids: Collection[str]) -> dict[str, list[st
 
 def put_messages(
     txn: Transaction, sender: str, message_type: str, contents: Sequence[tuple[Address, str]]
-) -> None:
-    """Into the inboxes of those devices that exist, one for each. `contents` are JSON on one line."""
+) -> Mapping[Address, int]:
+    """Into the inboxes of those devices that exist, one for each. `contents` are JSON on one line.
+
+    Returns how many older messages were dropped from inboxes that are full.
+    """
     if not contents:
-        return
+        return {}
     columns = (
         [address.user_id for address, _ in contents],
         [address.device_id for address, _ in contents],
@@ -102,25 +103,23 @@ def put_messages(
         )
 
     publish_for_devices(txn, Kind.TO_DEVICE, [address for address, _ in contents], at_position=store)
-    if randbelow(TRIMMED_ONE_IN) == 0:
-        _trim(txn, columns[0], columns[1])
+    return _trim(txn, columns[0], columns[1]) if randbelow(TRIMMED_ONE_IN) == 0 else {}
 
 
-def _trim(txn: Transaction, user_ids: Sequence[str], device_ids: Sequence[str]) -> None:
+def _trim(txn: Transaction, user_ids: Sequence[str], device_ids: Sequence[str]) -> Mapping[Address, int]:
     """Reads the inboxes of these devices only, however many messages there are."""
     with txn.on_indexes():
-        dropped = txn.execute(
+        dropped = txn.rows(
             "DELETE FROM device_inbox WHERE ctid = ANY (ARRAY ("
             " SELECT place FROM unnest(%s::text[], %s::text[]) AS wanted (user_id, device_id)"
             " CROSS JOIN LATERAL ("
             "  SELECT ctid AS place, row_number() OVER newest AS messages, sum(octet_length(content)) OVER newest AS bytes"
             "  FROM device_inbox AS one WHERE (one.user_id, one.device_id) = (wanted.user_id, wanted.device_id)"
             "  WINDOW newest AS (ORDER BY position DESC)) AS waiting"
-            " WHERE messages > %s OR bytes > %s))",
+            " WHERE messages > %s OR bytes > %s)) RETURNING user_id, device_id",
             (user_ids, device_ids, MOST_WAITING, MOST_WAITING_BYTES),
         )
-    if dropped:
-        logger.warning("%d messages to devices that nobody fetches are dropped", dropped)
+    return Counter(Address(*row) for row in dropped)
 
 
 def read_messages(

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from synapse_lite.clock import Clock
 from synapse_lite.config.model import Config
 from synapse_lite.handlers.common_buckets import DatabaseBuckets
+from synapse_lite.handlers.dropped_messages import DroppedMessages
 from synapse_lite.handlers.event_writer import EventWriter, Sender
 from synapse_lite.handlers.federation.sending import TOPIC as FEDERATION
 from synapse_lite.handlers.policed_events import PolicedSender
@@ -55,6 +56,7 @@ class Core:
     limits: RateLimits
     federation: FederationParts
     federated: FederatedRooms
+    dropped: DroppedMessages
     accounts: AccountHandlers
     rooms: RoomHandlers
     lives: tuple[Life, ...]
@@ -134,6 +136,7 @@ def build_core(
         limits=rates,
         federation=federation,
         federated=federated,
+        dropped=DroppedMessages(infrastructure.metrics),
         accounts=AccountHandlers.build(infrastructure, config, log, rates),
         rooms=RoomHandlers.build(
             infrastructure, config, log, events, state, sender, writer, rates, federated

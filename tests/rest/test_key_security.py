@@ -214,9 +214,16 @@ async def test_messages_to_more_devices_than_were_named(
 @pytest.mark.parametrize(("bound", "value"), [("MOST_WAITING", 5), ("MOST_WAITING_BYTES", 65)])
 @ensureDeferred
 async def test_an_inbox_that_nobody_empties(
-    server: TestServer, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+    server: TestServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    bound: str,
+    value: int,
 ) -> None:
-    """So many messages wait, or so many bytes, when another comes: of more the oldest go, and those of nobody else."""
+    """So many messages wait, or so many bytes, when another comes: of more the oldest go, and those of nobody else.
+
+    A metric counts them, and the log says whose they were.
+    """
     monkeypatch.setattr(store, "TRIMMED_ONE_IN", 1)
     monkeypatch.setattr(store, bound, value)
     _, token = await _device(server, "alice")
@@ -228,6 +235,12 @@ async def test_an_inbox_that_nobody_empties(
     for of, numbers in ((token, [3, 4, 5, 6, 7, 8]), (hostile, [0, 1, 2])):
         events = (await server.ok("GET", "sync", None, of))["to_device"]["events"]
         assert [event["content"]["number"] for event in events] == numbers
+    assert server.core.metrics.get_sample_value("synapse_lite_to_device_dropped_total") == 3
+    said = [
+        one.getMessage() for one in caplog.records if one.name == "synapse_lite.handlers.dropped_messages"
+    ]
+    told = f"1 messages to device alice of {ALICE}, which does not fetch them, are dropped"
+    assert said == [told] * 3
 
 
 @ensureDeferred

@@ -9,6 +9,7 @@ from synapse_lite.canonical_json import MAX_SAFE_INTEGER, JsonObject, check_stor
 from synapse_lite.clock import Clock
 from synapse_lite.errors import bad_json, forbidden
 from synapse_lite.handlers.current_state import CurrentState
+from synapse_lite.handlers.dropped_messages import DroppedMessages
 from synapse_lite.handlers.federation.acl import shuts_out
 from synapse_lite.handlers.to_device import MAX_MESSAGE_BYTES
 from synapse_lite.ids import domain_of, is_local, is_room_id, is_user_id
@@ -35,6 +36,7 @@ class Edus:
     current: CurrentState
     clock: Clock
     server_name: str
+    dropped: DroppedMessages
     more: Mapping[str, Handle]
 
     def handle(self, txn: Transaction, origin: str, edu_type: str, content: JsonObject) -> None:
@@ -93,7 +95,7 @@ class Edus:
         }
         known = to_device.devices_of(txn, local)
         addressed = list(_addressed(local, known))[:MAX_MESSAGES]
-        to_device.put_messages(txn, str(sender), str(message_type), addressed)
+        self.dropped.note(to_device.put_messages(txn, str(sender), str(message_type), addressed))
 
     def _devices_changed(self, txn: Transaction, origin: str, content: JsonObject) -> None:
         """Who encrypts for the user asks for the keys again, and so do we. Of strangers nobody needs to hear."""

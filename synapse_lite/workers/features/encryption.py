@@ -33,7 +33,12 @@ def build(core: Core) -> Feature:
     remote = RemoteKeys(core.requests, core.federation.peers, core.clock, core.server_name)
     keys = DeviceKeys(core.requests, public, remote, key_uploads(core), core.clock, core.server_name)
     to_device = ToDevice(
-        core.requests, core.writer, core.clock, core.federation.recipients, core.wake_federation
+        core.requests,
+        core.writer,
+        core.clock,
+        core.federation.recipients,
+        core.wake_federation,
+        core.dropped,
     )
     counts = KeyCountsReader(core.requests)
     inboxes = Inboxes(core.requests)

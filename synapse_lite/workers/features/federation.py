@@ -39,7 +39,7 @@ def build(core: Core) -> Feature:
     )
     checker, inbound = parts.checker, core.federated.inbound
     presence = ToldPresence(core.clock, config.presence.is_tracked)
-    edus = Edus(core.rooms.current, core.clock, core.server_name, {"m.presence": presence.take})
+    edus = Edus(core.rooms.current, core.clock, core.server_name, core.dropped, {"m.presence": presence.take})
     invites = ServedInvites(
         core.requests,
         core.rooms.current,
