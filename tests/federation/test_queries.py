@@ -51,7 +51,7 @@ async def test_aliases(server: TestServer, other: Scripted) -> None:
 
 
 @ensureDeferred
-async def test_devices(server: TestServer, other: Scripted) -> None:
+async def test_devices_of_remote_users_cannot_be_enumerated(server: TestServer, other: Scripted) -> None:
     """The list with its stream id, for users who exist and are ours; names of devices are not told."""
     await server.register("bob", device_id="PHONE", initial_device_display_name="Bob's phone")
     status, answer = await ask(server, other, f"user/devices/@bob:{SERVER}")
@@ -65,7 +65,7 @@ async def test_devices(server: TestServer, other: Scripted) -> None:
 
 
 @ensureDeferred
-async def test_keys(server: TestServer, other: Scripted) -> None:
+async def test_keys_of_remote_users_cannot_be_enumerated(server: TestServer, other: Scripted) -> None:
     """Of our users; others are left out, and nothing is asked of third servers."""
     users = {f"@bob:{SERVER}": [], "@x:third.test": []}
     await server.register("bob")

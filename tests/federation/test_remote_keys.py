@@ -87,6 +87,20 @@ async def test_floods_of_device_lists_of_strangers(server: TestServer, other: Sc
 
 
 @ensureDeferred
+async def test_changes_of_keys_on_behalf_of_another_servers_users(
+    server: TestServer, other: Scripted
+) -> None:
+    """A server speaks for its own users only: nothing is forgotten, and nobody is told of a change."""
+    await remote_room(server, other)
+    before = await server.database.read(read_position)
+    for kind in ("m.device_list_update", "m.signing_key_update"):
+        for user_id in ("@alice:hs.test", "@x:third.test"):
+            content = {"user_id": user_id, "device_id": "X", "stream_id": 1}
+            await send(server, other, edus=[{"edu_type": kind, "content": content}])
+    assert await server.database.read(read_position) == before
+
+
+@ensureDeferred
 async def test_keys_of_strangers_are_not_remembered(server: TestServer, other: Scripted) -> None:
     """Nobody would tell when they change."""
     keys = Keys(other)

@@ -243,7 +243,9 @@ async def test_presence_of_their_users(server: TestServer, other: Scripted) -> N
 
 
 @ensureDeferred
-async def test_messages_to_devices(server: TestServer, other: Scripted) -> None:
+async def test_messages_to_devices_on_behalf_of_another_servers_users(
+    server: TestServer, other: Scripted
+) -> None:
     """Arrive once, however often they are sent, in the name of the origin's users only, at devices of ours only."""
     token = await server.register("bob", device_id="PHONE")
 
