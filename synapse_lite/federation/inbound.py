@@ -7,11 +7,12 @@ from typing import TypeVar
 
 from attrs import evolve, frozen
 
-from synapse_lite.errors import MatrixError
+from synapse_lite.errors import MatrixError, UnavailableError
 from synapse_lite.federation.fetching import EventFetcher
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.policy import PolicyServers
 from synapse_lite.matrix.event import Event, StateKey
+from synapse_lite.rooms.branches import BranchReceiver
 from synapse_lite.rooms.judge import MissingEventsError
 from synapse_lite.rooms.partial import RoomFiller, UnknownMembersError
 from synapse_lite.rooms.policy import UnsignedError
@@ -49,6 +50,7 @@ class InboundEvents:
         database: Database,
         events: EventStore,
         receiver: EventReceiver,
+        branches: BranchReceiver,
         fetcher: EventFetcher,
         filler: RoomFiller,
         policies: PolicyServers,
@@ -57,6 +59,7 @@ class InboundEvents:
         self._database = database
         self._events = events
         self._receiver = receiver
+        self._branches = branches
         self._fetcher = fetcher
         self._filler = filler
         self._policies = policies
@@ -73,6 +76,21 @@ class InboundEvents:
             if not before & set(event.prev_events):
                 break
         return await self._receive_or_give_up(room, event, origin)
+
+    async def receive_together(
+        self, room: Room, events: Sequence[Event], state: Mapping[StateKey, int] | None = None
+    ) -> int:
+        """How many of the events, from the first on, came into the room at once; 0: they have to be received one by one.
+
+        `state` is the one before the first event, where another server had to tell it.
+        """
+        try:
+            return await self._branches.receive(room.nid, events, state)
+        except UnavailableError:
+            raise
+        except Exception:  # one by one it shows with which event something is wrong
+            logger.exception("%d events of %s are received one by one", len(events), room.room_id)
+            return 0
 
     async def _receive_or_give_up(self, room: Room, event: Event, origin: str) -> StoredEvent:
         try:
@@ -141,17 +159,20 @@ class InboundEvents:
         except PeerError as error:
             logger.info("%s: %s", room.room_id, error)
         given = {one.event_id for one in between}
-        for one in between:
-            await self._place(room, one, origin)
+        waiting = [*between, event]
+        while len(waiting) > 1:
+            done = await self.receive_together(room, waiting) or await self._place(room, waiting, origin)
+            waiting = waiting[done:]
         for event_id in sorted(missing - given):
             found = await self.ask_around(room, origin, partial(self._fetch_event, room, event_id))
-            await self._place(room, found, origin)
+            await self._place(room, [found], origin)
 
     async def _fetch_event(self, room: Room, event_id: str, server: str) -> Event:
         return await self._fetcher.event(server, room, event_id)
 
-    async def _place(self, room: Room, event: Event, origin: str) -> None:
-        """Receive an event of a gap; the lowest ones with the state that others tell of."""
+    async def _place(self, room: Room, events: Sequence[Event], origin: str) -> int:
+        """Receive the first event of a gap, or more: how many. The lowest ones come with the state that others tell of."""
+        event = events[0]
         try:
             await self._receive(room, event, origin)
         except MissingEventsError as missing:
@@ -159,7 +180,11 @@ class InboundEvents:
             if not lacking:
                 raise UnobtainableError(f"{event.event_id}: {missing}") from None
             state = await self.ask_around(room, origin, partial(self.state_before, room, event))
+            done = await self.receive_together(room, events, state)
+            if done:
+                return done
             await self._receive(room, event, origin, state)
+        return 1
 
     async def state_before(self, room: Room, event: Event, server: str) -> dict[StateKey, int]:
         """The state before the event as the server tells it, by events that are stored here now."""

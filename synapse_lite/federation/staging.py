@@ -28,6 +28,7 @@ LOOK_SECONDS = 5.0
 """How often a process looks for rooms whose owner is gone; of new events it is told."""
 ROOMS_AT_ONCE = 20
 EVENTS_AT_ONCE = 100  # of all these rooms: so long their locks are held
+BRANCH = 50  # events that come into a room at once where they do not follow its head
 MAX_SLOW_ROOMS = 8
 """Whose events a process brings in one by one, waiting for other servers: a slow one holds up no other."""
 EVENT_SECONDS = 300.0
@@ -170,14 +171,23 @@ class StagedRooms:
         """False: there is nothing to do any more, or somebody else has the room now."""
         if not await self._database.transact(staged_events.renew, room_id, self._owner, LEASE_SECONDS):
             return False
-        found = await self._database.read(staged_events.oldest, [room_id], self._owner, 1)
-        for staged in found.get(room_id, ()):
-            room = await self._database.read(room_by_id, room_id)
-            if room is not None:
-                await self._receive(room, staged)
-            await self._database.transact(staged_events.unstage, [staged.nid])
-            return True
-        return False
+        found = await self._database.read(staged_events.oldest, [room_id], self._owner, BRANCH)
+        staged = found.get(room_id, ())
+        if not staged:
+            return False
+        room = await self._database.read(room_by_id, room_id)
+        done = 1 if room is None else await self._receive_some(room, staged)
+        await self._database.transact(staged_events.unstage, [one.nid for one in staged[:done]])
+        return True
+
+    async def _receive_some(self, room: Room, staged: Sequence[StagedEvent]) -> int:
+        """Those that follow each other on a branch of the room together, else the first one: how many."""
+        events = [Event.from_pdu(one.pdu, room.version, one.event_id) for one in staged]
+        done = await self._inbound.receive_together(room, events) if len(events) > 1 else 0
+        if done:
+            return done
+        await self._receive(room, staged[0])
+        return 1
 
     async def _receive(self, room: Room, staged: StagedEvent) -> None:
         """An event that cannot be received now is let go: what refers to it brings it back."""

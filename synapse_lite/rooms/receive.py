@@ -31,6 +31,7 @@ from synapse_lite.rooms.partial import check_members_known
 from synapse_lite.rooms.policy import UnsignedError, policy_in_force
 from synapse_lite.rooms.redact_on_ban import RedactOnBan
 from synapse_lite.rooms.resolution import StateAt, StateResolver
+from synapse_lite.rooms.tips import tips_left
 from synapse_lite.rooms.values import Contributor, StateDelta
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.event_transactions import ClientRequest, client_of, find_sent
@@ -40,7 +41,6 @@ from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.state import REMOVED, StateStore
 
 ATTEMPTS = 3
-_OUTSIDE = frozenset({Standing.SOFT_FAILED, Standing.REJECTED})
 
 
 @frozen
@@ -192,7 +192,7 @@ class EventReceiver:
         )  # fmt: skip
         if verdict.standing is not Standing.ACCEPTED:
             return prepared
-        tips = self._tips_left(txn, head, previous)
+        tips = tips_left(txn, self._events, head, previous)
         return evolve(prepared, tips=tips, changes=self._changes(txn, head, tips, prepared))
 
     def _commit(self, txn: Transaction, prepared: _Prepared) -> StoredEvent | None:
@@ -296,24 +296,6 @@ class EventReceiver:
         if {stored.nid for stored in previous} == set(head.extremities):
             return StateAt(head.snapshot_nid)
         return self._resolver.resolve(txn, head.room.version, map(state_after, previous), {})
-
-    def _tips_left(
-        self, txn: Transaction, head: RoomHead, previous: Sequence[StoredEvent]
-    ) -> list[StoredEvent]:
-        """The extremities that the event does not follow, neither itself nor through events outside the room's graph."""
-        followed: set[str] = set()
-        frontier = list(previous)
-        while frontier:
-            followed.update(stored.event_id for stored in frontier)
-            below = {
-                event_id
-                for stored in frontier
-                if stored.standing in _OUTSIDE
-                for event_id in stored.event.prev_events
-            }
-            frontier = list(self._events.by_ids(txn, below - followed).values()) if below else []
-        tips = self._events.load(txn, head.extremities).values()
-        return [tip for tip in tips if tip.event_id not in followed]
 
     def _changes(
         self, txn: Transaction, head: RoomHead, tips: Iterable[StoredEvent], prepared: _Prepared

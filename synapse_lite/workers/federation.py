@@ -27,6 +27,7 @@ from synapse_lite.handlers.remote_rooms import RemoteRooms
 from synapse_lite.matrix.server_keys import RetiredKey
 from synapse_lite.matrix.signing import SigningKey
 from synapse_lite.rest.server_authenticator import ServerAuthenticator
+from synapse_lite.rooms.branches import BranchReceiver
 from synapse_lite.rooms.contributors import HISTORY_CONTRIBUTORS
 from synapse_lite.rooms.enter import RoomEntrance
 from synapse_lite.rooms.heads import HeadReader
@@ -112,7 +113,10 @@ class FederatedRooms:
         receiver = EventReceiver(database, events, state, clock, contributors)
         fetcher = EventFetcher(parts.peers, parts.checker)
         room_filler = RoomFiller(events, state, contributors)
-        inbound = InboundEvents(database, events, receiver, fetcher, room_filler, parts.policies, server_name)
+        branches = BranchReceiver(database, events, state, clock, contributors)
+        inbound = InboundEvents(
+            database, events, receiver, branches, fetcher, room_filler, parts.policies, server_name
+        )
         resync = RoomResync(database, events, state, fetcher, receiver, room_filler, server_name)
         queue = TaskQueue(database, infrastructure.bus)
         filler = HistoryFiller(database, events, state, clock, HISTORY_CONTRIBUTORS)

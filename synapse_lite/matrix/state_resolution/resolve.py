@@ -81,11 +81,12 @@ def _auth_difference(state_sets: Sequence[_StateIds], unconflicted: _StateIds, g
 
 def _power_events(full_conflicted: set[str], graph: AuthGraph) -> set[str]:
     """The power events of the set, and what of their auth chains is in the set."""
-    powerful = {event.event_id for event in graph.load(full_conflicted) if _is_power_event(event)}
+    powerful = {event.event_id for event in graph.load(full_conflicted) if is_power_event(event)}
     return powerful | (graph.chain(powerful) & full_conflicted)
 
 
-def _is_power_event(event: Event) -> bool:
+def is_power_event(event: Event) -> bool:
+    """Whether it says who may do what ("Power events")."""
     if not event.is_state:
         return False
     if event.type == MEMBER:

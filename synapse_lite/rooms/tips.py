@@ -1,0 +1,28 @@
+"""Which ends of a room are left beside events that are put into it."""
+
+from collections.abc import Iterable
+
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.events import EventStore, Standing, StoredEvent
+from synapse_lite.storage.heads import RoomHead
+
+_OUTSIDE = frozenset({Standing.SOFT_FAILED, Standing.REJECTED})
+
+
+def tips_left(
+    txn: Transaction, events: EventStore, head: RoomHead, previous: Iterable[StoredEvent]
+) -> list[StoredEvent]:
+    """The extremities that are not among the previous events, neither themselves nor through events outside the room's graph."""
+    followed: set[str] = set()
+    frontier = list(previous)
+    while frontier:
+        followed.update(stored.event_id for stored in frontier)
+        below = {
+            event_id
+            for stored in frontier
+            if stored.standing in _OUTSIDE
+            for event_id in stored.event.prev_events
+        }
+        frontier = list(events.by_ids(txn, below - followed).values()) if below else []
+    tips = events.load(txn, head.extremities).values()
+    return [tip for tip in tips if tip.event_id not in followed]
