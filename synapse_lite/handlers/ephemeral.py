@@ -30,6 +30,9 @@ RECEIPT_TYPES = frozenset({"m.read", "m.read.private", FULLY_READ})
 MAX_ID_BYTES = 255
 TYPING_COST = 0.5
 """Of a message: clients say when typing begins and when it ends."""
+RENEW_SECONDS = 20.0
+"""Who goes on typing is told of again after so long: other servers take that for its end which they hear nothing of for half a minute."""
+MAX_TOLD = 10_000
 
 
 class EphemeralHandler:
@@ -41,6 +44,7 @@ class EphemeralHandler:
         self._activity = activity
         self._clock = clock
         self._limiter = limiter
+        self._told: dict[tuple[str, str], float] = {}
 
     async def read(
         self, requester: Requester, room_id: str, receipts: dict[str, str], thread_id: str | None = None
@@ -71,9 +75,24 @@ class EphemeralHandler:
         self._activity.note_activity(requester)
         now_ms = self._clock.now_ms()
         timeout_ms = min(timeout_ms, MAX_TYPING_MS)
-        await self._writer.submit(_type, requester.user_id, room_id, now_ms + timeout_ms, now_ms)
+        is_renewed = self._is_renewed(room_id, requester.user_id, is_typing=timeout_ms > 0)
+        await self._writer.submit(_type, requester.user_id, room_id, now_ms + timeout_ms, now_ms, is_renewed)
         if timeout_ms > 0:
             self._clock.call_later(timeout_ms / 1000 + 0.01, lambda: ensureDeferred(self.expire()))
+
+    def _is_renewed(self, room_id: str, user_id: str, *, is_typing: bool) -> bool:
+        """Whether it is to be told again that the user types, as far as this process knows."""
+        now, place = self._clock.monotonic(), (room_id, user_id)
+        if not is_typing:
+            self._told.pop(place, None)
+            return False
+        if len(self._told) >= MAX_TOLD:
+            self._told.clear()
+        told = self._told.setdefault(place, now)
+        if now - told < RENEW_SECONDS:
+            return False
+        self._told[place] = now
+        return True
 
     async def start(self) -> None:
         """What ended while no process ran is told now."""
@@ -124,6 +143,8 @@ def _check_thread(txn: Transaction, room_nid: int, event_id: str, thread_id: str
         raise invalid_param(f"event_id {event_id} is not related to thread {thread_id}")
 
 
-def _type(txn: Transaction, user_id: str, room_id: str, expires_ts: int, now_ms: int) -> None:
+def _type(
+    txn: Transaction, user_id: str, room_id: str, expires_ts: int, now_ms: int, is_renewed: bool
+) -> None:
     room_nid = _joined_room(txn, room_id, user_id)
-    set_typing(txn, room_nid, user_id, expires_ts, now_ms)
+    set_typing(txn, room_nid, user_id, expires_ts, now_ms, is_renewed=is_renewed)

@@ -94,8 +94,10 @@ def receipts(txn: Transaction, room_nids: Collection[int], reader: str) -> list[
     return [Receipt(*row) for row in rows]
 
 
-def set_typing(txn: Transaction, room_nid: int, user_id: str, expires_ts: int, now_ms: int) -> None:
-    """The user types until `expires_ts`, or no more when that has passed."""
+def set_typing(
+    txn: Transaction, room_nid: int, user_id: str, expires_ts: int, now_ms: int, *, is_renewed: bool = False
+) -> None:
+    """The user types until `expires_ts`, or no more when that has passed. `is_renewed`: it is told although it is no news."""
     before = txn.value(
         "SELECT expires_ts > %s FROM typing WHERE room_nid = %s AND user_id = %s FOR UPDATE",
         (now_ms, room_nid, user_id),
@@ -108,7 +110,7 @@ def set_typing(txn: Transaction, room_nid: int, user_id: str, expires_ts: int, n
         )
     else:
         txn.execute("DELETE FROM typing WHERE room_nid = %s AND user_id = %s", (room_nid, user_id))
-    if bool(before) != (expires_ts > now_ms):
+    if bool(before) != (expires_ts > now_ms) or (is_renewed and expires_ts > now_ms):
         _tell(txn, [(room_nid, user_id)], is_typing=expires_ts > now_ms)
 
 

@@ -48,6 +48,19 @@ async def test_typing_and_receipts(server: TestServer, other: Scripted, network:
 
 
 @ensureDeferred
+async def test_who_goes_on_typing(server: TestServer, other: Scripted) -> None:
+    """Other servers hear of it again, as they forget it after half a minute; but not each time that the client says so."""
+    inbox, sending = Inbox(other), Sending(server)
+    room, token = await remote_room(server, other)
+    path = f"rooms/{room.room_id}/typing/{path_part(ALICE)}"
+    for _ in range(9):
+        await server.ok("PUT", path, {"typing": True, "timeout": 30_000}, token)
+        await sending.deliver()
+        server.clock.advance(5)
+    assert [one["typing"] for one in of(inbox, "m.typing")] == [True] * 3
+
+
+@ensureDeferred
 async def test_what_passes_is_not_kept_for_those_who_are_away(server: TestServer, other: Scripted) -> None:
     """Of typing only the last word waits; a server that is away for long is not told at all."""
     inbox, sending = Inbox(other), Sending(server)
