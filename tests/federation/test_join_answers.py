@@ -10,9 +10,13 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.matrix.event import Draft, Event, build_event
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
+from synapse_lite.rooms.enter import Entry, RoomEntrance
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.events import StoredEvent
 from tests.builders import SERVER
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import join_path, members
+from tests.federation.remote_room import send
 from tests.server import TestServer, path_part
 
 FEDERATION = "/_matrix/federation"
@@ -82,6 +86,36 @@ async def test_good_answer(server: TestServer, other: Scripted) -> None:
     _, bob = await hall_and_bob(server, other)
     await server.ok("POST", join_path(ROOM), {}, bob)
     assert (await members(server, ROOM, bob)) == {CREATOR: "join", f"@bob:{server.name}": "join"}
+
+
+@ensureDeferred
+async def test_a_join_that_breaks_off(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other server took it, and this one dies before it is stored: nothing half is left, and the next join works."""
+    hall, bob = await hall_and_bob(server, other)
+    enter = RoomEntrance._enter
+
+    def broken_off(self: RoomEntrance, txn: Transaction, entry: Entry) -> StoredEvent | None:
+        enter(self, txn, entry)
+        txn.finish()
+        raise ConnectionAbortedError("the process is gone before the commit")
+
+    monkeypatch.setattr(RoomEntrance, "_enter", broken_off)
+    assert (await server.call("POST", join_path(ROOM), {}, bob)).status == 500
+    monkeypatch.undo()
+    lost = Event.from_pdu(hall.taken[-1], VERSION)
+    for table in ("events", "memberships", "current_state", "state_snapshots", "room_gaps"):
+        count = await server.database.read(lambda txn: txn.value(f"SELECT count(*) FROM {table}"))  # noqa: B023
+        assert count == 0, table
+    assert (await server.ok("GET", "joined_rooms", token=bob))["joined_rooms"] == []
+    hall.events.append(lost)  # there the user is in the room
+    said = hall.build("m.room.message", {"body": "welcome"}, "")
+    await send(server, other, said.pdu)
+    await server.ok("POST", join_path(ROOM), {}, bob)
+    assert len(hall.taken) == 2
+    assert (await members(server, ROOM, bob)) == {CREATOR: "join", hall.user: "join"}
+    assert (await server.ok("GET", "joined_rooms", token=bob))["joined_rooms"] == [ROOM]
 
 
 def other_type(proposal: JsonObject) -> JsonObject:
