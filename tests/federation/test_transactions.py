@@ -10,6 +10,7 @@ from synapse_lite.federation.inbound import InboundEvents
 from synapse_lite.federation.staging import StagedRooms
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.signing import generate_signing_key
+from synapse_lite.rooms.branches import BranchReceiver
 from synapse_lite.rooms.runs import RunReceiver
 from synapse_lite.storage.events import Standing, StoredEvent
 from synapse_lite.storage.rooms import Room
@@ -317,6 +318,7 @@ async def test_an_event_that_we_fail_at_holds_up_no_other(
         return await receive(self, where, event, origin)
 
     monkeypatch.setattr(RunReceiver, "receive", fail_all)
+    monkeypatch.setattr(BranchReceiver, "receive", fail_all)
     monkeypatch.setattr(InboundEvents, "receive", fail)
     await send(server, other, first.pdu, second.pdu)
     assert await texts(server, room, token) == ["second"]
