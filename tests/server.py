@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from synapse_lite.storage.accounts import NewAccount, create_account
 from synapse_lite.storage.database import Database
 from synapse_lite.workers.core import build_core
 from synapse_lite.workers.feature import start_all, stop_all
-from synapse_lite.workers.features import build_features
+from synapse_lite.workers.features import FEATURES, Build, build_features
 from synapse_lite.workers.infrastructure import Infrastructure
 from tests.builders import CHEAP_HASHER, SERVER
 from tests.contract import checking as contract
@@ -94,6 +94,7 @@ class TestServer:
         bus: Bus | None = None,
         peers: Peers | None = None,
         signing_key: SigningKey | None = None,
+        features: Sequence[Build] = FEATURES,
         **options: Any,
     ) -> None:
         self._media = Path(tempfile.gettempdir()) / f"media-{random_text(12)}"
@@ -113,7 +114,7 @@ class TestServer:
         self.name = self.config.server_name
         self.signing_key = signing_key or generate_signing_key(self.name)
         self.core = build_core(self._infrastructure(peers), self.config, self.signing_key, follows=True)
-        self.features = build_features(self.core)
+        self.features = build_features(self.core, features)
         self._site = self._build_site()
 
     async def start(self) -> None:

@@ -8,141 +8,66 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredQueue, ensureDeferred
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.config.rate_limits import RateLimit
-from synapse_lite.handlers.access_tokens import AccessTokens
-from synapse_lite.handlers.ephemeral import EphemeralHandler
 from synapse_lite.handlers.filters import EventFilter, read_event_filter, read_sync_filter
-from synapse_lite.handlers.history import HistoryHandler
-from synapse_lite.handlers.ignored_users import IgnoredUsers
-from synapse_lite.handlers.missing_history import Filled
-from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.requester import Requester
-from synapse_lite.handlers.retention import Retention
-from synapse_lite.handlers.sync.account_data import GlobalAccountData, RoomAccountData
-from synapse_lite.handlers.sync.handler import SyncHandler
-from synapse_lite.handlers.sync.joined import JoinedRoomsReader
-from synapse_lite.handlers.sync.live import LiveReader
-from synapse_lite.handlers.sync.live_news import NewsReader
-from synapse_lite.handlers.sync.live_state import LiveState
-from synapse_lite.handlers.sync.reading import SyncReader
-from synapse_lite.handlers.sync.receipts import Receipts
-from synapse_lite.handlers.sync.sections import Sections
-from synapse_lite.handlers.sync.summary import Summary
-from synapse_lite.handlers.sync.typing import Typing
 from synapse_lite.handlers.sync.values import SyncRequest
 from synapse_lite.handlers.tokens import read_token
-from synapse_lite.handlers.visibility import Visibility
-from synapse_lite.http.ratelimit import RateLimiter
-from synapse_lite.matrix.retention import RetentionPolicy
-from synapse_lite.replication.bus import Bus, LocalBus
+from synapse_lite.replication.bus import Bus
 from synapse_lite.replication.changes import POLL_SECONDS, ChangeLog, Waiter
 from synapse_lite.rooms.values import Write
-from synapse_lite.storage import account_data, rooms
+from synapse_lite.storage import rooms
+from synapse_lite.storage.account_data import put_account_data
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.event_transactions import ClientRequest
 from synapse_lite.storage.events import StoredEvent
 from synapse_lite.storage.rooms import Room
-from synapse_lite.storage.stream import Place, read_position
-from synapse_lite.storage.writer import Writer
+from synapse_lite.storage.stream import read_position
+from synapse_lite.workers.features import account_data, ephemeral, sync
+from synapse_lite.workers.features.history import history_handler
 from tests.builders import ALICE, World
-from tests.http.memory import ManualClock
+from tests.server import TestServer
 
 MAX_LIMIT = 100
-
-
-class TickingManualClock(ManualClock):
-    """Moves by hand, and a millisecond at each look, so that no two events are the same."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._looks = 0
-
-    def now_ms(self) -> int:
-        self._looks += 1
-        return 1_700_000_000_000 + super().now_ms() + self._looks
-
-
-class ObservedLog(ChangeLog):
-    """Tells the test who begins to wait."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.waiting: DeferredQueue[str] = DeferredQueue()
-
-    async def wait(self, waiter: Waiter, seconds: float) -> bool:
-        waiting = ensureDeferred(super().wait(waiter, seconds))
-        if seconds > 0:
-            reactor.callLater(0, self.waiting.put, waiter.user_id)
-        return await waiting
+FEATURES = (account_data.build, ephemeral.build, sync.build)
 
 
 def requester(user_id: str, device: str = "DEVICE") -> Requester:
     return Requester(user_id, device, f"{user_id} {device}")
 
 
-class NothingMissing:
-    """All history is here."""
+def waiters(log: ChangeLog) -> DeferredQueue[str]:
+    """Who begins to wait, from now on."""
+    wait, waiting = log.wait, DeferredQueue[str]()
 
-    async def fill(self, room_id: str, low: Place, high: Place) -> Filled:
-        return Filled.NOTHING
+    async def observed(waiter: Waiter, seconds: float) -> bool:
+        ended = ensureDeferred(wait(waiter, seconds))
+        if seconds > 0:
+            reactor.callLater(0, waiting.put, waiter.user_id)
+        return await ended
 
-
-class NoActivity:
-    """Nobody notes it."""
-
-    def note_activity(self, _requester: Requester) -> None: ...
+    log.wait = observed  # type: ignore[method-assign]
+    return waiting
 
 
 class SyncServer:
-    """Call `start` first. The database's commits go to the log, as in a real process."""
+    """Call `start` first. `options` are those of homeserver.yaml."""
 
-    def __init__(
-        self,
-        database: Database,
-        bus: Bus | None = None,
-        clock: TickingManualClock | None = None,
-        policy: RetentionPolicy | None = None,
-    ) -> None:
+    def __init__(self, database: Database, bus: Bus | None = None, **options: Any) -> None:
         self.database = database
-        self.clock = clock or TickingManualClock()
-        self.world = World(clock=self.clock)
-        events, state = self.world.events, self.world.state
-        self.log = ObservedLog(database, events, bus or LocalBus(), self.clock)
-        self.retention = Retention(policy, self.clock)
-        visibility = Visibility(events, state, self.retention)
-        sections = Sections(
-            (GlobalAccountData(),),
-            (RoomAccountData(), Receipts(), Typing(database, self.clock), Summary(database)),
-        )
-        self.reader = SyncReader(events, state, visibility, PrejoinState(events, state), sections)
-        self.joined = JoinedRoomsReader(database, events, self.log)
-        live_state = LiveState(database, events, state)
-        self.log.listen(live_state.on_changes)
-        ignored = IgnoredUsers(database)
-        self.log.listen(ignored.on_changes)
-        news = NewsReader(self.log, events, self.joined, self.retention, sections)
-        self.live = LiveReader(news, live_state)
-        self.handler = SyncHandler(
-            database,
-            self.reader,
-            self.live,
-            self.joined,
-            self.log,
-            sections,
-            AccessTokens(database, self.clock),
-            ignored,
-            self.clock,
-        )
-        self.history = HistoryHandler(
-            database, events, state, visibility, ignored, NothingMissing(), self.clock
-        )
-        limiter = RateLimiter(self.clock, RateLimit(per_second=1000, burst_count=1000))
-        self.ephemeral = EphemeralHandler(
-            database, Writer(database, database), NoActivity(), self.clock, limiter
-        )
+        server = TestServer(database, bus=bus, features=FEATURES, **options)
+        core = server.core
+        self.clock = server.clock
+        self.world = World.of(core)
+        self.log = core.log
+        self.waiting = waiters(core.log)
+        self.joined = core.rooms.joined
+        self.handler = sync.sync_handler(core)
+        self.reader = self.handler._reader
+        self.live = self.handler._live
+        self.history = history_handler(core)
+        self.ephemeral = ephemeral.ephemeral_handler(core)
 
     async def start(self) -> None:
-        self.database.on_commit(self.log.committed)
         await self.log.start()
 
     # Reading
@@ -163,9 +88,9 @@ class SyncServer:
 
     async def poll(self, user_id: str, since: str, **more: Any) -> "Deferred[JsonObject]":
         """A long poll that waits already."""
-        self.log.waiting.pending.clear()
+        self.waiting.pending.clear()
         answer = ensureDeferred(self.sync(user_id, since, **{"timeout_ms": 30_000, **more}))
-        waiting = self.log.waiting.get()
+        waiting = self.waiting.get()
 
         def end(result: Any) -> Any:
             if not waiting.called:
@@ -274,7 +199,7 @@ class SyncServer:
     async def put_account_data(
         self, user_id: str, kind: str, content: JsonObject, room: Room | None = None
     ) -> None:
-        await self.do(account_data.put_account_data, user_id, room.nid if room else 0, kind, content)
+        await self.do(put_account_data, user_id, room.nid if room else 0, kind, content)
 
     async def forget(self, room: Room, user_id: str) -> None:
         await self.do(rooms.forget, room.nid, user_id)

@@ -38,7 +38,7 @@ async def test_sync(server: SyncServer, wanted: dict[str, Any]) -> None:
     assert timeline_ids(answer, room)[-2:] == shown
     poll = await server.poll(ALICE, answer["next_batch"], filter=wanted)
     await server.say(room, MALLORY, "spam")
-    await server.log.waiting.get()  # it looked, and waits again
+    await server.waiting.get()  # it looked, and waits again
     assert not poll.called
     said = await server.say(room, BOB)
     answer = await poll

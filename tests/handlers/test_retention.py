@@ -7,17 +7,21 @@ import pytest_twisted
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.errors import MatrixError
-from synapse_lite.matrix.retention import RetentionPolicy
 from tests.builders import ALICE, BOB
 from tests.handlers.sync_server import SyncServer, ids, timeline_ids
 
 HOUR = 3600  # seconds
+AN_HOUR_WHERE_A_ROOM_SAYS_NOTHING = {
+    "enabled": True,
+    "default_policy": {"max_lifetime": "1h"},
+    "allowed_lifetime_min": 10**12,
+}
 
 
 @pytest_twisted.async_yield_fixture
 async def keeping(server: SyncServer) -> AsyncIterator[SyncServer]:
     """A server that keeps messages for an hour where a room says nothing, and purges them much later."""
-    started = SyncServer(server.database, policy=RetentionPolicy(HOUR * 1000, least_ms=10**12))
+    started = SyncServer(server.database, retention=AN_HOUR_WHERE_A_ROOM_SAYS_NOTHING)
     await started.start()
     yield started
     started.log.stop()

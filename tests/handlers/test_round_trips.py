@@ -10,14 +10,13 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
 from synapse_lite.handlers.history import HistoryHandler
-from synapse_lite.handlers.ignored_users import IgnoredUsers
-from synapse_lite.handlers.retention import Retention
-from synapse_lite.handlers.visibility import Visibility
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.rooms import Room
-from tests.builders import ALICE, BOB, World
+from synapse_lite.workers.features.history import history_handler
+from tests.builders import ALICE, BOB
 from tests.databases import ReusedDatabase
-from tests.handlers.sync_server import NothingMissing, SyncServer, decoded, requester, selection
+from tests.handlers.sync_server import SyncServer, decoded, requester, selection
+from tests.server import TestServer
 
 FEW, SOME, MANY = 4, 24, 60
 COLD_PAGE, COLD_CONTEXT = {"shared": 13, "joined": 15}, 17  # statements at most when nothing is in memory
@@ -32,13 +31,7 @@ class Watched:
 
     def reader(self) -> "Reader":
         """A process that has nothing in memory."""
-        world = World()
-        visibility = Visibility(world.events, world.state, Retention(None, world.clock))
-        ignored = IgnoredUsers(self.database)
-        history = HistoryHandler(
-            self.database, world.events, world.state, visibility, ignored, NothingMissing(), world.clock
-        )
-        return Reader(history, self.sent)
+        return Reader(history_handler(TestServer(self.database).core), self.sent)
 
 
 @define

@@ -19,7 +19,6 @@ from synapse_lite.storage.ephemeral import Receipt, put_receipt
 from tests.builders import ALICE, BOB, MALLORY
 from tests.handlers.sync_server import (
     SyncServer,
-    TickingManualClock,
     requester,
     section,
     state_keys,
@@ -32,7 +31,7 @@ LAZY = {"state": {"lazy_load_members": True}}
 @pytest_twisted.async_yield_fixture
 async def other(server: SyncServer, other_connections: Database) -> AsyncIterator[SyncServer]:
     """A second process. It gets no wake-ups: nothing but its own polls."""
-    process = SyncServer(other_connections, LocalBus(), TickingManualClock())
+    process = SyncServer(other_connections, LocalBus())
     await process.start()
     yield process
     process.log.stop()
@@ -203,7 +202,7 @@ async def test_foreign_news_do_not_wake(server: SyncServer) -> None:
     await server.put_account_data(BOB, "m.test", {})
     assert not poll.called
     hidden = await server.say(room, BOB)
-    await server.log.waiting.get()  # it looked, and waits again
+    await server.waiting.get()  # it looked, and waits again
     assert not poll.called
     server.clock.advance(31)
     answer = await poll
@@ -231,8 +230,8 @@ async def test_a_clock_that_is_set_back_keeps_nobody_waiting(server: SyncServer)
     room = await server.room(ALICE, BOB)
     silent = {"room": {"timeline": {"not_types": ["m.room.message"]}}}
     poll = await server.poll(ALICE, await server.token(), timeout_ms=5000, filter=silent)
-    server.log.waiting.pending.clear()
-    again = server.log.waiting.get()
+    server.waiting.pending.clear()
+    again = server.waiting.get()
     server.clock.step(-3600)
     await server.say(room, BOB)
     await again
@@ -295,7 +294,7 @@ async def test_private_receipts_wake_nobody_else(server: SyncServer) -> None:
     poll = await server.poll(ALICE, await server.token())
     await server.ephemeral.read(requester(BOB), room.room_id, {"m.read.private": said})
     await server.ephemeral.read(requester(BOB), room.room_id, {"m.fully_read": said})
-    assert server.log.waiting.size is None or not server.log.waiting.pending
+    assert server.waiting.size is None or not server.waiting.pending
     server.clock.advance(31)
     assert (await poll).keys() == {"next_batch"}
 

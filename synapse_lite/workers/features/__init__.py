@@ -1,6 +1,6 @@
 """The features of the server. A new one is its own files, and one line here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import evolve
 
@@ -50,7 +50,9 @@ from synapse_lite.workers.features import (
     voip,
 )
 
-FEATURES: tuple[Callable[[Core], Feature], ...] = (
+Build = Callable[[Core], Feature]
+
+FEATURES: tuple[Build, ...] = (
     discovery.build,
     accounts.build,
     threepids.build,
@@ -93,12 +95,11 @@ FEATURES: tuple[Callable[[Core], Feature], ...] = (
 )
 
 
-def build_features(core: Core) -> tuple[Feature, ...]:
-    """All features, each with its extensions known to the core."""
+def build_features(core: Core, builds: Sequence[Build] = FEATURES) -> tuple[Feature, ...]:
+    """Each feature's extensions are known to the core then."""
     log = AuditLog(core.requests, core.clock)
     features = tuple(
-        evolve(feature, routes=audited(feature.routes, log))
-        for feature in (build(core) for build in FEATURES)
+        evolve(feature, routes=audited(feature.routes, log)) for feature in (build(core) for build in builds)
     )
     for feature in features:
         core.extensions.add(feature)

@@ -9,10 +9,12 @@ from synapse_lite.workers.core import Core
 from synapse_lite.workers.feature import Feature
 
 
+def ephemeral_handler(core: Core) -> EphemeralHandler:
+    return EphemeralHandler(core.requests, core.writer, core.rooms.presence, core.clock, core.rooms.messages)
+
+
 def build(core: Core) -> Feature:
-    ephemeral = EphemeralHandler(
-        core.requests, core.writer, core.rooms.presence, core.clock, core.rooms.messages
-    )
+    ephemeral = ephemeral_handler(core)
     return Feature(
         EphemeralApi(ephemeral).routes(),
         room_sections=(Receipts(), Typing(core.requests, core.clock)),

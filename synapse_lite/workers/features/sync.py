@@ -20,16 +20,21 @@ from synapse_lite.workers.features.rooms import room_state
 MAX_TIMELINE = 1000  # events of a room, where the configuration sets no limit
 
 
-def build(core: Core) -> Feature:
+def sync_handler(core: Core) -> SyncHandler:
+    """Complete when all features are built: it has the sections of all of them."""
     sections = Sections(core.extensions.sync_sections, core.extensions.room_sections)
     reader = SyncReader(core.events, core.state, core.rooms.visibility, core.rooms.prejoin, sections)
     joined = core.rooms.joined
     news = NewsReader(core.log, core.events, joined, core.rooms.retention, sections)
     live = LiveReader(news, core.rooms.live)
     tokens = core.accounts.access_tokens
-    sync = SyncHandler(
+    return SyncHandler(
         core.requests, reader, live, joined, core.log, sections, tokens, core.rooms.ignored, core.clock
     )
+
+
+def build(core: Core) -> Feature:
+    sync = sync_handler(core)
     limit = core.config.filter_timeline_limit
     filters = SyncFilters(AccountData(core.requests, core.writer), limit if limit >= 0 else MAX_TIMELINE)
     return Feature(
