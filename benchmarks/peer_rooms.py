@@ -175,16 +175,21 @@ class RoomAnswers:
         return room
 
     async def _send_join(self, request: web.Request) -> web.Response:
+        """Without members, if they are not asked for, as real servers answer."""
         room = self._room(request)
-        state = list(room.state.values())
+        omitted = request.query.get("omit_members") == "true"
+        state = [one for one in room.state.values() if not omitted or one.type != "m.room.member"]
         event = Event.from_pdu(orjson.loads(await request.read()), room.version)
+        servers = {one.sender.partition(":")[2] for one in room.state.values()}
         room.add(event)
         return _json(
             {
                 "origin": room.key.server_name,
                 "state": _pdus(state),
-                "auth_chain": _pdus(room.auth_chain(state)),
+                "auth_chain": _pdus(room.auth_chain([*state, event])),
                 "event": event.pdu,
+                "members_omitted": omitted,
+                **({"servers_in_room": sorted(servers)} if omitted else {}),
             }
         )
 
