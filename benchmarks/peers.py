@@ -77,15 +77,16 @@ class Peer:
 
     async def send(self, http: aiohttp.ClientSession, server: str, events: Sequence[Event]) -> None:
         """A transaction, every event of which the server takes."""
-        body = {
-            "origin": self.name,
-            "origin_server_ts": int(time.time() * 1000),
-            "pdus": [event.pdu for event in events],
-        }
-        path = f"/_matrix/federation/v1/send/{secrets.token_hex(8)}"
-        results = (await self._ask(http, server, "PUT", path, body))["pdus"]
+        results = await self.put(http, server, [event.pdu for event in events])
         failures = [result for result in results.values() if result]
         check(not failures and len(results) == len(events), f"{failures[:1]} of {len(results)} results")
+
+    async def put(self, http: aiohttp.ClientSession, server: str, pdus: Sequence[Json]) -> Json:
+        """What the server says of each event of a transaction."""
+        body = {"origin": self.name, "origin_server_ts": int(time.time() * 1000), "pdus": list(pdus)}
+        path = f"/_matrix/federation/v1/send/{secrets.token_hex(8)}"
+        results: Json = (await self._ask(http, server, "PUT", path, body))["pdus"]
+        return results
 
     async def _ask(
         self, http: aiohttp.ClientSession, server: str, method: str, path: str, body: Json | None = None

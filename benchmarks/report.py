@@ -82,6 +82,7 @@ GOALS = {
     ("fed_backfill", "whole_s"): Goal(0.2),
     ("fed_resolution", "merged_s"): Goal(0.2),
     ("fed_resolution", "main_mb"): Goal(0.5),
+    ("fed_hostile", "p99_rise"): Goal(1.5, own=True),
     ("media", "downloads_per_s"): Goal(5),
     ("media", "crowd_downloads_per_s"): Goal(5),
     ("media", "download_cpu_ms"): Goal(0.2),

@@ -7,7 +7,14 @@ when lower.
 from benchmarks.scenarios.admin_lists import admin_lists
 from benchmarks.scenarios.crowd import initial_sync_unread, presence, pushers, real_clients
 from benchmarks.scenarios.encryption import e2ee_send, keys_claim, keys_query, to_device
-from benchmarks.scenarios.federation import fed_backfill, fed_fanout, fed_inbound, fed_join, fed_resolution
+from benchmarks.scenarios.federation import (
+    fed_backfill,
+    fed_fanout,
+    fed_hostile,
+    fed_inbound,
+    fed_join,
+    fed_resolution,
+)
 from benchmarks.scenarios.finding import hierarchy, public_rooms, search, user_directory
 from benchmarks.scenarios.media import media, send_beside_media
 from benchmarks.scenarios.process import memory, start
@@ -51,6 +58,7 @@ SCENARIOS = {
         fed_join,
         fed_backfill,
         fed_resolution,
+        fed_hostile,
         media,
         send_beside_media,
         redact,

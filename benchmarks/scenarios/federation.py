@@ -1,5 +1,7 @@
 """Telling other servers, and being told by them."""
 
+import asyncio
+import itertools
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -7,8 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from benchmarks.bench import HISTORY_PAGE, Bench, send_many
-from benchmarks.client import CLIENT, Json, Metrics, User, check, each, latency, until_done
+from benchmarks.bench import HISTORY_PAGE, Bench, check_room, send_many
+from benchmarks.client import CLIENT, Json, Metrics, User, check, each, latency, percentile, until_done
 from benchmarks.peer_rooms import VERSION, PeerRoom
 from benchmarks.peers import Peer, Peers
 from synapse_lite.matrix.event import Event
@@ -18,6 +20,8 @@ WARM_UP = "message of the beginning"
 SERVER = "bench.test"
 PDUS = 50  # of a transaction
 SENDERS = 5  # servers that send at the same time
+ATTACKS = 50  # transactions, after which it begins again
+ATTACK_SECONDS = 0.1  # from one to the next
 MEMBER_SERVERS = 10  # that the members of a large room come from
 
 
@@ -135,6 +139,43 @@ async def fed_resolution(bench: Bench) -> Metrics:
         "main_mb": bench.server.memory_mb()["main"],
         **spent.each_ms(before, 1),
     }
+
+
+async def fed_hostile(bench: Bench) -> Metrics:
+    """One user sends, while another server sends forged and groundless events for another room, ten transactions of 50 a second."""
+    owner, sender = await bench.users(2)
+    count = bench.sizes.seq_sends
+    async with _peers(1) as peers:
+        (peer,) = peers.all.values()
+        attacked, free = await _shared_room(bench, owner, peer), await sender.create_room()
+        attacks = [_attack(attacked, peer) for _ in range(ATTACKS)]
+        ids, idle = await send_many(sender, free, count)
+        refused: list[int] = []
+        async with asyncio.TaskGroup() as group:
+            attacking = group.create_task(_attack_until_cancelled(bench, peer, attacks, refused))
+            more, beside = await send_many(sender, free, count)
+            attacking.cancel()
+        await check_room(sender, free, [ids, more])
+        check(sum(refused) >= PDUS // 2, "no forged event was refused")
+    rise = percentile(beside, 0.99) / percentile(idle, 0.99)
+    return {**latency(idle, "idle_"), **latency(beside, "beside_"), "p99_rise": rise}
+
+
+def _attack(room: PeerRoom, peer: Peer) -> list[Json]:
+    """Events with wrong signatures, and as many that follow what nobody has."""
+    unfounded = [room.say(peer.user, 2)[1].pdu for _ in range(PDUS // 2)]
+    forged = {peer.name: {peer.key.key_id: "A" * 86}}
+    return [*unfounded, *({**event.pdu, "signatures": forged} for event in room.say(peer.user, PDUS // 2))]
+
+
+async def _attack_until_cancelled(
+    bench: Bench, peer: Peer, attacks: list[list[Json]], refused: list[int]
+) -> None:
+    """As often as the default of `rc_federation` lets a server."""
+    for pdus in itertools.cycle(attacks):
+        results = await peer.put(bench.http, SERVER, pdus)
+        refused.append(sum("error" in result for result in results.values()))
+        await asyncio.sleep(ATTACK_SECONDS)
 
 
 @asynccontextmanager

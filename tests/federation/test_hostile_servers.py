@@ -17,6 +17,8 @@ from tests.federation.remote_room import RemoteRoom, remote_room, send, settle
 from tests.federation.test_transactions import texts
 from tests.server import TestServer
 
+DEEP = 1500  # more than the interpreter lets functions call each other
+
 
 def signed(other: Scripted, event: Event, **changes: Any) -> dict[str, Any]:
     """The event with other fields, hashed and signed as if it were meant so."""
@@ -73,6 +75,28 @@ async def test_events_that_follow_each_other_in_a_circle(
     good = await room.say("good")
     await send(server, other, good.pdu)
     assert await texts(server, room, token) == ["good"]
+
+
+@ensureDeferred
+async def test_a_very_deep_auth_chain(server: TestServer, other: Scripted, network: Network) -> None:
+    """Each name that somebody had leans on the one before: all of it is asked for at once, and walked without a stack."""
+    room, token = await remote_room(server, other)
+    state, chain = dict(room.state), []
+    for number in range(DEEP):
+        content = {"membership": "join", "displayname": str(number)}
+        chain.append(await room.build("m.room.member", content, room.user, state=state))
+        state[chain[-1].key] = chain[-1]
+    said = await room.say("from the depth", state=state)
+    other.scripts["/_matrix/federation/v1/event_auth/"] = lambda *_: {
+        "auth_chain": [one.pdu for one in reversed(chain)]
+    }
+    network.asked.clear()
+    await send(server, other, said.pdu)
+    assert len(network.asked) < 5
+    assert await texts(server, room, token) == ["from the depth"]
+    lowest = await room.stored(chain[0])
+    assert lowest is not None
+    assert lowest.standing is Standing.OUTLIER
 
 
 @ensureDeferred
