@@ -48,6 +48,8 @@ class DeviceLists:
 def read_list_changes(txn: Transaction, span: Span) -> ListChanges:
     """From the memberships of both sides: what a client loads lazily or filters out makes no difference."""
     rooms_then, rooms_now = set(span.rooms_then), set(span.rooms_now)
+    if span.after >= span.upto and rooms_then == rooms_now:
+        return ListChanges(set(), set())  # say, a client that scrolls
     moved = device_lists.membership_changes(txn, rooms_then | rooms_now, span.after, span.upto)
     candidates = {change.user_id for change in moved if change.was_joined != change.is_joined}
     candidates |= device_lists.members(txn, rooms_then ^ rooms_now)

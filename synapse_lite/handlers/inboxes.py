@@ -34,14 +34,24 @@ class Inboxes:
 
     def __init__(self, database: Database) -> None:
         self._inboxes: SharedReads[Address, Inbox] = SharedReads(database, _read, REMEMBERED)
+        self._seen = 0
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         for user_id, device_id in devices_of(changes, {Kind.TO_DEVICE}):
             self.forget(Address(user_id, device_id))
+        if changes:
+            self._seen = changes[-1].position  # last: other threads look meanwhile
 
     def forget(self, address: Address) -> None:
         """Messages were added or deleted."""
         self._inboxes.forget(address)
+
+    def are_none(self, address: Address, upto: int) -> bool:
+        """Whether memory knows that nothing is kept for the device up to that position. For any thread."""
+        if upto > self._seen:
+            return False
+        inbox = self.of(address)
+        return inbox is not None and not any(one.position <= upto for one in inbox.messages)
 
     async def prepare(self, address: Address) -> None:
         """From now on `of` knows, until something changes."""

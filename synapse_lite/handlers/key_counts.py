@@ -20,12 +20,15 @@ class KeyCountsReader:
 
     def __init__(self, database: Database) -> None:
         self._counts: SharedReads[str, ByDevice] = SharedReads(database, _read, REMEMBERED)
+        self._seen = 0
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         users = {user_id for user_id, _ in devices_of(changes, _KINDS)}
         users |= {change.user_id for change in changes if change.kind is Kind.SESSION and change.user_id}
         for user_id in users:
             self._counts.forget(user_id)
+        if changes:
+            self._seen = changes[-1].position  # last: other threads look meanwhile
 
     def knows(self, user_id: str) -> bool:
         """Whether `of` tells."""
@@ -39,6 +42,10 @@ class KeyCountsReader:
         """None when memory cannot tell."""
         known = self._counts.cached([user_id]).get(user_id)
         return None if known is None else known.get(device_id, NO_KEYS)
+
+    def at(self, user_id: str, device_id: str, position: int) -> KeyCounts | None:
+        """As `of`, for any thread; None too when memory has not come to that position of the stream."""
+        return self.of(user_id, device_id) if position <= self._seen else None
 
 
 def _read(txn: Transaction, user_ids: Collection[str]) -> dict[str, ByDevice]:

@@ -9,13 +9,12 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import takewhile
-from typing import TypeVar
 
-from attrs import define, field
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 
 from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.replication.bus import Bus
+from synapse_lite.replication.waiters import Waiter, Waiters
 from synapse_lite.storage.database import Database, DatabaseError, Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.stream import KINDS, Change, Scope, read_changes, read_position, with_devices
@@ -32,23 +31,8 @@ PULSE_SECONDS = 0.1  # how long what is told at leisure gathers at least
 AT_LEISURE_A_SECOND = 500  # waiters whom it wakes at most
 WOKEN_PER_TURN = 20  # so that waking a large room does not hold the reactor
 
-K = TypeVar("K")
 Listener = Callable[[Sequence[Change]], None]
 RoomsOf = Callable[[str], Awaitable[Collection[int]]]
-
-
-@define(eq=False)
-class Waiter:
-    """Somebody who waits for changes of some rooms, or of a user or one device; told whether there are any.
-
-    `at_leisure`: what `Scope.AT_LEISURE` brings ends the wait early, as if its time were over.
-    """
-
-    rooms: Collection[int]
-    user_id: str
-    device_id: str | None = None
-    at_leisure: bool = False
-    woken: "Deferred[bool]" = field(factory=Deferred)
 
 
 class ChangeLog:
@@ -68,8 +52,7 @@ class ChangeLog:
         self._stopped = False
         self._listeners: list[Listener] = []
         self._rooms_of: RoomsOf = _nowhere
-        self._by_room: dict[int, set[Waiter]] = {}
-        self._by_user: dict[str, set[Waiter]] = {}
+        self.waiters = Waiters()
         self._poll: DelayedCall | None = None
         self._idle_read: DelayedCall | None = None
         self._leisurely: set[str] = set()  # users of whom there is something to tell at leisure
@@ -112,7 +95,7 @@ class ChangeLog:
         for call in (self._poll, self._idle_read, self._pulse):
             if call is not None and call.active():
                 call.cancel()
-        for waiter in [waiter for waiters in self._by_user.values() for waiter in waiters]:
+        for waiter in [*self.waiters]:
             self._wake(waiter, False)
 
     def since(self, position: int) -> list[Change] | None:
@@ -126,16 +109,14 @@ class ChangeLog:
         """Whether something changes in time that concerns them. Waits for what comes after the call."""
         if seconds <= 0 or self._stopped:
             return False
-        for room_nid in waiter.rooms:
-            self._by_room.setdefault(room_nid, set()).add(waiter)
-        self._by_user.setdefault(waiter.user_id, set()).add(waiter)
+        self.waiters.add(waiter)
         timeout = self._clock.call_later(seconds, self._wake, waiter, False)
         if self.is_behind:
             self._read_on()
         try:
             return await waiter.woken
         finally:
-            self._leave(waiter)
+            self.waiters.remove(waiter, self._clock.monotonic())
             if timeout.active():
                 timeout.cancel()
 
@@ -163,7 +144,7 @@ class ChangeLog:
         """A position that some process has reached, or "" for "you may have missed some"."""
         if payload:
             self._known_position = max(self._known_position, int(payload))
-        if not payload or (self.is_behind and self._by_user):
+        if not payload or (self.is_behind and self.waiters):
             self._read_on()
         elif self.is_behind and (self._idle_read is None or not self._idle_read.active()):
             # Nobody is in a hurry: one read for many messages, instead of one for each.
@@ -174,6 +155,7 @@ class ChangeLog:
 
     def _poll_once(self) -> None:
         self._read_on()
+        self.waiters.drop_idle(self._clock.monotonic())
         self._schedule_poll()
 
     def _read_on(self) -> None:
@@ -185,7 +167,7 @@ class ChangeLog:
         try:
             while True:
                 known = self._known_position
-                events = self._events if self._by_user else None
+                events = self._events if self.waiters else None
                 changes = await self._database.read(_read_changes, events, self._position)
                 fresh = [change for change in changes if change.position > self._position]
                 if fresh:
@@ -215,16 +197,16 @@ class ChangeLog:
         for change in changes:
             users = (change.user_id or "",) if change.devices is None else change.devices
             for found in (
-                self._by_room.get(change.room_nid or 0, ()),
-                *(self._by_user.get(user_id, ()) for user_id in users),
+                self.waiters.in_room(change.room_nid or 0),
+                *(self.waiters.of_user(user_id) for user_id in users),
             ):
                 waiters |= {w: None for w in found if _concerns(change, w)}
-            if KINDS[change.kind].scope is Scope.SHARED and change.user_id is not None and self._by_user:
+            if KINDS[change.kind].scope is Scope.SHARED and change.user_id is not None and self.waiters:
                 ensureDeferred(self._wake_those_with(change.user_id))
             if KINDS[change.kind].scope is Scope.AT_LEISURE and change.user_id is not None:
                 self._leisurely.add(change.user_id)
         if self._leisurely and self._pulse is None and not self._stopped:
-            seconds = max(PULSE_SECONDS, len(self._by_user) / AT_LEISURE_A_SECOND)
+            seconds = max(PULSE_SECONDS, self.waiters.users / AT_LEISURE_A_SECOND)
             self._pulse = self._clock.call_later(seconds, lambda: ensureDeferred(self._tell_at_leisure()))
         return list(waiters)
 
@@ -233,7 +215,7 @@ class ChangeLog:
         users, self._leisurely = self._leisurely, set()
         self._told_at_leisure = self._position
         waiters: dict[Waiter, None] = {}
-        for user_id in users if self._by_user else ():
+        for user_id in users if self.waiters else ():
             waiters |= await self._those_with(user_id)
         self._pulse = None
         self._wake_in_turns([waiter for waiter in waiters if waiter.at_leisure], False)
@@ -249,7 +231,7 @@ class ChangeLog:
         except DatabaseError:
             logger.exception("who shares a room with %s hears of their change later", user_id)
             return {}
-        return dict.fromkeys(waiter for nid in rooms for waiter in self._by_room.get(nid, ()))
+        return dict.fromkeys(waiter for nid in rooms for waiter in self.waiters.in_room(nid))
 
     def _wake_in_turns(self, waiters: list[Waiter], changed: bool = True) -> None:
         for waiter in waiters[:WOKEN_PER_TURN]:
@@ -258,14 +240,9 @@ class ChangeLog:
             self._clock.call_later(0, self._wake_in_turns, waiters[WOKEN_PER_TURN:], changed)
 
     def _wake(self, waiter: Waiter, changed: bool) -> None:
-        self._leave(waiter)
+        self.waiters.remove(waiter, self._clock.monotonic())
         if not waiter.woken.called:
             waiter.woken.callback(changed)
-
-    def _leave(self, waiter: Waiter) -> None:
-        for room_nid in waiter.rooms:
-            _discard(self._by_room, room_nid, waiter)
-        _discard(self._by_user, waiter.user_id, waiter)
 
 
 async def _nowhere(_user_id: str) -> Collection[int]:
@@ -274,14 +251,6 @@ async def _nowhere(_user_id: str) -> Collection[int]:
 
 def _concerns(change: Change, waiter: Waiter) -> bool:
     return change.concerns(waiter.user_id, waiter.rooms) and change.is_for(waiter.user_id, waiter.device_id)
-
-
-def _discard(waiters: dict[K, set[Waiter]], key: K, waiter: Waiter) -> None:
-    found = waiters.get(key)
-    if found is not None:
-        found.discard(waiter)
-        if not found:
-            del waiters[key]
 
 
 def _read_changes(txn: Transaction, events: EventStore | None, after: int) -> list[Change]:

@@ -1,6 +1,8 @@
 """The rooms of a user, as lists of rooms need them: their order, and what filters look at."""
 
 from collections.abc import Collection, Mapping
+from sys import intern
+from typing import Any
 
 from attrs import frozen
 
@@ -52,7 +54,12 @@ def listed_rooms(
         rows = txn.rows(
             f"{_SELECT} WHERE m.user_id = %s AND m.room_nid = ANY(%s)", (user_id, list(room_nids))
         )
-    return {row[0]: ListedRoom(*row) for row in rows}
+    return {row[0]: _listed(*row) for row in rows}
+
+
+def _listed(room_nid: int, room_id: str, membership: str, sender: str, *others: Any) -> ListedRoom:
+    """Equal texts are one in memory: the same stand in the rooms of many users."""
+    return ListedRoom(room_nid, intern(room_id), intern(membership), intern(sender), *others)
 
 
 def children_of(txn: Transaction, room_ids: Collection[str]) -> Mapping[str, set[str]]:

@@ -63,6 +63,11 @@ def decode(data: bytes) -> dict[int, SentRoom | None]:
     return {nid: kinds[index] for nid, index in zip(_sums(steps), which, strict=True)}
 
 
+def decode_sent(data: bytes) -> Sent:
+    """Of all that a client knows."""
+    return merged(NOTHING, decode(data))
+
+
 def _sums(steps: Iterable[int]) -> Iterable[int]:
     total = 0
     for step in steps:

@@ -10,10 +10,10 @@ name the row of the one before, and how far the stream had come.
 
 from collections.abc import Collection
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.sent_rooms import NOTHING, Changed, Sent, decode, encode, merged
+from synapse_lite.storage.sent_rooms import Changed, decode, decode_sent, encode, merged
 
 ANSWERS_KEPT = 2
 DAY_MS = 86_400_000
@@ -30,7 +30,7 @@ class ConnectionKey:
 class SlidingPosition:
     """`position` is that of the stream; `asked` a digest of the request that it answered.
 
-    `rooms_nid` names what the client knows of rooms.
+    `rooms_nid` names what the client knows of rooms; `rooms` is that, as bytes, where it was at hand.
     """
 
     connection_nid: int
@@ -39,6 +39,7 @@ class SlidingPosition:
     asked: str
     extensions: tuple[str, ...]
     rooms_nid: int
+    rooms: bytes | None = field(default=None, repr=False)
 
 
 @frozen
@@ -74,13 +75,13 @@ def confirm(
     """The client has the answer with this position; None when there is no such position (any more)."""
     commit_soon(txn)
     connection = txn.row(
-        "SELECT connection_nid, rooms_nid FROM sliding_connections"
+        "SELECT connection_nid, rooms_nid, rooms FROM sliding_connections"
         " WHERE user_id = %s AND device_id = %s AND conn_id = %s FOR NO KEY UPDATE",
         (key.user_id, key.device_id, key.conn_id),
     )
     if connection is None:
         return None
-    connection_nid, rooms_nid = connection
+    connection_nid, rooms_nid, rooms = connection
     row = txn.row(
         "SELECT confirmed, asked, extensions, rooms FROM sliding_positions"
         " WHERE connection_nid = %s AND position_nid = %s AND position <= %s",
@@ -89,39 +90,41 @@ def confirm(
     if row is None:
         return None
     confirmed, asked, extensions, changes = row
-    found = SlidingPosition(connection_nid, position_nid, position, asked, tuple(extensions), rooms_nid)
+    found = SlidingPosition(
+        connection_nid, position_nid, position, asked, tuple(extensions), rooms_nid, bytes(rooms)
+    )
     if not confirmed:
         found = _fold(txn, found, decode(bytes(changes)))
-    txn.execute(
+    txn.later(
         "UPDATE sliding_connections SET used_ts = %s WHERE connection_nid = %s", (now_ms, connection_nid)
     )
     return found
 
 
-def sent_rooms(txn: Transaction, at: SlidingPosition) -> Sent | None:
-    """None when another request has led the connection on."""
+def sent_rooms(txn: Transaction, at: SlidingPosition) -> bytes | None:
+    """What the client knows of rooms; None when another request has led the connection on."""
     data = txn.value(
         "SELECT rooms FROM sliding_connections WHERE connection_nid = %s AND rooms_nid = %s",
         (at.connection_nid, at.rooms_nid),
     )
-    return None if data is None else merged(NOTHING, decode(bytes(data)))
+    return None if data is None else bytes(data)
 
 
-def open_connection(txn: Transaction, key: ConnectionKey, answer: NewAnswer, now_ms: int) -> tuple[int, int]:
-    """A new one in the place of that which the client had, with its first answer; the nids of both."""
+def open_connection(txn: Transaction, key: ConnectionKey, answer: NewAnswer, now_ms: int) -> int:
+    """A new one in the place of that which the client had, with its first answer; the nid of that."""
     txn.later(
         "DELETE FROM sliding_connections WHERE user_id = %s AND device_id = %s AND conn_id = %s",
         (key.user_id, key.device_id, key.conn_id),
     )
-    ((connection_nid, position_nid),) = txn.rows(
+    position_nid = txn.value(
         "WITH opened AS (INSERT INTO sliding_connections (user_id, device_id, conn_id, used_ts, rooms_nid, rooms)"
         " VALUES (%s, %s, %s, %s, 0, '') ON CONFLICT (user_id, device_id, conn_id)"
         " DO UPDATE SET used_ts = excluded.used_ts RETURNING connection_nid)"
         " INSERT INTO sliding_positions (connection_nid, position, asked, extensions, rooms)"
-        " SELECT connection_nid, %s, %s, %s, %s FROM opened RETURNING connection_nid, position_nid",
+        " SELECT connection_nid, %s, %s, %s, %s FROM opened RETURNING position_nid",
         (key.user_id, key.device_id, key.conn_id, now_ms, *_columns(answer)),
     )
-    return connection_nid, position_nid
+    return int(position_nid)
 
 
 def hold(txn: Transaction, at: SlidingPosition) -> bool:
@@ -175,17 +178,17 @@ def commit_soon(txn: Transaction) -> None:
 def _fold(txn: Transaction, at: SlidingPosition, changes: Changed) -> SlidingPosition:
     """All other positions are void from now on."""
     if changes:
-        before = sent_rooms(txn, at) or NOTHING
-        txn.execute(
+        rooms = encode(merged(decode_sent(at.rooms or b""), changes))
+        txn.later(
             "UPDATE sliding_connections SET rooms_nid = %s, rooms = %s WHERE connection_nid = %s",
-            (at.position_nid, encode(merged(before, changes)), at.connection_nid),
+            (at.position_nid, rooms, at.connection_nid),
         )
-        at = evolve(at, rooms_nid=at.position_nid)
-    txn.execute(
+        at = evolve(at, rooms_nid=at.position_nid, rooms=rooms)
+    txn.later(
         "DELETE FROM sliding_positions WHERE connection_nid = %s AND position_nid <> %s",
         (at.connection_nid, at.position_nid),
     )
-    txn.execute(
+    txn.later(
         "UPDATE sliding_positions SET confirmed = TRUE, rooms = '' WHERE connection_nid = %s AND position_nid = %s",
         (at.connection_nid, at.position_nid),
     )

@@ -13,7 +13,8 @@ from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.sync.values import SyncRequest
 from synapse_lite.handlers.tokens import read_token
 from synapse_lite.replication.bus import Bus
-from synapse_lite.replication.changes import POLL_SECONDS, ChangeLog, Waiter
+from synapse_lite.replication.changes import POLL_SECONDS, ChangeLog
+from synapse_lite.replication.waiters import Waiter
 from synapse_lite.rooms.values import Write
 from synapse_lite.storage import rooms
 from synapse_lite.storage.account_data import put_account_data

@@ -13,7 +13,8 @@ from twisted.internet.task import deferLater
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.sync import handler as handler_module
 from synapse_lite.replication.bus import LocalBus
-from synapse_lite.replication.changes import WOKEN_PER_TURN
+from synapse_lite.replication.changes import POLL_SECONDS, WOKEN_PER_TURN
+from synapse_lite.replication.waiters import KEPT_SECONDS
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.ephemeral import Receipt, put_receipt
 from tests.builders import ALICE, BOB, MALLORY
@@ -304,11 +305,12 @@ async def test_a_client_that_goes_away(server: SyncServer) -> None:
     """Nobody waits for it any longer."""
     await server.room(ALICE)
     poll = await server.poll(ALICE, await server.token())
-    assert server.log._by_user
+    assert server.log.waiters
     poll.addErrback(lambda failure: failure.trap(CancelledError))
     poll.cancel()
-    assert not server.log._by_user
-    assert not server.log._by_room
+    assert not server.log.waiters
+    server.clock.advance(KEPT_SECONDS + POLL_SECONDS)
+    assert server.log.waiters.is_empty
 
 
 @ensureDeferred

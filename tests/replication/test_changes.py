@@ -8,8 +8,9 @@ from twisted.internet.defer import Deferred
 from synapse_lite.clock import ReactorClock
 from synapse_lite.replication import changes as module
 from synapse_lite.replication.bus import LocalBus
-from synapse_lite.replication.changes import IDLE_SECONDS, POLL_SECONDS, TOPIC, ChangeLog, Waiter
+from synapse_lite.replication.changes import IDLE_SECONDS, POLL_SECONDS, TOPIC, ChangeLog
 from synapse_lite.replication.postgres_bus import PostgresBus
+from synapse_lite.replication.waiters import KEPT_SECONDS, Waiter
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.stream import Change, Kind
@@ -240,7 +241,9 @@ async def test_waiting(database: Database) -> None:
     follower.clock.advance(11)
     assert await waiting["neither"] is False
     assert await wait(BOB, {1}, 0) is False
-    assert not follower.log._by_room
+    follower.clock.advance(KEPT_SECONDS + POLL_SECONDS)
+    assert not [*follower.log.waiters.in_room(1)]
+    assert follower.log.waiters.is_empty
     last = wait(BOB, {1})
     follower.log.stop()
     assert await last is False

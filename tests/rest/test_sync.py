@@ -9,7 +9,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from synapse_lite.replication.changes import Waiter
+from synapse_lite.replication.waiters import Waiter
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.stream import Kind
 from tests.builders import SERVER

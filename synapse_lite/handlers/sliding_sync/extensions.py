@@ -5,8 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.handlers.sliding_sync.values import RoomConfig
-from synapse_lite.handlers.sync.sections import RoomSection, Sections, SyncSection, UserParts, of_kinds
+from synapse_lite.handlers.sliding_sync.values import RoomConfig, SlidingRequest
+from synapse_lite.handlers.sync.sections import (
+    RoomSection,
+    Sections,
+    SyncSection,
+    UserParts,
+    of_kinds,
+    prepare,
+)
 from synapse_lite.handlers.sync.values import Reading, RoomIds
 from synapse_lite.handlers.tokens import write_token
 from synapse_lite.storage.stream import Change, Kind, Place
@@ -50,6 +57,11 @@ class Extensions:
     def kinds(self, names: Iterable[str]) -> frozenset[Kind]:
         """Which changes concern these extensions, as far as they belong to no room."""
         return frozenset[Kind]().union(*(section.kinds for name in names for section in self.of(name)))
+
+    async def prepare(self, request: SlidingRequest) -> None:
+        """Bring into memory what clients ask for that begin anew: apps do so again and again."""
+        names = [name for name in (TO_DEVICE, E2EE) if name in request.extensions]
+        await prepare([one for name in names for one in self.of(name)], request.as_sync(None), ())
 
     def of_user(
         self, reading: Reading, on: Mapping[str, bool], changes: Sequence[Change]

@@ -1,13 +1,17 @@
 """Simplified sliding sync (MSC4186): what is new in the windows of a client, or waiting until something is."""
 
+from collections.abc import Callable
+from functools import partial
+
 import orjson
-from attrs import evolve
+from attrs import evolve, frozen
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.handlers.access_tokens import AccessTokens
 from synapse_lite.handlers.filters import SyncFilter
 from synapse_lite.handlers.ignored_users import IgnoredUsers
+from synapse_lite.handlers.sliding_sync.confirmed import ConfirmedPositions
 from synapse_lite.handlers.sliding_sync.extensions import TO_DEVICE, Extensions
 from synapse_lite.handlers.sliding_sync.live import LiveSlidingReader
 from synapse_lite.handlers.sliding_sync.reading import ReadAnswer, SlidingReader
@@ -16,10 +20,13 @@ from synapse_lite.handlers.sliding_sync.values import Pos, SlidingRequest
 from synapse_lite.handlers.sliding_sync.writing import write_answer
 from synapse_lite.handlers.sync.joined import JoinedRooms, JoinedRoomsReader
 from synapse_lite.handlers.sync.values import SyncRequest
-from synapse_lite.replication.changes import ChangeLog, Waiter
+from synapse_lite.replication.changes import ChangeLog
+from synapse_lite.replication.waiters import Waiter
 from synapse_lite.storage import sliding_sync as store
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.sent_rooms import Changed
 from synapse_lite.storage.sliding_sync import ConnectionKey, SlidingPosition
+from synapse_lite.storage.snapshots import snapshot_then
 from synapse_lite.storage.stream import Scope, kinds_of, read_position
 
 MAX_TIMEOUT_MS = 10 * 60 * 1000
@@ -49,6 +56,7 @@ class SlidingSyncHandler:
         self._tokens = tokens
         self._ignored = ignored
         self._clock = clock
+        self._confirmed = ConfirmedPositions()
 
     async def sync(self, request: SlidingRequest) -> bytes:
         """The body of the answer; an empty result after the request's timeout.
@@ -58,21 +66,26 @@ class SlidingSyncHandler:
         """
         await self._acknowledge(request)
         request = evolve(request, ignored=await self._ignored.of(request.user_id))
-        base = await self._confirmed(request)
-        answer, body = await self._wait(request, base)
-        return with_pos(await self._pos(request, base, answer), body)
+        base = await self._base(request)
+        pos, body = await self._wait(request, base)
+        return with_pos(pos, body)
 
-    async def _confirmed(self, request: SlidingRequest) -> SlidingPosition | None:
+    async def _base(self, request: SlidingRequest) -> SlidingPosition | None:
         """Where the client is. What it knows already is not written down again."""
         pos = request.pos
         if pos is None:
             return None
-        asked = _key(request), pos.position_nid, pos.position, self._clock.now_ms()
-        base = await self._database.read(store.find_position, *asked)
-        base = base or await self._database.transact(store.confirm, *asked)
+        key, now_ms = _key(request), self._clock.now_ms()
+        base = self._confirmed.find(key, pos, now_ms)
         if base is None:
-            raise _unknown_pos()
-        return evolve(base, position=await self._reached(base.position))
+            asked = key, pos.position_nid, pos.position, now_ms
+            base = await self._database.read(store.find_position, *asked)
+            base = base or await self._database.transact(store.confirm, *asked)
+            if base is None:
+                raise _unknown_pos()
+            self._reader.remember(base)
+            self._confirmed.keep(key, base, now_ms)
+        return evolve(base, position=await self._reached(pos.position))
 
     async def _reached(self, position: int) -> int:
         """The position, or the end of the stream when it never came so far: say, a backup was restored."""
@@ -80,7 +93,7 @@ class SlidingSyncHandler:
             return position
         return min(position, await self._database.read(read_position))
 
-    async def _wait(self, request: SlidingRequest, base: SlidingPosition | None) -> tuple[ReadAnswer, bytes]:
+    async def _wait(self, request: SlidingRequest, base: SlidingPosition | None) -> tuple[Pos, bytes]:
         """The answer and its body, at the latest when the timeout is over."""
         deadline = self._clock.monotonic() + min(request.timeout_ms, MAX_TIMEOUT_MS) / 1000
         is_over = request.timeout_ms <= 0 or base is None
@@ -88,10 +101,10 @@ class SlidingSyncHandler:
         while True:
             joined = await self._joined.of(request.user_id)
             if is_over or since is None or not self._is_quiet(request, joined, since):
-                answer, body = await self._answer(request, base, joined, is_over=is_over)
-                if body is not None:
-                    return answer, body
-                since = answer.result.position
+                answer = await self._answer(request, base, joined, is_over=is_over)
+                if answer.body is not None and answer.pos is not None:
+                    return answer.pos, answer.body
+                since = answer.position
                 if self._log.position > min(since, joined.position):
                     continue  # more was written while the database was read
             waiter = Waiter(joined.rooms, request.user_id, request.requester.device_id)
@@ -117,61 +130,66 @@ class SlidingSyncHandler:
         joined: JoinedRooms,
         *,
         is_over: bool,
-    ) -> tuple[ReadAnswer, bytes | None]:
-        """An answer; its body when it is to be sent. Memory gives most of those to who has been waiting."""
+    ) -> "_Answer":
+        """Memory gives most of those to who has been waiting."""
         if base is not None and _asks_the_same(request, base):
             live = await self._live.since(request, base, joined)
             if live is not None:
-                return live, self._written(request, live, self._clock.now_ms(), is_over=is_over)
+                return self._written(request, base, live, self._clock.now_ms(), is_over=is_over)
         return await self._read(request, base, is_over=is_over)
 
     async def _read(
         self, request: SlidingRequest, base: SlidingPosition | None, *, is_over: bool
-    ) -> tuple[ReadAnswer, bytes | None]:
+    ) -> "_Answer":
         listed = self._reader.listings.position(request.user_id)
         known = base.position if base is not None else None
         positions = [one for one in (listed, known) if one is not None]
         recent = Recent.of(self._log, positions)
-        found = await self._database.snapshot(
-            self._read_and_write, request, base, recent, self._clock.now_ms(), is_over
-        )
+        if base is None:
+            await self._extensions.prepare(request)
+        now_ms = self._clock.now_ms()
+        read = partial(self._read_and_write, request, base, recent, now_ms, is_over)
+        storing = partial(_storing, request, base, now_ms)
+        found, stored = await self._database.read(snapshot_then, read, storing)
         if found is None:
             raise _unknown_pos()
-        return found
+        if not found.is_stored:
+            return found
+        if stored is None:
+            raise _unknown_pos()
+        return evolve(found, pos=Pos(stored, found.position))
 
     def _read_and_write(
         self,
-        txn: Transaction,
         request: SlidingRequest,
         base: SlidingPosition | None,
         recent: Recent,
         now_ms: int,
         is_over: bool,
-    ) -> tuple[ReadAnswer, bytes | None] | None:
+        txn: Transaction,
+    ) -> "_Answer | None":
         """In a database thread: an answer may be large."""
         answer = self._reader.read(txn, request, base, recent, now_ms)
         if answer is None:
             return None
-        return answer, self._written(request, answer, now_ms, is_over=is_over)
+        return self._written(request, base, answer, now_ms, is_over=is_over)
 
     def _written(
-        self, request: SlidingRequest, answer: ReadAnswer, now_ms: int, *, is_over: bool
-    ) -> bytes | None:
-        is_sent = is_over or answer.result.is_news
-        return orjson.dumps(write_answer(request, answer.result, now_ms)) if is_sent else None
-
-    async def _pos(self, request: SlidingRequest, base: SlidingPosition | None, answer: ReadAnswer) -> Pos:
-        """The position of the answer: with a row of its own only when it changes what the client knows or asks."""
-        position, pos = answer.result.position, request.pos
-        if base is not None and pos is not None and not answer.changes and _asks_the_same(request, base):
-            repeated = pos.repeated + 1 if position == pos.position else 0
-            return Pos(base.position_nid, position, repeated)
-        new = store.NewAnswer(position, request.asked, request.extensions.keys(), answer.changes)
-        stored = await self._database.transact(_store, _key(request), base, new, self._clock.now_ms())
-        if stored is None:
-            raise _unknown_pos()
-        self._reader.remember(stored, answer)
-        return Pos(stored[1], position)
+        self,
+        request: SlidingRequest,
+        base: SlidingPosition | None,
+        answer: ReadAnswer,
+        now_ms: int,
+        *,
+        is_over: bool,
+    ) -> "_Answer":
+        position = answer.result.position
+        if not (is_over or answer.result.is_news):
+            return _Answer(position, answer.changes)
+        body = orjson.dumps(write_answer(request, answer.result, now_ms))
+        if base is None or answer.changes or not _asks_the_same(request, base):
+            return _Answer(position, answer.changes, body)
+        return _Answer(position, answer.changes, body, _same_row(request, base, position))
 
     async def _acknowledge(self, request: SlidingRequest) -> None:
         """Messages to the device have a token of their own, whatever becomes of the connection."""
@@ -183,6 +201,23 @@ class SlidingSyncHandler:
             await section.acknowledge(v3)
 
 
+@frozen
+class _Answer:
+    """As of a position of the stream; `body` None: it is not to be sent.
+
+    `pos` None: it gets a row of its own, because it changes what the client knows of rooms, or what it asks for.
+    """
+
+    position: int
+    changes: Changed
+    body: bytes | None = None
+    pos: Pos | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        return self.body is not None and self.pos is None
+
+
 def with_pos(pos: Pos, body: bytes) -> bytes:
     """The body of an answer with its position: it is only known when all else is written."""
     return b'{"pos":"%b",%b' % (str(pos).encode(), body[1:])
@@ -192,20 +227,33 @@ def _asks_the_same(request: SlidingRequest, base: SlidingPosition) -> bool:
     return base.asked == request.asked and set(base.extensions) == request.extensions.keys()
 
 
+def _same_row(request: SlidingRequest, base: SlidingPosition, position: int) -> Pos:
+    """The client knows what it knew, up to here."""
+    before = request.pos
+    repeated = before.repeated + 1 if before is not None and before.position == position else 0
+    return Pos(base.position_nid, position, repeated)
+
+
+def _storing(
+    request: SlidingRequest, base: SlidingPosition | None, now_ms: int, answer: _Answer | None
+) -> Callable[[Transaction], int | None] | None:
+    """What writes the answer's row, if it has one."""
+    if answer is None or not answer.is_stored:
+        return None
+    new = store.NewAnswer(answer.position, request.asked, request.extensions.keys(), answer.changes)
+    return partial(_store, _key(request), base, new, now_ms)
+
+
 def _store(
-    txn: Transaction,
-    key: ConnectionKey,
-    base: SlidingPosition | None,
-    answer: store.NewAnswer,
-    now_ms: int,
-) -> tuple[int, int] | None:
-    """The nids of the connection and the new position; None when another request has led the connection on."""
+    key: ConnectionKey, base: SlidingPosition | None, answer: store.NewAnswer, now_ms: int, txn: Transaction
+) -> int | None:
+    """The nid of the new position; None when another request has led the connection on."""
     store.commit_soon(txn)
     if base is None:
         return store.open_connection(txn, key, answer, now_ms)
     if not store.hold(txn, base):
         return None
-    return base.connection_nid, store.add_answer(txn, base.connection_nid, answer)
+    return store.add_answer(txn, base.connection_nid, answer)
 
 
 def _key(request: SlidingRequest) -> ConnectionKey:

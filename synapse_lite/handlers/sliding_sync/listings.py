@@ -23,9 +23,13 @@ _KINDS = frozenset({Kind.EVENT, Kind.REDACTED, Kind.STATE, Kind.ROOM_GONE, Kind.
 
 @frozen
 class Listing:
-    """As of a position of the stream. `direct`: the ids of direct chats; `tags` by room nid."""
+    """As of a position of the stream; since `read_at` rooms have but moved up.
+
+    `direct`: the ids of direct chats; `tags` by room nid.
+    """
 
     position: int
+    read_at: int
     rooms: Mapping[int, ListedRoom]
     direct: Collection[str]
     tags: Mapping[int, Collection[str]]
@@ -46,16 +50,18 @@ class Listings:
         known = self._cache.get(user_id)
         changes = recent.between(known.position, position) if known is not None else None
         if known is None or changes is None:
-            found = Listing(position, _ordered(listed_rooms(txn, user_id)), *_read_facts(txn, user_id))
+            rooms = _ordered(listed_rooms(txn, user_id))
+            found = Listing(position, position, rooms, *_read_facts(txn, user_id))
         else:
             touched = rooms_of(changes, user_id, known.rooms, _KINDS)
             found = evolve(known, position=position)
             if touched:
                 others = {nid: one for nid, one in known.rooms.items() if nid not in touched}
-                found = evolve(found, rooms=_ordered({**listed_rooms(txn, user_id, touched), **others}))
+                rooms = _ordered({**listed_rooms(txn, user_id, touched), **others})
+                found = evolve(found, read_at=position, rooms=rooms)
             if any(_is_fact(change, user_id) for change in changes):
                 direct, tags = _read_facts(txn, user_id)
-                found = evolve(found, direct=direct, tags=tags)
+                found = evolve(found, read_at=position, direct=direct, tags=tags)
         return self._keep(user_id, found)
 
     def live(self, user_id: str, log: ChangeLog) -> Listing | None:

@@ -54,6 +54,11 @@ def find_windows(request: SlidingRequest, listing: Listing, spaces: Spaces) -> W
     return Windows(shown, _configs(request, rooms, names), names, listing.direct)
 
 
+def is_in_list(room: ListedRoom, request: SlidingRequest, wanted: ListFilters, listing: Listing) -> bool:
+    """Whether a list with these filters, which name no spaces, holds the room, in a window or not."""
+    return _is_listed(room, request) and all(check(room) for check in _checks(wanted, listing, {}))
+
+
 def _configs(
     request: SlidingRequest, rooms: Mapping[int, ListedRoom], names: Mapping[int, tuple[str, ...]]
 ) -> dict[int, RoomConfig]:

@@ -6,14 +6,15 @@ know it leaves to `SlidingReader` by answering None.
 
 from collections.abc import Mapping
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from synapse_lite.handlers.sliding_sync.bump_stamps import BUMPING, BumpStamps
 from synapse_lite.handlers.sliding_sync.extensions import merged_parts, write_room_extensions
-from synapse_lite.handlers.sliding_sync.lists import find_windows, spaces_asked
+from synapse_lite.handlers.sliding_sync.lists import Windows, spaces_asked
 from synapse_lite.handlers.sliding_sync.live_extensions import LiveExtensions
 from synapse_lite.handlers.sliding_sync.reading import ReadAnswer, SlidingReader
-from synapse_lite.handlers.sliding_sync.scene import Scene, told
+from synapse_lite.handlers.sliding_sync.scene import Listed, Scene
+from synapse_lite.handlers.sliding_sync.settled import SettledClients
 from synapse_lite.handlers.sliding_sync.summaries import SHOWN
 from synapse_lite.handlers.sliding_sync.timelines import people
 from synapse_lite.handlers.sliding_sync.values import RoomConfig, SlidingRequest, SlidingResult, SlidingRoom
@@ -24,7 +25,6 @@ from synapse_lite.handlers.sync.values import SyncRequest
 from synapse_lite.handlers.sync.windows import Window
 from synapse_lite.matrix.relations import relation_of
 from synapse_lite.matrix.types import MEMBER
-from synapse_lite.storage.sent_rooms import changed
 from synapse_lite.storage.sliding_sync import SlidingPosition
 
 Timelines = dict[int, Window]  # by room nid
@@ -37,6 +37,7 @@ class LiveSlidingReader:
     state: LiveState
     extensions: LiveExtensions
     bumps: BumpStamps
+    settled: SettledClients = field(factory=SettledClients)
 
     async def since(
         self, request: SlidingRequest, base: SlidingPosition, joined: JoinedRooms
@@ -44,11 +45,11 @@ class LiveSlidingReader:
         """What is new for a client that asks for the same as before; None when memory cannot tell."""
         v3, position = request.as_sync(base.position), self.news.log.position
         changes = self.news.changes(v3, base.position, joined) if base.position <= position else None
-        scene = self._scene(request, base) if changes is not None else None
+        view = self._view(request, base) if changes is not None else None
         found = None if changes is None else self.news.of(v3, changes, joined.rooms)
-        if found is None or scene is None:
+        if found is None or view is None:
             return None
-        wanted = scene.windows.wanted
+        wanted = view.windows.wanted
         news = evolve(found, rooms={nid: one for nid, one in found.rooms.items() if nid in wanted})
         timelines = _timelines(v3, news, wanted, position)
         if not _is_plain(news, timelines):
@@ -59,24 +60,25 @@ class LiveSlidingReader:
         if any(member.position > position for member in around.members.values()):
             return None
         live = _Live(news, timelines, around, bumps, v3.user_id, position)
-        return self._answer(request, v3, scene, live)
+        return self._answer(request, v3, view, live)
 
-    def _scene(self, request: SlidingRequest, base: SlidingPosition) -> Scene | None:
+    def _view(self, request: SlidingRequest, base: SlidingPosition) -> "_View | None":
         """None where the client has to be told of rooms that it does not know as it wants them."""
-        sent = self.reader.known(base)
         listing = self.reader.listings.live(request.user_id, self.news.log)
-        if sent is None or listing is None or spaces_asked(request):
+        if listing is None or spaces_asked(request):
             return None
-        scene = Scene(base.position, listing.rooms, find_windows(request, listing, {}), sent)
-        is_settled = len(scene.live) == len(scene.inside) and not (
-            scene.departed or scene.outside or scene.lost
-        )
-        return scene if is_settled else None
+        windows = self.settled.windows(request, listing)
+        if not self.settled.has(base, windows):
+            sent = self.reader.known(base)
+            if sent is None or not Scene(base.position, listing.rooms, windows, sent).is_settled:
+                return None
+            self.settled.add(base, windows)
+        return _View(listing.rooms, windows)
 
     def _answer(
-        self, request: SlidingRequest, v3: SyncRequest, scene: Scene, live: "_Live"
+        self, request: SlidingRequest, v3: SyncRequest, view: "_View", live: "_Live"
     ) -> ReadAnswer | None:
-        windows = scene.windows
+        windows = view.windows
         of_user = self.extensions.of_user(request, v3, live.news, live.position)
         of_rooms = self.extensions.of_rooms(v3, live.news, windows.wanted)
         counts = self.extensions.counts(v3, live.news)
@@ -84,7 +86,7 @@ class LiveSlidingReader:
             return None
         rooms = [
             evolve(
-                live.room(nid, scene) or SlidingRoom(room_id, "join"),
+                live.room(nid, view) or SlidingRoom(room_id, "join"),
                 counts=counts.get(nid),
                 summary={"is_dm": True} if room_id in windows.direct else {},
                 lists=windows.lists.get(nid, ()),
@@ -100,7 +102,15 @@ class LiveSlidingReader:
             merged_parts(parts, write_room_extensions(of_rooms, live.news.rooms)),
             is_news or bool(rooms) or any(of_rooms.values()),
         )
-        return ReadAnswer(result, scene.sent, changed(scene.sent, told(scene, (), (), ())))
+        return ReadAnswer(result, {})
+
+
+@frozen
+class _View:
+    """The rooms of the user, and those in the windows."""
+
+    listed: Listed
+    windows: Windows
 
 
 @frozen
@@ -117,13 +127,13 @@ class _Live:
     def shows(self, nid: int) -> bool:
         return nid in self.timelines
 
-    def room(self, nid: int, scene: Scene) -> SlidingRoom | None:
+    def room(self, nid: int, view: _View) -> SlidingRoom | None:
         """None where no event is new."""
         if not self.shows(nid):
             return None
-        window, news, listed = self.timelines[nid], self.news, scene.listed[nid]
+        window, news, listed = self.timelines[nid], self.news, view.listed[nid]
         views = [self.around.view(news, one) for one in window.nids]
-        states = [self.around.view(news, one) for one in self._state(nid, scene)]
+        states = [self.around.view(news, one) for one in self._state(nid, view)]
         stamp = _bumped(news, nid) or self.bumps[nid]
         return SlidingRoom(
             listed.room_id,
@@ -136,9 +146,9 @@ class _Live:
             bump_stamp=max(0, listed.position if stamp is None else stamp),
         )
 
-    def _state(self, nid: int, scene: Scene) -> list[int]:
+    def _state(self, nid: int, view: _View) -> list[int]:
         """What changed and is wanted, and the members of whom the timeline speaks."""
-        config = scene.windows.wanted[nid]
+        config = view.windows.wanted[nid]
         wanted = [
             one
             for key, one in self.news.final_state(nid).items()

@@ -38,14 +38,14 @@ from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import DatabaseError, Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.rooms import rooms_by_nid
-from synapse_lite.storage.sent_rooms import NOTHING, Changed, Sent, changed, merged
+from synapse_lite.storage.sent_rooms import NOTHING, Changed, Sent, changed, decode_sent
 from synapse_lite.storage.sliding_sync import SlidingPosition, sent_rooms
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import Change, Kind, read_position
 
 logger = logging.getLogger(__name__)
 
-REMEMBERED_ROOMS = 200_000  # of all connections together
+REMEMBERED_BYTES = 32 * 1024 * 1024  # of all connections together
 _IN_ROOMS = frozenset(
     {Kind.RECEIPT, Kind.TYPING, Kind.ACCOUNT_DATA, Kind.PRIVATE_RECEIPT, Kind.REDACTED, Kind.PURGED}
 )
@@ -57,7 +57,6 @@ class ReadAnswer:
     """A result, and what it changes in what the client knows of rooms."""
 
     result: SlidingResult
-    sent: Sent
     changes: Changed
 
 
@@ -91,7 +90,7 @@ class SlidingReader:
         self._extensions = extensions
         self._remembered = remembered
         self._broken = broken
-        self._sent: Cache[tuple[int, int], Sent] = Cache(REMEMBERED_ROOMS)
+        self._sent: Cache[tuple[int, int], bytes] = Cache(REMEMBERED_BYTES)
         self.listings = Listings(events)
 
     def read(
@@ -133,27 +132,28 @@ class SlidingReader:
             or any(joined.extensions.values()),
         )
         after = {**told(scene, joined.broken, outside, departed), **dict.fromkeys(lost)}
-        return ReadAnswer(result, sent, changed(sent, after))
+        return ReadAnswer(result, changed(sent, after))
 
     def known(self, base: SlidingPosition) -> Sent | None:
         """What the client knows of rooms, where memory tells."""
-        return self._sent.get((base.connection_nid, base.rooms_nid))
+        data = self._sent.get((base.connection_nid, base.rooms_nid))
+        return None if data is None else decode_sent(data)
 
-    def remember(self, at: tuple[int, int], answer: ReadAnswer) -> None:
-        """What the client will know once it confirms: by connection and position."""
-        found = merged(answer.sent, answer.changes)
-        self._sent.put(at, found, len(found) + 1)
+    def remember(self, base: SlidingPosition) -> None:
+        if base.rooms is not None:
+            self._sent.put((base.connection_nid, base.rooms_nid), base.rooms, len(base.rooms) + 1)
 
     def _sent_rooms(self, txn: Transaction, base: SlidingPosition | None) -> Sent | None:
         if base is None:
             return NOTHING
-        key = base.connection_nid, base.rooms_nid
-        found = self._sent.get(key)
-        if found is None:
-            found = sent_rooms(txn, base)
-            if found is not None:
-                self._sent.put(key, found, len(found) + 1)
-        return found
+        found = self.known(base)
+        if found is not None:
+            return found
+        data = sent_rooms(txn, base)
+        if data is None:
+            return None
+        self.remember(evolve(base, rooms=data))
+        return decode_sent(data)
 
     def _reading(
         self,

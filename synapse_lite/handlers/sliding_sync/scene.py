@@ -68,6 +68,17 @@ class Scene:
             nid for nid, one in self.sent.items() if nid not in self.listed and one.membership not in GONE
         ]
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the client knows all rooms as it wants them, and no others as of now: only news can change that."""
+        wanted = self.windows.wanted
+        return len(self.live) == len(self.inside) and not (
+            self.departed
+            or self.outside
+            or self.lost
+            or any(one.upto is None and nid not in wanted for nid, one in self.sent.items())
+        )
+
     def ids(self, nids: Iterable[int]) -> dict[int, str]:
         return {nid: self.listed[nid].room_id for nid in nids}
 

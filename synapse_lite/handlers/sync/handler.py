@@ -16,7 +16,8 @@ from synapse_lite.handlers.sync.sections import Sections
 from synapse_lite.handlers.sync.told_members import NOBODY, Members, ToldMembers, leave_out_told
 from synapse_lite.handlers.sync.values import SyncRequest, SyncResult
 from synapse_lite.handlers.sync.writing import write_sync
-from synapse_lite.replication.changes import ChangeLog, Waiter
+from synapse_lite.replication.changes import ChangeLog
+from synapse_lite.replication.waiters import Waiter
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.stream import read_position
 

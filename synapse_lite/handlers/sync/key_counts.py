@@ -43,7 +43,8 @@ class _Counts(SyncSection):
         if request.device_id is None:
             return None
         if MEMO not in reading.memo:
-            reading.memo[MEMO] = read_counts(reading.txn, request.user_id, request.device_id)
+            known = self._counts.at(request.user_id, request.device_id, reading.position)
+            reading.memo[MEMO] = known or read_counts(reading.txn, request.user_id, request.device_id)
         return self._shown(reading.memo[MEMO])
 
     @abstractmethod

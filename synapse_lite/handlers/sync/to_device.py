@@ -24,13 +24,14 @@ class ToDeviceSection(SyncSection):
         self._inboxes = inboxes
 
     def initial(self, reading: Reading) -> Delivered | None:
-        return _read(reading)
+        return self._stored(reading)
 
     def since(self, reading: Reading, changes: Sequence[Change]) -> Delivered | None:  # noqa: ARG002
-        return _read(reading)
+        return self._stored(reading)
 
     def prepare(self, request: SyncRequest, changes: Sequence[Change]) -> Preparing | None:
-        if request.device_id is None or not (changes or request.left_messages):
+        is_of_interest = changes or request.left_messages or request.since is None
+        if request.device_id is None or not is_of_interest:
             return None
         return self._inboxes.prepare(Address(request.user_id, request.device_id))
 
@@ -46,24 +47,31 @@ class ToDeviceSection(SyncSection):
         return UNKNOWN if not (found.messages or found.is_all) else _delivered(found)
 
     async def acknowledge(self, request: SyncRequest) -> None:
-        if request.delivered is not None and request.device_id is not None:
+        """Clients of sliding sync do so at each request: mostly there is nothing to delete."""
+        if request.delivered is None or request.device_id is None:
+            return
+        address = Address(request.user_id, request.device_id)
+        await self._inboxes.prepare(address)
+        if not self._inboxes.are_none(address, request.delivered):
             await self._to_device.acknowledge(request.user_id, request.device_id, request.delivered)
-            self._inboxes.forget(Address(request.user_id, request.device_id))
+            self._inboxes.forget(address)
 
-
-def _read(reading: Reading) -> Delivered | None:
-    request = reading.request
-    if request.device_id is None:
-        return None
-    found = read_messages(
-        reading.txn,
-        Address(request.user_id, request.device_id),
-        after=request.delivered or 0,
-        upto=reading.position,
-        limit=MAX_DELIVERED if request.most_messages is None else request.most_messages,
-        max_bytes=MAX_DELIVERED_BYTES,
-    )
-    return _delivered(Inbox(*found))
+    def _stored(self, reading: Reading) -> Delivered | None:
+        request = reading.request
+        if request.device_id is None:
+            return None
+        address = Address(request.user_id, request.device_id)
+        if self._inboxes.are_none(address, reading.position):
+            return None
+        found = read_messages(
+            reading.txn,
+            address,
+            after=request.delivered or 0,
+            upto=reading.position,
+            limit=MAX_DELIVERED if request.most_messages is None else request.most_messages,
+            max_bytes=MAX_DELIVERED_BYTES,
+        )
+        return _delivered(Inbox(*found))
 
 
 def _delivered(inbox: Inbox) -> Delivered | None:
