@@ -15,6 +15,10 @@ class ExperimentalFeatures(Options):
     msc4108_delegation_endpoint: str | None = Field(
         default=None, description="URL at which they meet instead; clients are sent there."
     )
+    msc4306_enabled: bool = Field(
+        default=False,
+        description="Users follow threads, and what is said in others notifies only whom it mentions (MSC4306, MSC4308).",
+    )
 
     def undeclared(self, prefix: str = "") -> Iterator[str]:
         """All others together: some are on, some are not there."""

@@ -28,18 +28,19 @@ MAX_FILTER_ID_DIGITS = 18
 class AccountData:
     """Everything here belongs to `user_id`; the caller has checked that it is they who ask.
 
-    `room_id` None means account data of no room. An unknown room is 404 `M_NOT_FOUND`.
+    `room_id` None means account data of no room. `follows_threads` as of `PushRules`. An unknown room is 404 `M_NOT_FOUND`.
     """
 
-    def __init__(self, database: Database, writer: Writer) -> None:
+    def __init__(self, database: Database, writer: Writer, *, follows_threads: bool = False) -> None:
         self._database = database
         self._writer = writer
+        self._follows_threads = follows_threads
 
     async def content(self, user_id: str, room_id: str | None, data_type: str) -> JsonObject:
         """404 `M_NOT_FOUND` when nothing is stored."""
         content = await self._database.read(_read, user_id, room_id, data_type)
         if room_id is None and data_type == PUSH_RULES:
-            return shown_push_rules(user_id, content)
+            return shown_push_rules(user_id, content, follows_threads=self._follows_threads)
         if content is None:
             raise not_found("Account data not found")
         return content

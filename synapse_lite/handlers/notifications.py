@@ -11,7 +11,7 @@ from synapse_lite.handlers.ignored_users import read_ignored
 from synapse_lite.handlers.rendering import render_all
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.tokens import write_token
-from synapse_lite.handlers.unread.reader import Moment, UnreadReader, read_rules
+from synapse_lite.handlers.unread.reader import Moment, UnreadReader
 from synapse_lite.matrix.push_rules import Actions, Context, Deviation, Evaluator
 from synapse_lite.rooms.contributors.notices import thread_of_event
 from synapse_lite.storage import rooms
@@ -74,10 +74,12 @@ class Notifications:
     def _page(
         self, txn: Transaction, user_id: str, before: int | None, limit: int, only_highlights: bool
     ) -> _Page:
-        rules, ignored = read_rules(txn, user_id), {user_id, *read_ignored(txn, user_id)}
+        rules, ignored = self.reader.rules(txn, user_id), {user_id, *read_ignored(txn, user_id)}
         joined = rooms.joined_rooms(txn, user_id)
         after = joined_at(txn, user_id, joined)
-        even_quiet = any(rules.deviation(joined[nid]) is Deviation.OTHER for nid in after)
+        even_quiet = rules.follows_threads or any(
+            rules.deviation(joined[nid]) is Deviation.OTHER for nid in after
+        )
         evaluator, found = rules.evaluator(), list[_Notification]()
         position = read_position(txn) + 1 if before is None else before
         for _ in range(MAX_PAGES):
@@ -103,10 +105,12 @@ class Notifications:
             if nid in stored and stored[nid].event.sender not in unwanted:
                 placed.setdefault(stored[nid].room_nid, []).append((position, nid))
         outcomes: dict[int, tuple[Moment, Actions]] = {}
+        followed = self.reader.followed(txn, user_id, placed)
         for room_nid, of_room in placed.items():
             name = self.reader.display_names(txn, room_nid, [user_id]).get(user_id)
             for moment in self.reader.moments(txn, room_nid, of_room):
-                context = Context(moment.member_count, moment.may_notify, name)
+                follows = self.reader.follows(txn, moment.stored, followed.get(room_nid, ()))
+                context = Context(moment.member_count, moment.may_notify, name, follows)
                 outcomes[moment.stored.nid] = moment, evaluator(moment.stored.event, context)
         notified = [nid for _, nid in entries if nid in outcomes and outcomes[nid][1].notify]
         marks = read_marks(txn, user_id, placed)

@@ -18,20 +18,22 @@ MAX_STORED_BYTES = 256 * 1024
 class PushRules:
     """Everything here belongs to `user_id`; the caller has checked that it is they who ask.
 
-    An unknown rule is 404 `M_NOT_FOUND`.
+    An unknown rule is 404 `M_NOT_FOUND`. `follows_threads`: there are rules for the threads that users follow (MSC4306).
     """
 
-    def __init__(self, database: Database, writer: Writer) -> None:
+    def __init__(self, database: Database, writer: Writer, *, follows_threads: bool = False) -> None:
         self._database = database
         self._writer = writer
+        self._follows_threads = follows_threads
 
     async def rules(self, user_id: str) -> JsonObject:
         """All of them, in the form of `GET /pushrules/`."""
-        return shown_push_rules(user_id, await self._database.read(read_push_rules, user_id))
+        stored = await self._database.read(read_push_rules, user_id)
+        return shown_push_rules(user_id, stored, follows_threads=self._follows_threads)
 
     async def rule(self, user_id: str, kind: str, rule_id: str) -> JsonObject:
         stored = await self._database.read(read_push_rules, user_id)
-        return rule_of(user_id, stored, kind, rule_id)
+        return rule_of(user_id, stored, kind, rule_id, follows_threads=self._follows_threads)
 
     async def put(
         self,
@@ -52,14 +54,20 @@ class PushRules:
     async def change(self, user_id: str, kind: str, rule_id: str, attribute: str, value: Any) -> None:
         """Set `enabled` or `actions` of any rule, also of a predefined one."""
         change = partial(
-            change_rule, user_id=user_id, kind=kind, rule_id=rule_id, attribute=attribute, value=value
+            change_rule,
+            user_id=user_id,
+            kind=kind,
+            rule_id=rule_id,
+            attribute=attribute,
+            value=value,
+            follows_threads=self._follows_threads,
         )
         await self._writer.submit(_change, user_id, change)
 
 
-def shown_push_rules(user_id: str, stored: JsonObject | None) -> JsonObject:
+def shown_push_rules(user_id: str, stored: JsonObject | None, *, follows_threads: bool = False) -> JsonObject:
     """The account data as its owner sees it; `stored` is what differs from the predefined rules."""
-    return {"global": rules_of(user_id, stored)}
+    return {"global": rules_of(user_id, stored, follows_threads=follows_threads)}
 
 
 def read_push_rules(txn: Transaction, user_id: str) -> JsonObject | None:

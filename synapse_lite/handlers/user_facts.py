@@ -13,10 +13,11 @@ from synapse_lite.storage.user_admin import find_user
 
 
 class UserFacts:
-    """What is no user id is 400 `M_INVALID_PARAM`. `server_name` is ours."""
+    """What is no user id is 400 `M_INVALID_PARAM`. `server_name` is ours; `follows_threads` as of `PushRules`."""
 
-    def __init__(self, database: Database, server_name: str) -> None:
+    def __init__(self, database: Database, server_name: str, *, follows_threads: bool = False) -> None:
         self._database = database
+        self._follows_threads = follows_threads
         self._server_name = server_name
 
     async def joined_rooms(self, user_id: str) -> list[str]:
@@ -43,7 +44,8 @@ class UserFacts:
         check_local(user_id, self._server_name, LOOK_UP)
         found = await self._database.snapshot(_account_data, user_id)
         own = found.pop(None, {})
-        own[PUSH_RULES] = shown_push_rules(user_id, own.get(PUSH_RULES))
+        stored = own.get(PUSH_RULES)
+        own[PUSH_RULES] = shown_push_rules(user_id, stored, follows_threads=self._follows_threads)
         return {"global": own, "rooms": found}
 
     async def pushers(self, user_id: str) -> list[JsonObject]:

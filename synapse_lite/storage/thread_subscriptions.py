@@ -1,5 +1,7 @@
 """Which threads users follow (MSC4306)."""
 
+from collections.abc import Collection
+
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
@@ -46,6 +48,26 @@ def put_subscription(
         )
 
     txn.publish(Kind.THREAD_SUBSCRIPTION, room_nid=room_nid, user_id=user_id, key=root_id, at_position=record)
+
+
+def followed_threads(txn: Transaction, user_id: str, room_nids: Collection[int]) -> dict[int, set[str]]:
+    """The roots of the threads that the user follows, by room; rooms without any are absent."""
+    rows = txn.rows(
+        "SELECT room_nid, array_agg(root_id) FROM thread_subscriptions"
+        " WHERE user_id = %s AND room_nid = ANY (%s) AND subscribed GROUP BY room_nid",
+        (user_id, list(room_nids)),
+    )
+    return {room_nid: set(root_ids) for room_nid, root_ids in rows}
+
+
+def followers(txn: Transaction, room_nid: int, root_id: str, user_ids: Collection[str]) -> set[str]:
+    """Those of the users who follow the thread."""
+    rows = txn.rows(
+        "SELECT user_id FROM thread_subscriptions"
+        " WHERE room_nid = %s AND root_id = %s AND user_id = ANY (%s) AND subscribed",
+        (room_nid, root_id, list(user_ids)),
+    )
+    return {user_id for (user_id,) in rows}
 
 
 def changed_subscriptions(

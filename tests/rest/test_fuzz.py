@@ -144,7 +144,14 @@ def _encode(value: Any) -> bytes:
 
 @pytest_twisted.async_yield_fixture
 async def fuzzer(build_server: BuildServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fuzzer]:
-    fuzzer = Fuzzer(await build_server(**OPEN, registration_shared_secret="s", allow_guest_access=True))
+    fuzzer = Fuzzer(
+        await build_server(
+            **OPEN,
+            registration_shared_secret="s",
+            allow_guest_access=True,
+            experimental_features={"msc4306_enabled": True},
+        )
+    )
     query = Request.query
 
     def noting(self: Request, name: str, default: Any = None) -> Any:

@@ -171,7 +171,7 @@ async def test_both_end_with_the_same(
     witness = await build_server(bus=one.bus, **OPEN)
 
     async def play(steps: list[Step]) -> None:
-        await _check(Happenings(servers, steps_of_tasks), kind, steps, witness)
+        await compare_clients(Happenings(servers, steps_of_tasks), kind, steps, witness)
 
     @settings(
         max_examples=asked or EXAMPLES,
@@ -188,7 +188,7 @@ async def test_both_end_with_the_same(
     assert compared, "memory never answers"
 
 
-async def _check(
+async def compare_clients(
     happenings: Happenings, kind: type[SlidingFollower], steps: list[Step], witness: TestServer
 ) -> None:
     """`witness`: a process that has nothing in memory of what happened."""

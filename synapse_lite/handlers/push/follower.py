@@ -23,7 +23,9 @@ from synapse_lite.storage.pushers import (
     pushed_members,
     with_pushers,
 )
+from synapse_lite.storage.relations import MAIN_THREAD
 from synapse_lite.storage.stream import Change, Kind
+from synapse_lite.storage.thread_subscriptions import followers
 from synapse_lite.tasks.followers import FollowerSpec, Shard
 
 _TELLING = (Kind.EVENT, Kind.STATE)
@@ -85,14 +87,19 @@ class PushFollower:
         notice = load_notice(change.content).notice if change.content else None
         own = {user_id for user_id in users if data.get(user_id, {}).get(PUSH_RULES)}
         names = self.reader.display_names(txn, moment.stored.room_nid, own) if own else {}
+        thread_id = thread_of_event(txn, moment.stored) if self.reader.follows_threads else MAIN_THREAD
+        is_in_thread = thread_id != MAIN_THREAD
+        following = followers(txn, moment.stored.room_nid, thread_id, users) if is_in_thread else set()
         for user_id in users:
             is_member_event = event.state_key == user_id
-            if user_id not in own and not is_member_event and not (notice and notice.concerns(user_id)):
+            is_asked = user_id in own or user_id in following or is_member_event
+            if not is_asked and not (notice and notice.concerns(user_id)):
                 continue
             if event.sender in ignored_in(user_id, data.get(user_id, {}).get(IGNORED)):
                 continue
-            rules = Rules(user_id, data.get(user_id, {}).get(PUSH_RULES))
-            context = Context(moment.member_count, moment.may_notify, names.get(user_id))
+            rules = Rules(user_id, data.get(user_id, {}).get(PUSH_RULES), self.reader.follows_threads)
+            follows = _always(user_id in following if is_in_thread else None)
+            context = Context(moment.member_count, moment.may_notify, names.get(user_id), follows)
             actions = rules.evaluator()(event, context)
             if actions.notify:
                 yield Queued(
@@ -104,3 +111,7 @@ class PushFollower:
                     dict(actions.tweaks),
                     self.clock.now_ms(),
                 )
+
+
+def _always(answer: bool | None) -> Callable[[], bool | None]:
+    return lambda: answer

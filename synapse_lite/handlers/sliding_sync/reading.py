@@ -47,7 +47,15 @@ logger = logging.getLogger(__name__)
 
 REMEMBERED_BYTES = 32 * 1024 * 1024  # of all connections together
 _IN_ROOMS = frozenset(
-    {Kind.RECEIPT, Kind.TYPING, Kind.ACCOUNT_DATA, Kind.PRIVATE_RECEIPT, Kind.REDACTED, Kind.PURGED}
+    {
+        Kind.RECEIPT,
+        Kind.TYPING,
+        Kind.ACCOUNT_DATA,
+        Kind.PRIVATE_RECEIPT,
+        Kind.THREAD_SUBSCRIPTION,
+        Kind.REDACTED,
+        Kind.PURGED,
+    }
 )
 _TOUCHING = _IN_ROOMS | {Kind.EVENT, Kind.STATE}
 

@@ -14,25 +14,41 @@ KINDS = frozenset({Kind.ACCOUNT_DATA})
 
 
 class GlobalAccountData(SyncSection):
-    """Of the types that changed what is stored now; to begin with, all of it and the push rules."""
+    """Of the types that changed what is stored now; to begin with, all of it and the push rules.
+
+    `follows_threads` as of `PushRules`.
+    """
 
     key = "account_data"
     kinds = KINDS
 
+    def __init__(self, *, follows_threads: bool = False) -> None:
+        self._follows_threads = follows_threads
+
     def initial(self, reading: Reading) -> JsonObject | None:
         stored = account_data_of(reading.txn, reading.request.user_id, [GLOBAL]).get(GLOBAL, {})
-        return _events(_shown(reading, {PUSH_RULES: {}, **stored}), reading.request.filter.account_data)
+        return _events(self._shown(reading, {PUSH_RULES: {}, **stored}), reading.request.filter.account_data)
 
     def since(self, reading: Reading, changes: Sequence[Change]) -> JsonObject | None:
         types = _types(changes, None)
         if not types:
             return None
         stored = account_data_of(reading.txn, reading.request.user_id, [GLOBAL], types).get(GLOBAL, {})
-        return _events(_shown(reading, _with_deleted(stored, types)), reading.request.filter.account_data)
+        return _events(
+            self._shown(reading, _with_deleted(stored, types)), reading.request.filter.account_data
+        )
 
     def live(self, request: SyncRequest, changes: Sequence[Change]) -> JsonObject | Unknown | None:
         types = _types(changes, None)
         return UNKNOWN if any(request.filter.account_data.takes_type(one) for one in types) else None
+
+    def _shown(self, reading: Reading, stored: Mapping[str, JsonObject]) -> Mapping[str, JsonObject]:
+        """Push rules are stored as what differs from the predefined ones."""
+        if PUSH_RULES not in stored:
+            return stored
+        user_id, rules = reading.request.user_id, stored[PUSH_RULES]
+        shown = shown_push_rules(user_id, rules, follows_threads=self._follows_threads)
+        return {**stored, PUSH_RULES: shown}
 
 
 class RoomAccountData(RoomSection):
@@ -67,14 +83,6 @@ class RoomAccountData(RoomSection):
         takes = request.filter.room_account_data.takes_room
         changed = {change.room_nid for change in changes} & rooms.keys()
         return UNKNOWN if any(takes(rooms[nid]) for nid in changed if nid is not None) else {}
-
-
-def _shown(reading: Reading, stored: Mapping[str, JsonObject]) -> Mapping[str, JsonObject]:
-    """Push rules are stored as what differs from the predefined ones."""
-    if PUSH_RULES not in stored:
-        return stored
-    rules = shown_push_rules(reading.request.user_id, stored[PUSH_RULES])
-    return {**stored, PUSH_RULES: rules}
 
 
 def _with_deleted(stored: Mapping[str, JsonObject], changed: Collection[str]) -> dict[str, JsonObject]:

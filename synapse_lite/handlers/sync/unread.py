@@ -15,7 +15,8 @@ from synapse_lite.storage.relations import MAIN_THREAD
 from synapse_lite.storage.stream import Change, Kind
 
 _OF_ALL = frozenset({Kind.EVENT, Kind.REDACTED, Kind.PURGED})
-KINDS = frozenset({*_OF_ALL, Kind.ACCOUNT_DATA, *RECEIPTS})
+_OF_USER = frozenset({*RECEIPTS, Kind.THREAD_SUBSCRIPTION})
+KINDS = frozenset({*_OF_ALL, Kind.ACCOUNT_DATA, *_OF_USER})
 
 
 class UnreadNotifications(RoomSection):
@@ -120,7 +121,7 @@ def _touched(request: SyncRequest, rooms: RoomIds, changes: Iterable[Change]) ->
     for change in changes:
         if is_about_all(request.user_id, change):
             return dict(rooms)
-        if change.kind in _OF_ALL or (change.kind in RECEIPTS and change.user_id == request.user_id):
+        if change.kind in _OF_ALL or (change.kind in _OF_USER and change.user_id == request.user_id):
             nids.add(change.room_nid)
     return {nid: room_id for nid, room_id in rooms.items() if nid in nids}
 

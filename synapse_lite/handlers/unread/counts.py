@@ -20,13 +20,15 @@ _OTHERS = RECEIPTS | {Kind.STATE, *_TAKING}
 class RoomCounts:
     """By thread, as of a position; threads without anything unread are absent.
 
-    `deviation`: how the rules of the reader differ there, `ignored`: whom they ignored then.
+    `deviation`: how the rules of the reader differ there, `ignored`: whom they ignored then. `quiet_threads`: what is
+    said in threads counts for those only whom it mentions.
     """
 
     position: int
     threads: Mapping[str, Count]
     deviation: Deviation
     ignored: Sequence[str] = ()
+    quiet_threads: bool = False
 
     @property
     def total(self) -> Count:
@@ -75,8 +77,17 @@ def advance(
         if notice is not None and notice.sender == user_id:
             threads.pop(notice.thread_id, None)  # who writes has read
         elif notice is not None and notice.sender not in counts.ignored:
-            _add(threads, user_id, counts.deviation, notice, change.position)
+            _add(threads, user_id, counts, notice, change.position)
     return evolve(counts, position=upto, threads=threads)
+
+
+def without_threads(threads: Mapping[str, Count]) -> dict[str, Count]:
+    """Where of threads only what highlights counts."""
+    return {
+        thread_id: count if thread_id == MAIN_THREAD else evolve(count, notifications=count.highlights)
+        for thread_id, count in threads.items()
+        if thread_id == MAIN_THREAD or count.highlights
+    }
 
 
 def _read(threads: dict[str, Count], change: Change) -> bool:
@@ -91,11 +102,13 @@ def _read(threads: dict[str, Count], change: Change) -> bool:
 
 
 def _add(
-    threads: dict[str, Count], user_id: str, deviation: Deviation, placed: PlacedNotice, position: int
+    threads: dict[str, Count], user_id: str, counts: RoomCounts, placed: PlacedNotice, position: int
 ) -> None:
     notice = placed.notice
     highlights = notice.highlights_for(user_id)
-    notifies = highlights if deviation is Deviation.MENTIONS else notice.concerns(user_id)
-    if notifies and deviation is not Deviation.MUTED:
+    is_quiet = counts.quiet_threads and placed.thread_id != MAIN_THREAD
+    only_highlights = is_quiet or counts.deviation is Deviation.MENTIONS
+    notifies = highlights if only_highlights else notice.concerns(user_id)
+    if notifies and counts.deviation is not Deviation.MUTED:
         known = threads.get(placed.thread_id, Count())
         threads[placed.thread_id] = known.plus(position, highlight=highlights)

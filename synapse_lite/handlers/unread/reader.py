@@ -5,11 +5,12 @@ from functools import partial
 
 from attrs import evolve, frozen
 
+from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.filters import EventFilter
 from synapse_lite.handlers.ignored_users import read_ignored
 from synapse_lite.handlers.push_rules import read_push_rules
 from synapse_lite.handlers.sync.values import RoomIds
-from synapse_lite.handlers.unread.counts import RoomCounts
+from synapse_lite.handlers.unread.counts import RoomCounts, without_threads
 from synapse_lite.matrix.push_rules import (
     Context,
     Deviation,
@@ -34,9 +35,11 @@ from synapse_lite.storage.notices import (
     member_steps,
     read_marks,
 )
+from synapse_lite.storage.relations import MAIN_THREAD
 from synapse_lite.storage.room_summary import read_summaries
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import Place
+from synapse_lite.storage.thread_subscriptions import followed_threads
 
 PAGE = 1000
 EVERYTHING = EventFilter()
@@ -44,36 +47,47 @@ EVERYTHING = EventFilter()
 
 @frozen
 class Rules:
-    """The push rules of a user, as they are stored; None: they never changed any."""
+    """The push rules of a user, as they are stored; None: they never changed any.
+
+    `follows_threads`: with those that look at the threads that the user follows (MSC4306).
+    """
 
     user_id: str
     stored: Mapping[str, object] | None
+    follows_threads: bool = False
 
     def deviation(self, room_id: str) -> Deviation:
         if not self.stored:
             return Deviation.NONE
-        return deviation(self.user_id, rules_of(self.user_id, dict(self.stored)), room_id)
+        return deviation(self.user_id, self._all(), room_id, follows_threads=self.follows_threads)
 
     def evaluator(self) -> Evaluator:
         if not self.stored:
-            return default_evaluator(self.user_id)
-        return compile_rules(self.user_id, rules_of(self.user_id, dict(self.stored)))
+            return default_evaluator(self.user_id, follows_threads=self.follows_threads)
+        return compile_rules(self.user_id, self._all())
 
-
-def read_rules(txn: Transaction, user_id: str) -> Rules:
-    return Rules(user_id, read_push_rules(txn, user_id))
+    def _all(self) -> JsonObject:
+        return rules_of(self.user_id, dict(self.stored or {}), follows_threads=self.follows_threads)
 
 
 @frozen
 class UnreadReader:
+    """`follows_threads` as of `Rules`."""
+
     events: EventStore
     state: StateStore
+    follows_threads: bool = False
+
+    def rules(self, txn: Transaction, user_id: str) -> Rules:
+        return Rules(user_id, read_push_rules(txn, user_id), self.follows_threads)
 
     def count(self, txn: Transaction, user_id: str, rooms: RoomIds, upto: int) -> dict[int, RoomCounts]:
         """By room nid, what the user has not seen at `upto`."""
-        rules, reader = read_rules(txn, user_id), Reader(user_id, read_ignored(txn, user_id))
+        rules, reader = self.rules(txn, user_id), Reader(user_id, read_ignored(txn, user_id))
         marks = read_marks(txn, reader.user_id, rooms)
         deviations = {nid: rules.deviation(room_id) for nid, room_id in rooms.items()}
+        followed = self.followed(txn, user_id, rooms)
+        deviations |= {nid: Deviation.OTHER for nid in followed if deviations[nid] is not Deviation.MUTED}
         by_rows = {
             nid: marks[nid] for nid, one in deviations.items() if one in {Deviation.NONE, Deviation.MENTIONS}
         }
@@ -87,8 +101,30 @@ class UnreadReader:
                     if count.highlights
                 }
             elif one is Deviation.OTHER:
-                counted[nid] = self._evaluate(txn, reader, evaluator, nid, marks[nid], upto)
-        return {nid: RoomCounts(upto, counted.get(nid, {}), deviations[nid], reader.ignored) for nid in rooms}
+                roots = followed.get(nid, set())
+                counted[nid] = self._evaluate(txn, reader, evaluator, nid, marks[nid], upto, roots)
+            elif self.follows_threads:
+                counted[nid] = without_threads(counted.get(nid, {}))
+        quiet = self.follows_threads
+        return {
+            nid: RoomCounts(upto, counted.get(nid, {}), deviations[nid], reader.ignored, quiet)
+            for nid in rooms
+        }
+
+    def followed(self, txn: Transaction, user_id: str, room_nids: Collection[int]) -> dict[int, set[str]]:
+        """The threads that the user follows, by room, as far as rules look at them."""
+        return followed_threads(txn, user_id, room_nids) if self.follows_threads else {}
+
+    def follows(
+        self, txn: Transaction, stored: StoredEvent, roots: Collection[str]
+    ) -> Callable[[], bool | None]:
+        """As of a `Context`, for a user who follows the threads with these roots."""
+
+        def ask() -> bool | None:
+            thread_id = thread_of_event(txn, stored) if self.follows_threads else MAIN_THREAD
+            return None if thread_id == MAIN_THREAD else thread_id in roots
+
+        return ask
 
     def with_notices(self, txn: Transaction, user_id: str, room_nids: Collection[int], upto: int) -> set[int]:
         """The rooms in which there is anything that the user has not read, whoever it is for."""
@@ -125,14 +161,22 @@ class UnreadReader:
         return {user: name for user, name in names.items() if user is not None and isinstance(name, str)}
 
     def _evaluate(
-        self, txn: Transaction, reader: Reader, evaluator: Evaluator, room_nid: int, marks: Marks, upto: int
+        self,
+        txn: Transaction,
+        reader: Reader,
+        evaluator: Evaluator,
+        room_nid: int,
+        marks: Marks,
+        upto: int,
+        roots: Collection[str],
     ) -> dict[str, Count]:
-        """Event by event."""
+        """Event by event; `roots` are those of the threads that the reader follows."""
         threads: dict[str, Count] = {}
         name = self.display_names(txn, room_nid, [reader.user_id]).get(reader.user_id)
         for placed in self._pages(txn, reader, room_nid, marks.get(ALL_THREADS, 0), upto):
             for moment in reversed([*self.moments(txn, room_nid, placed)]):
-                context = Context(moment.member_count, moment.may_notify, name)
+                follows = self.follows(txn, moment.stored, roots)
+                context = Context(moment.member_count, moment.may_notify, name, follows)
                 actions = evaluator(moment.stored.event, context)
                 thread_id = thread_of_event(txn, moment.stored) if actions.notify else ALL_THREADS
                 if actions.notify and moment.position > mark_of(marks, thread_id):

@@ -44,7 +44,9 @@ class UnreadCounts:
         if self._horizon is None and changes:
             self._horizon = changes[0].position - 1
         for change in changes:
-            if change.kind is Kind.ACCOUNT_DATA and change.key in {PUSH_RULES, IGNORED} and change.user_id:
+            if (
+                change.kind is Kind.ACCOUNT_DATA and change.key in {PUSH_RULES, IGNORED} and change.user_id
+            ) or (change.kind is Kind.THREAD_SUBSCRIPTION and change.user_id):
                 self._resets[change.user_id] = change.position
             found = happening(change) if change.room_nid is not None else None
             if found is not None:

@@ -22,6 +22,8 @@ _COMPARE: Mapping[str | None, Callable[[int, int], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
 }
+MSC4306 = "io.element.msc4306"
+THREAD_SUBSCRIPTION = f"{MSC4306}.thread_subscription"
 MAX_TEXT_BYTES = 255
 """Of keys and patterns: the time that a search takes grows with them."""
 
@@ -31,12 +33,14 @@ class Context:
     """What rules ask beside the event: all of it at the time of the event.
 
     `member_count`: joined members; `may_notify`: whether the sender's level suffices for that key of
-    `notifications` in the power levels; `display_name`: of the user whose rules they are, in the room.
+    `notifications` in the power levels; `display_name`: of the user whose rules they are, in the room;
+    `follows`: whether that user follows the thread that the event is in, None for an event in no thread.
     """
 
     member_count: int
     may_notify: Callable[[str], bool]
     display_name: str | None = None
+    follows: Callable[[], bool | None] = lambda: None
 
 
 class Subject:
@@ -172,6 +176,13 @@ def _contains_display_name(_condition: JsonObject) -> Condition:
     return check
 
 
+def _thread_subscription(condition: JsonObject) -> Condition | None:
+    subscribed = condition.get("subscribed")
+    if not isinstance(subscribed, bool):
+        return None
+    return lambda _subject, context: context.follows() is subscribed
+
+
 _KINDS: Mapping[str, Callable[[JsonObject], Condition | None]] = {
     "contains_display_name": _contains_display_name,
     "event_match": _event_match,
@@ -179,4 +190,5 @@ _KINDS: Mapping[str, Callable[[JsonObject], Condition | None]] = {
     "event_property_is": _event_property_is,
     "room_member_count": _room_member_count,
     "sender_notification_permission": _sender_notification_permission,
+    THREAD_SUBSCRIPTION: _thread_subscription,
 }

@@ -7,15 +7,20 @@ The rules that looked for names in the text of messages left the specification i
 from typing import Any
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.matrix.push_rules.conditions import MSC4306, THREAD_SUBSCRIPTION
 
 _SOUND = {"set_tweak": "sound", "value": "default"}
 _RING = {"set_tweak": "sound", "value": "ring"}
 _HIGHLIGHT = {"set_tweak": "highlight"}
 
 
-def default_rules(user_id: str) -> dict[str, list[JsonObject]]:
-    """The rules by kind, in order of priority; new ones at each call."""
-    return {"override": _override_rules(user_id), "underride": _underride_rules()}
+def default_rules(user_id: str, *, follows_threads: bool = False) -> dict[str, list[JsonObject]]:
+    """The rules by kind, in order of priority; new ones at each call. `follows_threads`: with those of MSC4306."""
+    return {
+        "override": _override_rules(user_id),
+        "postcontent": _thread_rules() if follows_threads else [],
+        "underride": _underride_rules(),
+    }
 
 
 def _override_rules(user_id: str) -> list[JsonObject]:
@@ -69,11 +74,28 @@ def _underride_rules() -> list[JsonObject]:
     ]
 
 
+def _thread_rules() -> list[JsonObject]:
+    """What is said in a thread notifies those who follow it, whatever is set for the room, and no others."""
+    return [
+        _rule("unsubscribed_thread", [_follows(False)], [], prefix=f".{MSC4306}.rule."),
+        _rule("subscribed_thread", [_follows(True)], ["notify", _SOUND], prefix=f".{MSC4306}.rule."),
+    ]
+
+
+def _follows(subscribed: bool) -> JsonObject:
+    return {"kind": THREAD_SUBSCRIPTION, "subscribed": subscribed}
+
+
 def _rule(
-    name: str, conditions: list[JsonObject], actions: list[str | dict[str, str]], *, enabled: bool = True
+    name: str,
+    conditions: list[JsonObject],
+    actions: list[str | dict[str, str]],
+    *,
+    enabled: bool = True,
+    prefix: str = ".m.rule.",
 ) -> JsonObject:
     return {
-        "rule_id": f".m.rule.{name}",
+        "rule_id": f"{prefix}{name}",
         "default": True,
         "enabled": enabled,
         "conditions": [dict(condition) for condition in conditions],

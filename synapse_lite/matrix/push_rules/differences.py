@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Any
 
 from synapse_lite.canonical_json import JsonObject, encode
-from synapse_lite.matrix.push_rules.ruleset import KINDS, rules_of
+from synapse_lite.matrix.push_rules.ruleset import KINDS, POSTCONTENT, rules_of
 
 Outline = Sequence[tuple[bytes, bool, bool]]  # conditions, whether it notifies, whether it highlights
 
@@ -19,15 +19,18 @@ class Deviation(Enum):
     OTHER = "in some other way: each event has to be looked at"
 
 
-def deviation(user_id: str, rules: Mapping[str, Sequence[JsonObject]], room_id: str) -> Deviation:
+def deviation(
+    user_id: str, rules: Mapping[str, Sequence[JsonObject]], room_id: str, *, follows_threads: bool = False
+) -> Deviation:
     """`rules` as `rules_of` returns them."""
     own = _outline(rules, room_id)
     if own[:1] == [_NOTHING]:
         return Deviation.MUTED
-    predefined = rules_of(user_id, None)
+    predefined = rules_of(user_id, None, follows_threads=follows_threads)
     if own == _outline(predefined, room_id):
         return Deviation.NONE
-    if own == [*_outline({"override": predefined["override"]}, room_id), _NOTHING]:
+    first = {kind: predefined.get(kind, ()) for kind in ("override", POSTCONTENT)}
+    if own == [*_outline(first, room_id), _NOTHING]:
         return Deviation.MENTIONS
     return Deviation.OTHER
 

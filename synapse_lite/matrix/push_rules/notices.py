@@ -42,9 +42,9 @@ def notice_of(event: Event, may_notify: Callable[[str], bool]) -> Notice | None:
 
 
 @lru_cache(maxsize=1000)
-def default_evaluator(user_id: str) -> Evaluator:
+def default_evaluator(user_id: str, *, follows_threads: bool = False) -> Evaluator:
     """The predefined rules."""
-    return compile_rules(user_id, rules_of(user_id, None))
+    return compile_rules(user_id, rules_of(user_id, None, follows_threads=follows_threads))
 
 
 def _mentioned(event: Event) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from synapse_lite.errors import Errcode, MatrixError, invalid_param, missing_par
 from synapse_lite.matrix.push_rules.conditions import MAX_TEXT_BYTES, is_condition
 from synapse_lite.matrix.push_rules.defaults import default_rules
 
-KINDS = ("override", "content", "room", "sender", "underride")
-"""In the order of their priority."""
+POSTCONTENT = "postcontent"
+KINDS = ("override", "content", POSTCONTENT, "room", "sender", "underride")
+"""In the order of their priority. Users have no rules of their own of kind `POSTCONTENT` (MSC4306)."""
 
 MASTER = ".m.rule.master"
 MAX_OWN_RULES = 1000
@@ -24,16 +25,25 @@ MAX_ACTIONS = 20
 _WORDS = frozenset({"notify", "dont_notify", "coalesce"})  # the last two mean nothing any more
 
 
-def rules_of(user_id: str, stored: JsonObject | None) -> JsonObject:
-    """The rules by kind, in the form of `GET /pushrules/global/`; the first that matches an event counts."""
-    defaults = default_rules(user_id)
-    return {kind: _merged(kind, defaults.get(kind, []), stored or {}) for kind in KINDS}
+def rules_of(user_id: str, stored: JsonObject | None, *, follows_threads: bool = False) -> JsonObject:
+    """The rules by kind, in the form of `GET /pushrules/global/`; the first that matches an event counts.
+
+    `follows_threads`: with those that look at the threads that the user follows (MSC4306).
+    """
+    defaults = default_rules(user_id, follows_threads=follows_threads)
+    return {
+        kind: _merged(kind, defaults.get(kind, []), stored or {})
+        for kind in KINDS
+        if kind != POSTCONTENT or follows_threads
+    }
 
 
-def rule_of(user_id: str, stored: JsonObject | None, kind: str, rule_id: str) -> JsonObject:
+def rule_of(
+    user_id: str, stored: JsonObject | None, kind: str, rule_id: str, *, follows_threads: bool = False
+) -> JsonObject:
     """404 `M_NOT_FOUND` when the user has no such rule."""
     check_kind(kind)
-    for rule in rules_of(user_id, stored)[kind]:
+    for rule in rules_of(user_id, stored, follows_threads=follows_threads).get(kind, ()):
         if rule["rule_id"] == rule_id:
             found: JsonObject = rule
             return found
@@ -81,11 +91,18 @@ def delete_rule(stored: JsonObject, kind: str, rule_id: str) -> JsonObject:
 
 
 def change_rule(
-    stored: JsonObject, user_id: str, kind: str, rule_id: str, attribute: str, value: Any
+    stored: JsonObject,
+    user_id: str,
+    kind: str,
+    rule_id: str,
+    attribute: str,
+    value: Any,
+    *,
+    follows_threads: bool = False,
 ) -> JsonObject:
     """Set `enabled` or `actions` of any rule. 400 for a value of the wrong shape, 404 for an unknown rule."""
     _check_attribute(attribute, value)
-    rule_of(user_id, stored, kind, rule_id)
+    rule_of(user_id, stored, kind, rule_id, follows_threads=follows_threads)
     own = _own(stored, kind)
     if any(rule["rule_id"] == rule_id for rule in own):
         changed = [rule | {attribute: value} if rule["rule_id"] == rule_id else rule for rule in own]
@@ -172,6 +189,8 @@ def _place_of(rules: Sequence[JsonObject], rule_id: str) -> int:
 
 def _new_rule(kind: str, rule_id: str, body: JsonObject) -> JsonObject:
     check_kind(kind)
+    if kind == POSTCONTENT:
+        raise invalid_param(f"Rules of kind {POSTCONTENT!r} are the server's")
     _check_rule_id(kind, rule_id)
     if "actions" not in body:
         raise missing_param("actions")

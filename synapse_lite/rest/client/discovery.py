@@ -121,6 +121,7 @@ def unstable_features(config: Config) -> JsonObject:
         **_UNSTABLE_FEATURES,
         "org.matrix.msc4108": config.experimental_features.msc4108_enabled
         or config.experimental_features.msc4108_delegation_endpoint is not None,
+        "org.matrix.msc4306": config.experimental_features.msc4306_enabled,
         "org.matrix.msc4140": config.max_event_delay_duration is not None,
         "io.element.e2ee_forced.public": everywhere,
         "io.element.e2ee_forced.private": private,

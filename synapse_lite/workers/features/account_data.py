@@ -8,8 +8,10 @@ from synapse_lite.workers.feature import Feature
 
 
 def build(core: Core) -> Feature:
+    follows_threads = core.config.experimental_features.msc4306_enabled
+    data = AccountData(core.requests, core.writer, follows_threads=follows_threads)
     return Feature(
-        AccountDataApi(AccountData(core.requests, core.writer)).routes(),
-        sync_sections=(GlobalAccountData(),),
+        AccountDataApi(data).routes(),
+        sync_sections=(GlobalAccountData(follows_threads=follows_threads),),
         room_sections=(RoomAccountData(),),
     )

@@ -15,7 +15,8 @@ from synapse_lite.workers.roles import Role
 
 
 def build(core: Core) -> Feature:
-    reader = UnreadReader(core.events, core.state)
+    follows_threads = core.config.experimental_features.msc4306_enabled
+    reader = UnreadReader(core.events, core.state, follows_threads)
     counts = UnreadCounts(core.requests, reader)
     core.log.listen(counts.on_changes)
     gateways = Gateways(build_http_client(core.reactor, core.clock, core.config), core.clock)

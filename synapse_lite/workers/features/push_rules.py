@@ -7,4 +7,6 @@ from synapse_lite.workers.feature import Feature
 
 
 def build(core: Core) -> Feature:
-    return Feature(PushRulesApi(PushRules(core.requests, core.writer)).routes())
+    follows_threads = core.config.experimental_features.msc4306_enabled
+    rules = PushRules(core.requests, core.writer, follows_threads=follows_threads)
+    return Feature(PushRulesApi(rules).routes())

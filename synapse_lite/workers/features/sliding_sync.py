@@ -19,7 +19,8 @@ from synapse_lite.workers.features.consent import on_sync
 
 def build(core: Core) -> Feature:
     sections = Sections(core.extensions.sync_sections, core.extensions.room_sections)
-    extensions = Extensions(sections, more=(ThreadSubscriptionsSection(),))
+    follows_threads = core.config.experimental_features.msc4306_enabled
+    extensions = Extensions(sections, more=(ThreadSubscriptionsSection(),) if follows_threads else ())
     remembered = RememberedRooms(core.rooms.retention)
     core.log.listen(remembered.on_changes)
     reader = SlidingReader(

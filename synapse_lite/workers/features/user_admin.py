@@ -33,7 +33,8 @@ def build(core: Core) -> Feature:
         room_profiles=room_profiles(core),
         server_name=core.server_name,
     )
-    facts = UserFacts(core.requests, core.server_name)
+    follows_threads = core.config.experimental_features.msc4306_enabled
+    facts = UserFacts(core.requests, core.server_name, follows_threads=follows_threads)
     validity = AccountValidity(
         core.requests, core.clock, core.config.account_validity.effective_period, core.server_name
     )
