@@ -40,7 +40,7 @@ Fault = Callable[[pytest.MonkeyPatch], None]
 
 
 def poll(body: Any = None, process: int = 0, lost: int = 0) -> SlidingPoll:
-    return SlidingPoll(body, frozenset(), process, lost)
+    return SlidingPoll(body and {**body, "room_subscriptions": {}}, frozenset(), process, lost)
 
 
 def act(kind: str, who: int = ALICE, room: int = TEA, n: int = 0) -> Act:
