@@ -31,7 +31,7 @@ from tests.server import OPEN
 from tests.tasks.steps import Steps
 
 ALICE, BOB, CAROL = 0, FOLLOWED, 2
-TEA, CAKE = 0, 1  # rooms
+TEA, CAKE, LEFT = 0, 1, 3  # rooms
 NARROW = {
     "lists": {"all": {"ranges": [[0, 0]], "required_state": [["*", "*"]], "timeline_limit": 1}},
     "extensions": dict.fromkeys(EXTENSIONS, ON),
@@ -48,7 +48,12 @@ def act(kind: str, who: int = ALICE, room: int = TEA, n: int = 0) -> Act:
 
 
 STEPS: list[Step] = [
+    Act("room", ALICE, TEA, 1, BOB),
+    act("join", BOB, LEFT),
     Poll(3, 0),
+    poll(NARROW),
+    poll(),
+    Watch([act("message")]),
     poll(EVERYTHING),
     poll(),
     Watch([act("message"), act("message", CAROL, CAKE), act("react")]),
@@ -62,19 +67,17 @@ STEPS: list[Step] = [
     poll(),
     act("receipt", BOB),
     poll(),
+    act("leave", BOB, LEFT),
     act("message", CAROL, CAKE),
     poll(NARROW),
+    *[act("message", CAROL, CAKE)] * 4,
     act("message"),
     poll(),
-    *[act("message", CAROL, CAKE)] * 2,
+    act("message", CAROL, CAKE),
     poll(),
     *[act("message")] * 2,
     act("name", n=5),
-    poll(),
-    act("message", CAROL, CAKE),
     poll(EVERYTHING),
-    Watch([act("message"), act("leave", BOB)]),
-    poll(lost=1),
 ]
 
 

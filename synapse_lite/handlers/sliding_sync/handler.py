@@ -150,6 +150,8 @@ class SlidingSyncHandler:
         now_ms = self._clock.now_ms()
         read = partial(self._read_and_write, request, base, recent, now_ms, is_over)
         storing = partial(_storing, request, base, now_ms)
+        found: _Answer | None
+        stored: int | None
         found, stored = await self._database.read(snapshot_then, read, storing)
         if found is None:
             raise _unknown_pos()
