@@ -7,13 +7,12 @@ import pytest
 from attrs import evolve
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.handlers.sliding_sync import timelines
 from synapse_lite.handlers.sliding_sync.extensions import Extensions
 from synapse_lite.handlers.sliding_sync.listings import Listing, Listings
 from synapse_lite.handlers.sliding_sync.rooms import JoinedRooms, Known, SlidingRoomReader
 from synapse_lite.handlers.sliding_sync.scene import Scene
 from synapse_lite.handlers.sliding_sync.settled import SettledClients
-from synapse_lite.handlers.sync.windows import Window
+from synapse_lite.handlers.sync.windows import Window, newest
 from tests.rest.conftest import BuildServer
 from tests.rest.followers import SlidingFollower
 from tests.rest.happenings import FOLLOWED, Act, Happenings
@@ -57,16 +56,16 @@ STEPS: list[Step] = [
     poll(EVERYTHING),
     poll(),
     Watch([act("message"), act("message", CAROL, CAKE), act("react")]),
-    act("tag", BOB),
-    poll(lost=1),
-    act("tag", BOB, n=1),
-    poll(process=1),
     act("return", BOB, n=1),
     poll(lost=1),
     *[act("message")] * 5,
     poll(),
     act("receipt", BOB),
     poll(),
+    act("tag", BOB),
+    poll(lost=1),
+    act("tag", BOB, n=1),
+    poll(process=1),
     act("leave", BOB, LEFT),
     act("message", CAROL, CAKE),
     poll(NARROW),
@@ -99,12 +98,11 @@ def _never_left(patch: pytest.MonkeyPatch) -> None:
 
 def _no_gaps(patch: pytest.MonkeyPatch) -> None:
     """A gap without `limited`."""
-    newest = timelines.newest
 
     def wrong(*arguments: Any) -> Window:
         return evolve(newest(*arguments), limited=False)
 
-    patch.setattr(timelines, "newest", wrong)
+    patch.setattr("synapse_lite.handlers.sliding_sync.timelines.newest", wrong)
 
 
 def _known_up_to_now(patch: pytest.MonkeyPatch) -> None:
