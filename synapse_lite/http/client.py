@@ -9,6 +9,7 @@ resolves to something else the second time, and an address in disguise, get no f
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
@@ -48,6 +49,8 @@ __all__ = [
 ]
 
 IDLE_SECONDS = 60
+KEPT = 2  # idle connections to one origin
+REMEMBERED_URLS = 256
 BUFFER_BYTES = 256 * 1024
 MAX_URL = 8192
 _DONE = Failure(ResponseDone())
@@ -101,14 +104,16 @@ class HttpClient:
         *,
         user_agent: str,
         persistent: bool = False,
+        kept: int = KEPT,
         tls: IPolicyForHTTPS | None = None,
     ) -> None:
-        """`persistent`: connections are kept for the next request to the same origin."""
+        """`persistent`: connections are kept for the next request to the same origin, `kept` of them."""
         guarded = GuardedReactor(reactor, policy)
         self._clock = clock
         self._user_agent = user_agent
         self._pool = HTTPConnectionPool(guarded, persistent=persistent)
         self._pool.cachedConnectionTimeout = IDLE_SECONDS
+        self._pool.maxPersistentPerHost = kept
         self._endpoints = GuardedEndpoints(guarded, tls or cast("IPolicyForHTTPS", Certificates()))
         agent = RoutedAgent.usingEndpointFactory(guarded, self._endpoints, self._pool)
         self._agent = cast("RoutedAgent", agent)
@@ -205,6 +210,7 @@ class HttpClient:
         )
 
 
+@lru_cache(REMEMBERED_URLS)  # a push gateway is asked again and again
 def normal_url(url: str) -> str:
     """ASCII, with an explicit path and no fragment; `RequestError` for anything but http(s)://host/."""
     try:

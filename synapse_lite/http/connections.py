@@ -3,7 +3,8 @@
 # mypy: allow-untyped-calls, disable-error-code="call-arg"
 # Twisted types its web client in part only, and its interfaces without `self`.
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 from attrs import frozen
@@ -103,6 +104,11 @@ class GuardedEndpoints:
         return self.endpoint_via(uri, Route(((uri.host.decode("ascii"), uri.port),)))
 
     def endpoint_via(self, uri: URI, route: Route) -> IStreamClientEndpoint:
+        return cast(
+            "IStreamClientEndpoint", _WatchedEndpoint(partial(self._endpoint, uri, route), self._turns)
+        )
+
+    def _endpoint(self, uri: URI, route: Route) -> IStreamClientEndpoint:
         endpoint: Any = _FirstEndpoint(
             [
                 cast("Any", HostnameEndpoint(self._reactor, host.encode("ascii"), port, CONNECT_SECONDS))
@@ -111,7 +117,7 @@ class GuardedEndpoints:
         )
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._tls.creatorForNetloc(uri.host, uri.port), endpoint)
-        return cast("IStreamClientEndpoint", _WatchedEndpoint(endpoint, self._turns))
+        return cast("IStreamClientEndpoint", endpoint)
 
 
 class RoutedAgent(Agent):
@@ -153,8 +159,10 @@ class _FirstEndpoint:
 
 @implementer(IStreamClientEndpoint)
 class _WatchedEndpoint:
-    def __init__(self, endpoint: IStreamClientEndpoint, turns: DeferredSemaphore) -> None:
-        self._endpoint = endpoint
+    """`make` is called when a connection is made: most requests take one that is there."""
+
+    def __init__(self, make: Callable[[], IStreamClientEndpoint], turns: DeferredSemaphore) -> None:
+        self._make = make
         self._turns = turns
 
     def connect(self, protocolFactory: IProtocolFactory) -> "Deferred[IProtocol]":  # noqa: N803
@@ -164,7 +172,7 @@ class _WatchedEndpoint:
 
     def _connect(self, factory: "_WatchingFactory") -> "Deferred[Any]":
         try:
-            return cast("Deferred[Any]", self._endpoint.connect(factory))
+            return cast("Deferred[Any]", self._make().connect(factory))
         except Exception:  # noqa: BLE001 (an endpoint that raises is one that fails)
             return fail()
 

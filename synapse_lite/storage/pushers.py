@@ -11,6 +11,8 @@ from synapse_lite.storage.database import Row, Transaction
 
 HTTP = "http"
 CLAIM_MS = 120_000
+PusherKey = tuple[str, str, str]
+"""App, key and user."""
 
 
 @attrs.frozen
@@ -42,6 +44,20 @@ class ClaimedPusher:
     work: int
     attempt: int
 
+    @property
+    def key(self) -> PusherKey:
+        return self.pusher.app_id, self.pusher.pushkey, self.pusher.user_id
+
+
+@attrs.frozen
+class Progress:
+    """How far a claimed pusher came: up to a position, and the badge that it told. `is_done`: that was all."""
+
+    claimed: ClaimedPusher
+    pushed_upto: int
+    badge: int
+    is_done: bool
+
 
 @attrs.frozen
 class Queued:
@@ -57,6 +73,8 @@ class Queued:
 
 
 _PUSHES = "kind = 'http' AND enabled"
+# Who writes several rows locks them in one order: else two would wait for each other.
+_IN_ORDER = "ORDER BY app_id, pushkey, user_id FOR NO KEY UPDATE"
 _COLUMNS = "user_id, app_id, pushkey, kind, app_display_name, device_display_name, profile_tag, lang, data, device_id, enabled"
 
 
@@ -158,19 +176,25 @@ def enqueue(txn: Transaction, queued: Sequence[Queued]) -> None:
             for one in queued
         ],
     )  # fmt: skip
+    users = sorted({one.user_id for one in queued})
+    txn.later(f"SELECT FROM pushers WHERE user_id = ANY(%s) AND {_PUSHES} {_IN_ORDER}", (users,))
     txn.execute(
         "UPDATE pushers SET pending = TRUE, work = work + 1, run_at = CASE WHEN attempt = 0 THEN 0 ELSE run_at END"
         f" WHERE user_id = ANY(%s) AND {_PUSHES}",
-        (sorted({one.user_id for one in queued}),),
+        (users,),
     )
 
 
 def look_at_badges(txn: Transaction, user_ids: Collection[str], run_at: int) -> None:
     """These users have read something: their pushers with a badge are looked at, once for all that is read until then."""
+    users = sorted(user_ids)
+    txn.later(
+        f"SELECT FROM pushers WHERE user_id = ANY(%s) AND {_PUSHES} AND badge > 0 {_IN_ORDER}", (users,)
+    )
     txn.execute(
         "UPDATE pushers SET work = work + 1, run_at = CASE WHEN pending THEN run_at ELSE %s END, pending = TRUE"
         f" WHERE user_id = ANY(%s) AND {_PUSHES} AND badge > 0",
-        (run_at, sorted(user_ids)),
+        (run_at, users),
     )
 
 
@@ -178,10 +202,10 @@ def look_at_badges(txn: Transaction, user_ids: Collection[str], run_at: int) -> 
 
 
 def claim_pushers(txn: Transaction, now_ms: int, limit: int) -> list[ClaimedPusher]:
-    """Those whose time has come. Nobody else gets them for `CLAIM_MS`, within which they have to be done."""
+    """Those whose time has come, those of one user together. Nobody else gets them for `CLAIM_MS`, within which they have to be done."""
     rows = txn.rows(
         "UPDATE pushers SET claimed_until = %s WHERE (app_id, pushkey, user_id) IN (SELECT app_id, pushkey, user_id"
-        " FROM pushers WHERE pending AND enabled AND run_at <= %s AND claimed_until <= %s ORDER BY run_at LIMIT %s"
+        " FROM pushers WHERE pending AND enabled AND run_at <= %s AND claimed_until <= %s ORDER BY run_at, user_id LIMIT %s"
         " FOR UPDATE SKIP LOCKED)"
         f" RETURNING {_COLUMNS}, created_ts, version, pushed_upto, badge, work, attempt",
         (now_ms + CLAIM_MS, now_ms, now_ms, limit),
@@ -209,30 +233,36 @@ def queued_for(txn: Transaction, user_id: str, after: int) -> list[Queued]:
     ]
 
 
-def record_pushed(txn: Transaction, claimed: ClaimedPusher, pushed_upto: int, badge: int) -> bool:
-    """So far it went; False when the pusher was set anew, or is gone."""
-    return bool(
-        txn.execute(
-            f"UPDATE pushers SET pushed_upto = %s, badge = %s, attempt = 0 WHERE {_IS_SAME}",
-            (pushed_upto, badge, *_key(claimed)),
+def record(txn: Transaction, progress: Sequence[Progress]) -> set[PusherKey]:
+    """Write down what several pushers did; the keys of those that nobody set anew meanwhile, the others stay as they are.
+
+    One that is done has no work any more, unless there is more by now. What no pusher of its user needs goes.
+    """
+    keys = [one.claimed.key for one in progress]
+    txn.insert(f"SELECT FROM pushers WHERE (app_id, pushkey, user_id) IN (VALUES %s) {_IN_ORDER}", keys)
+    rows = txn.fetch_values(
+        "UPDATE pushers p SET pushed_upto = told.pushed_upto, badge = told.badge, attempt = 0,"
+        " pending = NOT is_done OR p.work <> told.work,"
+        " run_at = CASE WHEN is_done AND p.work = told.work THEN 0 ELSE run_at END,"
+        " claimed_until = CASE WHEN is_done THEN 0 ELSE claimed_until END"
+        " FROM (VALUES %s) AS told (app_id, pushkey, user_id, version, work, pushed_upto, badge, is_done)"
+        " WHERE (p.app_id, p.pushkey, p.user_id, p.version)"
+        " = (told.app_id, told.pushkey, told.user_id, told.version)"
+        " RETURNING p.app_id, p.pushkey, p.user_id",
+        [
+            (*one.claimed.key, one.claimed.version, one.claimed.work, one.pushed_upto, one.badge, one.is_done)
+            for one in progress
+        ],
+    )
+    if done := {one.claimed.pusher.user_id for one in progress if one.is_done}:
+        txn.later(
+            "DELETE FROM push_queue WHERE (user_id, position) IN (SELECT q.user_id, q.position FROM push_queue q"
+            " JOIN (SELECT user_id, min(pushed_upto) AS upto FROM pushers"
+            f" WHERE user_id = ANY(%s) AND {_PUSHES} GROUP BY user_id) AS told USING (user_id)"
+            " WHERE q.position <= told.upto FOR UPDATE OF q SKIP LOCKED)",
+            (sorted(done),),
         )
-    )
-
-
-def finish(txn: Transaction, claimed: ClaimedPusher, pushed_upto: int) -> None:
-    """All is pushed, unless there is more work by now. What no pusher of the user needs goes."""
-    txn.execute(
-        "UPDATE pushers SET pushed_upto = greatest(pushed_upto, %s), pending = (work <> %s), attempt = 0,"
-        " run_at = CASE WHEN work <> %s THEN run_at ELSE 0 END, claimed_until = 0"
-        " WHERE app_id = %s AND pushkey = %s AND user_id = %s",
-        (pushed_upto, claimed.work, claimed.work, *_key(claimed)[:3]),
-    )
-    user_id = claimed.pusher.user_id
-    txn.execute(
-        "DELETE FROM push_queue WHERE user_id = %s AND position <="
-        f" (SELECT min(pushed_upto) FROM pushers WHERE user_id = %s AND {_PUSHES})",
-        (user_id, user_id),
-    )
+    return {(app_id, pushkey, user_id) for app_id, pushkey, user_id in rows}
 
 
 def retry_later(txn: Transaction, claimed: ClaimedPusher, run_at: int) -> None:
@@ -246,7 +276,7 @@ def release(txn: Transaction, claimed: ClaimedPusher) -> None:
     """Somebody else may claim it at once."""
     txn.execute(
         "UPDATE pushers SET claimed_until = 0 WHERE app_id = %s AND pushkey = %s AND user_id = %s",
-        _key(claimed)[:3],
+        claimed.key,
     )
 
 
@@ -274,8 +304,7 @@ _IS_SAME = "app_id = %s AND pushkey = %s AND user_id = %s AND version = %s"
 
 
 def _key(claimed: ClaimedPusher) -> tuple[object, ...]:
-    pusher = claimed.pusher
-    return pusher.app_id, pusher.pushkey, pusher.user_id, claimed.version
+    return *claimed.key, claimed.version
 
 
 def _pusher(row: Row) -> Pusher:

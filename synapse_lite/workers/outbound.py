@@ -21,6 +21,8 @@ from synapse_lite.matrix.globs import compile_glob
 USER_AGENT = "synapse_lite"
 PREVIEW_USER_AGENT = "synapse_lite (bot for link previews)"
 """Without a version: who is asked need not know which faults we have."""
+KEPT = 32
+"""Idle connections to one push gateway: all users of an app have the same one."""
 RESOLV_CONF = "/etc/resolv.conf"
 _CERTIFICATE_END = b"-----END CERTIFICATE-----"
 
@@ -28,7 +30,7 @@ _CERTIFICATE_END = b"-----END CERTIFICATE-----"
 def build_http_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:
     """For push gateways and identity servers."""
     policy = AddressPolicy(config.ip_range_blacklist, config.ip_range_whitelist)
-    return HttpClient(reactor, clock, policy, user_agent=USER_AGENT, persistent=True)
+    return HttpClient(reactor, clock, policy, user_agent=USER_AGENT, persistent=True, kept=KEPT)
 
 
 def build_preview_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:

@@ -1,17 +1,19 @@
 """Pushers: the API, and what a push gateway hears."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 import pytest_twisted
-from attrs import define
+from attrs import define, evolve
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.handlers.push import PUSH, PushFollower, pushers
+from synapse_lite.handlers.push.recorder import Recorder
 from synapse_lite.storage import pushers as store
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.pushers import ClaimedPusher, Progress, PusherKey
 from synapse_lite.storage.stream import read_changes_of, read_position
 from synapse_lite.tasks.followers import Shard
 from tests.gateway import Answer, Body, Gateway, accept
@@ -372,12 +374,61 @@ async def test_a_claim_is_for_one(phone: Phone) -> None:
     await phone.say()
     await phone.follow()
     assert await database.transact(store.claim_pushers, now_ms, 10) == []
-    await database.transact(store.finish, claimed, claimed.pushed_upto)
+    await database.transact(store.record, [Progress(claimed, claimed.pushed_upto, 0, is_done=True)])
     (again,) = await database.transact(store.claim_pushers, now_ms, 10)
     (late,) = await database.transact(store.claim_pushers, now_ms + store.CLAIM_MS, 10)
     assert again == late
     queued = await database.read(store.queued_for, "@alice:hs.test", late.pushed_upto)
     assert len(queued) == 2
-    await database.transact(store.finish, late, queued[-1].position)
+    await database.transact(store.record, [Progress(late, queued[-1].position, 0, is_done=True)])
     assert await database.transact(store.claim_pushers, now_ms + 10 * store.CLAIM_MS, 10) == []
     assert await database.read(store.queued_for, "@alice:hs.test", 0) == []
+
+
+@ensureDeferred
+async def test_pushers_of_one_user(phone: Phone) -> None:
+    """Each is told what it has not been told, whatever another one has."""
+    await phone.say("early")
+    await phone.heard()
+    await phone.settled()
+    await phone.set(pushkey="fresh", append=True)
+    await phone.say("news")
+    await phone.follow()
+    told = [await phone.gateway.next() for _ in range(2)]
+    assert {(one["devices"][0]["pushkey"], one["content"]["body"]) for one in told} == {
+        ("key", "news"),
+        ("fresh", "news"),
+    }
+
+
+@ensureDeferred
+async def test_what_is_pushed_at_once_is_written_at_once(
+    phone: Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes while a transaction runs waits for one more; who was set anew meanwhile learns it."""
+    written = []
+
+    def record(txn: Transaction, progress: Sequence[Progress]) -> set[PusherKey]:
+        written.append(len(progress))
+        return store_record(txn, progress)
+
+    store_record = store.record
+    monkeypatch.setattr(store, "record", record)
+    for number in range(3):
+        await phone.set(pushkey=str(number), append=True)
+    await phone.server.database.transact(
+        lambda txn: txn.execute("UPDATE pushers SET pending = TRUE, work = 1 WHERE pushkey <> 'key'")
+    )
+    claimed: list[ClaimedPusher] = await phone.server.database.transact(
+        store.claim_pushers, phone.server.clock.now_ms(), 10
+    )
+    first, second, third = claimed
+    recorder = Recorder(phone.server.database)
+    progress = [Progress(one, 7, 1, is_done=True) for one in (first, second, evolve(third, version=0))]
+    told = [Deferred.fromCoroutine(recorder.record(one)) for one in progress]
+    assert await gatherResults(told) == [True, True, False]
+    assert written == [1, 2]
+    left = await phone.server.database.read(
+        lambda txn: txn.rows("SELECT pushkey FROM pushers WHERE pending AND pushed_upto <> 7")
+    )
+    assert left == [(third.pusher.pushkey,)]

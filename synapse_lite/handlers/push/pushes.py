@@ -20,6 +20,7 @@ MAX_AT_ONCE = 10
 """Of more the newest ones are pushed: after an outage nobody wants to hear all of it."""
 
 MAX_AGE_MS = 24 * 60 * 60 * 1000
+Wanted = Sequence[tuple[Queued, View]]
 
 
 @frozen
@@ -44,24 +45,29 @@ class PushReader:
     reader: UnreadReader
     options: PushOptions
 
-    def work_for(self, txn: Transaction, claimed: ClaimedPusher, now_ms: int) -> Work:
-        """Without what is read, redacted or old, and of rooms that the user is out of."""
-        user_id = claimed.pusher.user_id
-        queued = queued_for(txn, user_id, claimed.pushed_upto)
-        upto = queued[-1].position if queued else claimed.pushed_upto
+    def work_for(self, txn: Transaction, claimed: Sequence[ClaimedPusher], now_ms: int) -> list[Work]:
+        """Of pushers of one user. Without what is read, redacted or old, and of rooms that the user is out of."""
+        user_id = claimed[0].pusher.user_id
+        queued = queued_for(txn, user_id, min(one.pushed_upto for one in claimed))
         unread = self._unread(txn, user_id)
         wanted = self._wanted(txn, user_id, [one for one in queued if one.queued_ts > now_ms - MAX_AGE_MS])
+        return [self._work(txn, one, queued, wanted, unread) for one in claimed]
+
+    def _work(
+        self, txn: Transaction, claimed: ClaimedPusher, queued: Sequence[Queued], wanted: Wanted, unread: int
+    ) -> Work:
+        upto = queued[-1].position if queued else claimed.pushed_upto
         device = self._device(claimed)
         pushes = [
-            Push(one.position, self._body(txn, claimed, device, one, view, unread)) for one, view in wanted
+            Push(one.position, self._body(txn, claimed, device, one, view, unread))
+            for one, view in wanted
+            if one.position > claimed.pushed_upto
         ]
         if not pushes and unread != claimed.badge:
             pushes = [Push(upto, badge(device, unread))]
-        return Work(pushes, upto, unread)
+        return Work(pushes, max(upto, claimed.pushed_upto), unread)
 
-    def _wanted(
-        self, txn: Transaction, user_id: str, queued: Collection[Queued]
-    ) -> list[tuple[Queued, View]]:
+    def _wanted(self, txn: Transaction, user_id: str, queued: Collection[Queued]) -> Wanted:
         room_nids = {one.room_nid for one in queued}
         if not room_nids:
             return []

@@ -2,21 +2,25 @@
 
 import logging
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from synapse_lite.clock import Clock
 from synapse_lite.handlers.push.gateway import Gateways, Outcome
-from synapse_lite.handlers.push.pushes import MAX_AGE_MS, PushReader
+from synapse_lite.handlers.push.pushes import MAX_AGE_MS, PushReader, Work
+from synapse_lite.handlers.push.recorder import Recorder
 from synapse_lite.storage import pushers as store
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.pushers import ClaimedPusher
+from synapse_lite.storage.pushers import ClaimedPusher, Progress
 from synapse_lite.tasks.signals import Signal
 
 logger = logging.getLogger(__name__)
 
-CONCURRENCY = 20
+CONCURRENCY = 64
+"""Requests on their way. New ones are claimed when half of them are done: a claim is a commit."""
 POLL_SECONDS = 1.0  # what another process queued, and pushers whose pause is over
 RETRY_SECONDS = 60.0  # after a fault of ours
 CLEAN_SECONDS = 600.0
@@ -30,6 +34,7 @@ class PushSender:
         self._database = database
         self._reader = reader
         self._gateways = gateways
+        self._recorder = Recorder(database)
         self._clock = clock
         self._signal = Signal(clock)
         self._busy = 0
@@ -56,10 +61,11 @@ class PushSender:
             except Exception:
                 logger.exception("pushers are not looked at; tried again in a moment")
                 claimed = []
-            for one in claimed:
-                self._busy += 1
-                ensureDeferred(self._push_one(one))
-            if not claimed or self._busy >= CONCURRENCY:
+            self._busy += len(claimed)
+            by_user = attrgetter("pusher.user_id")
+            for _, group in groupby(sorted(claimed, key=by_user), by_user):
+                ensureDeferred(self._push_all([*group]))
+            if not claimed or self._busy > CONCURRENCY // 2:
                 await self._signal.wait(POLL_SECONDS)
 
     async def _claim(self) -> list[ClaimedPusher]:
@@ -68,7 +74,7 @@ class PushSender:
             before = self._clock.now_ms() - MAX_AGE_MS
             await self._database.transact(store.drop_queued, before, DROPPED_AT_ONCE)
         free = CONCURRENCY - self._busy
-        if free <= 0 or not await self._database.read(self._is_due):
+        if free < CONCURRENCY // 2 or not await self._database.read(self._is_due):
             return []
         return await self._database.transact(store.claim_pushers, self._clock.now_ms(), free)
 
@@ -76,9 +82,22 @@ class PushSender:
         run_at = store.next_run(txn)
         return run_at is not None and run_at <= self._clock.now_ms()
 
-    async def _push_one(self, claimed: ClaimedPusher) -> None:
+    async def _push_all(self, claimed: Sequence[ClaimedPusher]) -> None:
+        """Pushers of one user."""
+        works: Sequence[Work | None] = [None] * len(claimed)
         try:
-            retry_after = await self._push(claimed)
+            if any(self._pause(one) == 0 for one in claimed):
+                works = await self._database.snapshot(self._reader.work_for, claimed, self._clock.now_ms())
+        except Exception:
+            logger.exception("what there is to push to %s is not known", claimed[0].pusher.user_id)
+        for one, work in zip(claimed, works, strict=True):
+            ensureDeferred(self._push_one(one, work))
+
+    async def _push_one(self, claimed: ClaimedPusher, work: Work | None) -> None:
+        try:
+            retry_after = self._pause(claimed) or (
+                RETRY_SECONDS if work is None else await self._push(claimed, work)
+            )
         except Exception:
             logger.exception("a pusher of %s is left for later", claimed.pusher.user_id)
             retry_after = RETRY_SECONDS
@@ -92,29 +111,32 @@ class PushSender:
             self._busy -= 1
             self._signal.set()
 
-    async def _push(self, claimed: ClaimedPusher) -> float | None:
+    async def _push(self, claimed: ClaimedPusher, work: Work) -> float | None:
         """After how many seconds to try again; None: it is done."""
-        pusher = claimed.pusher
-        url = str(pusher.data.get("url"))
-        pause = self._gateways.pause(url)
-        if pause > 0:
-            return pause
-        work = await self._database.snapshot(self._reader.work_for, claimed, self._clock.now_ms())
         jitter = self._reader.options.jitter_delay
         if jitter and work.pushes:
             await self._clock.sleep(random.uniform(0, jitter / 1000))  # noqa: S311 (nothing secret)
         for push in work.pushes:
-            match await self._gateways.notify(url, pusher.pushkey, push.body):
+            match await self._gateways.notify(_url(claimed), claimed.pusher.pushkey, push.body):
                 case Outcome.FAILED:
-                    return self._gateways.pause(url)
+                    return self._pause(claimed)
                 case Outcome.REJECTED:
                     await self._delete(claimed)
                     return None
-            if not await self._database.transact(store.record_pushed, claimed, push.upto, work.unread):
-                await self._release(claimed)  # set anew meanwhile
+            if push is not work.pushes[-1] and not await self._record(claimed, push.upto, work.unread):
                 return None
-        await self._database.transact(store.finish, claimed, work.upto)
+        await self._record(claimed, work.upto, work.unread, is_done=True)
         return None
+
+    async def _record(self, claimed: ClaimedPusher, upto: int, badge: int, *, is_done: bool = False) -> bool:
+        """False when the client set it anew meanwhile: then its work begins again."""
+        is_same = await self._recorder.record(Progress(claimed, upto, badge, is_done))
+        if not is_same:
+            await self._release(claimed)
+        return is_same
+
+    def _pause(self, claimed: ClaimedPusher) -> float:
+        return self._gateways.pause(_url(claimed))
 
     async def _delete(self, claimed: ClaimedPusher) -> None:
         if await self._database.transact(store.delete_rejected, claimed):
@@ -124,3 +146,7 @@ class PushSender:
 
     async def _release(self, claimed: ClaimedPusher) -> None:
         await self._database.transact(store.release, claimed)
+
+
+def _url(claimed: ClaimedPusher) -> str:
+    return str(claimed.pusher.data.get("url"))

@@ -28,7 +28,7 @@ CREATE TABLE pushers (
     FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
 ) WITH (fillfactor = 70);
 CREATE INDEX pushers_user ON pushers (user_id, device_id);
-CREATE INDEX pushers_pending ON pushers (run_at) WHERE pending;
+CREATE INDEX pushers_pending ON pushers (run_at, user_id) WHERE pending;
 
 -- What the rules of those with pushers said of events, until it is pushed.
 CREATE TABLE push_queue (
