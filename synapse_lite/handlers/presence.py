@@ -219,7 +219,7 @@ class PresenceHandler:
         if not store.is_alive(txn, self._process):
             return False
         now_ms = self._clock.now_ms()
-        store.say(txn, self._process, said, now_ms)
+        store.say(txn, self._process, said, now_ms, in_words=messages is not None)
         for one in said if messages is not None else ():
             store.note_activity(txn, one.device, now_ms)
         store.settle(txn, {one.user_id for one in said}, self._times, now_ms, messages)

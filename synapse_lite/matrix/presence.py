@@ -6,8 +6,10 @@ from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
 
+BUSY = "org.matrix.msc3026.busy"
+"""There, and not to be disturbed (MSC3026): until the user says otherwise in so many words, or is gone."""
 ONLINE, UNAVAILABLE, OFFLINE = "online", "unavailable", "offline"
-STATES = (ONLINE, UNAVAILABLE, OFFLINE)
+STATES = (BUSY, ONLINE, UNAVAILABLE, OFFLINE)
 EVENT_TYPE = "m.presence"
 CHECK_AGAIN_MS = 30 * 60_000
 """After so long without a word it is asked whether who seems to be there still is."""
@@ -58,21 +60,24 @@ def combine(
 ) -> tuple[Presence, int | None]:
     """What a user is by what their devices say, and when to look again: None when time changes nothing.
 
-    The device that is most there decides. One that nobody has touched for long says no more than that it is there.
+    The device that is most there decides. One that nobody has touched for long says no more than that it is there, unless
+    it is busy.
     """
     found, last_active = {OFFLINE}, before.last_active_ts
     checks = []
     for claim in claims:
         last_active = max(last_active, claim.active_ts)
         idle_at = claim.active_ts + times.idle_ms
-        if claim.state == ONLINE and now_ms < idle_at:
+        if claim.state == BUSY:
+            found.add(BUSY)
+        elif claim.state == ONLINE and now_ms < idle_at:
             checks.append(idle_at)
             found.add(ONLINE)
         else:
             found.add(OFFLINE if claim.state == OFFLINE else UNAVAILABLE)
     state = min(found, key=STATES.index)
     active_until = last_active + times.active_ms
-    is_active = state == ONLINE and now_ms < active_until
+    is_active = state in {BUSY, ONLINE} and now_ms < active_until
     if is_active:
         checks.append(active_until)
     if state != OFFLINE:

@@ -11,6 +11,7 @@ import orjson
 from attrs import evolve, frozen
 
 from synapse_lite.matrix.presence import (
+    BUSY,
     CHECK_AGAIN_MS,
     OFFLINE,
     ONLINE,
@@ -93,9 +94,13 @@ def _users_of(txn: Transaction, processes: Collection[str]) -> list[str]:
 # What devices say
 
 
-def say(txn: Transaction, process: str, said: Iterable[Said], now_ms: int) -> None:
-    """Whoever becomes online does something by that, but not who goes on through another process."""
-    for one in said:
+def say(txn: Transaction, process: str, said: Iterable[Said], now_ms: int, *, in_words: bool) -> None:
+    """Whoever becomes online does something by that, but not who goes on through another process.
+
+    Who is busy stays so until they say something else `in_words`: asking for news goes on meanwhile.
+    """
+    for word in said:
+        one = word if in_words or _last_word(txn, word.device) != BUSY else evolve(word, state=BUSY)
         txn.execute(
             "INSERT INTO presence_claims AS c (process, user_id, device_id, state, active_ts, said_ts)"
             " VALUES (%s, %s, %s, %s, CASE WHEN %s THEN coalesce((SELECT CASE WHEN state = %s THEN active_ts END"
@@ -108,6 +113,14 @@ def say(txn: Transaction, process: str, said: Iterable[Said], now_ms: int) -> No
                 process, *one.device, one.state, one.state == ONLINE, ONLINE, *one.device, now_ms, now_ms,
             ),
         )  # fmt: skip
+
+
+def _last_word(txn: Transaction, device: Device) -> str | None:
+    state: str | None = txn.value(
+        "SELECT state FROM presence_claims WHERE user_id = %s AND device_id = %s ORDER BY said_ts DESC LIMIT 1",
+        device,
+    )
+    return state
 
 
 def note_activity(txn: Transaction, device: Device, now_ms: int) -> bool:

@@ -131,6 +131,37 @@ async def test_the_device_that_is_most_there_decides(server: TestServer) -> None
 
 
 @ensureDeferred
+async def test_who_is_busy(build_server: BuildServer) -> None:
+    """More than online, however idle, on whatever process the client asks for news; until it says something else."""
+    server = await build_server(**OPEN)
+    other = await build_server(**OPEN, clock=server.clock, bus=server.bus)
+    alice, bob = await friends(server, "alice", "bob")
+    phone = (await server.core.accounts.access_tokens.open(ALICE)).token
+    busy = {"presence": "org.matrix.msc3026.busy", "status_msg": "in a call"}
+    await server.ok("PUT", status(ALICE), busy, alice)
+    for asked in (server, other, server):
+        await asked.ok("GET", "sync", None, alice)
+        await asked.ok("GET", "sync?set_presence=unavailable", None, alice)
+    await server.ok("GET", "sync", None, phone)
+    assert (await seen(server, bob))[ALICE].items() >= busy.items()
+    for _ in range(25):
+        server.clock.advance(15)
+        await server.ok("GET", "sync", None, alice)
+        await beat(server)
+    told = (await seen(server, bob))[ALICE]
+    assert (told["presence"], told["currently_active"]) == (busy["presence"], False)
+    await other.ok("PUT", status(ALICE), {"presence": "online"}, alice)
+    for asked in (server, other):
+        await asked.ok("GET", "sync", None, alice)
+        assert (await seen(server, bob))[ALICE]["presence"] == "online"
+    await server.ok("PUT", status(ALICE), busy, phone)
+    await server.ok("PUT", status(ALICE), {"presence": "offline"}, alice)
+    server.clock.advance(31)
+    while ALICE in await seen(server, bob):  # both processes look at it by themselves, too
+        await beat(server)
+
+
+@ensureDeferred
 async def test_a_poll_ends_at_leisure_for_others_never_for_oneself(server: TestServer) -> None:
     """What a friend becomes ends a wait within moments; who asks from two devices waits all the same."""
     alice, bob = await friends(server, "alice", "bob")

@@ -23,6 +23,7 @@ _UNSTABLE_FEATURES = {
     "org.matrix.e2e_cross_signing": True,
     "org.matrix.msc2285.stable": True,  # private read receipts
     "org.matrix.msc2432": True,  # aliases of a room
+    "org.matrix.msc3026.busy_presence": True,
     "org.matrix.msc3030": True,  # the event at a time
     "org.matrix.msc3391": True,  # account data is deleted
     "org.matrix.msc3440.stable": True,  # threads
