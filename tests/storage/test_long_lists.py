@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from typing import Any
 
 from pytest_twisted import ensureDeferred
@@ -20,6 +21,7 @@ from synapse_lite.storage.long_lists import (
     survey_list,
 )
 from synapse_lite.storage.media import listing
+from synapse_lite.storage.media.listing import StatisticsFilter
 from synapse_lite.storage.reports import EVENT_REPORTS, ROOM_REPORTS, USER_REPORTS
 from synapse_lite.storage.room_admin import RoomSearch
 from synapse_lite.storage.tasks import TaskFilter, TaskOrder, read_sorted_tasks
@@ -29,6 +31,7 @@ from tests.storage.reading import rows_read
 
 ROWS = 4 * SHORT + 1
 LIMIT = 20
+UPLOADERS = 4 * STEP
 DEEP = (0, STEP - 1, STEP, ROWS // 2, ROWS - LIMIT)
 UNINDEXED = {"joined_members", "size", "joined_local_members", "state_events"}
 """They change with every join."""
@@ -109,6 +112,47 @@ async def test_pages_are_those_of_plain_offsets_and_read_little(database: Databa
             assert page == expected, (wanted, offset)
             if has_index:
                 assert read < MOST_READ, (wanted, offset, read)
+
+
+def seed_uploads(txn: Transaction) -> None:
+    """Two files of each user."""
+    txn.execute("INSERT INTO media_blobs (sha256, size) VALUES ('x', 1)")
+    txn.execute(
+        "INSERT INTO users (user_id, created_ts, displayname) SELECT '@u' || n || ':hs', 1,"
+        " CASE WHEN n %% 3 > 0 THEN 'Name ' || n %% 50 END FROM generate_series(1, %s) n",
+        (UPLOADERS,),
+    )
+    txn.execute(
+        "INSERT INTO media (origin, media_id, sha256, size, user_id, created_ts, authenticated)"
+        " SELECT 'hs', 'u' || n, 'x', n %% 700, '@u' || n / 2 || ':hs', n, TRUE FROM generate_series(2, %s) n",
+        (2 * UPLOADERS + 1,),
+    )
+
+
+@ensureDeferred
+async def test_upload_statistics(database: Database) -> None:
+    """The pages of plain offsets in every order, both ways; by user the media of few are added up for one."""
+    await database.transact(seed_uploads)
+    await database.transact(lambda txn: txn.execute("ANALYZE"))
+    some = StatisticsFilter(from_ms=UPLOADERS // 9, until_ms=UPLOADERS, search_term="me 1")
+    for turned, order in product((False, True), listing.USER_ORDERS):
+        for asked in (StatisticsFilter(), some):
+            wanted = listing.statistics_list(asked, order, backwards=turned)
+            survey = await database.snapshot(survey_list, wanted)
+            assert survey.total == await database.read(count_rows, wanted)
+            for offset in (0, survey.total // 2, survey.total - LIMIT):
+                users, read = await database.snapshot(_counted_statistics, wanted, survey, offset)
+                assert users == await database.read(plain_page, wanted, offset), (wanted, offset)
+                if order == "user_id" and asked is not some:
+                    assert read < MOST_READ, (wanted, offset, read)
+
+
+def _counted_statistics(
+    txn: Transaction, wanted: LongList, survey: Survey, offset: int
+) -> tuple[list[Row], int]:
+    before = rows_read(txn)
+    page = listing.read_statistics(txn, wanted, survey, offset=offset, limit=LIMIT)
+    return [(found.user_id,) for found in page], rows_read(txn) - before
 
 
 def _counted(txn: Transaction, wanted: LongList, survey: Survey, offset: int) -> tuple[list[Row], int]:

@@ -151,14 +151,9 @@ class MediaAdmin:
         }
 
     async def statistics(self, wanted: StatisticsFilter, page: Page) -> JsonObject:
-        users, total = await self._database.read(
-            listing.read_statistics,
-            wanted,
-            order=page.order,
-            backwards=page.backwards,
-            start=page.start,
-            limit=page.limit,
-        )
+        listed = listing.statistics_list(wanted, page.order, backwards=page.backwards)
+        read = partial(listing.read_statistics, offset=page.start, limit=page.limit)
+        users, total = await self._lists.page(listed, page.start, read)
         shown: JsonObject = {
             "users": [
                 {

@@ -1,11 +1,12 @@
 """Media as operators list them: of a user, and how much each user has uploaded."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.long_lists import LongList, Order, Survey, nullable_first, read_page
+from synapse_lite.storage.long_lists import LongList, Order, Survey, nullable, nullable_first, read_page
 from synapse_lite.storage.media.files import COLUMNS, WITH_QUARANTINE, Media, media_of
 
 _NUMBER = "m.media_nid"
@@ -21,12 +22,14 @@ ORDERS: Mapping[str, Order] = {
 }
 """The one by time has an index; the others look at all media of the user."""
 
-USER_ORDERS: Mapping[str, str] = {
-    "user_id": "user_id",
-    "displayname": "displayname",
-    "media_length": "media_length",
-    "media_count": "media_count",
+_UPLOADER = "s.user_id"
+USER_ORDERS: Mapping[str, Order] = {
+    "user_id": Order((_UPLOADER,)),
+    "displayname": Order((*nullable("u.displayname", "''"), _UPLOADER)),
+    "media_length": Order(("s.media_length", _UPLOADER)),
+    "media_count": Order(("s.media_count", _UPLOADER)),
 }
+"""By `user_id` a page adds up the media of those that it skips or shows; the others those of all users."""
 
 
 @frozen
@@ -82,35 +85,37 @@ def user_media_after(txn: Transaction, user_id: str, after: Media | None, limit:
     return [media_of(row) for row in rows]
 
 
-_STATISTICS = """
-SELECT user_id, displayname, media_count, media_length, count(*) OVER () FROM (
-    SELECT m.user_id, u.displayname, count(*) AS media_count, sum(m.size) AS media_length
-    FROM media m LEFT JOIN users u USING (user_id)
-    WHERE m.user_id IS NOT NULL AND m.size IS NOT NULL
-        AND m.created_ts >= %(since)s AND m.created_ts <= coalesce(%(until)s, 9223372036854775807)
-        AND (%(term)s IS NULL OR m.user_id ILIKE %(term)s OR u.displayname ILIKE %(term)s)
-    GROUP BY m.user_id, u.displayname
-) AS counted ORDER BY {order} {direction}, user_id {direction} OFFSET %(start)s LIMIT %(limit)s
-"""
+def statistics_list(wanted: StatisticsFilter, order: str, *, backwards: bool) -> LongList:
+    """Who has uploaded something. `order` is one of `USER_ORDERS`."""
+    arguments: dict[str, object] = {"since": wanted.from_ms}
+    within = "created_ts >= %(since)s"
+    if wanted.until_ms is not None:
+        arguments["until"] = wanted.until_ms
+        within += " AND created_ts <= %(until)s"
+    condition = "TRUE"
+    if wanted.search_term is not None:
+        arguments["term"] = f"%{_literal(wanted.search_term)}%"
+        condition = f"({_UPLOADER} ILIKE %(term)s OR u.displayname ILIKE %(term)s)"
+    source = (
+        "(SELECT user_id, count(*) AS media_count, sum(size)::bigint AS media_length FROM media"
+        f" WHERE user_id IS NOT NULL AND size IS NOT NULL AND {within}"
+        # Sorted in here, too: else groups are made in one direction only, and for the other one all of them.
+        f" GROUP BY user_id ORDER BY user_id {'DESC' if backwards else 'ASC'}) AS s"
+        # OFFSET: looked up for each, not joined with all users of the server.
+        " LEFT JOIN LATERAL (SELECT displayname FROM users WHERE user_id = s.user_id OFFSET 0) AS u ON TRUE"
+    )
+    return LongList(source, condition, USER_ORDERS[order].turned(backwards), arguments)
 
 
 def read_statistics(
-    txn: Transaction, wanted: StatisticsFilter, *, order: str, backwards: bool, start: int, limit: int
-) -> tuple[list[UploadStatistics], int]:
-    """A page, and how many users there are. `order` is one of `USER_ORDERS`."""
-    text = _STATISTICS.format(order=USER_ORDERS[order], direction="DESC" if backwards else "ASC")
-    rows = txn.rows(
-        text,
-        {
-            "since": wanted.from_ms,
-            "until": wanted.until_ms,
-            "term": None if wanted.search_term is None else f"%{_literal(wanted.search_term)}%",
-            "start": start,
-            "limit": limit,
-        },
-    )
-    found = [UploadStatistics(user_id, name, count, int(size)) for user_id, name, count, size, _ in rows]
-    return found, rows[0][4] if rows else 0
+    txn: Transaction, wanted: LongList, survey: Survey, *, offset: int, limit: int
+) -> list[UploadStatistics]:
+    """A page of it."""
+    columns = f"{_UPLOADER}, u.displayname, s.media_count, s.media_length"
+    by_user = wanted.order.columns == (_UPLOADER,)
+    with txn.on_indexes() if by_user else nullcontext():
+        rows = read_page(txn, columns, wanted, survey, offset=offset, limit=limit)
+    return [UploadStatistics(*row) for row in rows]
 
 
 def _literal(text: str) -> str:
