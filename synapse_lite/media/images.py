@@ -3,7 +3,9 @@
 Of four formats the decoders are trusted enough to be run at all; whatever else claims to be a picture is none.
 """
 
+from os import SEEK_CUR
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 from attrs import frozen
@@ -17,10 +19,35 @@ MAX_ANIMATED_PIXELS = 100_000_000
 MAX_SOURCE_PIXELS = 4_000_000
 """What has more is not served in place of its thumbnail, however few bytes it has."""
 
+MAX_SHOWN_SIDE = 10_000
+MAX_SHOWN_BYTES = 10 * 1024 * 1024
+"""A PNG of too many pixels serves as it is within these bounds, as its decoder cannot reduce it as that of JPEG does."""
+
+_BARE_CHUNKS = frozenset(
+    (
+        b"IHDR",
+        b"PLTE",
+        b"IDAT",
+        b"IEND",
+        b"tRNS",
+        b"gAMA",
+        b"cHRM",
+        b"sRGB",
+        b"iCCP",
+        b"sBIT",
+        b"bKGD",
+        b"pHYs",
+    )
+)
+"""Of a PNG that holds one picture, and says nothing of where it was taken."""
+
 _WIDE = frozenset({"I", "I;16", "I;16B", "I;16L", "F"})
 _JPEG_QUALITY = 82
 _WEBP_QUALITY = 80
 _ORIENTATION = 0x0112
+_PNG_SIGNATURE_BYTES = 8
+_CHUNK_HEAD = Struct(">I4s")  # length of the data, and type
+_CHUNK_CHECKSUM_BYTES = 4
 _TURNED = 5  # EXIF orientations from here on exchange width and height
 
 
@@ -86,6 +113,8 @@ def _make(
     if image.format == "JPEG":
         # Decodes to a half, a quarter or an eighth at once: less memory, and larger pictures are possible.
         image.draft(None, (2 * box[0], 2 * box[1]))
+    if image.width * image.height > max_pixels and _serves_undecoded(image, source):
+        return Picture(source_type, *full_size, is_source=True)
     _check_size(image, max_pixels)
     frames = getattr(image, "n_frames", 1)
     if animated and 1 < frames <= MAX_FRAMES and image.width * image.height * frames <= MAX_ANIMATED_PIXELS:
@@ -102,6 +131,24 @@ def _make(
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         raise ImageError(f"it has {image.width} by {image.height} pixels", too_large=True)
+
+
+def _serves_undecoded(image: Image.Image, source: Path) -> bool:
+    if image.format != "PNG" or max(image.size) > MAX_SHOWN_SIDE or source.stat().st_size > MAX_SHOWN_BYTES:
+        return False
+    return _png_chunks(source) <= _BARE_CHUNKS
+
+
+def _png_chunks(source: Path) -> set[bytes]:
+    """The types of its chunks."""
+    kinds: set[bytes] = set()
+    with source.open("rb") as file:
+        file.seek(_PNG_SIGNATURE_BYTES)
+        while len(head := file.read(_CHUNK_HEAD.size)) == _CHUNK_HEAD.size:
+            length, kind = _CHUNK_HEAD.unpack(head)
+            kinds.add(kind)
+            file.seek(length + _CHUNK_CHECKSUM_BYTES, SEEK_CUR)
+    return kinds
 
 
 def _simple(image: Image.Image) -> Image.Image:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -228,11 +229,32 @@ async def test_bombs(database: Database, tmp_path: Path) -> None:
 
 @ensureDeferred
 async def test_large_jpegs_are_reduced_while_decoding(database: Database, tmp_path: Path) -> None:
-    """A JPEG of more pixels than the limit still has thumbnails; a PNG of that size has none."""
+    """A JPEG of more pixels than the limit still has thumbnails."""
     large = photo(3000, 2000)
     async with media_home(database, tmp_path, max_pixels=1_000_000) as home:
         mxc = await home.upload(encoded(large, "JPEG", quality=20))
         assert read((await home.thumbnail(mxc, 320, 240))[1]).size == (320, 213)
+
+
+@ensureDeferred
+async def test_large_pngs_are_shown_as_they_are(database: Database, tmp_path: Path) -> None:
+    """Undecoded, as avatars from elsewhere may be; not when they say more than the picture, or are out of proportion."""
+    large = encoded(photo())
+    exif = Image.Exif()
+    exif[ORIENTATION] = 1  # with nothing beside it, the place would not be written
+    exif.get_ifd(GPS)[2] = (52.0, 31.0, 12.0)
+    place = PngInfo()
+    place.add(b"tEXt", b"Comment\0at home", after_idat=True)
+    async with media_home(database, tmp_path, max_pixels=200_000) as home:
+        assert await home.thumbnail(await home.upload(large), 96, 96) == ("image/png", large)
+        for data in (
+            encoded(photo(), pnginfo=place),
+            encoded(photo(), exif=exif),
+            bomb(10_001, 30),
+        ):
+            with pytest.raises(MatrixError) as refused:
+                await home.thumbnail(await home.upload(data), 96, 96)
+            assert (refused.value.status, refused.value.errcode) == (413, "M_TOO_LARGE")
 
 
 @ensureDeferred
