@@ -127,7 +127,8 @@ BOUNDS: dict[str, str] = {
     "and 0.9 ms of PostgreSQL; each page of 100 is asked for when the one before has been shown.",
     "media": "A download costs 0.45 ms of CPU however small it is (HTTP; downloads of one moment are looked up by one statement) and "
     "0.25 ms a MiB: the kernel sends from its page cache, through no buffer of ours. An upload waits for the disk: the file, its "
-    "directory and two commits are durable before the answer. Imports are 75 MB of the memory.",
+    "directory and two commits are durable before the answer. The memory is that of a process at rest, to which media add nothing: "
+    "65 MB of modules and classes, and 26 MB of pages of shared libraries, which its workers share.",
     "send_beside_media": "CPU: of two cores the two processes that load take most (`busy_p50_rise`); the server sends four pieces of "
     "256 KiB a turn, whatever the number of downloads.",
     "keys_query": "CPU: 2 ms are the client's, which reads 140 kB of JSON, as much are main's (a quarter of a millisecond for the ids in "

@@ -5,6 +5,7 @@ See docs/decisions/006-memory.md. Where the C library is another one, malloc sta
 
 import ctypes
 import gc
+import linecache
 import logging
 import resource
 from collections.abc import Callable
@@ -38,6 +39,7 @@ def trim() -> None:
 
 def settle_heap() -> None:
     """Call when the process has started: what is there now stays, and no collection looks through it again."""
+    linecache.clearcache()  # attrs puts the text of its methods there
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

