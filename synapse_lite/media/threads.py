@@ -78,7 +78,11 @@ class MediaThreads:
         self._pool.callInThread(received.discard)
 
     async def read(self, sha256: bytes, start: int, length: int) -> AsyncIterator[bytes]:
-        """`length` bytes from `start`; raises before the first one when the bytes are not there."""
+        """`length` bytes from `start`; raises before the first one when the bytes are not there.
+
+        Waits for a turn, too: of many answers that could begin at once, a few do.
+        """
+        await self.turns.take()
         at_once = self._store.open_now(sha256, start)
         if at_once is not None:
             return FilePieces(self, at_once, length)
