@@ -280,10 +280,13 @@ class EventStore:
         if parents:
             sql = f"{_REDACTIONS} UNION ALL {_PARENTS}"
             arguments += [nid_array(one.nid for one in parents), [one.event_id for one in parents]]
-        rows = txn.rows(f"{sql} ORDER BY event_nid DESC", arguments)
-        # Where several redactions apply, the first one of them.
-        first: dict[int, int] = {target: redaction for target, redaction in rows if redaction is not None}
-        related = {parent for parent, redaction in rows if redaction is None}
+        first: dict[int, int] = {}  # where several redactions apply, the first one of them
+        related = set()
+        for nid, redaction in txn.rows(sql, arguments):
+            if redaction is None:
+                related.add(nid)
+            else:
+                first[nid] = min(redaction, first.get(nid, redaction))
         redactions = self.load(txn, list(first.values())) if first else {}
         return {target: redactions[redaction] for target, redaction in first.items()}, related
 

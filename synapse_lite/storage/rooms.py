@@ -79,17 +79,21 @@ def room_access(txn: Transaction, room_id: str, user_id: str) -> RoomAccess | No
     """None for an unknown room. Sub-selects, because joins take PostgreSQL longer to plan."""
     row = txn.row(
         "SELECT room_nid, room_id, version,"
-        " (SELECT event_nid FROM memberships m WHERE m.room_nid = r.room_nid AND user_id = %s AND NOT forgotten),"
+        " (SELECT ARRAY[m.event_nid, (SELECT position FROM stream s WHERE s.event_nid = m.event_nid)]"
+        "  FROM memberships m WHERE m.room_nid = r.room_nid AND user_id = %s AND NOT forgotten),"
         " (SELECT event_nid FROM current_state c WHERE c.room_nid = r.room_nid"
         "  AND type = 'm.room.history_visibility' AND state_key = ''),"
         " (SELECT position FROM stream_position),"
-        " (SELECT position FROM stream WHERE event_nid = (SELECT event_nid FROM memberships m"
-        "  WHERE m.room_nid = r.room_nid AND user_id = %s)),"
         " EXISTS (SELECT FROM room_gaps g WHERE g.room_nid = r.room_nid)"
         " FROM rooms r WHERE room_id = %s",
-        (user_id, user_id, room_id),
+        (user_id, room_id),
     )
-    return RoomAccess(Room(row[0], row[1], ROOM_VERSIONS[row[2]]), *row[3:]) if row else None
+    if row is None:
+        return None
+    nid, known_id, version, member, visibility_nid, now, has_gaps = row
+    member_nid, member_position = member or (None, None)
+    room = Room(nid, known_id, ROOM_VERSIONS[version])
+    return RoomAccess(room, member_nid, visibility_nid, now, member_position, has_gaps)
 
 
 def memberships_of(txn: Transaction, user_id: str, memberships: Collection[str]) -> list[Membership]:
