@@ -46,11 +46,11 @@ INSERT INTO rooms (room_nid, room_id, version, creator, created_ts, is_public) O
 INSERT INTO room_summary (room_nid, name, canonical_alias, join_rule, joined, joined_local, state_events)
     SELECT nid, CASE WHEN n % 3 > 0 THEN 'Room ' || n % 30000 END, CASE WHEN n % 4 = 0 THEN '#a' || n || ':bench.test' END,
     'invite', n % 700, n % 300, n % 900 FROM seeded;
-INSERT INTO event_reports (received_ts, room_nid, event_id, sender, user_id, reason)
-    SELECT n, nid, '$' || i, '@listed' || i || ':bench.test', '@listed1:bench.test', 'spam'
+INSERT INTO event_reports (received_ts, room_id, event_id, sender, event, user_id, reason)
+    SELECT n, '!listed' || nid, '$' || i, '@listed' || i || ':bench.test', '{{}}', '@listed1:bench.test', 'spam'
     FROM generate_series(1, {reports}) i JOIN seeded ON n = 1 + i % {rooms};
-INSERT INTO room_reports (received_ts, room_nid, user_id, reason)
-    SELECT n, nid, '@listed1:bench.test', 'spam' FROM generate_series(1, {reports}) i JOIN seeded ON n = 1 + i % {rooms};
+INSERT INTO room_reports (received_ts, room_id, user_id, reason)
+    SELECT n, '!listed' || nid, '@listed1:bench.test', 'spam' FROM generate_series(1, {reports}) i JOIN seeded ON n = 1 + i % {rooms};
 INSERT INTO user_reports (received_ts, target_user_id, user_id, reason)
     SELECT n, '@listed' || n || ':bench.test', '@listed1:bench.test', 'spam' FROM generate_series(1, {reports}) n
 """

@@ -29,7 +29,7 @@ class _Taken:
 
 
 class LongLists:
-    """Reads pages, and remembers surveys of long lists.
+    """Reads pages, and remembers surveys of long lists: those of one kind of rows, for it tells them apart by their conditions.
 
     The total of a long list is counted once, for all orders. A survey is taken behind the first answer, unless that is deep in the list. One that is older than half a minute
     still serves, while a new one is taken. So the total of a list of more than 10,000 rows may be that old, and a page

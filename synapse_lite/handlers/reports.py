@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
+import orjson
 from attrs import frozen
 
 from synapse_lite import ids
@@ -17,6 +18,8 @@ from synapse_lite.storage import reports as store
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.reports import EVENT_REPORTS, ROOM_REPORTS, USER_REPORTS, ReportKind
+from synapse_lite.storage.room_summary import read_summaries
+from synapse_lite.storage.rooms import Room
 
 __all__ = [
     "EVENT_REPORTS",
@@ -80,9 +83,10 @@ class Reports:
             raise not_found("Event not found.")
         event = self._events.in_room(txn, report.room_id, report.event_id).event
         values = {
-            "room_nid": room.nid,
+            **_about_room(txn, room),
             "event_id": event.event_id,
             "sender": event.sender,
+            "event": orjson.dumps({**event.pdu, "event_id": event.event_id}).decode(),
             "score": report.score,
         }
         store.add_report(txn, EVENT_REPORTS, self._values(report.user_id, report.reason, **values))
@@ -91,7 +95,7 @@ class Reports:
         room = rooms.room_by_id(txn, room_id)
         if room is None:
             raise not_found("Room not found")
-        store.add_report(txn, ROOM_REPORTS, self._values(user_id, reason, room_nid=room.nid))
+        store.add_report(txn, ROOM_REPORTS, self._values(user_id, reason, **_about_room(txn, room)))
 
     def _add_user(self, txn: Transaction, user_id: str, target: str, reason: str) -> None:
         if ids.is_local(target, self._server_name) and accounts.find_account(txn, target) is None:
@@ -105,17 +109,18 @@ class Reports:
 class ReportAdmin:
     """The reports, for administrators. An unknown one is 404 `M_NOT_FOUND`, what is no number 400 `M_INVALID_PARAM`."""
 
-    def __init__(self, database: Database, events: EventStore, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._events = events
-        self._lists = LongLists(database, clock)
+        self._lists = {
+            kind: LongLists(database, clock) for kind in (EVENT_REPORTS, ROOM_REPORTS, USER_REPORTS)
+        }
 
     async def find(
         self, kind: ReportKind, wanted: Mapping[str, str], *, offset: int, limit: int, newest_first: bool
     ) -> JsonObject:
         """A page under the name of the table, with the `total`, and the `next_token` when there are more."""
         read = partial(store.list_reports, kind=kind, offset=offset, limit=limit)
-        found, total = await self._lists.page(
+        found, total = await self._lists[kind].page(
             store.long_list(kind, wanted, newest_first=newest_first), offset, read
         )
         answer: JsonObject = {kind.table: found, "total": total}
@@ -124,7 +129,7 @@ class ReportAdmin:
         return answer
 
     async def show(self, kind: ReportKind, report_id: str) -> JsonObject:
-        """Of a reported event with the event as servers exchange it: {} when it is purged."""
+        """Of a reported event with the event as servers exchange it, as it was when it was reported."""
         return await self._database.snapshot(self._show, kind, _nid(report_id))
 
     async def delete(self, kind: ReportKind, report_id: str) -> None:
@@ -137,9 +142,13 @@ class ReportAdmin:
             raise _unknown()
         if kind is not EVENT_REPORTS:
             return report
-        stored = self._events.by_ids(txn, [report["event_id"]]).get(report["event_id"])
-        event = {} if stored is None else {**stored.event.pdu, "event_id": stored.event_id}
-        return {**report, "event_json": event}
+        return {**report, "event_json": store.reported_event(txn, nid)}
+
+
+def _about_room(txn: Transaction, room: Room) -> dict[str, object]:
+    summary = read_summaries(txn, [room.nid]).get(room.nid)
+    names = (summary.name, summary.canonical_alias) if summary else (None, None)
+    return {"room_id": room.room_id, "room_name": names[0], "room_alias": names[1]}
 
 
 def _nid(report_id: str) -> int:

@@ -1,10 +1,11 @@
 """Other servers as destinations: whether they can be reached."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.long_lists import LongList, Order, Survey, nullable_first, read_page
 from synapse_lite.storage.patterns import containing
 
 PATIENCE_MS = 30_000
@@ -52,14 +53,16 @@ def forget_destinations(txn: Transaction, failing_before_ms: int, limit: int) ->
 
 # What administrators see
 
-ORDERS = {
-    "destination": "server_name",
-    "retry_last_ts": "retry_last_ts",
-    "retry_interval": "retry_interval",
-    "failure_ts": "failing_since",
-    "last_successful_stream_ordering": "sent_position",
+_NAME = "d.server_name"
+_LAST_FAILURE = "CASE WHEN d.failing_since IS NULL THEN 0 ELSE d.attempted_ts END"
+ORDERS: Mapping[str, Order] = {
+    "destination": Order((_NAME,)),
+    "retry_last_ts": Order((f"({_LAST_FAILURE})", _NAME)),
+    "retry_interval": Order(("d.retry_interval", _NAME)),
+    "failure_ts": Order((*nullable_first("d.failing_since", "0"), _NAME)),
+    "last_successful_stream_ordering": Order((*nullable_first("d.sent_position", "0"), _NAME)),
 }
-"""Columns by the names that the admin API has for them."""
+"""By the names that the admin API has for them."""
 
 
 @frozen
@@ -76,43 +79,43 @@ class Destination:
     sent_position: int | None
 
 
-_SHOWN = (
-    "SELECT server_name, CASE WHEN failing_since IS NULL THEN 0 ELSE attempted_ts END AS retry_last_ts,"
-    " retry_interval, failing_since, sent_position FROM destinations"
-)
+_SHOWN = f"d.server_name, {_LAST_FAILURE}, d.retry_interval, d.failing_since, d.sent_position"
+_ROOMS = "destination_rooms d JOIN rooms r USING (room_nid)"
 
 
-def find_destinations(
-    txn: Transaction, part: str, order: str, *, backwards: bool, offset: int, limit: int
-) -> tuple[list[Destination], int]:
-    """Those whose name holds the part, ordered by a key of `ORDERS`; and how many there are in all."""
-    pattern = containing(part)
-    way = "DESC NULLS LAST" if backwards else "ASC NULLS FIRST"
-    rows = txn.rows(
-        f"SELECT * FROM ({_SHOWN} WHERE lower(server_name) LIKE %s) AS found"
-        f" ORDER BY {ORDERS[order]} {way}, server_name {way} OFFSET %s LIMIT %s",
-        (pattern, offset, limit),
-    )
-    total = txn.value("SELECT count(*) FROM destinations WHERE lower(server_name) LIKE %s", (pattern,))
-    return [Destination(*row) for row in rows], int(total)
+def long_list(part: str, order_by: str, *, backwards: bool) -> LongList:
+    """Those whose name holds the part, in one of `ORDERS`."""
+    order = ORDERS[order_by].turned(backwards)
+    if not part:
+        return LongList("destinations d", "TRUE", order)
+    return LongList("destinations d", "lower(d.server_name) LIKE %(part)s", order, {"part": containing(part)})
+
+
+def list_destinations(
+    txn: Transaction, wanted: LongList, survey: Survey, *, offset: int, limit: int
+) -> list[Destination]:
+    """A page of it."""
+    return [Destination(*row) for row in read_page(txn, _SHOWN, wanted, survey, offset=offset, limit=limit)]
 
 
 def find_destination(txn: Transaction, server_name: str) -> Destination | None:
-    row = txn.row(f"{_SHOWN} WHERE server_name = %s", (server_name,))
+    row = txn.row(f"SELECT {_SHOWN} FROM destinations d WHERE d.server_name = %s", (server_name,))
     return Destination(*row) if row else None
 
 
-def rooms_of_destination(
-    txn: Transaction, server_name: str, *, backwards: bool, offset: int, limit: int
-) -> tuple[list[tuple[str, int]], int]:
-    """Rooms of which the server was sent something, or is to be, with the position of the newest event for it; how many."""
-    rows = txn.rows(
-        "SELECT room_id, coalesce(missed_position, sent_position, 0) FROM destination_rooms JOIN rooms USING (room_nid)"
-        f" WHERE server_name = %s ORDER BY room_id {'DESC' if backwards else 'ASC'} OFFSET %s LIMIT %s",
-        (server_name, offset, limit),
-    )
-    total = txn.value("SELECT count(*) FROM destination_rooms WHERE server_name = %s", (server_name,))
-    return [(room_id, position) for room_id, position in rows], int(total)
+def long_list_of_rooms(server_name: str, *, backwards: bool) -> LongList:
+    """Rooms of which the server was sent something, or is to be, by their ids."""
+    order = Order(("r.room_id",)).turned(backwards)
+    return LongList(_ROOMS, "d.server_name = %(server_name)s", order, {"server_name": server_name})
+
+
+def list_rooms(
+    txn: Transaction, wanted: LongList, survey: Survey, *, offset: int, limit: int
+) -> list[tuple[str, int]]:
+    """A page of it: with each room the position of the newest event for the server."""
+    shown = "r.room_id, coalesce(d.missed_position, d.sent_position, 0)"
+    rows = read_page(txn, shown, wanted, survey, offset=offset, limit=limit)
+    return [(room_id, position) for room_id, position in rows]
 
 
 def reset_backoff(txn: Transaction, server_name: str) -> bool:

@@ -7,13 +7,16 @@ begins at the last mark before it, and skips less than `STEP` rows; what comes b
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from synapse_lite.storage.database import Row, Transaction
 
 STEP = 500
 SHORT = 10_000
 """Rows of a list that is read as it is."""
+
+MOST_NARROWED = 10
+"""An index narrows a list that is less than one in so many rows."""
 
 Mark = tuple[Any, ...]
 """By what a row is sorted."""
@@ -54,6 +57,15 @@ def nullable_first(column: str, instead: str) -> tuple[str, str]:
 
 
 @frozen
+class Narrowing:
+    """What all rows of a list fulfil, in SQL: `condition`, which an index tells, where few rows of `table` do `by_index`."""
+
+    table: str
+    by_index: str
+    condition: str
+
+
+@frozen
 class LongList:
     """What is listed: `source` and `condition` are SQL for FROM and WHERE."""
 
@@ -61,6 +73,7 @@ class LongList:
     condition: str
     order: Order
     arguments: Mapping[str, object] = field(factory=dict, hash=False)
+    narrowing: Narrowing | None = None
 
 
 @frozen
@@ -75,11 +88,11 @@ def read_page(
     txn: Transaction, columns: str, wanted: LongList, survey: Survey, *, offset: int, limit: int
 ) -> list[Row]:
     """The `columns` of `limit` rows from row `offset` on, counted from 0."""
+    if offset >= survey.total:
+        return []
     mark_number = max(0, min(offset // STEP, len(survey.marks) - 1))
-    condition, arguments = wanted.condition, dict(wanted.arguments)
+    condition, arguments = narrowed_condition(txn, wanted), dict(wanted.arguments)
     if survey.marks:
-        if offset - mark_number * STEP > 2 * STEP:
-            return []  # behind the end, whatever has come since
         behind, more = wanted.order.beginning_at(survey.marks[mark_number])
         condition, arguments = f"({condition}) AND {behind}", arguments | more
     return txn.rows(
@@ -90,7 +103,8 @@ def read_page(
 
 
 def count_rows(txn: Transaction, wanted: LongList) -> int:
-    return int(txn.value(f"SELECT count(*) FROM {wanted.source} WHERE {wanted.condition}", wanted.arguments))
+    condition = narrowed_condition(txn, wanted)
+    return int(txn.value(f"SELECT count(*) FROM {wanted.source} WHERE {condition}", wanted.arguments))
 
 
 def survey_list(txn: Transaction, wanted: LongList) -> Survey:
@@ -98,14 +112,33 @@ def survey_list(txn: Transaction, wanted: LongList) -> Survey:
     order = wanted.order
     marks = txn.rows(
         f"SELECT * FROM (SELECT row_number() OVER (ORDER BY {order.sorting}) AS number, {', '.join(order.columns)}"
-        f" FROM {wanted.source} WHERE {wanted.condition}) AS numbered"
+        f" FROM {wanted.source} WHERE {narrowed_condition(txn, wanted)}) AS numbered"
         f" WHERE mod(number, {STEP}) = 1 ORDER BY number",
         wanted.arguments,
     )
     if not marks:
         return Survey(0)
     behind, arguments = order.beginning_at(marks[-1][1:])
-    rest = LongList(
-        wanted.source, f"({wanted.condition}) AND {behind}", order, {**wanted.arguments, **arguments}
+    rest = evolve(
+        wanted,
+        condition=f"({wanted.condition}) AND {behind}",
+        arguments={**wanted.arguments, **arguments},
     )
     return Survey((len(marks) - 1) * STEP + count_rows(txn, rest), [mark[1:] for mark in marks])
+
+
+def narrowed_condition(txn: Transaction, wanted: LongList) -> str:
+    """The condition; with that by the index, unless many rows fulfil it: to test each of them costs more than it saves."""
+    narrowing = wanted.narrowing
+    if narrowing is None:
+        return wanted.condition
+    found = _estimate(txn, f"{narrowing.table} WHERE {narrowing.by_index}", wanted.arguments)
+    if found * MOST_NARROWED > _estimate(txn, narrowing.table, {}):
+        return wanted.condition
+    return f"{narrowing.condition} AND ({wanted.condition})"
+
+
+def _estimate(txn: Transaction, source: str, arguments: Mapping[str, object]) -> float:
+    """How many rows the planner expects."""
+    plan = txn.value(f"EXPLAIN (FORMAT JSON) SELECT FROM {source}", arguments)
+    return float(plan[0]["Plan"]["Plan Rows"])

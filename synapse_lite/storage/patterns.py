@@ -1,11 +1,20 @@
 """Patterns for LIKE."""
 
+TRIGRAM = 3
 _GLOBS = str.maketrans({"*": "%", "?": "_"})
 
 
 def containing(term: str) -> str:
     """Matches lowered text that holds the term, whatever its case."""
     return f"%{_escaped(term.lower())}%"
+
+
+def has_trigrams(searched: str, argument: str, text: str) -> str | None:
+    """A condition by which an index on `trigrams(searched)` tells what may hold the text, the argument of that name.
+
+    None for a text that is too short.
+    """
+    return f"trigrams({searched}) @> trigrams(%({argument})s)" if len(text) >= TRIGRAM else None
 
 
 def like_glob(pattern: str) -> str:

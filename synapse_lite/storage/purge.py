@@ -48,8 +48,6 @@ TABLES = (
     Table("stripped_state", ("user_id",)),
     Table("partial_rooms", ("room_nid",)),
     Table("room_stats", ("events",)),
-    Table("event_reports", ("report_nid",)),
-    Table("room_reports", ("report_nid",)),
     Table("delayed_events", ("delay_id",)),
     Table("outgoing_events", ("server_name", "position")),
     Table("outgoing_edus", ("server_name", "edu")),

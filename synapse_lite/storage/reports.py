@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from attrs import frozen
 
+from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.long_lists import LongList, Order, Survey, read_page
+from synapse_lite.storage.long_lists import LongList, Narrowing, Order, Survey, read_page
+from synapse_lite.storage.patterns import has_trigrams
 
 
-@frozen
+@frozen(eq=False)
 class ReportKind:
     """A table of reports `p`: what is shown of each, by name, and by what they are found.
 
@@ -22,11 +25,20 @@ class ReportKind:
     exact: Mapping[str, str]
     joins: str = ""
 
+    @property
+    def searched(self) -> str:
+        """What the index on `parts` is on."""
+        return " || E'\\n' || ".join(self.parts.values())
+
 
 _COMMON = {"id": "p.report_nid", "received_ts": "p.received_ts", "user_id": "p.user_id", "reason": "p.reason"}
-_ROOM = {"room_id": "r.room_id", "name": "s.name", "canonical_alias": "s.canonical_alias"}
-_OF_ROOM = " JOIN rooms r USING (room_nid) LEFT JOIN room_summary s USING (room_nid)"
-_PARTS = {"user_id": "p.user_id", "room_id": "r.room_id"}
+_ROOM = {
+    "room_id": "p.room_id",
+    "name": "coalesce(s.name, p.room_name)",
+    "canonical_alias": "coalesce(s.canonical_alias, p.room_alias)",
+}
+_OF_ROOM = " LEFT JOIN rooms r USING (room_id) LEFT JOIN room_summary s USING (room_nid)"
+_PARTS = {"user_id": "p.user_id", "room_id": "p.room_id"}
 
 EVENT_REPORTS = ReportKind(
     "event_reports",
@@ -60,8 +72,11 @@ def add_report(txn: Transaction, kind: ReportKind, values: Mapping[str, object])
 def long_list(kind: ReportKind, wanted: Mapping[str, str], *, newest_first: bool) -> LongList:
     """Those that fit `wanted`, by the names of the kind."""
     condition, arguments = _condition(kind, wanted)
-    source = _source(kind) if "room_id" in wanted else f"{kind.table} p"
-    return LongList(source, condition, _BY_NUMBER.turned(newest_first), arguments)
+    found = [has_trigrams(kind.searched, name, text) for name, text in wanted.items() if name in kind.parts]
+    by_index = " AND ".join(one for one in found if one)
+    table = f"{kind.table} p"
+    narrowing = Narrowing(table, by_index, by_index) if by_index else None
+    return LongList(table, condition, _BY_NUMBER.turned(newest_first), arguments, narrowing)
 
 
 def list_reports(
@@ -80,6 +95,14 @@ def list_reports(
 def read_report(txn: Transaction, kind: ReportKind, nid: int) -> dict[str, Any] | None:
     row = txn.row(f"SELECT {_columns(kind)} FROM {_source(kind)} WHERE p.report_nid = %s", (nid,))
     return None if row is None else dict(zip(kind.shown, row, strict=True))
+
+
+def reported_event(txn: Transaction, nid: int) -> JsonObject:
+    """As it was when it was reported."""
+    event: JsonObject = orjson.loads(
+        txn.value("SELECT event FROM event_reports WHERE report_nid = %s", (nid,))
+    )
+    return event
 
 
 def delete_report(txn: Transaction, kind: ReportKind, nid: int) -> bool:

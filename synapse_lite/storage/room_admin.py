@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.long_lists import LongList, Order, Survey, nullable, read_page
-from synapse_lite.storage.patterns import containing
+from synapse_lite.storage.long_lists import LongList, Narrowing, Order, Survey, nullable, read_page
+from synapse_lite.storage.patterns import containing, has_trigrams
 from synapse_lite.storage.room_summary import RoomSummary, read_summaries
 
 
@@ -46,6 +46,7 @@ ORDERS: Mapping[str, Order] = {
     "state_events": Order(("s.state_events", _SUMMARY), descending=True),
 }
 
+_SEARCHED = "coalesce(s.name, '') || E'\\n' || coalesce(s.canonical_alias, '')"
 _BOTH = "rooms r JOIN room_summary s USING (room_nid)"
 
 
@@ -54,7 +55,8 @@ def long_list(search: RoomSearch, order_by: str, *, turned: bool) -> LongList:
     condition, arguments = _condition(search)
     order = ORDERS[order_by].turned(turned)
     source = "rooms r" if order.columns[-1] == _ROOM else "room_summary s"
-    return LongList(source if search == ANY_ROOM else _BOTH, condition, order, arguments)
+    source = source if search == ANY_ROOM else _BOTH
+    return LongList(source, condition, order, arguments, _narrowing(search.term))
 
 
 def list_rooms(
@@ -155,3 +157,15 @@ def _condition(search: RoomSearch) -> tuple[str, dict[str, object]]:
     if search.empty is not None:
         conditions.append("s.joined = 0" if search.empty else "s.joined > 0")
     return " AND ".join(conditions), dict(arguments)
+
+
+def _narrowing(term: str | None) -> Narrowing | None:
+    by_index = has_trigrams(_SEARCHED, "term", term) if term else None
+    if by_index is None:
+        return None
+    summaries = "room_summary s"
+    condition = (
+        "s.room_nid = ANY(ARRAY(SELECT room_nid FROM rooms WHERE room_id = %(term)s"
+        f" UNION SELECT room_nid FROM {summaries} WHERE {by_index}))"
+    )
+    return Narrowing(summaries, by_index, condition)

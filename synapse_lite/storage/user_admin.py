@@ -6,8 +6,8 @@ from typing import NamedTuple
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.long_lists import LongList, Order, Survey, nullable, read_page
-from synapse_lite.storage.patterns import containing
+from synapse_lite.storage.long_lists import LongList, Narrowing, Order, Survey, nullable, read_page
+from synapse_lite.storage.patterns import containing, has_trigrams
 from synapse_lite.storage.stream import Kind
 
 
@@ -73,6 +73,7 @@ _USER = (
     " u.consent_version, u.consent_ts, u.consent_notice_version"
 )
 _ID = "u.user_id"
+_SEARCHED = "u.user_id || E'\\n' || coalesce(u.displayname, '')"
 _USERS = "users u"
 _USERS_SEEN = "users u JOIN user_last_seen s USING (user_id)"
 
@@ -100,7 +101,7 @@ def long_list(search: UserSearch, order_by: str, *, backwards: bool) -> LongList
     """In one of `ORDERS`; users that are equal by it in the order of their ids."""
     condition, arguments = _condition(search)
     source = _USERS_SEEN if order_by == "last_seen_ts" else _USERS
-    return LongList(source, condition, ORDERS[order_by].turned(backwards), arguments)
+    return LongList(source, condition, ORDERS[order_by].turned(backwards), arguments, _narrowing(search))
 
 
 def list_users(txn: Transaction, wanted: LongList, survey: Survey, *, offset: int, limit: int) -> list[User]:
@@ -218,10 +219,10 @@ def _condition(search: UserSearch) -> tuple[str, dict[str, object]]:
         conditions.append(
             "(lower(split_part(substr(u.user_id, 2), ':', 1)) LIKE %(term)s OR lower(u.displayname) LIKE %(term)s)"
         )
-        arguments["term"] = containing(search.term)
+        arguments |= {"term": containing(search.term), "term_text": search.term}
     if search.id_part is not None:
         conditions.append("lower(u.user_id) LIKE %(id_part)s")
-        arguments["id_part"] = containing(search.id_part)
+        arguments |= {"id_part": containing(search.id_part), "id_text": search.id_part}
     flags = {
         "is_guest": search.guests,
         "deactivated": search.deactivated,
@@ -238,3 +239,10 @@ def _condition(search: UserSearch) -> tuple[str, dict[str, object]]:
     if None in search.without_types:
         conditions.append("u.user_type IS NOT NULL")
     return " AND ".join(conditions), arguments
+
+
+def _narrowing(search: UserSearch) -> Narrowing | None:
+    parts = [("term_text", search.term), ("id_text", search.id_part)]
+    found = [has_trigrams(_SEARCHED, name, text) for name, text in parts if text is not None]
+    by_index = " AND ".join(condition for condition in found if condition)
+    return Narrowing(_USERS, by_index, by_index) if by_index else None

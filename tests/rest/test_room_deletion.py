@@ -16,6 +16,7 @@ from tests.builders import SERVER
 from tests.rest.admin_server import V1, V2, AdminServer
 from tests.server import path_part
 
+EARLY = 100_000_000_000  # before everything
 SHUTDOWN = SHUTDOWN_AND_PURGE_ROOM
 
 
@@ -236,7 +237,7 @@ async def test_purge_history(server: AdminServer, way: str) -> None:
     if way == "path":
         path += f"/{path_part(events[4])}"
     elif way == "event":
-        body |= {"purge_up_to_event_id": events[4], "purge_up_to_ts": 1}
+        body |= {"purge_up_to_event_id": events[4], "purge_up_to_ts": EARLY}
     else:
         received = await server.steps.do(
             lambda txn: txn.value("SELECT received_ts FROM events WHERE event_id = %s", (events[4],))
@@ -272,12 +273,12 @@ async def test_refused_points(server: AdminServer) -> None:
         (path, b"", 400, "M_BAD_JSON", "must specify purge_up_to_event_id or purge_up_to_ts"),
         (path, {"purge_up_to_ts": "1"}, 400, "M_BAD_JSON", "purge_up_to_ts must be an int"),
         (path, {"purge_up_to_ts": True}, 400, "M_BAD_JSON", "purge_up_to_ts must be an int"),
-        (path, {"purge_up_to_ts": 1}, 404, "M_NOT_FOUND", "there is no event to be purged"),
+        (path, {"purge_up_to_ts": EARLY}, 404, "M_NOT_FOUND", "there is no event to be purged"),
         (f"{path}/$unknown", {}, 404, "M_NOT_FOUND", "Event not found."),
         (f"{V1}/purge_history/{other}/{event_id}", {}, 400, "M_UNKNOWN", "Event is for wrong room."),
         (
             f"{V1}/purge_history/x",
-            {"purge_up_to_ts": 1},
+            {"purge_up_to_ts": EARLY},
             404,
             "M_NOT_FOUND",
             "there is no event to be purged",

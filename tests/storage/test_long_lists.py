@@ -8,7 +8,7 @@ from typing import Any
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.handlers.long_lists import FRESH_MS, LongLists
-from synapse_lite.storage import reports, room_admin, user_admin
+from synapse_lite.storage import destinations, reports, room_admin, user_admin
 from synapse_lite.storage.audit import AuditFilter, read_audit_log
 from synapse_lite.storage.database import Database, Row, Transaction
 from synapse_lite.storage.long_lists import (
@@ -17,6 +17,7 @@ from synapse_lite.storage.long_lists import (
     LongList,
     Survey,
     count_rows,
+    narrowed_condition,
     read_page,
     survey_list,
 )
@@ -51,12 +52,16 @@ INSERT INTO rooms (room_nid, room_id, version, creator, is_public, created_ts) O
 INSERT INTO room_summary (room_nid, name, joined, joined_local, state_events, encryption)
     SELECT n, CASE WHEN n % 3 > 0 THEN 'Room ' || n % 5000 END, n % 100, n % 50, n % 70,
     CASE WHEN n % 8 > 0 THEN 'm.megolm.v1.aes-sha2' END FROM generate_series(1, {ROWS}) n;
-INSERT INTO event_reports (received_ts, room_nid, event_id, sender, user_id)
-    SELECT n, n, '$' || n, '@u1:hs', '@u' || n || ':hs' FROM generate_series(1, {ROWS}) n;
-INSERT INTO room_reports (received_ts, room_nid, user_id, reason)
-    SELECT n, n, '@u1:hs', '' FROM generate_series(1, {ROWS}) n;
+INSERT INTO event_reports (received_ts, room_id, event_id, sender, event, user_id)
+    SELECT n, '!r' || n, '$' || n, '@u1:hs', '{{}}', '@u' || n || ':hs' FROM generate_series(1, {ROWS}) n;
+INSERT INTO room_reports (received_ts, room_id, user_id, reason)
+    SELECT n, '!r' || n, '@u1:hs', '' FROM generate_series(1, {ROWS}) n;
 INSERT INTO user_reports (received_ts, target_user_id, user_id, reason)
     SELECT n, '@u' || n || ':hs', '@u1:hs', '' FROM generate_series(1, {ROWS}) n;
+INSERT INTO destinations (server_name, failing_since, attempted_ts, retry_interval, sent_position)
+    SELECT 's' || n, CASE WHEN n % 3 > 0 THEN n % 5000 END, n % 4000, n % 50, CASE WHEN n % 2 > 0 THEN n / 3 END
+    FROM generate_series(1, {ROWS}) n;
+INSERT INTO destination_rooms (server_name, room_nid, sent_position) SELECT 's1', n, n FROM generate_series(1, {ROWS}) n;
 INSERT INTO media_blobs (sha256, size) VALUES ('x', 1);
 INSERT INTO media (origin, media_id, sha256, size, user_id, media_type, upload_name, created_ts, last_access_ts,
     authenticated, protected) SELECT 'hs', 'm' || n % 1000 || '_' || n, 'x', n % 500, '@u1:hs', 'text/' || n % 9,
@@ -85,8 +90,63 @@ def lists() -> Iterator[tuple[LongList, bool]]:
             yield rooms, order not in UNINDEXED
         for order in listing.ORDERS:
             yield listing.user_list("@u1:hs", order, backwards=turned), order == "created_ts"
+        for order in destinations.ORDERS:
+            yield destinations.long_list("", order, backwards=turned), order == "destination"
+        yield destinations.long_list("s", "destination", backwards=turned), True
+        yield destinations.long_list_of_rooms("s1", backwards=turned), False
         for kind in (EVENT_REPORTS, ROOM_REPORTS, USER_REPORTS):
             yield reports.long_list(kind, {}, newest_first=turned), True
+
+
+def searches() -> Iterator[tuple[LongList, int]]:
+    """By a part of a text that few hold; about how many do."""
+    part = str(ROWS - 7)
+    yield user_admin.long_list(UserSearch(term=f"u{part}"), "name", backwards=False), 1
+    yield user_admin.long_list(UserSearch(term="ME 4999"), "displayname", backwards=True), 6
+    yield user_admin.long_list(UserSearch(id_part=f"U{part}:h"), "creation_ts", backwards=False), 1
+    yield room_admin.long_list(RoomSearch(term=f"!r{part}"), "name", turned=False), 1
+    yield room_admin.long_list(RoomSearch(term="oom 4999"), "size", turned=True), 6
+    yield reports.long_list(EVENT_REPORTS, {"user_id": f"u{part}"}, newest_first=True), 1
+    yield reports.long_list(EVENT_REPORTS, {"room_id": f"r{part}"}, newest_first=True), 1
+    yield reports.long_list(ROOM_REPORTS, {"room_id": f"r{part}", "user_id": "@u1"}, newest_first=True), 1
+    yield reports.long_list(USER_REPORTS, {"target_user_id": f"u{part}"}, newest_first=False), 1
+
+
+def broad_searches() -> Iterator[LongList]:
+    """What most rows hold."""
+    yield user_admin.long_list(UserSearch(term="name"), "name", backwards=False)
+    yield user_admin.long_list(UserSearch(id_part=":hs"), "creation_ts", backwards=False)
+    yield room_admin.long_list(RoomSearch(term="room"), "name", turned=False)
+    yield reports.long_list(ROOM_REPORTS, {"user_id": "@u1:hs"}, newest_first=True)
+
+
+@ensureDeferred
+async def test_searches_for_a_part_of_a_text_read_what_they_find(database: Database) -> None:
+    """Counting and the page: whatever the case, in whatever order; what the index finds too much is left out."""
+    await database.transact(seed)
+    await database.transact(lambda txn: txn.execute("ANALYZE"))
+    for wanted, most in searches():
+        (total, page), read = await database.snapshot(_counted_search, wanted)
+        assert 0 < total == len(page) <= most, wanted
+        assert page == await database.read(plain_page, wanted, 0), wanted
+        assert read < 20 * (most + 1), (wanted, read)
+
+
+@ensureDeferred
+async def test_a_part_that_most_rows_hold_is_not_looked_for_by_its_trigrams(database: Database) -> None:
+    """They would be made anew of each row; what few hold is."""
+    await database.transact(seed)
+    await database.transact(lambda txn: txn.execute("ANALYZE"))
+    for wanted in broad_searches():
+        assert await database.read(narrowed_condition, wanted) == wanted.condition
+        assert await database.read(count_rows, wanted) > ROWS / 2, wanted
+
+
+def _counted_search(txn: Transaction, wanted: LongList) -> tuple[tuple[int, list[Row]], int]:
+    before = rows_read(txn)
+    total = count_rows(txn, wanted)
+    page = read_page(txn, wanted.order.columns[-1], wanted, Survey(total), offset=0, limit=LIMIT)
+    return (total, page), rows_read(txn) - before
 
 
 def plain_page(txn: Transaction, wanted: LongList, offset: int) -> list[Row]:

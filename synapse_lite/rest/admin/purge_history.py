@@ -1,12 +1,14 @@
 """Purging the history of rooms."""
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
 from synapse_lite.errors import bad_json
 from synapse_lite.handlers.history_purge import HistoryPurge, HistoryPurgeRequest
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
+from synapse_lite.rest.admin.times import past_ts
 from synapse_lite.rest.body import optional_text, parameter
 
 PATH = "/_synapse/admin/v1/purge_history/{room_id}"
@@ -14,8 +16,9 @@ MAX_EVENT_ID = 255
 
 
 class PurgeHistoryApi:
-    def __init__(self, purges: HistoryPurge) -> None:
+    def __init__(self, purges: HistoryPurge, clock: Clock) -> None:
         self._purges = purges
+        self._clock = clock
 
     def routes(self) -> list[Route]:
         return [
@@ -32,7 +35,7 @@ class PurgeHistoryApi:
         wanted = HistoryPurgeRequest(
             room_id,
             event_id or optional_text(body, "purge_up_to_event_id", MAX_EVENT_ID),
-            _timestamp(body),
+            self._timestamp(body),
             delete_local_events=bool(body.get("delete_local_events")),
             dry_run=parameter(body, "dry_run", bool, False),
         )
@@ -42,9 +45,10 @@ class PurgeHistoryApi:
         """`GET /_synapse/admin/v1/purge_history_status/{purge_id}`"""
         return await self._purges.status(purge_id)
 
-
-def _timestamp(body: JsonObject) -> int | None:
-    value = body.get("purge_up_to_ts")
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise bad_json("purge_up_to_ts must be an int")
-    return value
+    def _timestamp(self, body: JsonObject) -> int | None:
+        value = body.get("purge_up_to_ts")
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise bad_json("purge_up_to_ts must be an int")
+        return past_ts("purge_up_to_ts", value, self._clock)

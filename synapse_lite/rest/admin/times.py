@@ -7,6 +7,7 @@ from synapse_lite.errors import invalid_param
 
 DAY_MS = 86_400_000
 YEAR_1971_MS = 31_536_000_000
+YEAR_2286_MS = 10**13
 
 
 def past_ts(name: str, value: int, clock: Clock) -> int:

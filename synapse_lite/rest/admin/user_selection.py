@@ -5,12 +5,13 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import Errcode, MatrixError, bad_json, missing_param
+from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param, missing_param
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.user_selection import Chosen, Selection, UserSelection
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
+from synapse_lite.rest.admin.times import YEAR_1971_MS, YEAR_2286_MS
 from synapse_lite.rest.admin.users import optional_flag
 from synapse_lite.tasks.actions.parts import MAX_PARTS
 
@@ -24,7 +25,8 @@ FLAGS = ("shadow_banned", "suspended", "locked", "deactivated", "sent_nothing")
 
 B = TypeVar("B", bound=BaseModel)
 Pattern = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\x00]*$")]
-Time = Annotated[int, Field(ge=0, lt=2**53)]
+Time = Annotated[int, Field(ge=YEAR_1971_MS, lt=YEAR_2286_MS)]
+"""Seconds and microseconds would select everybody, or nobody, without a word."""
 
 
 class SelectionBody(BaseModel):
@@ -77,7 +79,7 @@ class UserSelectionApi:
     async def find(self, request: Request, _requester: Requester) -> JsonObject:
         """`GET /_synapse/admin/v1/user_selection`: who would be meant by `select` with the same words."""
         wanted: dict[str, Any] = {name: _pattern(request, name) for name in TEXTS}
-        wanted |= {name: request.query_int(name, None) for name in TIMES}
+        wanted |= {name: _time(request, name) for name in TIMES}
         wanted |= {name: optional_flag(request, name) for name in FLAGS}
         return await self._selection.page(
             Selection(**wanted),
@@ -90,6 +92,13 @@ def _pattern(request: Request, name: str) -> str | None:
     value = request.query(name)
     if value is not None and not 0 < len(value) <= MAX_TEXT:
         raise MatrixError(400, Errcode.INVALID_PARAM, f"{name} must have 1 to {MAX_TEXT} characters")
+    return value
+
+
+def _time(request: Request, name: str) -> int | None:
+    value = request.query_int(name, None)
+    if value is not None and not YEAR_1971_MS <= value < YEAR_2286_MS:
+        raise invalid_param(f"{name} must be a time in milliseconds since 1970, after 1970: {value} is not")
     return value
 
 

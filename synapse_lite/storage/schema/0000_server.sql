@@ -5,3 +5,7 @@ CREATE TABLE server_identity (
     key_id TEXT NOT NULL,          -- of the signing key in use: ed25519:a_abcd
     public_key TEXT NOT NULL       -- unpadded base64
 );
+
+-- All runs of three characters, in lower case. A GIN index on them finds a part of a text.
+CREATE FUNCTION trigrams(text TEXT) RETURNS TEXT[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN ARRAY(SELECT substr(lower(text), n, 3) FROM generate_series(1, length(lower(text)) - 2) AS n);

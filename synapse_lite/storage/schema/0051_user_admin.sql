@@ -52,6 +52,7 @@ CREATE INDEX users_deactivated ON users (deactivated, user_id);
 CREATE INDEX users_shadow_banned ON users (shadow_banned, user_id);
 CREATE INDEX users_locked ON users (locked, user_id);
 CREATE INDEX user_last_seen_ts ON user_last_seen ((last_seen_ts IS NULL), coalesce(last_seen_ts, 0), user_id);
+CREATE INDEX users_parts ON users USING gin (trigrams(user_id || E'\n' || coalesce(displayname, '')));
 
 -- Orders of the list of rooms: of what seldom changes, so that a join touches no index.
 CREATE INDEX room_summary_name ON room_summary ((name IS NULL), coalesce(name, ''), room_nid);
@@ -66,6 +67,8 @@ CREATE INDEX rooms_creator ON rooms ((creator IS NULL), coalesce(creator, ''), r
 CREATE INDEX rooms_version
     ON rooms ((coalesce(CASE WHEN version ~ '^[0-9]+$' THEN version::int END, 0)), room_nid);
 CREATE INDEX rooms_is_public ON rooms (is_public, room_nid);
+CREATE INDEX room_summary_parts
+    ON room_summary USING gin (trigrams(coalesce(name, '') || E'\n' || coalesce(canonical_alias, '')));
 
 -- What a user has invited and joined, by time.
 CREATE INDEX events_invites ON events (sender, received_ts) WHERE membership = 'invite';

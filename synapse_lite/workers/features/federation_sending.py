@@ -42,7 +42,7 @@ def build(core: Core) -> Feature:
         ),
         timeout=retries.client_timeout / 1000,
     )
-    destinations = Destinations(core.requests, wake)
+    destinations = Destinations(core.requests, core.clock, wake)
     return Feature(
         DestinationsApi(destinations).routes(),
         followers=(RegisteredFollower(FEDERATION, follower),) if role.runs_tasks else (),

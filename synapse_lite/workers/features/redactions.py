@@ -15,7 +15,7 @@ def build(core: Core) -> Feature:
     selection = UserSelection(core.requests)
     return Feature(
         routes=[
-            *RedactionsApi(RedactionsHandler(core.queue, selection)).routes(),
+            *RedactionsApi(RedactionsHandler(core.queue, selection), core.clock).routes(),
             *UserSelectionApi(selection).routes(),
         ],
         contributors=(RedactOnBanContributor(RedactOnBan(core.events, core.state), go_on),),

@@ -10,5 +10,5 @@ from synapse_lite.workers.feature import Feature
 def build(core: Core) -> Feature:
     limit = core.limits.limiter("rc_reports", core.config.rc_reports)
     reports = Reports(core.requests, core.events, limit, core.clock, core.server_name)
-    admin = ReportAdmin(core.requests, core.events, core.clock)
+    admin = ReportAdmin(core.requests, core.clock)
     return Feature([*ReportsApi(reports).routes(), *ReportsAdminApi(admin).routes()])

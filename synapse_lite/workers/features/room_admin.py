@@ -61,7 +61,7 @@ def build(core: Core) -> Feature:
             *room_history(core).routes(),
             *RoomInterventionApi(intervention).routes(),
             *RoomDeletionApi(deletion).routes(),
-            *PurgeHistoryApi(HistoryPurge(core.requests, core.queue)).routes(),
+            *PurgeHistoryApi(HistoryPurge(core.requests, core.queue), core.clock).routes(),
             *StatisticsApi(DatabaseStatistics(core.requests)).routes(),
         ]
     )
