@@ -56,6 +56,7 @@ from synapse_lite.tasks.actions.shutdown_rooms import SHUTDOWN_EACH_ROOM, SHUTDO
 from synapse_lite.tasks.actions.statistics import STATISTICS, Statistics
 from synapse_lite.tasks.actions.update_join_states import UPDATE_JOIN_STATES, UpdateJoinStates
 from synapse_lite.tasks.actions.user_directory import USER_DIRECTORY, UserDirectory
+from synapse_lite.tasks.actions.withdraw_invites import WITHDRAW_INVITES, WithdrawInvites
 from synapse_lite.tasks.followers import DatabaseFollower, Delivery, FollowerSpec, RegisteredFollower
 from synapse_lite.tasks.specs import C, HasPeriodicTasks, P, PeriodicTask, TaskSpec, TransactionalTask
 
@@ -235,6 +236,9 @@ CATALOGUE: Catalogue = (
     Binding(
         REDACT_ALL_EVENTS,
         lambda s: RedactAllEvents(s.appender, s.events, s.state, s.clock, s.server_name),
+    ),
+    Binding(
+        WITHDRAW_INVITES, lambda stores: WithdrawInvites(stores.appender, stores.clock, stores.server_name)
     ),
     Binding(REDACT_USERS, lambda _: REDACT_EACH_USER),
     Binding(REMOVE_GUESTS, lambda s: RemoveGuests(s.appender, s.events, s.state, s.clock, s.server_name)),

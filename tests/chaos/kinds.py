@@ -31,6 +31,7 @@ from synapse_lite.tasks.actions.retry_leave import RETRY_LEAVE
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM
 from synapse_lite.tasks.actions.shutdown_rooms import SHUTDOWN_ROOMS
 from synapse_lite.tasks.actions.update_join_states import UPDATE_JOIN_STATES
+from synapse_lite.tasks.actions.withdraw_invites import WITHDRAW_INVITES
 from tests.chaos import subjects_of_accounts as accounts
 from tests.chaos import subjects_of_media as media
 from tests.chaos import subjects_of_rooms as rooms
@@ -50,6 +51,7 @@ KINDS = (
     Kind(REDACT_USERS.action, rooms.spammers),
     Kind(REDACT_ON_BAN.action, rooms.banned),
     Kind(REMOVE_GUESTS.action, rooms.visited),
+    Kind(WITHDRAW_INVITES.action, rooms.inviting),
     Kind(SHUTDOWN_ROOMS.action, rooms.bad_rooms),
     Kind(SHUTDOWN_AND_PURGE_ROOM.action, rooms.bad_room),
     Kind(UPDATE_JOIN_STATES.action, rooms.renamed_user),

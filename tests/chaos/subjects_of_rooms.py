@@ -17,6 +17,7 @@ from synapse_lite.tasks.actions.remove_guests import REMOVE_GUESTS, RemoveGuests
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM, ShutdownParams
 from synapse_lite.tasks.actions.shutdown_rooms import SHUTDOWN_ROOMS, ShutdownRoomsParams
 from synapse_lite.tasks.actions.update_join_states import UPDATE_JOIN_STATES, UpdateJoinStatesParams
+from synapse_lite.tasks.actions.withdraw_invites import WITHDRAW_INVITES, WithdrawInvitesParams
 from tests.chaos.stage import Outcome, Stage, Subject, count, nids
 from tests.processes.site import SERVER
 from tests.tasks.remains import MEMORY, columns
@@ -91,6 +92,26 @@ def visited(stage: Stage) -> Subject:
 
     result = {"left": GUESTS, "failed_to_leave": 0}
     return Subject(REMOVE_GUESTS, params, {"leaves": GUESTS, "joined": 2}, read, result)
+
+
+def inviting(stage: Stage) -> Subject:
+    """Each invite is withdrawn by one event; those of others stay."""
+    user, other = stage.user("inviter"), stage.user("other")
+    room = stage.room(other, user)
+    invited = [stage.user("invited") for _ in range(GUESTS)]
+    for sender, users in ((user, invited), (other, [stage.user("guest")])):
+        invite = {"membership": "invite"}
+        stage.send(room, [stage.world.draft("m.room.member", sender, invite, state_key=one) for one in users])
+
+    def read(txn: Transaction) -> Outcome:
+        return {
+            "leaves": count(txn, "events WHERE room_nid = %s AND membership = 'leave'", room.nid),
+            "invited": count(txn, "memberships WHERE room_nid = %s AND membership = 'invite'", room.nid),
+        }
+
+    result = {"withdrawn": GUESTS, "failed_to_withdraw": 0}
+    params = WithdrawInvitesParams(user_id=user)
+    return Subject(WITHDRAW_INVITES, params, {"leaves": GUESTS, "invited": 1}, read, result)
 
 
 def bad_rooms(stage: Stage) -> Subject:

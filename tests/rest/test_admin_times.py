@@ -54,7 +54,7 @@ async def test_a_time_in_another_unit_is_refused(server: AdminServer, unit: str)
     for path in IN_QUERIES:
         answer = await server.call("POST", f"{V1}/{path}?before_ts={wrong}", {}, server.token)
         assert (answer.status, answer.json()["errcode"]) == (400, "M_INVALID_PARAM"), path
-    assert (await server.admin("GET", f"{V1}/scheduled_tasks?periodic=false"))["total"] == 0
+    assert (await server.admin("GET", f"{V1}/scheduled_tasks?periodic=false"))["scheduled_tasks"] == []
 
 
 @ensureDeferred

@@ -17,6 +17,7 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.tasks.actions.expired_messages import PURGE_EXPIRED_MESSAGES
 from synapse_lite.tasks.actions.noop import NOOP
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM
+from synapse_lite.tasks.actions.withdraw_invites import WITHDRAW_INVITES
 from synapse_lite.tasks.queue import TaskQueue
 from synapse_lite.tasks.registry import CATALOGUE, Binding
 from synapse_lite.tasks.specs import TaskSpec
@@ -63,6 +64,7 @@ BEGIN_BY_THEMSELVES = {
     NOOP.action: "tests",
     PURGE_ROOM.action: "a room that everybody has forgotten",
     PURGE_EXPIRED_MESSAGES.action: "the clock",
+    WITHDRAW_INVITES.action: "the end of a redaction",
 }
 """What starts the tasks that need an administrator, and that no request asks for."""
 

@@ -16,7 +16,10 @@ from synapse_lite.storage.stream import Kind
 from tests.builders import ALICE, BOB, SERVER, World
 
 # What outlives a room: the memory that it is gone, who may not make it again, and the task.
-MEMORY = {"purged_rooms", "blocked_rooms", "scheduled_tasks", "task_items", "task_events", "audit_log"}
+MEMORY = {
+    *("purged_rooms", "blocked_rooms", "scheduled_tasks", "task_items", "task_events", "audit_log"),
+    *("event_reports", "room_reports"),
+}
 
 
 @frozen

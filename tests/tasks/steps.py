@@ -29,6 +29,7 @@ from synapse_lite.tasks.actions.remove_guests import REMOVE_GUESTS, RemoveGuests
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM, ShutdownAndPurgeRoom
 from synapse_lite.tasks.actions.shutdown_rooms import SHUTDOWN_EACH_ROOM, SHUTDOWN_ROOMS
 from synapse_lite.tasks.actions.update_join_states import UPDATE_JOIN_STATES, UpdateJoinStates
+from synapse_lite.tasks.actions.withdraw_invites import WITHDRAW_INVITES, WithdrawInvites
 from synapse_lite.tasks.lease import Cancelled, Paused, run_step
 from synapse_lite.tasks.outcome import Next, Outcome
 from synapse_lite.tasks.queue import TaskQueue
@@ -149,6 +150,7 @@ def _registry(steps: Steps) -> TaskRegistry:
     registry.register(QUARANTINE_MEDIA, QuarantineMedia(steps.clock, SERVER))
     guests = RemoveGuests(fresh.appender, fresh.events, fresh.state, steps.clock, SERVER)
     registry.register(REMOVE_GUESTS, guests)
+    registry.register(WITHDRAW_INVITES, WithdrawInvites(fresh.appender, steps.clock, SERVER))
     registry.register(REBUILD, Rebuild())
     registry.register(PRUNE_DEVICES, PruneDevices())
     registry.register(DELETE_OLD_OTKS, DeleteOldKeys())

@@ -22,6 +22,7 @@ from synapse_lite.tasks.actions.redact_all_events import RedactParams
 from synapse_lite.tasks.actions.redact_users import RedactUsersParams
 from synapse_lite.tasks.actions.shutdown_room import ShutdownParams
 from synapse_lite.tasks.actions.shutdown_rooms import ShutdownRoomsParams
+from synapse_lite.tasks.actions.withdraw_invites import WithdrawInvitesParams
 from synapse_lite.tasks.lease import run_step
 from synapse_lite.tasks.outcome import Fail, Next, Outcome
 from synapse_lite.tasks.queue import new_task
@@ -34,6 +35,7 @@ PARAMS: dict[str, BaseModel] = {
     "erase_user": EraseParams(user_id="@spam:x"),
     "erase_users": EraseUsersParams(user_ids=("@spam:x",), erasure=EraseParams(user_id="@spam:x")),
     "prune_devices": PruneDevicesParams(before_ts=1),
+    "withdraw_invites": WithdrawInvitesParams(user_id="@bob:hs.test"),
     "delete_old_otks": DeleteOldKeysParams(before_ts=1),
     "shutdown_rooms": ShutdownRoomsParams(room_ids=(ROOM,), shutdown=ShutdownParams(room_id=ROOM)),
     "noop": NoopParams(steps=1),

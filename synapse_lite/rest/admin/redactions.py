@@ -21,7 +21,7 @@ MAX_ROOMS = 10_000
 
 
 class RedactBody(BaseModel):
-    """Synapse's fields, `event_types`, `dry_run` and `delete_media`; unknown ones are ignored."""
+    """Synapse's fields, `event_types`, `dry_run`, `delete_media` and `withdraw_invites`; unknown ones are ignored."""
 
     model_config = ConfigDict(strict=True)
 
@@ -34,6 +34,7 @@ class RedactBody(BaseModel):
     event_types: list[str] | None = None
     dry_run: bool | None = None
     delete_media: bool | None = None
+    withdraw_invites: bool | None = None
 
 
 class RedactManyBody(RedactBody, ChoiceBody):
@@ -89,6 +90,7 @@ class RedactionsApi:
             event_types=None if body.event_types is None else tuple(body.event_types),
             dry_run=bool(body.dry_run),
             delete_media=bool(body.delete_media),
+            withdraw_invites=bool(body.withdraw_invites),
         )
 
     def _time(self, name: str, value: int | None) -> int | None:

@@ -4,10 +4,12 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import bad_json, invalid_param
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_deletion import DeletionRequest, RoomDeletion
+from synapse_lite.handlers.room_selection import RoomChoice
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
 from synapse_lite.ids import MAX_ID_BYTES
+from synapse_lite.rest.admin.room_selection import read_choice
 from synapse_lite.rest.body import optional_text, text_list
 from synapse_lite.tasks.actions.parts import MAX_PARTS
 
@@ -19,8 +21,9 @@ MAX_MESSAGE = 32_768
 
 
 class RoomDeletionApi:
-    def __init__(self, deletion: RoomDeletion) -> None:
+    def __init__(self, deletion: RoomDeletion, choice: RoomChoice) -> None:
         self._deletion = deletion
+        self._choice = choice
 
     def routes(self) -> list[Route]:
         return [
@@ -41,14 +44,13 @@ class RoomDeletionApi:
         return {"delete_id": await self._deletion.start(requester.user_id, wanted, f"DELETE {V2}")}
 
     async def delete_many(self, request: Request, requester: Requester) -> JsonObject:
-        """`POST /_synapse/admin/v1/shutdown_rooms`: as `delete`, for all `rooms`. The task shows how far all are."""
-        rooms = text_list(request.json_object(), "rooms", longest=MAX_ID_BYTES, most=MAX_PARTS)
-        if not rooms:
-            raise invalid_param("Parameter 'rooms' must name a room")
+        """`POST /_synapse/admin/v1/shutdown_rooms`: as `delete`, for all `rooms`, or for those that fit `select`.
+
+        The task shows how far all are.
+        """
+        rooms = list(dict.fromkeys(await self._chosen(request.json_object())))
         wanted = _read(request, rooms[0])
-        return {
-            "task_id": await self._deletion.start_many(requester.user_id, list(dict.fromkeys(rooms)), wanted)
-        }
+        return {"task_id": await self._deletion.start_many(requester.user_id, rooms, wanted)}
 
     async def statuses(self, _request: Request, _requester: Requester, room_id: str) -> JsonObject:
         """`GET /_synapse/admin/v2/rooms/{room_id}/delete_status`"""
@@ -57,6 +59,15 @@ class RoomDeletionApi:
     async def status(self, _request: Request, _requester: Requester, delete_id: str) -> JsonObject:
         """`GET /_synapse/admin/v2/rooms/delete_status/{delete_id}`"""
         return await self._deletion.status(delete_id)
+
+    async def _chosen(self, body: JsonObject) -> list[str]:
+        choice = read_choice(body)
+        if choice is not None:
+            return await self._choice.room_ids(choice)
+        rooms = text_list(body, "rooms", longest=MAX_ID_BYTES, most=MAX_PARTS)
+        if not rooms:
+            raise invalid_param("Parameter 'rooms' must name a room")
+        return rooms
 
 
 def _read(request: Request, room_id: str) -> DeletionRequest:

@@ -79,7 +79,7 @@ class UserSelectionApi:
     async def find(self, request: Request, _requester: Requester) -> JsonObject:
         """`GET /_synapse/admin/v1/user_selection`: who would be meant by `select` with the same words."""
         wanted: dict[str, Any] = {name: _pattern(request, name) for name in TEXTS}
-        wanted |= {name: _time(request, name) for name in TIMES}
+        wanted |= {name: time_of(request, name) for name in TIMES}
         wanted |= {name: optional_flag(request, name) for name in FLAGS}
         return await self._selection.page(
             Selection(**wanted),
@@ -95,7 +95,8 @@ def _pattern(request: Request, name: str) -> str | None:
     return value
 
 
-def _time(request: Request, name: str) -> int | None:
+def time_of(request: Request, name: str) -> int | None:
+    """Of the query; 400 `M_INVALID_PARAM` for one in another unit."""
     value = request.query_int(name, None)
     if value is not None and not YEAR_1971_MS <= value < YEAR_2286_MS:
         raise invalid_param(f"{name} must be a time in milliseconds since 1970, after 1970: {value} is not")

@@ -178,6 +178,7 @@ CREATE TABLE memberships (
     PRIMARY KEY (room_nid, user_id)
 );
 CREATE INDEX memberships_user ON memberships (user_id, membership);
+CREATE INDEX memberships_invites ON memberships (sender, room_nid, user_id) WHERE membership = 'invite';
 CREATE INDEX memberships_server ON memberships (room_nid, server_name) WHERE membership = 'join';
 
 -- Rooms of other servers to which a user is invited, or at whose door they knock: what they may see of them, and

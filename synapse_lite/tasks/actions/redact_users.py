@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from synapse_lite.tasks.actions.parts import MAX_PARTS, Parts, PartsCursor
 from synapse_lite.tasks.actions.redact_all_events import REDACT_ALL_EVENTS, RedactParams
-from synapse_lite.tasks.specs import TaskSpec
+from synapse_lite.tasks.specs import TaskSpec, Upcast
 
 
 class RedactUsersParams(BaseModel):
@@ -18,10 +18,11 @@ class RedactUsersParams(BaseModel):
 
 REDACT_USERS = TaskSpec(
     action="redact_users",
-    version=1,
+    version=2,
     params=RedactUsersParams,
     cursor=PartsCursor,
     priority=REDACT_ALL_EVENTS.priority,
+    upcasts=(Upcast(version=1),),
 )
 
 REDACT_EACH_USER = Parts[RedactUsersParams](

@@ -7,12 +7,14 @@ from synapse_lite.handlers.history_purge import HistoryPurge
 from synapse_lite.handlers.room_admin import RoomAdmin
 from synapse_lite.handlers.room_deletion import RoomDeletion
 from synapse_lite.handlers.room_intervention import RoomIntervention
+from synapse_lite.handlers.room_selection import RoomChoice
 from synapse_lite.handlers.room_summary import EveryRoom
 from synapse_lite.handlers.statistics import DatabaseStatistics
 from synapse_lite.rest.admin.history import AdminHistoryApi
 from synapse_lite.rest.admin.purge_history import PurgeHistoryApi
 from synapse_lite.rest.admin.room_deletion import RoomDeletionApi
 from synapse_lite.rest.admin.room_intervention import RoomInterventionApi
+from synapse_lite.rest.admin.room_selection import RoomSelectionApi
 from synapse_lite.rest.admin.rooms import RoomsApi
 from synapse_lite.rest.admin.statistics import StatisticsApi
 from synapse_lite.rest.client.hierarchy import HierarchyApi
@@ -45,6 +47,7 @@ def build(core: Core) -> Feature:
     rooms = RoomAdmin(core.requests, core.events, core.state, core.clock, core.server_name)
     waiter = TaskWaiter(core.queue, core.bus, core.clock)
     deletion = RoomDeletion(core.requests, core.queue, waiter, core.config, core.server_name)
+    choice = RoomChoice(core.requests, core.server_name)
     intervention = RoomIntervention(
         core.requests,
         core.rooms.rooms,
@@ -60,7 +63,8 @@ def build(core: Core) -> Feature:
             *RoomsApi(rooms, room_tree(core)).routes(),
             *room_history(core).routes(),
             *RoomInterventionApi(intervention).routes(),
-            *RoomDeletionApi(deletion).routes(),
+            *RoomDeletionApi(deletion, choice).routes(),
+            *RoomSelectionApi(choice).routes(),
             *PurgeHistoryApi(HistoryPurge(core.requests, core.queue), core.clock).routes(),
             *StatisticsApi(DatabaseStatistics(core.requests)).routes(),
         ]

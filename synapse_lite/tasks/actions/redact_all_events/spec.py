@@ -23,7 +23,7 @@ class RedactParams(_Model):
     """`rooms` empty: every room that holds an event of the user. `limit`: per room; None: no limit.
 
     `dry_run`: only count what would be redacted. `delete_media`: at the end a `delete_media` task for what the
-    user has uploaded.
+    user has uploaded. `withdraw_invites`: and a `withdraw_invites` task for the invites that nobody has answered.
     """
 
     user_id: str
@@ -36,6 +36,7 @@ class RedactParams(_Model):
     event_types: tuple[str, ...] | None = None
     dry_run: bool = False
     delete_media: bool = False
+    withdraw_invites: bool = False
 
     def wanted(self) -> Redactable:
         return Redactable(self.user_id, self.event_types, self.before_ts, self.after_ts)
@@ -114,12 +115,12 @@ def _to_place(cursor: JsonObject) -> JsonObject:
 
 REDACT_ALL_EVENTS = TaskSpec(
     action="redact_all_events",
-    version=3,
+    version=4,
     params=RedactParams,
     cursor=RedactCursor,
     resource=lambda params: params.user_id,
     unique=lambda params: None if params.dry_run else params.user_id,
-    upcasts=(Upcast(version=1), Upcast(version=2, cursor=_to_place)),
+    upcasts=(Upcast(version=1), Upcast(version=2, cursor=_to_place), Upcast(version=3)),
 )
 
 RedactTask = TaskView[RedactParams, RedactCursor]

@@ -31,6 +31,7 @@ from synapse_lite.tasks.actions.redact_all_events.spec import (
     RoomCursor,
     RoomReport,
 )
+from synapse_lite.tasks.actions.withdraw_invites import WITHDRAW_INVITES, WithdrawInvitesParams
 from synapse_lite.tasks.errors import describe
 from synapse_lite.tasks.outcome import Done, Later, Next, Outcome
 from synapse_lite.tasks.queue import new_task
@@ -82,7 +83,7 @@ class RedactAllEvents:
                 if entered is None:
                     return _wait(cursor) if cursor.busy else Next(cursor)
             if entered is None:
-                return Done(_result(cursor) | _delete_media(txn, task), done=done)
+                return Done(_result(cursor) | _follow_up(txn, task), done=done)
             after = self._work(txn, task, cursor, entered, min(PIECE, budget - done))
             done += after.redacted + after.failed - cursor.redacted - cursor.failed
             cursor = after
@@ -256,13 +257,24 @@ def _behind(redacted: list[StoredEvent], place: Place) -> Place:
     return place.model_copy(update={"event_nid": redacted[-1].nid}) if redacted else place
 
 
-def _delete_media(txn: Transaction, task: RedactTask) -> JsonObject:
+def _follow_up(txn: Transaction, task: RedactTask) -> JsonObject:
     """In the transaction that ends the redaction: asked for exactly once."""
-    if not task.params.delete_media:
-        return {}
-    params = DeleteMediaParams(user_id=task.params.user_id)
-    deletion = new_task(DELETE_MEDIA, params, requester=task.requester, endpoint=f"task {task.id}")
-    return {"delete_media_task": store.enqueue(txn, deletion)}
+    user_id, endpoint = task.params.user_id, f"task {task.id}"
+    started: JsonObject = {}
+    if task.params.delete_media:
+        deletion = new_task(
+            DELETE_MEDIA, DeleteMediaParams(user_id=user_id), requester=task.requester, endpoint=endpoint
+        )
+        started["delete_media_task"] = store.enqueue(txn, deletion)
+    if task.params.withdraw_invites:
+        withdrawal = new_task(
+            WITHDRAW_INVITES,
+            WithdrawInvitesParams(user_id=user_id),
+            requester=task.requester,
+            endpoint=endpoint,
+        )
+        started["withdraw_invites_task"] = store.enqueue(txn, withdrawal)
+    return started
 
 
 def _result(cursor: RedactCursor) -> JsonObject:
