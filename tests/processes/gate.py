@@ -5,6 +5,7 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 
+from synapse_lite.cli.demo.connection import User
 from tests.processes.harness import wait_until
 from tests.processes.site import Site
 
@@ -39,3 +40,21 @@ def closed_gate(site: Site) -> Iterator[Callable[[], None]]:
 def wait_at_gate(site: Site) -> None:
     """Returns when a step waits there."""
     wait_until(lambda: site.value(_AT_GATE), "a step at the gate")
+
+
+@contextmanager
+def resting(site: Site, admin: User, ask: Callable[[], str]) -> Iterator[str]:
+    """The task that is asked for has got on, and rests between two steps, without any lock, until the end."""
+    with closed_gate(site):
+        task_id = ask()
+        wait_at_gate(site)
+        action = site.value("SELECT action FROM scheduled_tasks WHERE id = %s", task_id)
+        _control(admin, action, paused=True)
+    wait_until(lambda: site.task(task_id).owner is None, "the pause")
+    yield task_id
+    _control(admin, action, paused=False)
+
+
+def _control(admin: User, action: str, *, paused: bool) -> None:
+    with admin.connect() as connection:
+        connection.call("PUT", f"/_synapse/admin/v1/task_actions/{action}", {"paused": paused})

@@ -121,16 +121,17 @@ def racing(racers: Sequence[Racer]) -> Iterator[None]:
     for thread in threads:
         thread.start()
     try:
-        _wait_for_rounds(racers, 1)
+        wait_for_rounds(racers, 1)
         yield
-        _wait_for_rounds(racers, 2)  # one that has begun, and one more
+        wait_for_rounds(racers, 2)  # one that has begun, and one more
     finally:
         is_over.set()
         for thread in threads:
             thread.join()
 
 
-def _wait_for_rounds(racers: Sequence[Racer], rounds: int) -> None:
+def wait_for_rounds(racers: Sequence[Racer], rounds: int) -> None:
+    """Until each has done everything so many times more, counted by ends."""
     goals = [racer.rounds + rounds for racer in racers]
     wait_until(
         lambda: all(racer.rounds >= goal for racer, goal in zip(racers, goals, strict=True)),

@@ -19,8 +19,8 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.session import Session
 from tests.processes.conftest import BuildSite
-from tests.processes.harness import wait_until
-from tests.processes.racing import CLIENT, DEEDS, ELSEWHERE, Racer, racing
+from tests.processes.gate import build_gate, resting
+from tests.processes.racing import CLIENT, DEEDS, ELSEWHERE, Racer, racing, wait_for_rounds
 from tests.processes.site import SERVER, Site, act, create_room, say
 from tests.tasks.remains import Traces, contents, remains, traces
 
@@ -53,6 +53,7 @@ WHERE nid <> 0 AND NOT EXISTS (SELECT FROM state_snapshots WHERE snapshot_nid = 
 def site(build_site: BuildSite) -> Site:
     site = build_site("a")
     site.start(*PROCESSES)
+    build_gate(site)
     return site
 
 
@@ -117,12 +118,18 @@ def test_writers_race_the_purge_of_a_room(
     other = create_room(people[0], *people[1:3])
     before, sleeper = session.read(traces, room), people[-1]
     asleep = sync(sleeper)["next_batch"]
-    with racing(racers):
+
+    def delete() -> str:
         with admin.connect() as connection:
             path = f"/_synapse/admin/v2/rooms/{room.room_id}"
-            delete_id = connection.call("DELETE", path, {})["delete_id"]
-        wait_until(lambda: not site.value(_OPEN, room.nid), "the closing of the room")
-        closed = time.monotonic()
+            delete_id: str = connection.call("DELETE", path, {})["delete_id"]
+        return delete_id
+
+    with racing(racers):
+        with resting(site, admin, delete) as delete_id:
+            assert not site.value(_OPEN, room.nid), "the room is closed"
+            closed = time.monotonic()
+            wait_for_rounds(racers, 1)
         task = site.wait_for_end(delete_id)
         ended = time.monotonic()
 
@@ -174,10 +181,17 @@ def test_writers_race_the_purge_of_a_history(
         EVENTS * 9 // 10,
     )
     past = session.read(traces, room)
-    with racing(racers), admin.connect() as connection:
-        path = f"/_synapse/admin/v1/purge_history/{room.room_id}/{edge}"
-        purge_id = connection.call("POST", path, {"delete_local_events": True})["purge_id"]
-        began = time.monotonic()
+
+    def purge() -> str:
+        with admin.connect() as connection:
+            path = f"/_synapse/admin/v1/purge_history/{room.room_id}/{edge}"
+            purge_id: str = connection.call("POST", path, {"delete_local_events": True})["purge_id"]
+        return purge_id
+
+    with racing(racers):
+        with resting(site, admin, purge) as purge_id:
+            began = time.monotonic()
+            wait_for_rounds(racers, 1)
         task = site.wait_for_end(purge_id)
         ended = time.monotonic()
 
