@@ -18,7 +18,7 @@ import psutil
 from synapse_lite.cli.api import answers, call, register
 from tests.ports import free_port
 
-START = 300.0  # seconds: patience for a slow machine; whoever waits for a condition goes on at once
+START = 600.0  # seconds: patience for a slow machine; whoever waits for a condition goes on at once
 STOP = 120.0
 _POLL = 0.05
 
