@@ -109,7 +109,7 @@ BOUNDS: dict[str, str] = {
     "send_shared": "As send_rooms.",
     "sliding_sync": "CPU of main: a delivery costs it a send and an answer, both mostly HTTP; neither asks the database for "
     "the client, nor looks at each room, but the answer carries the ids of all rooms in the window. A first answer takes "
-    "six round trips to PostgreSQL in one hop: account data, the position, and the row that is written. Scrolling and "
+    "three round trips to PostgreSQL in one hop: the position, account data, and the row that is written. Scrolling and "
     "all state are bound by the events that are read and written as JSON.",
     "sliding_large": "As sliding_sync; each step of scrolling looks at all 5,000 rooms of the list once more.",
     "big_room": "As send_seq: one sender. The size of the room costs nothing, because a message changes no state.",

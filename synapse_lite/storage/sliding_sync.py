@@ -111,7 +111,11 @@ def sent_rooms(txn: Transaction, at: SlidingPosition) -> bytes | None:
 
 
 def open_connection(txn: Transaction, key: ConnectionKey, answer: NewAnswer, now_ms: int) -> int:
-    """A new one in the place of that which the client had, with its first answer; the nid of that."""
+    """A new one in the place of that which the client had, with its first answer; the nid of that.
+
+    All in one message: outside of a transaction it is one.
+    """
+    commit_soon(txn)
     txn.later(
         "DELETE FROM sliding_connections WHERE user_id = %s AND device_id = %s AND conn_id = %s",
         (key.user_id, key.device_id, key.conn_id),

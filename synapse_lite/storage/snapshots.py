@@ -16,7 +16,8 @@ def snapshot_then(
 ) -> tuple[R, W | None]:
     """For `Database.read`: what is read, and what `follow` has written because of it, if anything.
 
-    What is written stands in a transaction of its own, and publishes nothing; its begin goes with the end of the other.
+    Who writes publishes nothing, and begins and ends a transaction of their own, or sends all in one message, which
+    is one by itself: it goes with the end of the snapshot.
     """
     txn.later("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     result = read(txn)
@@ -24,7 +25,4 @@ def snapshot_then(
     if write is None:
         return result, None
     txn.later("COMMIT")
-    txn.later("BEGIN")
-    written = write(txn)
-    txn.finish("COMMIT")
-    return result, written
+    return result, write(txn)

@@ -250,12 +250,13 @@ def _store(
     key: ConnectionKey, base: SlidingPosition | None, answer: store.NewAnswer, now_ms: int, txn: Transaction
 ) -> int | None:
     """The nid of the new position; None when another request has led the connection on."""
-    store.commit_soon(txn)
     if base is None:
         return store.open_connection(txn, key, answer, now_ms)
-    if not store.hold(txn, base):
-        return None
-    return store.add_answer(txn, base.connection_nid, answer)
+    txn.later("BEGIN")
+    store.commit_soon(txn)
+    stored = store.add_answer(txn, base.connection_nid, answer) if store.hold(txn, base) else None
+    txn.finish("COMMIT")
+    return stored
 
 
 def _key(request: SlidingRequest) -> ConnectionKey:
