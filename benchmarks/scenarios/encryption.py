@@ -14,6 +14,8 @@ from benchmarks.device import ALGORITHM, Device
 CIPHERTEXT = "x" * 1000
 SETTLE_S = 1.0
 PAUSE_S = 0.01
+FETCHING = 50
+"""Devices that fetch their messages at a time: the figure is a rate, so the server has to be busy throughout."""
 FILTER = {
     "room": {
         "timeline": {"limit": 20, "unread_thread_notifications": True},
@@ -27,7 +29,7 @@ async def keys_query(bench: Bench) -> Metrics:
     """Ask for the keys of the devices of 300 users, as before the first message in their room."""
     devices = await bench.devices(bench.sizes.encrypting_users)
     wanted = {"device_keys": {device.user.user_id: [] for device in devices}}
-    times = []
+    times, before = [], bench.server.spent()
     for _ in range(bench.sizes.key_requests):
         start = time.perf_counter()
         answer = await devices[0].user.call("POST", f"{CLIENT}/keys/query", wanted)
@@ -36,7 +38,7 @@ async def keys_query(bench: Bench) -> Metrics:
         check(
             all(device.device_id in found[device.user.user_id] for device in devices), "a device is missing"
         )
-    return latency(times)
+    return {**latency(times), **bench.server.spent().each_ms(before, len(times))}
 
 
 async def keys_claim(bench: Bench) -> Metrics:
@@ -44,15 +46,16 @@ async def keys_claim(bench: Bench) -> Metrics:
     devices = await bench.devices(bench.sizes.encrypting_users)
     await each(lambda device: device.upload_one_time_keys(bench.sizes.key_requests), devices)
     wanted = {"one_time_keys": {one.user.user_id: {one.device_id: ALGORITHM} for one in devices}}
-    times, seen = [], set()
+    times, seen, before = [], set(), bench.server.spent()
     for _ in range(bench.sizes.key_requests):
         start = time.perf_counter()
         answer = await devices[0].user.call("POST", f"{CLIENT}/keys/claim", wanted)
         times.append(time.perf_counter() - start)
         for user_id, by_device in answer["one_time_keys"].items():
             seen.update((user_id, name) for keys in by_device.values() for name in keys)
+    cost = bench.server.spent().each_ms(before, len(times))
     check(len(seen) == len(devices) * bench.sizes.key_requests, "a key is missing, or was given out twice")
-    return latency(times)
+    return {**latency(times), **cost}
 
 
 async def to_device(bench: Bench) -> Metrics:
@@ -60,7 +63,7 @@ async def to_device(bench: Bench) -> Metrics:
     devices = await bench.devices(bench.sizes.addressed_devices)
     sender, repeats = devices[0].user, bench.sizes.to_device_requests
     tokens = await each(_token, devices)
-    times = []
+    times, before = [], bench.server.spent()
     for number in range(repeats):
         content = {"algorithm": "m.olm.v1.curve25519-aes-sha2", "ciphertext": CIPHERTEXT, "number": number}
         messages = {
@@ -71,12 +74,20 @@ async def to_device(bench: Bench) -> Metrics:
         start = time.perf_counter()
         await sender.call("PUT", path, {"messages": messages})
         times.append(time.perf_counter() - start)
+    sent = bench.server.spent()
     start = time.perf_counter()
-    inboxes = await each(lambda one: one[0].user.sync(one[1]), zip(devices, tokens, strict=True))
+    fetching = zip(devices, tokens, strict=True)
+    inboxes = await each(lambda one: one[0].user.sync(one[1]), fetching, FETCHING)
     seconds = time.perf_counter() - start
+    cost = bench.server.spent().each_ms(sent, len(devices))
     numbers = [[event["content"]["number"] for event in inbox["to_device"]["events"]] for inbox in inboxes]
     check(all(one == list(range(repeats)) for one in numbers), "messages lost, repeated or out of order")
-    return {**latency(times), "deliveries_per_s": len(devices) * repeats / seconds}
+    return {
+        **latency(times),
+        **sent.each_ms(before, repeats),
+        "deliveries_per_s": len(devices) * repeats / seconds,
+        **{f"fetch_{name}": value for name, value in cost.items()},
+    }
 
 
 async def e2ee_send(bench: Bench) -> Metrics:
