@@ -43,7 +43,8 @@ def test_redact_returns_at_once(admin_server: AdminServer) -> None:
     assert result.stdout.startswith("AbCd\n")
     assert document(admin_server.run("redact", USER, "--json")) == {"redact_id": "AbCd"}
     words = ("--room", "!a:b", "--room", "!c:d", "--reason", "spam", "--limit", "5", "--use-admin")
-    admin_server.run("redact", USER, *words)
+    more = ("--delete-media", "--withdraw-invites")
+    admin_server.run("redact", USER, *words, *more)
     assert [call.path for call in admin_server.calls] == [f"{ADMIN}/user/{USER}/redact"] * 3
     assert admin_server.calls[0].body == {"rooms": []}
     assert admin_server.calls[2].body == {
@@ -51,6 +52,8 @@ def test_redact_returns_at_once(admin_server: AdminServer) -> None:
         "reason": "spam",
         "limit": 5,
         "use_admin": True,
+        "delete_media": True,
+        "withdraw_invites": True,
     }
 
 

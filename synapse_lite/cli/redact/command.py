@@ -31,6 +31,12 @@ class DryRunError(SynapseLiteError):
 @click.option("--reason", help="What the redactions say, for everyone to read.")
 @click.option("--limit", type=click.IntRange(1), help="The newest events of each room only.")
 @click.option("--use-admin", is_flag=True, help="Redact in your name, not in the user's.")
+@click.option("--delete-media", is_flag=True, help="Then delete what the user has uploaded, by another task.")
+@click.option(
+    "--withdraw-invites",
+    is_flag=True,
+    help="Then take back invites that nobody has answered, by another task.",
+)
 @click.option("--dry-run", is_flag=True, help="Wait for the count of what would be redacted; change nothing.")
 @click.option("--watch", "is_watched", is_flag=True, help="Show the progress, and return at the end.")
 @interval_option
@@ -43,6 +49,8 @@ def redact(
     reason: str | None,
     limit: int | None,
     use_admin: bool,
+    delete_media: bool,
+    withdraw_invites: bool,
     dry_run: bool,
     is_watched: bool,
     interval: float,
@@ -58,6 +66,8 @@ def redact(
         "reason": reason,
         "limit": limit,
         "use_admin": use_admin or None,
+        "delete_media": delete_media or None,
+        "withdraw_invites": withdraw_invites or None,
         "dry_run": dry_run or None,
     }
     body: dict[str, Any] = {"rooms": list(rooms)}
