@@ -36,12 +36,16 @@ def with_aggregations(
     """The views (with `is_parent`) with what relates to them, as the reader may know it: of what they may not see
     nothing is told.
     """
-    found = _summaries(txn, visibility, [view.stored for view in views if _has_own(view)], reader)
+    found = _summaries(
+        txn, visibility, [view.stored for view in views if view.is_parent and _has_own(view)], reader
+    )
     if not found:
         return list(views)
     related = _views(txn, events, found.values())
     latest = [related[one.latest_nid] for one in found.values() if one.latest_nid in related]
-    edits = _summaries(txn, visibility, [view.stored for view in latest if _has_own(view)], reader)
+    edits = _summaries(
+        txn, visibility, [view.stored for view in latest if view.is_parent and _has_own(view)], reader
+    )
     more = _views(txn, events, edits.values()) if edits else {}
     for view in latest:
         edit = _edit(view, edits.get(view.stored.nid), more)
@@ -87,8 +91,6 @@ def _since_joined(viewer: Viewer, place: Place | None) -> bool:
 
 
 def _has_own(view: View) -> bool:
-    if not view.is_parent:
-        return False
     relation = relation_of(view.stored.event.content) if view.redaction is None else None
     return relation is None or relation.rel_type not in {REPLACE, ANNOTATION}
 

@@ -20,16 +20,14 @@ def render(view: View, *, session: str | None, now_ms: int, raw: bool = False) -
 
     `raw`: as servers exchange it, with its id.
     """
-    stored, redaction, previous, aggregations, membership, _, _ = (
-        view  # once, as this is done for each event of a page
-    )
+    stored = view.stored
     own = stored.txn_id is not None and stored.session == session
     if raw:
-        event = stored.event if redaction is None else redacted(stored.event)
+        event = stored.event if view.redaction is None else redacted(stored.event)
         unsigned = _unsigned(view, session, now_ms)
         return orjson.Fragment(dump({**event.pdu, "event_id": event.event_id, "unsigned": unsigned}))
-    is_plain = redaction is None and previous is None and aggregations is None
-    if is_plain and not own and membership == JOIN:  # nearly every event
+    is_plain = view.redaction is None and view.previous is None and view.aggregations is None
+    if is_plain and not own and view.membership == JOIN:  # nearly every event
         return orjson.Fragment(_JOINED % (stored.client_json[:-1], _age(stored, now_ms)))
     return _encode(view, {"unsigned": _unsigned(view, session, now_ms)})
 

@@ -6,6 +6,7 @@ What may change about an event, its redaction and whether anything relates to it
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import IntEnum
 from functools import cached_property
+from itertools import accumulate
 from sys import getsizeof
 from typing import NamedTuple
 
@@ -136,7 +137,7 @@ _SELECT = (
 
 _REDACTIONS = "SELECT target_nid, event_nid FROM redactions WHERE applied AND target_nid = ANY(%s::bigint[])"
 _PARENTS = (
-    "SELECT p.event_nid, NULL::bigint FROM unnest(%s::bigint[], %s::text[]) AS p (event_nid, event_id)"
+    "SELECT p.number, NULL::bigint FROM unnest(%s::text[]) WITH ORDINALITY AS p (event_id, number)"
     " WHERE EXISTS (SELECT FROM relations r WHERE r.parent_id = p.event_id OFFSET 0)"
 )
 
@@ -183,15 +184,14 @@ class EventStore:
         The database is asked for the sizes of those that are not in memory, before any of them is read.
         """
         known = self.cached(nids)
+        sizes = {nid: len(stored.client_json) for nid, stored in known.items()}
         missing = [nid for nid in nids if nid not in known]
-        sizes = dict[int, int](txn.rows(_SIZES, (nid_array(missing),)) if missing else ())
-        total = 0
-        for count, nid in enumerate(nids):
-            stored = known.get(nid)
-            total += sizes.get(nid, 0) if stored is None else len(stored.client_json)
-            if total > most:
-                return max(count, 1)
-        return len(nids)
+        if missing:
+            sizes.update(txn.rows(_SIZES, (nid_array(missing),)))
+        if sum(sizes.values()) <= most:  # nearly always
+            return len(nids)
+        totals = accumulate(sizes.get(nid, 0) for nid in nids)
+        return max(1, sum(total <= most for total in totals))
 
     def load(self, txn: Transaction, nids: Collection[int]) -> dict[int, StoredEvent]:
         """The events by nid; a nid that is not stored is absent."""
@@ -271,7 +271,7 @@ class EventStore:
         return [view(events[nid], previous, redactions, related) for nid in nids if nid in events]
 
     def _redactions_and_parents(
-        self, txn: Transaction, nids: Collection[int], parents: Collection[StoredEvent]
+        self, txn: Transaction, nids: Collection[int], parents: Sequence[StoredEvent]
     ) -> tuple[dict[int, StoredEvent], set[int]]:
         """As `redactions`, and the nids of those of the parents to which something relates: in one statement."""
         if not nids:
@@ -279,14 +279,14 @@ class EventStore:
         sql, arguments = _REDACTIONS, list[object]([nid_array(nids)])
         if parents:
             sql = f"{_REDACTIONS} UNION ALL {_PARENTS}"
-            arguments += [nid_array(one.nid for one in parents), [one.event_id for one in parents]]
+            arguments.append([one.event.event_id for one in parents])
         first: dict[int, int] = {}  # where several redactions apply, the first one of them
         related = set()
-        for nid, redaction in txn.rows(sql, arguments):
+        for number, redaction in txn.rows(sql, arguments):
             if redaction is None:
-                related.add(nid)
+                related.add(parents[number - 1].nid)
             else:
-                first[nid] = min(redaction, first.get(nid, redaction))
+                first[number] = min(redaction, first.get(number, redaction))
         redactions = self.load(txn, list(first.values())) if first else {}
         return {target: redactions[redaction] for target, redaction in first.items()}, related
 
