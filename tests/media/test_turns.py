@@ -1,10 +1,14 @@
 """Turns: a few in each turn of the reactor, in their order."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from twisted.internet.defer import Deferred
 
+from synapse_lite.media.directory import DirectoryStore
+from synapse_lite.media.threads import CHUNKS_A_TURN, MediaThreads
 from synapse_lite.media.turns import Turns
+from tests.media.test_stores import put
 
 
 class Reactor:
@@ -57,3 +61,23 @@ def test_who_gave_up_waiting() -> None:
     for _ in range(3):
         reactor.turn()
     assert last.called
+
+
+def test_downloads_that_begin_together(tmp_path: Path) -> None:
+    """As many answers begin in one turn as pieces are sent in one."""
+    reactor = Reactor()
+    store = DirectoryStore(tmp_path / "blobs")
+    sha256 = put(store, tmp_path, b"a file")
+    threads = MediaThreads(reactor, store, tmp_path / "incoming")
+    begun: list[int] = []
+
+    async def begin(number: int) -> None:
+        await threads.read(sha256, 0, 1)
+        begun.append(number)
+
+    count = 2 * CHUNKS_A_TURN
+    for number in range(count):
+        Deferred.fromCoroutine(begin(number))
+    assert begun == list(range(CHUNKS_A_TURN))
+    reactor.turn()
+    assert begun == list(range(count))
