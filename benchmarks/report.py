@@ -139,6 +139,9 @@ BOUNDS: dict[str, str] = {
     "in main, 11 in PostgreSQL. A delivery of ten messages costs 1 ms of main, 0.4 ms of PostgreSQL (an inbox is read by itself) "
     "and 0.3 ms of the load generator, which could take 30,000 messages a second.",
     "e2ee_send": "As sync_fanout, of 50 clients: what encryption adds to an answer stands in memory.",
+    "hierarchy": "Every page walks the tree of 201 rooms anew, so that any process answers it, with what its reader may know then: nine "
+    "statements, of which those for all rooms (their numbers, summaries, memberships, the children's events) take half of the time; reading "
+    "and ordering 200 children takes most of the rest.",
     "pushers": "CPU: a request to the gateway costs 0.7 ms of Twisted's client and 0.3 ms of the load generator, which is the gateway; what there is "
     "to push is a dozen statements for each user, and what was pushed a few rows of a transaction that many share.",
     "public_rooms": "CPU: HTTP, and 100 rows as JSON. PostgreSQL reads the page from one index, and 100 rows of two tables by their keys "

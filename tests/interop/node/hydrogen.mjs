@@ -18,3 +18,9 @@ const features = await FeatureSet.load(platform.settingsStorage);
 const model = new RootViewModel({ platform, urlRouter, navigation, features });
 await model.load();
 container.append(new RootView(model).mount());
+
+// What there is no view of is asked over the session of the page: by the SDK, with its token.
+globalThis.ask = async (method, path, body) => {
+    const api = model._sessionViewModel._client._requestScheduler._hsApi;
+    return await api._authedRequest(method, api._homeserver + path, {}, body ?? undefined).response();
+};
