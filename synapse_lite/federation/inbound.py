@@ -6,6 +6,7 @@ from functools import partial
 from typing import TypeVar
 
 from attrs import evolve, frozen
+from twisted.internet.defer import CancelledError
 
 from synapse_lite.errors import MatrixError, UnavailableError
 from synapse_lite.federation.fetching import EventFetcher
@@ -86,7 +87,7 @@ class InboundEvents:
         """
         try:
             return await self._branches.receive(room.nid, events, state)
-        except UnavailableError:
+        except (UnavailableError, CancelledError):
             raise
         except Exception:  # one by one it shows with which event something is wrong
             logger.exception("%d events of %s are received one by one", len(events), room.room_id)

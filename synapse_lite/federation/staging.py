@@ -133,7 +133,7 @@ class StagedRooms:
         """Put into the rooms what goes on at their heads. The rooms whose next events do not: they stay claimed."""
         try:
             return await self._database.transact(self._put, room_ids)
-        except UnavailableError:
+        except (UnavailableError, CancelledError):
             raise
         except Exception:  # one by one it shows with which event something is wrong
             logger.exception("events of %d rooms are received one by one", len(room_ids))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from synapse_lite.federation.inbound import InboundEvents
 from synapse_lite.federation.staging import StagedRooms
@@ -322,6 +322,21 @@ async def test_an_event_that_we_fail_at_holds_up_no_other(
     monkeypatch.setattr(InboundEvents, "receive", fail)
     await send(server, other, first.pdu, second.pdu)
     assert await texts(server, room, token) == ["second"]
+
+
+@ensureDeferred
+async def test_what_takes_too_long_is_not_begun_again(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is cancelled, by its deadline or because the process stops, is not received in another way."""
+    room, _ = await remote_room(server, other)
+
+    def cancel(*_: object) -> None:
+        raise CancelledError
+
+    monkeypatch.setattr(BranchReceiver, "receive", cancel)
+    with pytest.raises(CancelledError):
+        await server.core.federated.inbound.receive_together(await room.room(), [await room.say("x")])
 
 
 @ensureDeferred
