@@ -1,6 +1,7 @@
 """Databases for tests: made from one migrated template, and emptied instead of made anew."""
 
 import fcntl
+import os
 import subprocess
 import tempfile
 import time
@@ -35,7 +36,7 @@ def start_server(directory: Path) -> PostgresServer:
     again: `start` itself waits for ten seconds only.
     """
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    with Path(tempfile.gettempdir(), "tests-of-synapse-lite.lock").open("a") as lock:
+    with Path(tempfile.gettempdir(), f"tests-of-synapse-lite-{os.getuid()}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         server = get_server(directory, cleanup_mode="delete", start=False)
         while True:
