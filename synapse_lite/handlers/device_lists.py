@@ -27,13 +27,17 @@ class ListChanges:
 
 @frozen
 class Span:
-    """A stretch of the stream as one user lived through it: their rooms at its beginning and at its end."""
+    """A stretch of the stream as one user lived through it: their rooms at its beginning and at its end.
+
+    `touched`: the rooms in which something happened; None: that is not known.
+    """
 
     user_id: str
     after: int
     upto: int
     rooms_then: Collection[int]
     rooms_now: Collection[int]
+    touched: Collection[int] | None = None
 
 
 class DeviceLists:
@@ -50,7 +54,10 @@ def read_list_changes(txn: Transaction, span: Span) -> ListChanges:
     rooms_then, rooms_now = set(span.rooms_then), set(span.rooms_now)
     if span.after >= span.upto and rooms_then == rooms_now:
         return ListChanges(set(), set())  # say, a client that scrolls
-    moved = device_lists.membership_changes(txn, rooms_then | rooms_now, span.after, span.upto)
+    touched = rooms_then | rooms_now
+    if span.touched is not None:
+        touched &= set(span.touched)
+    moved = device_lists.membership_changes(txn, touched, span.after, span.upto) if touched else []
     candidates = {change.user_id for change in moved if change.was_joined != change.is_joined}
     candidates |= device_lists.members(txn, rooms_then ^ rooms_now)
     updated = device_lists.changed_users(txn, span.after, span.upto)

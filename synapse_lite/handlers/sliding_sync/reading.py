@@ -179,6 +179,9 @@ class SlidingReader:
         if since is None:
             return reading
         changes = recent.between(reading.since, position)
+        if changes is not None:
+            touched = {change.room_nid for change in changes if change.room_nid is not None}
+            reading = evolve(reading, touched=touched)
         if changes is not None and not any(is_own_membership(one, request.user_id) for one in changes):
             return evolve(reading, newly_joined=())
         own = read_own_changes(reading, self._events)

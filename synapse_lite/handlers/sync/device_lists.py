@@ -38,6 +38,7 @@ class DeviceListsSection(SyncSection):
                 reading.position,
                 stayed | set(reading.left),
                 reading.joined,
+                reading.touched,
             ),
         )
         return found.answer() if found else None

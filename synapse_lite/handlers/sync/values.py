@@ -73,7 +73,8 @@ class Reading:
 
     `joined` are all the rooms that the user is in at `position`, whatever the filter takes; `newly_joined`
     those of them that they were not in all the time, `left` the rooms that they were in and are no longer.
-    `memo`: what several sections show, read once.
+    `touched` are the rooms in which something happened after `since`, None: that is not known. `memo`: what several
+    sections show, read once.
     """
 
     txn: Transaction
@@ -84,6 +85,7 @@ class Reading:
     joined: Collection[int] = ()
     newly_joined: Collection[int] = ()
     left: Collection[int] = ()
+    touched: Collection[int] | None = None
     memo: dict[str, Any] = field(factory=dict)
 
     @property
