@@ -47,6 +47,7 @@ SHAPES = st.tuples(
 """Action and version, priority, unique key, lock key, whether it may run now."""
 
 Shape = tuple[Capability, int, str | None, str | None, bool]
+EXAMPLES = 20
 TTL_MS = 3_600_000
 NEVER = 2**50
 RESET = """
@@ -421,12 +422,16 @@ class Engine(RuleBasedStateMachine):
 
 
 @pytest.mark.new_database
-def test_no_interleaving_breaks_the_engine(database_arguments: dict[str, Any]) -> None:
+def test_no_interleaving_breaks_the_engine(
+    database_arguments: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
     """One owner at a time, every item once, nothing left that can run, ended tasks untouched."""
+    asked: int | None = request.config.getoption("--examples")
     bounds = settings(
-        max_examples=20,
+        max_examples=asked or EXAMPLES,
         stateful_step_count=100,
         deadline=None,
+        derandomize=asked is None,
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )
