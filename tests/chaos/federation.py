@@ -79,6 +79,15 @@ class Person:
                 return
             place = f"&from={quote(page['end'])}"
 
+    def sees(self, sent: "Sent") -> bool:
+        try:
+            self.ask("GET", f"rooms/{quote(sent.room)}/event/{quote(sent.event_id)}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
     def state(self, room: str) -> State:
         found = self.ask("GET", f"rooms/{quote(room)}/state")
         return {(one["type"], one["state_key"]): one["event_id"] for one in found}
@@ -290,8 +299,7 @@ class Federation:
         wanted = [one for one in self.sent if one.sender in moderators]
         if isinstance(server.host, Theirs):
             for one in wanted:
-                path = f"rooms/{quote(one.room)}/event/{quote(one.event_id)}"
-                wait_until(lambda: server.moderator.ask("GET", path), f"{one} at Synapse")  # noqa: B023
+                wait_until(lambda: server.moderator.sees(one), f"{one} at Synapse")  # noqa: B023
             return
         standing = _Standings(server.host.site)
         missing = standing.missing(self.sent)
