@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from synapse_lite.cli.demo.connection import User
+from synapse_lite.tasks.actions.redact_all_events import REDACT_ALL_EVENTS
 from tests.processes.conftest import BuildSite
 from tests.processes.harness import wait_until
 from tests.processes.site import LIMITED, Site, create_room, flood, readable
@@ -85,7 +86,7 @@ def test_what_nobody_can_run_waits_in_sight_and_in_nobodys_way(site: Site, admin
     site.stop("limited")
     site.start("limited", module=LIMITED)
     site.processes["limited"].wait_for_log(
-        r"redact_all_events/3: 1 pending, runnable NOWHERE; last seen: able"
+        rf"redact_all_events/{REDACT_ALL_EVENTS.version}: 1 pending, runnable NOWHERE; last seen: able"
     )
     site.processes["limited"].wait_for_log(
         r"an_action_of_tomorrow/1: 1 pending, runnable NOWHERE; last seen: never"
