@@ -58,7 +58,7 @@ class Delivering:
 async def start(engine: Engine, handler: Any, spec: FollowerSpec = SPEC, **more: Any) -> TaskScheduler:
     registry = TaskRegistry()
     registry.register_follower(RegisteredFollower(spec, handler))
-    return await engine.start_all(registry, **more)
+    return await engine.start_all(registry, lease_seconds=15.0, **more)  # its poll is a part of it
 
 
 async def publish(engine: Engine, *users: str, kind: Kind = Kind.SESSION) -> None:
