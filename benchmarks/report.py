@@ -134,7 +134,7 @@ BOUNDS: dict[str, str] = {
     "keys_query": "CPU: 2 ms are the client's, which reads 140 kB of JSON, as much are main's (a quarter of a millisecond for the ids in "
     "the request, HTTP, one hop to a thread), 0.2 ms PostgreSQL's: one statement asks for changes that main has not heard of.",
     "keys_claim": "PostgreSQL: 300 keys are found, locked and deleted one by one, and remembered, so that none is given out twice, "
-    "in one statement: 5 ms of its CPU, more than half of it to find them. It is 8 ms of main's, and 3 ms of the client's, which reads the keys.",
+    "in one statement: 8 ms of its CPU, more than half of it to find them. It is 8 ms of main's, and 3 ms of the client's, which reads the keys.",
     "to_device": "Bytes: 560 kB go to main, to PostgreSQL (3 ms of CPU to read the statement) and into its log (0.7 MB). 10 ms of CPU "
     "in main, 11 in PostgreSQL. A delivery of ten messages costs 1 ms of main, 0.4 ms of PostgreSQL (an inbox is read by itself) "
     "and 0.3 ms of the load generator, which could take 30,000 messages a second.",
