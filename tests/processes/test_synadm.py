@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -120,8 +120,9 @@ REFUSED = {
     "room delete-status --delete-id unknown": (404, "M_NOT_FOUND"),
     f"room delete-status --room-id {UNKNOWN}": (404, "M_NOT_FOUND"),
     f"history purge {UNKNOWN} --before-event-id $unknown": (404, "M_NOT_FOUND"),
-    f"history purge {UNKNOWN} --before-ts 1": (404, "M_NOT_FOUND"),
-    "history purge nonsense --before-ts 1": (404, "M_NOT_FOUND"),
+    f"history purge {UNKNOWN} --before-ts 1700000000000": (404, "M_NOT_FOUND"),
+    "history purge nonsense --before-ts 1700000000000": (404, "M_NOT_FOUND"),
+    f"history purge {UNKNOWN} --before-ts 1700000000": (400, "M_INVALID_PARAM"),
     "history purge-status unknown": (404, "M_NOT_FOUND"),
     "user redact-status unknown": (404, "M_NOT_FOUND"),
 }
@@ -286,12 +287,12 @@ def test_history_is_purged(site: Site, synadm: Synadm, owner: User, way: str) ->
     room_id = create_room(owner)
     with owner.connect() as connection:
         events = [say(connection, room_id, f"{number}") for number in range(5)]
-    later = datetime.now(UTC) + timedelta(days=2)  # tomorrow or later, wherever we are
+    now = datetime.now().astimezone()
     point, kept = {
         "--before-event-id": (events[2], 3),
         "--before-days": ("0", 1),
-        "--before": (f"{later:%Y-%m-%d}", 1),
-        "--before-ts": (f"{later.timestamp() * 1000:.0f}", 1),
+        "--before": (f"{now + timedelta(days=1):%Y-%m-%d}", 1),
+        "--before-ts": (f"{(now + timedelta(hours=1)).timestamp() * 1000:.0f}", 1),
     }[way]
     purge_id = synadm.run("history purge", room_id, way, point, "--delete-local")["purge_id"]
     site.wait_for_end(purge_id)
