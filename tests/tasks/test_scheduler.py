@@ -295,6 +295,7 @@ async def test_a_zombie_writes_nothing(engine: Engine) -> None:
         await engine.clock.sleep(0.005)
     assert await engine.queue.items(task.id) == []
     found = await engine.queue.get(task.id)
+    assert found is not None
     assert (found.result, found.finished_at_ms) == (task.result, task.finished_at_ms)
 
 
