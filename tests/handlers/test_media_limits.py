@@ -46,8 +46,8 @@ async def test_a_full_disk(database: Database, small_disk: Path) -> None:
                 await home.upload(b"b" * 900_000)
             assert (refused.value.status, refused.value.errcode) == (503, "M_UNKNOWN")
         assert "retry_after_ms" in refused.value.extra
-        await home.threads.run(lambda: None)
-        assert len([path for path in home.files() if path != ballast]) == 1
+        while len([path for path in home.files() if path != ballast]) > 1:  # threads throw them away
+            await home.threads.run(lambda: None)
         assert await home.download(kept) == b"a" * 900_000
         ballast.unlink()
         later = await home.upload(b"b" * 900_000)

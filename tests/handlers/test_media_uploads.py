@@ -58,8 +58,8 @@ async def test_too_large(database: Database, tmp_path: Path) -> None:
             with pytest.raises(MatrixError) as refused:
                 await home.uploads.upload(who(), body, length=length, content_type="", name=None)
             assert (refused.value.status, refused.value.errcode) == (413, "M_TOO_LARGE")
-        await home.threads.run(lambda: None)
-        assert home.files() == []
+        while home.files():  # threads throw them away
+            await home.threads.run(lambda: None)
         assert await home.rows("SELECT 1 FROM media_blobs") == []
 
 
