@@ -130,11 +130,11 @@ raw v2/users/{alice}/devices
 raw v3/users
 user redact {alice} --room {den} --reason spam --limit 10
 user redact-status unknown
+room purge-empty --dry-run
 room delete {plain}
 room delete-status --delete-id unknown
 room delete-status --room-id !nowhere:{server}
 room delete --v1 --block {bad}
-room purge-empty --dry-run
 user deactivate {bob}
 user deactivate --gdpr-erase {carol}
 user deactivate-regex nobody-has-this-name
