@@ -190,14 +190,23 @@ class Inbox:
     async def poll(self, since: str) -> None:
         """Run until cancelled."""
         while True:
-            answer = await self.user.sync(since, 30_000)
+            answer = await self.sync(since, 30_000)
             now, since = time.perf_counter(), answer["next_batch"]
             joined = answer.get("rooms", {}).get("join", {}).get(self.room, {})
             for event in joined.get("timeline", {}).get("events", []):
-                if event["type"] == "m.room.message":
-                    self.arrived.setdefault(event["content"]["body"], now)
-                    self.bodies.append(event["content"]["body"])
+                text = self.text_of(event)
+                if text is not None:
+                    self.arrived.setdefault(text, now)
+                    self.bodies.append(text)
                     self.changed.set()
+
+    async def sync(self, since: str | None, timeout_ms: int) -> Json:
+        return await self.user.sync(since, timeout_ms)
+
+    def text_of(self, event: Json) -> str | None:
+        """What a message says; None for another event."""
+        found: str | None = event["content"]["body"] if event["type"] == "m.room.message" else None
+        return found
 
     async def wait_for(self, text: str) -> float:
         """When the message arrived, by `time.perf_counter`."""

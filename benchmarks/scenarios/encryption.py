@@ -1,6 +1,5 @@
 """What encryption asks of a server: keys of many devices, messages to many devices, and its part in every sync."""
 
-import asyncio
 import secrets
 import time
 from urllib.parse import quote
@@ -10,10 +9,9 @@ import orjson
 from benchmarks.bench import Bench
 from benchmarks.client import CLIENT, Inbox, Json, Metrics, User, check, each, latency
 from benchmarks.device import ALGORITHM, Device
+from benchmarks.scenarios.reading import arrivals
 
 CIPHERTEXT = "x" * 1000
-SETTLE_S = 1.0
-PAUSE_S = 0.01
 FETCHING = 50
 """Devices that fetch their messages at a time: the figure is a rate, so the server has to be busy throughout."""
 FILTER = {
@@ -100,25 +98,8 @@ async def e2ee_send(bench: Bench) -> Metrics:
     await each(lambda user: user.join(room), members)
     inboxes = [_EncryptedInbox(member, room) for member in members]
     firsts = await each(lambda inbox: inbox.sync(None, 0), inboxes)
-    times = []
-    async with asyncio.TaskGroup() as group:
-        polls = [
-            group.create_task(inbox.poll(first["next_batch"]))
-            for inbox, first in zip(inboxes, firsts, strict=True)
-        ]
-        await asyncio.sleep(SETTLE_S)  # every long poll has begun
-        for number in range(bench.sizes.encrypted_messages):
-            start = time.perf_counter()
-            sent = group.create_task(_send_encrypted(sender, room, number))
-            arrivals = await asyncio.gather(*(inbox.wait_for(str(number)) for inbox in inboxes))
-            times.append(max(arrivals) - start)
-            await sent
-            await asyncio.sleep(PAUSE_S)  # the receivers poll again
-        for poll in polls:
-            poll.cancel()
-    expected = [str(number) for number in range(bench.sizes.encrypted_messages)]
-    check(all(inbox.bodies == expected for inbox in inboxes), "lost, repeated or reordered messages")
-    return latency(times)
+    texts = [str(number) for number in range(bench.sizes.encrypted_messages)]
+    return await arrivals(inboxes, firsts, texts, lambda text: _send_encrypted(sender, room, text))
 
 
 class _EncryptedInbox(Inbox):
@@ -132,23 +113,16 @@ class _EncryptedInbox(Inbox):
         check(ALGORITHM in answer["device_one_time_keys_count"], "no count of one-time keys")
         return answer
 
-    async def poll(self, since: str) -> None:
-        while True:
-            answer = await self.sync(since, 30_000)
-            now, since = time.perf_counter(), answer["next_batch"]
-            joined = answer.get("rooms", {}).get("join", {}).get(self.room, {})
-            for event in joined.get("timeline", {}).get("events", []):
-                if event["type"] == "m.room.encrypted":
-                    self.arrived.setdefault(event["content"]["session_id"], now)
-                    self.bodies.append(event["content"]["session_id"])
-                    self.changed.set()
+    def text_of(self, event: Json) -> str | None:
+        found: str | None = event["content"]["session_id"] if event["type"] == "m.room.encrypted" else None
+        return found
 
 
-async def _send_encrypted(user: User, room: str, number: int) -> None:
+async def _send_encrypted(user: User, room: str, text: str) -> None:
     content = {
         "algorithm": "m.megolm.v1.aes-sha2",
         "ciphertext": CIPHERTEXT,
-        "session_id": str(number),
+        "session_id": text,
         "device_id": "D",
         "sender_key": "K",
     }

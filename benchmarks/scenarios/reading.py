@@ -3,9 +3,11 @@
 import asyncio
 import statistics
 import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from benchmarks.bench import Bench, check_room, send_many
-from benchmarks.client import Inbox, Metrics, User, check, each, latency
+from benchmarks.client import Inbox, Json, Metrics, User, check, each, latency
 
 WRITERS = 8
 PAGE = 100
@@ -32,6 +34,16 @@ async def deliveries(bench: Bench, receivers: int, messages: int) -> Metrics:
     bodies = [f"message {number}" for number in range(messages)]
     await each(lambda inbox: inbox.user.make_filter(), inboxes)
     firsts = await each(lambda inbox: inbox.user.sync(), inboxes)
+    return await arrivals(inboxes, firsts, bodies, lambda body: sender.send(room, body))
+
+
+async def arrivals(
+    inboxes: Sequence[Inbox],
+    firsts: Sequence[Json],
+    texts: Sequence[str],
+    send: Callable[[str], Coroutine[Any, Any, object]],
+) -> Metrics:
+    """Send one text at a time to long polls that go on from `firsts`; each latency ends when the last receiver has it."""
     times = []
     async with asyncio.TaskGroup() as group:
         polls = [
@@ -39,16 +51,16 @@ async def deliveries(bench: Bench, receivers: int, messages: int) -> Metrics:
             for inbox, first in zip(inboxes, firsts, strict=True)
         ]
         await asyncio.sleep(SETTLE_S)  # every long poll has begun
-        for body in bodies:
+        for text in texts:
             start = time.perf_counter()
-            sent = group.create_task(sender.send(room, body))
-            arrivals = await asyncio.gather(*(inbox.wait_for(body) for inbox in inboxes))
-            times.append(max(arrivals) - start)
+            sent = group.create_task(send(text))
+            arrived = await asyncio.gather(*(inbox.wait_for(text) for inbox in inboxes))
+            times.append(max(arrived) - start)
             await sent
             await asyncio.sleep(PAUSE_S)  # the receivers poll again
         for poll in polls:
             poll.cancel()
-    complete = all(inbox.bodies == bodies for inbox in inboxes)
+    complete = all(inbox.bodies == list(texts) for inbox in inboxes)
     check(complete, "lost, repeated or reordered messages")
     return latency(times)
 
