@@ -36,6 +36,7 @@ from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.room_servers import is_in_room
+from synapse_lite.storage.room_summary import read_summaries
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.state import StateStore
 from synapse_lite.tasks.actions.retry_leave import FIRST_SECONDS, RETRY_LEAVE, RetryLeaveParams
@@ -221,8 +222,13 @@ class RemoteMembers:
     def _build_invite(
         self, txn: Transaction, write: Write
     ) -> tuple[Event, PolicyServer | None, list[JsonObject]]:
-        """The invite as it would follow the room's head, who has to be asked about it, and the room as the invited user may see it."""
+        """The invite as it would follow the room's head, who has to be asked about it, and the room as the invited user may see it.
+
+        403 `M_FORBIDDEN` for a room of one server: its rules let in the invite, but never the invited user.
+        """
         parts = self._parts
+        if not read_summaries(txn, [write.room_nid])[write.room_nid].federates:
+            raise forbidden("This room does not take part in federation")
         event = next_event(txn, parts.heads, parts.signing_key, write)
         inviter = (write.room_nid, (MEMBER, event.sender))
         policy = policy_for(txn, parts.events, parts.state, write.room_nid, write.draft)

@@ -79,8 +79,8 @@ class RoomSummaries:
     def read_for_server(
         self, txn: Transaction, room_nids: Collection[int], server_name: str
     ) -> dict[int, JsonObject]:
-        """As `read`, of the rooms that some user of the server may know of."""
-        summaries = read_summaries(txn, room_nids)
+        """As `read`, of the rooms that some user of the server may know of: none that never lets them in."""
+        summaries = {nid: one for nid, one in read_summaries(txn, room_nids).items() if one.federates}
         allowed = self._allowed_rooms(txn, summaries)
         nids = room_store.nids_of(txn, {one for some in allowed.values() for one in some})
         there = {room_id for room_id, nid in nids.items() if is_in_room(txn, nid, server_name)}

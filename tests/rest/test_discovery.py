@@ -120,8 +120,14 @@ async def test_capabilities_follow_the_configuration(build_server: BuildServer, 
 
 @ensureDeferred
 async def test_there_is_no_delegated_login(server: TestServer) -> None:
-    """Clients that ask for it fall back to passwords."""
-    assert await server.refusal("GET", "/_matrix/client/v1/auth_metadata") == (404, "M_UNRECOGNIZED")
+    """Clients that ask for it, by the name of today or of before, are sent to /login, which offers passwords."""
+    old = "unstable/org.matrix.msc2965"
+    for name in ("v1/auth_metadata", f"{old}/auth_metadata", f"{old}/auth_issuer"):
+        answer = await server.call("GET", f"/_matrix/client/{name}")
+        assert (answer.status, answer.json()["errcode"]) == (404, "M_UNRECOGNIZED"), name
+        assert "/login" in answer.json()["error"], name
+    flows = (await server.ok("GET", "login"))["flows"]
+    assert "m.login.password" in {flow["type"] for flow in flows}
 
 
 @ensureDeferred

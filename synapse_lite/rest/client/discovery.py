@@ -3,7 +3,7 @@
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.config.accounts import PasswordPolicy
 from synapse_lite.config.model import Config
-from synapse_lite.errors import not_found
+from synapse_lite.errors import Errcode, MatrixError, not_found
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
@@ -50,6 +50,13 @@ FEATURES_OF_USERS = {
 """Not the same for everybody: names here, and of what."""
 
 
+_DELEGATED = (
+    "v1/auth_metadata",
+    "unstable/org.matrix.msc2965/auth_metadata",
+    "unstable/org.matrix.msc2965/auth_issuer",
+)
+
+
 class DiscoveryApi:
     """`well_known` is None when the server has no public address, `server_well_known` when it is not to be told,
     `support` when nobody is named to turn to.
@@ -77,6 +84,7 @@ class DiscoveryApi:
             Route("GET", "/.well-known/matrix/client", self.well_known, Access.NONE),
             Route("GET", "/.well-known/matrix/server", self.server_well_known, Access.NONE),
             Route("GET", "/.well-known/matrix/support", self.support, Access.NONE),
+            *(Route("GET", f"/_matrix/client/{name}", self.delegated, Access.NONE) for name in _DELEGATED),
             *client_routes("GET", "/password_policy", self.password_policy, Access.NONE),
             *client_routes("GET", "/capabilities", self.capabilities, Access.GUEST),
         ]
@@ -104,6 +112,10 @@ class DiscoveryApi:
         if self._support is None:
             raise not_found("Nobody is named to turn to")
         return self._support
+
+    async def delegated(self, _request: Request) -> JsonObject:
+        """`GET /_matrix/client/v1/auth_metadata`, and what MSC2965 called it before: accounts are those of this server."""
+        raise MatrixError(404, Errcode.UNRECOGNIZED, "This server has no authorisation server: use /login")
 
     async def password_policy(self, _request: Request) -> JsonObject:
         """`GET /_matrix/client/v3/password_policy` (MSC2000)"""
