@@ -25,6 +25,7 @@ from yarl import URL
 from benchmarks.client import Json, check
 from benchmarks.peer_rooms import PeerRoom, RoomAnswers
 from benchmarks.processes import free_port
+from synapse_lite.canonical_json import encode_exact
 from synapse_lite.matrix.event import Draft, Event, build_event
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.matrix.server_auth import sign_request
@@ -91,7 +92,8 @@ class Peer:
     async def _ask(
         self, http: aiohttp.ClientSession, server: str, method: str, path: str, body: Json | None = None
     ) -> Json:
-        headers = {"Authorization": sign_request(self.key, method, path, server, body)}
+        signed = None if body is None else encode_exact(body)
+        headers = {"Authorization": sign_request(self.key, method, path, server, signed)}
         async with http.request(method, _as_it_is(path), json=body, headers=headers) as answer:
             content: Json = orjson.loads(await answer.read())
             check(answer.status == 200, f"{method} {path}: {answer.status} {content}")

@@ -97,13 +97,12 @@ class FederationClient:
         seconds: float,
         redirects: int,
     ) -> AbstractAsyncContextManager[Reply]:
+        data = None if body is None else canonical_json.encode_exact(body)
         headers = {
-            "Authorization": sign_request(self._signing_key, method, target, destination, body),
+            "Authorization": sign_request(self._signing_key, method, target, destination, data),
             "Host": location.host,
         }
-        data = None
-        if body is not None:
-            data = canonical_json.encode_exact(body)
+        if data is not None:
             headers["Content-Type"] = "application/json"
         name = f"[{location.tls_name}]" if ":" in location.tls_name else location.tls_name
         return self._http.request(

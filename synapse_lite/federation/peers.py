@@ -5,7 +5,7 @@ from typing import Protocol
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import MatrixError, SynapseLiteError
-from synapse_lite.federation.long_answers import decode_in_turns
+from synapse_lite.federation.long_json import decode_in_turns
 from synapse_lite.http.client import Reply
 
 TIMEOUT_SECONDS = 30.0

@@ -69,20 +69,20 @@ def _parameters(text: str) -> dict[str, str]:
     return values
 
 
-def signed_request(
-    method: str, target: str, origin: str, destination: str, content: JsonObject | None
-) -> bytes:
-    """The bytes that a signature covers. `target` is the path with its query, as it is sent; None: no body."""
+def signed_request(method: str, target: str, origin: str, destination: str, content: bytes | None) -> bytes:
+    """The bytes that a signature covers. `target` is the path with its query, as it is sent.
+
+    `content` is the body as canonical JSON; None: there is none.
+    """
     request: JsonObject = {"method": method, "uri": target, "origin": origin, "destination": destination}
-    if content is not None:
-        request["content"] = content
-    return canonical_json.encode_exact(request)
+    rest = canonical_json.encode_exact(request)
+    return rest if content is None else b'{"content":%b,%b' % (content, rest[1:])  # in the order of the names
 
 
 def sign_request(
-    key: SigningKey, method: str, target: str, destination: str, content: JsonObject | None = None
+    key: SigningKey, method: str, target: str, destination: str, content: bytes | None = None
 ) -> str:
-    """The value of the `Authorization` header."""
+    """The value of the `Authorization` header. `content` as of `signed_request`."""
     signature = key.sign_bytes(signed_request(method, target, key.server_name, destination, content))
     return f'{SCHEME} origin="{key.server_name}",destination="{destination}",key="{key.key_id}",sig="{signature}"'
 

@@ -4,12 +4,11 @@ from collections.abc import Callable, Collection, Sequence
 
 from attrs import evolve
 
-from synapse_lite import canonical_json
-from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import bad_json, forbidden
 from synapse_lite.federation.keyring import Keyring, Signed
-from synapse_lite.http.request import Request, check_shape
+from synapse_lite.federation.long_json import read_request
+from synapse_lite.http.request import Request
 from synapse_lite.matrix.server_auth import (
     ServerAuthorization,
     parse_authorization,
@@ -70,9 +69,8 @@ class ServerAuthenticator:
         try:
             keys = await self._keyring.keys_of(signed)
             request.body = await request.stream.read()
-            data = signed_request(
-                request.method, request.target, origin, self._server_name, _content(request.body)
-            )
+            content = await _read_content(request)
+            data = signed_request(request.method, request.target, origin, self._server_name, content)
             self._keyring.check(evolve(signed, data=data), keys)
         except SignatureError as error:
             raise unauthorized(
@@ -80,11 +78,12 @@ class ServerAuthenticator:
             ) from None
 
 
-def _content(body: bytes) -> JsonObject | None:
-    if not body:
+async def _read_content(request: Request) -> bytes | None:
+    """The body as canonical JSON, which is signed, and its object as `request.content`."""
+    if not request.body:
         return None
-    check_shape(body)
-    content = canonical_json.decode_exact(body)
+    content, canonical = await read_request(request.body)
     if not isinstance(content, dict):
         raise bad_json("Content must be a JSON object")
-    return content
+    request.content = content
+    return canonical

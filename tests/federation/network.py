@@ -110,8 +110,8 @@ async def send_signed(
     server: TestServer, key: SigningKey, method: str, target: str, body: JsonObject | None = None
 ) -> Answer:
     """What the server answers to a request that is signed with the key."""
-    authorization = sign_request(key, method, target, server.name, body)
     data = None if body is None else canonical_json.encode_exact(body)
+    authorization = sign_request(key, method, target, server.name, data)
     return await server.call(method, target, data, headers={"Authorization": authorization})
 
 

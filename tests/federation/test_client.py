@@ -8,11 +8,12 @@ from typing import Any, Self
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.ssl import Certificate, CertificateOptions
+from twisted.internet.task import LoopingCall
 
 from synapse_lite.clock import ReactorClock
 from synapse_lite.federation.client import FederationClient
 from synapse_lite.federation.discovery import Discovery
-from synapse_lite.federation.peers import PeerError
+from synapse_lite.federation.peers import MAX_ANSWER, PeerError
 from synapse_lite.federation.services import DnsServices
 from synapse_lite.federation.well_known import WellKnown
 from synapse_lite.http.addresses import AddressPolicy
@@ -265,6 +266,56 @@ async def test_answers_that_are_none() -> None:
         with pytest.raises(PeerError) as caught:
             await asking.get(f"localhost:{server.port}")
         assert caught.value.status is None
+
+
+def endless(line: Line, _: bytes) -> None:
+    line.send(b'HTTP/1.1 200 OK\r\n\r\n{"pdus": [')
+    line.stream(b"{}," * 20_000)
+
+
+def endless_chunks(line: Line, _: bytes) -> None:
+    line.send(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n{"pdus":[\r\n')
+    line.stream(b"c350\r\n" + b" " * 0xC350 + b"\r\n")
+
+
+def endless_head(line: Line, _: bytes) -> None:
+    line.send(b"HTTP/1.1 200 OK\r\n")
+    line.stream(b"X-Same: header\r\n" * 1000)
+
+
+def boastful(line: Line, _: bytes) -> None:
+    line.send(answer(b"{", length=10**15))
+
+
+@pytest.mark.parametrize("say", [endless, endless_chunks, endless_head, boastful])
+@ensureDeferred
+async def test_answers_without_an_end(say: Say) -> None:
+    """No more of them is taken than an answer may have, whoever asks without saying so; the connection is closed."""
+    async with origin("localhost", say) as server, Asking() as asking:
+        with pytest.raises(PeerError):
+            await asking.get(f"localhost:{server.port}")
+        assert server.sent < 3 * MAX_ANSWER
+        while server.lost == 0:
+            await asking.clock.sleep(0.01)
+
+
+@pytest.mark.parametrize("begun", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Slow: "])
+@ensureDeferred
+async def test_slow_answers(begun: bytes) -> None:
+    """A byte now and then does not hold who asks: the deadline is for all of the answer."""
+    dripping: list[LoopingCall] = []
+
+    def drip(line: Line, _: bytes) -> None:
+        line.send(begun)
+        dripping.append(LoopingCall(line.send, b" "))
+        dripping[-1].start(0.01)
+
+    async with origin("localhost", drip) as server, Asking() as asking:
+        with pytest.raises(PeerError, match="took too long"):
+            await asking.client.ask(f"localhost:{server.port}", "GET", "/_matrix/x", timeout=0.5)
+        while server.lost == 0:
+            await asking.clock.sleep(0.01)
+        dripping[-1].stop()
 
 
 @ensureDeferred

@@ -79,7 +79,7 @@ async def test_bodies_of_strangers_are_not_read(echoing: TestServer, other: Scri
     for origin in ("unknown.test", OTHER):
         connection, answered = Connection(echoing._site), Deferred[None]()
         connection.transport.on_write = lambda done=answered: done.called or done.callback(None)
-        header = sign_request(generate_signing_key(origin), "PUT", TARGET, SERVER, {})
+        header = sign_request(generate_signing_key(origin), "PUT", TARGET, SERVER, b"{}")
         assert other.key.key_id not in header
         connection.send(
             f"PUT {TARGET} HTTP/1.1\r\nHost: test\r\nContent-Length: {SMALL_BODY + 1}\r\nAuthorization: {header}\r\n\r\n".encode()

@@ -11,8 +11,15 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite import canonical_json
 from synapse_lite.errors import MatrixError
-from synapse_lite.federation import long_answers, resync, turns
-from synapse_lite.federation.long_answers import AT_ONCE, AT_ONCE_BYTES, MAX_ELEMENT, decode_in_turns
+from synapse_lite.federation import long_json, resync, turns
+from synapse_lite.federation.long_json import (
+    AT_ONCE,
+    AT_ONCE_BYTES,
+    MAX_ELEMENT,
+    decode_in_turns,
+    read_request,
+)
+from synapse_lite.http.request import MAX_MARKS
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 
@@ -72,7 +79,7 @@ async def test_a_long_answer_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch, 
         sizes.append(len(data))
         return canonical_json.decode_exact(data)
 
-    monkeypatch.setattr(long_answers, "decode_exact", measured)
+    monkeypatch.setattr(long_json, "decode_exact", measured)
     data = json.dumps(ANSWERS[0]).encode()
     assert len(data) > 8 * AT_ONCE_BYTES
     await decode_in_turns(data)
@@ -86,8 +93,8 @@ async def test_a_long_answer_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch, 
 @ensureDeferred
 async def test_long_nonsense_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no JSON for the parser of short answers is none in pieces either, and the other way round."""
-    monkeypatch.setattr(long_answers, "AT_ONCE_BYTES", 8)
-    monkeypatch.setattr(long_answers, "WINDOW_BYTES", 16)
+    monkeypatch.setattr(long_json, "AT_ONCE_BYTES", 8)
+    monkeypatch.setattr(long_json, "WINDOW_BYTES", 16)
     good = json.dumps({"a": [1, {"b": "cé"}, "x"], "d": {"e": []}, "f": 12}).encode()
     random = Random(20)
     for _ in range(3000):
@@ -118,7 +125,7 @@ async def test_long_nonsense_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @ensureDeferred
-async def test_long_answers_without_an_end(data: bytes) -> None:
+async def test_long_json_without_an_end(data: bytes) -> None:
     """They are refused, and nothing of them is read again and again."""
     with pytest.raises(MatrixError):
         await decode_in_turns(data)
@@ -143,3 +150,38 @@ def _leaning(event_id: str, auth_events: list[str]) -> Event:
         "origin_server_ts": 1, "depth": 1, "prev_events": [], "auth_events": auth_events,
     }  # fmt: skip
     return Event.from_pdu(pdu, ROOM_VERSIONS["11"], event_id)
+
+
+@pytest.mark.parametrize("answer", [one for one in ANSWERS if one != ANSWERS[2]])
+@ensureDeferred
+async def test_a_long_request_is_signed_as_it_is_read(answer: Any, pieces: list[None]) -> None:
+    """The canonical form that is written in pieces is the one of the whole, and no piece is longer than an element."""
+    value, canonical = await read_request(json.dumps(answer, indent=1).encode())
+    assert value == answer
+    assert canonical == canonical_json.encode_exact(answer)
+    assert len(pieces) >= len(canonical) // (2 * AT_ONCE_BYTES)
+
+
+@pytest.mark.parametrize("element", [b"[]", b"7", b'{"a":1}'])
+@ensureDeferred
+async def test_too_many_values(element: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few bytes they have, they are not built; what stands in texts does not count for a request."""
+    monkeypatch.setattr(long_json, "MAX_VALUES", MAX_MARKS)
+    for read in (read_request, decode_in_turns):
+        with pytest.raises(MatrixError) as refused:
+            await read(b'{"a": [' + element + (b"," + element) * MAX_MARKS + b"]}")  # type: ignore[operator]
+        assert refused.value.errcode == "M_TOO_LARGE"
+    texts = [",[{" * 20_000] * 20
+    assert (await read_request(json.dumps({"a": texts}).encode()))[0] == {"a": texts}
+
+
+@ensureDeferred
+async def test_deep_requests() -> None:
+    """Are refused as short ones are, wherever the depth is."""
+    for deep in (b'{"a":' * 200 + b"1" + b"}" * 200, b'{"a":[' + b"[" * 200 + b"]" * 200 + b"]}"):
+        for padding in (b"", b" " * 2 * AT_ONCE_BYTES):
+            with pytest.raises(MatrixError) as refused:
+                await read_request(
+                    b'{"x": [' + padding[:10] + b"0" + b",0" * (len(padding) // 2) + b'], "y": ' + deep + b"}"
+                )
+            assert refused.value.status == 400

@@ -72,10 +72,10 @@ def test_a_header_is_written_in_the_one_form_that_all_understand() -> None:
 def test_the_signature_covers_everything() -> None:
     """Method, target, both servers and the content."""
     key = generate_signing_key("a.test")
-    signed = ("PUT", "/x", "a.test", "b.test", {"n": 1})
-    found = parse_authorization(sign_request(key, "PUT", "/x", "b.test", {"n": 1}))
+    signed = ("PUT", "/x", "a.test", "b.test", b'{"n":1}')
+    found = parse_authorization(sign_request(key, "PUT", "/x", "b.test", b'{"n":1}'))
     verify_request(found, signed_request(*signed), key.verify_key)
-    for index, other in enumerate(("GET", "/y", "c.test", "c.test", {"n": 2})):
+    for index, other in enumerate(("GET", "/y", "c.test", "c.test", b'{"n":2}')):
         changed = (*signed[:index], other, *signed[index + 1 :])
         with pytest.raises(SignatureError):
             verify_request(found, signed_request(*changed), key.verify_key)
