@@ -1,5 +1,6 @@
 """Invites between servers: made, shown, accepted, rejected, withdrawn."""
 
+import json
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from tests.federation.pair import HOME, home, join_path, members, tell_newest
 from tests.server import TestServer, path_part
 
 FEDERATION = "/_matrix/federation"
+SLIDING = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
+LIST = {"ranges": [[0, 9]], "timeline_limit": 1, "required_state": []}
 
 
 def room_path(room_id: str, rest: str) -> str:
@@ -59,12 +62,11 @@ async def test_an_invite_wakes_a_long_poll(server: TestServer, join_network: Joi
     """Who waits is told of the invite at once, by /sync and by sliding sync."""
     there, alice, room_id = await home(join_network, preset="private_chat")
     bob = await server.user("bob")
-    sliding = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
-    lists = {"lists": {"all": {"ranges": [[0, 9]], "timeline_limit": 1, "required_state": []}}}
-    pos = (await server.ok("POST", sliding, lists, bob))["pos"]
+    lists = {"lists": {"all": LIST}}
+    pos = (await server.ok("POST", SLIDING, lists, bob))["pos"]
     since = (await server.ok("GET", "sync", token=bob))["next_batch"]
     polling = Deferred.fromCoroutine(server.ok("GET", f"sync?timeout=30000&since={since}", token=bob))
-    sliding_poll = Deferred.fromCoroutine(server.ok("POST", f"{sliding}?timeout=30000&pos={pos}", lists, bob))
+    sliding_poll = Deferred.fromCoroutine(server.ok("POST", f"{SLIDING}?timeout=30000&pos={pos}", lists, bob))
     await there.ok("POST", room_path(room_id, "invite"), {"user_id": f"@bob:{server.name}"}, alice)
     assert room_id in (await polling)["rooms"]["invite"]
     assert (await sliding_poll)["rooms"][room_id]["invite_state"]
@@ -104,24 +106,28 @@ async def test_rejecting_without_being_heard(
 ) -> None:
     """Where the other server is gone the user is out all the same, in /sync and in sliding sync."""
     _, _, room_id, bob = await invited(server, join_network)
-    sliding = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
-    lists = {"lists": {"all": {"ranges": [[0, 9]], "timeline_limit": 1, "required_state": []}}}
-    first = await server.ok("POST", sliding, lists, bob)
+    lists = {"lists": {"all": LIST}}
+    first = await server.ok("POST", SLIDING, lists, bob)
     assert room_id in first["rooms"]
     since = (await server.ok("GET", "sync", token=bob))["next_batch"]
     del network.servers[HOME]
     await server.ok("POST", room_path(room_id, "leave"), {}, bob)
     assert room_id in (await server.ok("GET", f"sync?since={since}", token=bob))["rooms"]["leave"]
-    after = await server.ok("POST", f"{sliding}?pos={first['pos']}", lists, bob)
+    after = await server.ok("POST", f"{SLIDING}?pos={first['pos']}", lists, bob)
     assert after["lists"]["all"]["count"] == 0
     await server.ok("POST", room_path(room_id, "forget"), {}, bob)
 
 
 @ensureDeferred
 async def test_withdrawing(server: TestServer, join_network: JoinNetwork) -> None:
-    """The leave that the inviter sends ends the invite; other events of the room do not get in."""
+    """The leave that the inviter sends ends the invite; other events of the room do not get in.
+
+    In sliding sync it comes once, on each device.
+    """
     there, alice, room_id, bob = await invited(server, join_network)
     since = (await server.ok("GET", "sync", token=bob))["next_batch"]
+    devices = [{"conn_id": str(number), "lists": {"all": LIST}} for number in range(2)]
+    known = [await server.ok("POST", SLIDING, body, bob) for body in devices]
     await there.ok("PUT", room_path(room_id, "state/m.room.topic"), {"topic": "secret"}, alice)
     await tell_newest(there, server, room_id)
     assert room_id in (await server.ok("GET", "sync", token=bob))["rooms"]["invite"]
@@ -129,6 +135,55 @@ async def test_withdrawing(server: TestServer, join_network: JoinNetwork) -> Non
     await tell_newest(there, server, room_id)
     assert room_id in (await server.ok("GET", f"sync?since={since}", token=bob))["rooms"]["leave"]
     assert (await server.refusal("GET", room_path(room_id, "state/m.room.topic"), token=bob))[0] == 403
+    for body, before in zip(devices, known, strict=True):
+        told = await server.ok("POST", f"{SLIDING}?pos={before['pos']}", body, bob)
+        assert [one["content"]["membership"] for one in told["rooms"][room_id]["timeline"]] == ["leave"]
+        assert (await server.ok("POST", f"{SLIDING}?pos={told['pos']}", body, bob))["rooms"] == {}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "fitting"),
+    [
+        ((), {"is_encrypted", "room_types", "room_name_like", "not_room_types"}),
+        (("m.room.encryption",), {"room_types", "room_name_like", "not_room_types", "is_not_encrypted"}),
+        (("m.room.create",), {"room_name_like", "not_room_types"}),
+        (("m.room.create", "m.room.name", "m.room.encryption"), {"not_room_types"}),
+    ],
+)
+@ensureDeferred
+async def test_invites_in_filtered_lists(
+    server: TestServer, join_network: JoinNetwork, left_out: tuple[str, ...], fitting: set[str]
+) -> None:
+    """What another server tells of a room decides in which lists its invite stands; what is unknown fits no filter."""
+    encryption = {
+        "type": "m.room.encryption",
+        "state_key": "",
+        "content": {"algorithm": "m.megolm.v1.aes-sha2"},
+    }
+    _, _, _, bob = await invited(
+        server, join_network, initial_state=[encryption], creation_content={"type": "org.example.wiki"}
+    )
+    await server.database.transact(_without, left_out)
+    filters: dict[str, JsonObject] = {
+        "is_encrypted": {"is_encrypted": True},
+        "is_not_encrypted": {"is_encrypted": False},
+        "room_types": {"room_types": ["org.example.wiki"]},
+        "plain": {"room_types": [None]},
+        "room_name_like": {"room_name_like": "den"},
+        "not_room_types": {"not_room_types": ["m.space"]},
+        "not_wikis": {"not_room_types": ["org.example.wiki"]},
+    }
+    lists = {name: {**LIST, "filters": {**one, "is_invite": True}} for name, one in filters.items()}
+    shown = (await server.ok("POST", SLIDING, {"lists": lists}, bob))["lists"]
+    unknown = {"not_wikis"} if "m.room.create" in left_out else set()
+    assert {name for name, one in shown.items() if one["count"] == 1} == fitting | unknown
+
+
+def _without(txn: Transaction, left_out: tuple[str, ...]) -> None:
+    """As if the server that invites had told less."""
+    (row,) = txn.rows("SELECT room_nid, json FROM stripped_state")
+    events = [event for event in json.loads(row[1]) if event["type"] not in left_out]
+    txn.execute("UPDATE stripped_state SET json = %s WHERE room_nid = %s", (json.dumps(events), row[0]))
 
 
 @ensureDeferred

@@ -6,7 +6,10 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, DeferredQueue
 
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.rooms import room_by_id
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, PurgeRoomParams
+from tests.builders import World
 from tests.rest.conftest import BuildServer
 from tests.rest.test_sliding_sync import ALL, BOB, LIST, id_of, say, sync
 from tests.rest.test_sliding_sync_live import count_statements, waits  # noqa: F401
@@ -87,6 +90,31 @@ async def test_members_who_do_not_speak_change_too(server: TestServer) -> None:
         (ids["dave"], "invite"),
         (ids["erin"], "knock"),
     }
+
+
+@ensureDeferred
+async def test_a_member_whom_a_resolution_puts_out(server: TestServer) -> None:
+    """No timeline shows that a join does not hold any more: who only asks for members of the timeline hears of it."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, preset="public_chat")
+    for path in ("join", "leave"):
+        await server.ok("POST", f"{room}/{path}", {}, bob)
+    member = f"{room}/state/m.room.member/{BOB}?format=event"
+    left = await server.ok("GET", member, None, alice)
+    await server.ok("POST", f"{room}/join", {}, bob)
+    body = {"lists": {"all": LAZY}}
+    known = await sync(server, alice, body)
+    await server.database.transact(_put_out, World.of(server.core), id_of(room), left["event_id"])
+    told = await sync(server, alice, body, known["pos"])
+    assert memberships(told["rooms"][id_of(room)]) == {BOB: "leave"}
+    assert told["rooms"][id_of(room)]["joined_count"] == 1
+    assert (await sync(server, alice, body, told["pos"]))["rooms"] == {}
+
+
+def _put_out(txn: Transaction, world: World, room_id: str, event_id: str) -> None:
+    room = room_by_id(txn, room_id)
+    assert room is not None
+    world.revert(txn, room, ("m.room.member", BOB), event_id)
 
 
 async def _cost(server: TestServer, name: str, rooms: int, messages: int) -> int:

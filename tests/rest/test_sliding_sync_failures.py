@@ -3,7 +3,7 @@
 from typing import Any
 
 from pytest_twisted import ensureDeferred
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
@@ -56,6 +56,35 @@ async def test_a_position_that_is_asked_again_and_again(server: TestServer) -> N
         await sync(server, token, wanted, first["pos"])
     assert await count(server, "sliding_positions") <= 3
     assert (await sync(server, token, ALL, first["pos"]))["rooms"] == {}
+
+
+@ensureDeferred
+async def test_requests_side_by_side(build_server: BuildServer) -> None:
+    """An app and what shows its notifications use one connection at once, at two processes, and ask for different things.
+
+    All are answered, no position stands for two things, and the client may go on from the newest of any of them.
+    """
+    one = await build_server(**OPEN)
+    servers = [one, await build_server(bus=one.bus, **OPEN)]
+    token = await one.user("alice")
+    room = await one.room(token)
+    bodies = [{"lists": {"all": {**LIST, "timeline_limit": limit}}} for limit in (1, 1, 2, 3)]
+    pos = (await sync(one, token, bodies[0]))["pos"]
+    meant: dict[str, dict[str, Any]] = {}
+    for number in range(12):
+        sent = await say(one, token, room, str(number))
+        asked = [(servers[(number + n) % 2], body) for n, body in enumerate(bodies)]
+        answers = await gatherResults(
+            [Deferred.fromCoroutine(sync(server, token, body, pos)) for server, body in asked]
+        )
+        for body, answer in zip(bodies, answers, strict=True):
+            assert answer["rooms"][id_of(room)]["timeline"][-1]["event_id"] == sent
+            assert meant.setdefault(answer["pos"], body) == body
+        pos = max((answer["pos"] for answer in answers), key=_age)
+
+
+def _age(pos: str) -> list[int]:
+    return [int(number) for number in pos[1:].split("_")]
 
 
 @ensureDeferred

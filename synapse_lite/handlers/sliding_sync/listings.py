@@ -1,6 +1,7 @@
 """The rooms of users in the order of lists, with what filters look at: remembered, and kept true."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from attrs import evolve, frozen
 
@@ -12,8 +13,10 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.room_lists import ListedRoom, listed_rooms
 from synapse_lite.storage.stream import AFTER_GAP, NOT_IN_FORCE, Change, Kind
+from synapse_lite.storage.stripped_state import stripped_of
 
 GONE = ("leave", "ban")
+_ASKED = ("invite", "knock")
 DIRECT, TAG = "m.direct", "m.tag"
 REMEMBERED_ROOMS = 100_000  # of all users together
 _SHAPING = frozenset({"m.room.name", "m.room.encryption", "m.room.create"})
@@ -50,14 +53,14 @@ class Listings:
         known = self._cache.get(user_id)
         changes = recent.between(known.position, position) if known is not None else None
         if known is None or changes is None:
-            rooms = _ordered(listed_rooms(txn, user_id))
+            rooms = _ordered(_read_rooms(txn, user_id))
             found = Listing(position, position, rooms, *_read_facts(txn, user_id))
         else:
             touched = rooms_of(changes, user_id, known.rooms, _KINDS)
             found = evolve(known, position=position)
             if touched:
                 others = {nid: one for nid, one in known.rooms.items() if nid not in touched}
-                rooms = _ordered({**listed_rooms(txn, user_id, touched), **others})
+                rooms = _ordered({**_read_rooms(txn, user_id, touched), **others})
                 found = evolve(found, read_at=position, rooms=rooms)
             if any(_is_fact(change, user_id) for change in changes):
                 direct, tags = _read_facts(txn, user_id)
@@ -102,6 +105,33 @@ class Listings:
     def _keep(self, user_id: str, listing: Listing) -> Listing:
         self._cache.put(user_id, listing, len(listing.rooms) + 1)
         return listing
+
+
+def _read_rooms(
+    txn: Transaction, user_id: str, room_nids: Collection[int] | None = None
+) -> dict[int, ListedRoom]:
+    """Those that this server is not in look as their invites, or the answers to knocks, describe them."""
+    rooms = listed_rooms(txn, user_id, room_nids)
+    asked = [nid for nid, one in rooms.items() if one.membership in _ASKED]
+    described = stripped_of(txn, asked, user_id) if asked else {}
+    return {**rooms, **{nid: _described(rooms[nid], events) for nid, events in described.items()}}
+
+
+def _described(room: ListedRoom, events: Sequence[Mapping[str, Any]]) -> ListedRoom:
+    """Without a create event it is not known what is left out. Another server may have written anything."""
+    contents = {one.get("type"): one.get("content") for one in events if one.get("state_key") == ""}
+    return evolve(
+        room,
+        is_known="m.room.create" in contents,
+        encryption=_text_in(contents.get("m.room.encryption"), "algorithm"),
+        room_type=_text_in(contents.get("m.room.create"), "type"),
+        name=_text_in(contents.get("m.room.name"), "name"),
+    )
+
+
+def _text_in(content: object, key: str) -> str | None:
+    value = content.get(key) if isinstance(content, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def _ordered(rooms: Mapping[int, ListedRoom]) -> dict[int, ListedRoom]:
