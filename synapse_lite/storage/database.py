@@ -149,7 +149,7 @@ class Transaction:
         try:
             result = function(self)
             self.finish()
-        except (*_RETRIABLE, *SHORTAGES):
+        except (*_RETRIABLE, *SHORTAGES, StatementTimeout):
             raise
         except Exception as error:
             if isinstance(error, psycopg2.Error) and close_if_broken(self._cursor.connection, error):
@@ -340,6 +340,9 @@ class Database:
                 failure: Exception = error
             except SHORTAGES as error:
                 self._pool.outage.note_shortage(error)
+                raise DatabaseUnavailableError(str(error)) from error
+            except StatementTimeout as error:
+                logger.warning("%s waited or ran for too long, nothing was done: %s", function, error)
                 raise DatabaseUnavailableError(str(error)) from error
             except (ValueError, *UNSTORABLE) as error:
                 refusal = refusal_of(error)

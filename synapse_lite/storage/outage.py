@@ -24,7 +24,7 @@ SHORTAGES = (errors.InsufficientResources, errors.DiskFull, errors.OutOfMemory, 
 
 
 class DatabaseUnavailableError(UnavailableError, psycopg2.OperationalError):
-    """There is no connection, or PostgreSQL lacks what the statement needs. Nothing was done."""
+    """There is no connection, PostgreSQL lacks what the statement needs, or it took too long. Nothing was done."""
 
 
 @define

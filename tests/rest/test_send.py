@@ -1,7 +1,15 @@
 """Messages and redactions over HTTP."""
 
-from pytest_twisted import ensureDeferred
+import time
+from contextlib import closing
+from typing import Any
 
+import psycopg2
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from tests.databases import rows
 from tests.server import TestServer, path_part
 
 HELLO = {"msgtype": "m.text", "body": "hello"}
@@ -49,3 +57,27 @@ async def test_without_a_transaction_id_each_request_is_an_event(server: TestSer
     assert sent[0] != sent[1]
     redacted = await server.ok("POST", f"{room}/redact/{path_part(sent[0]['event_id'])}", {}, alice)
     assert redacted["event_id"] not in (event["event_id"] for event in sent)
+
+
+@ensureDeferred
+async def test_a_wait_that_is_too_long(server: TestServer, database_arguments: dict[str, Any]) -> None:
+    """Who waits for a room until PostgreSQL ends the statement is told to try again, and can."""
+    alice = await server.user("alice")
+    room = await server.room(alice)
+    path = f"{room}/send/m.room.message/txn1"
+    with closing(psycopg2.connect(**database_arguments)) as holder:
+        holder.cursor().execute("SELECT FROM rooms FOR NO KEY UPDATE")
+        waiting = Deferred.fromCoroutine(server.call("PUT", path, HELLO, alice))
+        await deferToThread(_end_waits, database_arguments)
+        answer = await waiting
+    assert (answer.status, answer.json()["errcode"]) == (503, "M_UNKNOWN")
+    assert answer.json()["retry_after_ms"] > 0
+    assert int(answer.headers["Retry-After"]) > 0
+    assert await server.ok("PUT", path, HELLO, alice)
+
+
+def _end_waits(arguments: dict[str, Any]) -> None:
+    """As the time that a statement may take does."""
+    waits = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    while not rows(arguments, f"{waits} AND datname = current_database()"):
+        time.sleep(0.01)

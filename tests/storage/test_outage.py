@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import psycopg2
@@ -101,3 +102,26 @@ async def test_a_full_disk_is_no_fault_of_the_request(
             await database.transact(function)
     assert len(told(caplog, logging.WARNING)) == 1
     assert await database.read(lambda txn: txn.value("SELECT 7")) == 7
+
+
+@ensureDeferred
+async def test_who_waits_for_too_long_may_try_again(
+    database: Database, database_arguments: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wait for a row ends with the time of a statement: nothing was done, also out of a batch; each is told."""
+    impatient = Database(
+        reactor, database_arguments, name="impatient", size=1, settings={"statement_timeout": "50ms"}
+    )
+    impatient.start()
+    change = "UPDATE stream_position SET position = position"
+
+    def wait(txn: Transaction) -> None:
+        txn.execute(change)
+
+    with closing(psycopg2.connect(**database_arguments)) as holder:
+        holder.cursor().execute(change)
+        for function in (wait, lambda txn: txn.attempt(wait)):
+            with pytest.raises(DatabaseUnavailableError, match="statement timeout"):
+                await impatient.transact(function)
+    assert len(told(caplog, logging.WARNING)) == 2
+    impatient.stop()
