@@ -20,7 +20,8 @@ from pathlib import Path
 
 from benchmarks.bench import Bench, run_scenario
 from benchmarks.candidate import candidate
-from benchmarks.client import Metrics, connect
+from benchmarks.client import Metrics
+from benchmarks.http import Http
 from benchmarks.machine import Machine
 from benchmarks.postgres import Postgres, postgres
 from benchmarks.report import OURS, REFERENCE, Rounds, document, medians, terminal
@@ -74,7 +75,7 @@ async def measure(
     async with AsyncExitStack() as stack:
         benches = {}
         for side, server in servers.items():
-            http = await stack.enter_async_context(connect(server.base_url))
+            http = await stack.enter_async_context(Http(server.base_url))
             benches[side] = Bench(server, http, sizes)
         for number in range(1, rounds + 1):
             for name in names:

@@ -11,6 +11,7 @@ import aiohttp
 
 from benchmarks.client import Account, Metrics, MissingFeatureError, ScenarioError, User, check, each
 from benchmarks.device import Device
+from benchmarks.http import Http
 from benchmarks.server import Server
 from benchmarks.sizes import Sizes
 
@@ -24,7 +25,7 @@ HISTORY_PAGE = 500
 class Bench:
     """A server with a pool of users that its scenarios share, as registering is slow."""
 
-    def __init__(self, server: Server, http: aiohttp.ClientSession, sizes: Sizes) -> None:
+    def __init__(self, server: Server, http: Http, sizes: Sizes) -> None:
         self.server = server
         self.http = http
         self.sizes = sizes
@@ -114,7 +115,7 @@ async def run_scenario(bench: Bench, scenario: Callable[[Bench], Awaitable[Metri
         metrics["server_cpu_s"] = bench.server.cpu_seconds() - before
     except* MissingFeatureError:
         metrics = {"not_yet": 1}
-    except* (ScenarioError, TimeoutError, aiohttp.ClientError) as errors:
+    except* (ScenarioError, OSError, aiohttp.ClientError) as errors:
         print(f"{scenario.__name__} failed: {first_of(errors)!r}", file=sys.stderr, flush=True)
         metrics = {"failed": 1}
     for process in bench.server.dead():

@@ -18,7 +18,8 @@ import aiohttp
 
 from benchmarks.bench import Bench
 from benchmarks.candidate import candidate
-from benchmarks.client import CLIENT, User, connect
+from benchmarks.client import CLIENT, User
+from benchmarks.http import Http
 from benchmarks.postgres import postgres
 from benchmarks.server import Server, Site
 from benchmarks.sizes import QUICK
@@ -160,7 +161,7 @@ def _kept(pid: int) -> int:
 
 
 async def measure(server: Server) -> None:
-    async with connect(server.base_url) as http:
+    async with Http(server.base_url) as http:
         user = await Bench(server, http, QUICK).register()
         for line in (
             await large_body(server),

@@ -8,12 +8,13 @@ import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode
 
-import aiohttp
 import attrs
 import orjson
+
+from benchmarks.http import Http
 
 CLIENT = "/_matrix/client/v3"
 ADMIN = "/_synapse/admin"
@@ -90,34 +91,53 @@ FILTER: Json = {
 }
 
 
+class Answer(NamedTuple):
+    """A status, a JSON object, and how long the server took: without what the client computes before and after."""
+
+    status: int
+    json: Json
+    seconds: float
+
+
 class User:
     """A logged-in user (or, without a token, an anonymous client)."""
 
-    def __init__(
-        self, http: aiohttp.ClientSession, name: str = "", user_id: str = "", token: str = ""
-    ) -> None:
+    def __init__(self, http: Http, name: str = "", user_id: str = "", token: str = "") -> None:
         self.http = http
         self.name = name
         self.user_id = user_id
         self.filter_id = ""
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
 
+    async def ask(self, method: str, path: str, body: Json | None = None, **query: str | int) -> Answer:
+        """Whatever the server says; raises `ScenarioError` when it is no JSON."""
+        target = f"{path}?{urlencode(query)}" if query else path
+        data = None if body is None else orjson.dumps(body)
+        start = time.perf_counter()
+        status, content = await self.http.request(method, target, self.headers, data)
+        seconds = time.perf_counter() - start
+        try:
+            return Answer(status, orjson.loads(content), seconds)
+        except orjson.JSONDecodeError as error:
+            raise ScenarioError(f"{method} {path}: {status} {content[:200]!r}") from error
+
     async def request(
         self, method: str, path: str, body: Json | None = None, **query: str | int
     ) -> tuple[int, Json]:
         """The answer's status and JSON object, whatever they are."""
-        async with self.http.request(method, path, json=body, params=query, headers=self.headers) as response:
-            content = await response.read()
-        try:
-            return response.status, orjson.loads(content)
-        except orjson.JSONDecodeError as error:
-            raise ScenarioError(f"{method} {path}: {response.status} {content[:200]!r}") from error
+        return (await self.ask(method, path, body, **query))[:2]
 
     async def call(self, method: str, path: str, body: Json | None = None, **query: str | int) -> Json:
         """The JSON object of a 200; raises `ScenarioError` for anything else."""
-        status, answer = await self.request(method, path, body, **query)
+        return (await self.timed(method, path, body, **query))[0]
+
+    async def timed(
+        self, method: str, path: str, body: Json | None = None, **query: str | int
+    ) -> tuple[Json, float]:
+        """As `call`, and the seconds that the server took."""
+        status, answer, seconds = await self.ask(method, path, body, **query)
         check(status == 200, f"{method} {path}: {status} {answer}")
-        return answer
+        return answer, seconds
 
     async def create_room(self) -> str:
         answer = await self.call("POST", f"{CLIENT}/createRoom", {"preset": "public_chat"})
@@ -132,9 +152,8 @@ class User:
     async def send(self, room: str, text: str) -> tuple[str, float]:
         """Send a message; its event id, and the seconds until the server's answer."""
         path = f"{CLIENT}/rooms/{quote(room)}/send/m.room.message/{secrets.token_hex(8)}"
-        start = time.perf_counter()
-        answer = await self.call("PUT", path, {"msgtype": "m.text", "body": text})
-        return answer["event_id"], time.perf_counter() - start
+        answer, seconds = await self.timed("PUT", path, {"msgtype": "m.text", "body": text})
+        return answer["event_id"], seconds
 
     async def event(self, room: str, event_id: str) -> tuple[int, Json]:
         return await self.request("GET", f"{CLIENT}/rooms/{quote(room)}/event/{quote(event_id)}")
@@ -221,7 +240,7 @@ class Inbox:
 class Account:
     """How a server registers users for us."""
 
-    http: aiohttp.ClientSession
+    http: Http
     shared_secret: str
     prefix: str
 
@@ -237,13 +256,3 @@ class Account:
         body = {"nonce": nonce, "username": name, "password": PASSWORD, "admin": admin, "mac": mac}
         answer = await anonymous.call("POST", path, body)
         return User(self.http, name, answer["user_id"], answer["access_token"])
-
-
-def connect(base_url: str) -> aiohttp.ClientSession:
-    """A session without a limit on connections; JSON by orjson, as the client shares the machine."""
-    return aiohttp.ClientSession(
-        base_url,
-        connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=120),
-        json_serialize=lambda value: orjson.dumps(value).decode(),
-    )

@@ -22,7 +22,8 @@ import psycopg2
 
 from benchmarks.bench import Bench
 from benchmarks.candidate import candidate
-from benchmarks.client import ADMIN, User, connect, latency, until_done
+from benchmarks.client import ADMIN, User, latency, until_done
+from benchmarks.http import Http
 from benchmarks.postgres import postgres
 from benchmarks.scenarios.tasks import redacted
 from benchmarks.server import Server, Site
@@ -58,7 +59,7 @@ def read_events(database: dict[str, Any], task_id: str) -> dict[str, int]:
 
 
 async def measure(server: Server, database: dict[str, Any], samples: int) -> list[Delay]:
-    async with connect(server.base_url) as http:
+    async with Http(server.base_url) as http:
         bench = Bench(server, http, QUICK)
         admin, user = await bench.admin(), await bench.register()
         await sample(admin, user, database)  # the first one warms everything up

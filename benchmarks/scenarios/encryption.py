@@ -29,9 +29,8 @@ async def keys_query(bench: Bench) -> Metrics:
     wanted = {"device_keys": {device.user.user_id: [] for device in devices}}
     times, before = [], bench.server.spent()
     for _ in range(bench.sizes.key_requests):
-        start = time.perf_counter()
-        answer = await devices[0].user.call("POST", f"{CLIENT}/keys/query", wanted)
-        times.append(time.perf_counter() - start)
+        answer, seconds = await devices[0].user.timed("POST", f"{CLIENT}/keys/query", wanted)
+        times.append(seconds)
         found = answer["device_keys"]
         check(
             all(device.device_id in found[device.user.user_id] for device in devices), "a device is missing"
@@ -46,9 +45,8 @@ async def keys_claim(bench: Bench) -> Metrics:
     wanted = {"one_time_keys": {one.user.user_id: {one.device_id: ALGORITHM} for one in devices}}
     times, seen, before = [], set(), bench.server.spent()
     for _ in range(bench.sizes.key_requests):
-        start = time.perf_counter()
-        answer = await devices[0].user.call("POST", f"{CLIENT}/keys/claim", wanted)
-        times.append(time.perf_counter() - start)
+        answer, seconds = await devices[0].user.timed("POST", f"{CLIENT}/keys/claim", wanted)
+        times.append(seconds)
         for user_id, by_device in answer["one_time_keys"].items():
             seen.update((user_id, name) for keys in by_device.values() for name in keys)
     cost = bench.server.spent().each_ms(before, len(times))
@@ -69,9 +67,7 @@ async def to_device(bench: Bench) -> Metrics:
             for one in devices
         }
         path = f"{CLIENT}/sendToDevice/m.room.encrypted/{secrets.token_hex(8)}"
-        start = time.perf_counter()
-        await sender.call("PUT", path, {"messages": messages})
-        times.append(time.perf_counter() - start)
+        times.append((await sender.timed("PUT", path, {"messages": messages}))[1])
     sent = bench.server.spent()
     start = time.perf_counter()
     fetching = zip(devices, tokens, strict=True)

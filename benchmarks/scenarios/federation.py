@@ -32,7 +32,7 @@ async def fed_fanout(bench: Bench) -> Metrics:
     with tempfile.TemporaryDirectory() as directory:
         async with Peers(bench.sizes.fed_servers, Path(directory)) as peers:
             joining = list(peers.all.values())
-            await each(lambda peer: peer.join(bench.http, "bench.test", room), joining)
+            await each(lambda peer: peer.join(bench.http.session, "bench.test", room), joining)
             await owner.send(room, WARM_UP)
             await peers.wait_for({WARM_UP}, bench.sizes.limit_s)
             before, start = bench.server.spent(), time.perf_counter()
@@ -173,7 +173,7 @@ async def _attack_until_cancelled(
 ) -> None:
     """As often as the default of `rc_federation` lets a server."""
     for pdus in itertools.cycle(attacks):
-        results = await peer.put(bench.http, SERVER, pdus)
+        results = await peer.put(bench.http.session, SERVER, pdus)
         refused.append(sum("error" in result for result in results.values()))
         await asyncio.sleep(ATTACK_SECONDS)
 
@@ -189,7 +189,7 @@ async def _shared_room(bench: Bench, owner: User, peer: Peer) -> PeerRoom:
     """A room of the owner that the peer has joined."""
     body = {"preset": "public_chat", "room_version": VERSION.identifier}
     room_id = (await owner.call("POST", f"{CLIENT}/createRoom", body))["room_id"]
-    return await peer.join(bench.http, SERVER, room_id)
+    return await peer.join(bench.http.session, SERVER, room_id)
 
 
 async def _tell(bench: Bench, owner: User, peer: Peer, of_rooms: list[list[Event]]) -> None:
@@ -202,7 +202,7 @@ async def _tell(bench: Bench, owner: User, peer: Peer, of_rooms: list[list[Event
         if start > PDUS:
             await _readable(bench, owner, of_rooms[0][start - PDUS - 1])
         pdus = [event for events in of_rooms for event in events[start : start + share]]
-        await peer.send(bench.http, SERVER, pdus)
+        await peer.send(bench.http.session, SERVER, pdus)
     for events in of_rooms:
         await _readable(bench, owner, events[-1])
 

@@ -91,7 +91,9 @@ async def send_beside_media(bench: Bench) -> Metrics:
 async def upload(user: User, data: bytes, content_type: str = "application/octet-stream") -> str:
     """`<server name>/<media id>`"""
     headers = {**user.headers, "Content-Type": content_type}
-    async with user.http.post("/_matrix/media/v3/upload", data=io.BytesIO(data), headers=headers) as answer:
+    async with user.http.session.post(
+        "/_matrix/media/v3/upload", data=io.BytesIO(data), headers=headers
+    ) as answer:
         check(answer.status == 200, f"upload: {answer.status}")
         uri: str = (await answer.json())["content_uri"]
         return uri.removeprefix("mxc://")
@@ -101,7 +103,7 @@ async def download(user: User, media_path: str, data: bytes) -> None:
     """Checks that exactly `data` comes: by comparison, as a hash would take longer than the servers do."""
     url = f"/_matrix/client/v1/media/download/{media_path}"
     received = 0
-    async with user.http.get(url, headers=user.headers) as answer:
+    async with user.http.session.get(url, headers=user.headers) as answer:
         check(answer.status == 200, f"download: {answer.status}")
         async for chunk in answer.content.iter_any():
             check(chunk == data[received : received + len(chunk)], "a file came back changed")
@@ -184,7 +186,7 @@ async def thumbnail_rate(bench: Bench, user: User) -> float:
         for data in queue:
             path = await upload(user, data, "image/jpeg")
             url = f"/_matrix/client/v1/media/thumbnail/{path}?{THUMBNAIL}"
-            async with user.http.get(url, headers=user.headers) as answer:
+            async with user.http.session.get(url, headers=user.headers) as answer:
                 check(answer.status == 200, f"thumbnail: {answer.status}")
                 with Image.open(io.BytesIO(await answer.read())) as image:
                     check(image.size == (96, 96), f"a thumbnail of {image.size}")
