@@ -7,6 +7,7 @@ from attrs import frozen
 from synapse_lite.config.model import Config
 from synapse_lite.handlers.access_tokens import AccessTokens, TokenLifetimes
 from synapse_lite.handlers.avatars import Avatars
+from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.event_writer import Sender
 from synapse_lite.handlers.ignored_users import IgnoredUsers
@@ -78,6 +79,7 @@ class RoomHandlers:
     """Which rooms there are, who is in them, who may see what."""
 
     rooms: Rooms
+    broken: BrokenRooms
     missing_history: MissingHistory
     joined: JoinedRoomsReader
     live: LiveState
@@ -159,6 +161,7 @@ class RoomHandlers:
         log.listen(ignored.on_changes)
         return cls(
             rooms,
+            BrokenRooms(infrastructure.metrics),
             MissingHistory(rooms, federated.backfill, clock),
             joined,
             live,

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.errors import MatrixError
+from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.filters import DEFAULT_LIMIT, read_sync_filter
 from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.retention import Retention
@@ -504,7 +506,12 @@ async def sync(steps: Steps, user_id: str, since: int | None) -> SyncResult:
     fresh = World()
     visibility = Visibility(fresh.events, fresh.state, Retention(None, steps.clock))
     reader = SyncReader(
-        fresh.events, fresh.state, visibility, PrejoinState(fresh.events, fresh.state), Sections()
+        fresh.events,
+        fresh.state,
+        visibility,
+        PrejoinState(fresh.events, fresh.state),
+        Sections(),
+        BrokenRooms(CollectorRegistry()),
     )
     request = SyncRequest(requester(user_id), since, 0, read_sync_filter({}, DEFAULT_LIMIT))
     if since is None:

@@ -4,8 +4,8 @@ The work is proportional to what changed since the client's position, not to the
 knows as it wants them, and in which nothing happened, are not looked at.
 """
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
+from functools import reduce
 
 from attrs import evolve, frozen
 
@@ -35,15 +35,13 @@ from synapse_lite.handlers.sync.values import Reading
 from synapse_lite.handlers.visibility import Visibility
 from synapse_lite.storage import purge
 from synapse_lite.storage.cache import Cache
-from synapse_lite.storage.database import DatabaseError, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.rooms import rooms_by_nid
 from synapse_lite.storage.sent_rooms import NOTHING, Changed, Sent, changed, decode_sent
 from synapse_lite.storage.sliding_sync import SlidingPosition, sent_rooms
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import Change, Kind, read_position
-
-logger = logging.getLogger(__name__)
 
 REMEMBERED_BYTES = 32 * 1024 * 1024  # of all connections together
 _IN_ROOMS = frozenset(
@@ -209,23 +207,13 @@ class SlidingReader:
 
     def _joined(self, reading: Reading, scene: Scene, recent: Recent, nids: Sequence[int]) -> _Joined:
         """One broken room keeps no other from the client: it is left out, until it can be read again."""
-        if not nids:
-            return _Joined({}, {})
-        try:
-            found = self._with_known(reading, scene, recent, nids)
-        except DatabaseError:
-            raise
-        except Exception:
-            if len(nids) == 1:
-                logger.exception("room %s cannot be read, and is left out", scene.listed[nids[0]].room_id)
-                self._broken.add(nids[0])
-                return _Joined({}, {}, frozenset(nids))
-        else:
-            self._broken.remove(nids)
-            return found
-        half = len(nids) // 2
-        first = self._joined(reading, scene, recent, nids[:half])
-        return first.join(self._joined(reading, scene, recent, nids[half:]))
+
+        def read(rooms: Mapping[int, str]) -> _Joined:
+            return self._with_known(reading, scene, recent, list(rooms))
+
+        pieces, broken = self._broken.without_broken(scene.ids(nids), read)
+        self._broken.remove({*nids} - broken)
+        return reduce(_Joined.join, pieces, _Joined({}, {}, broken))
 
     def _with_known(self, reading: Reading, scene: Scene, recent: Recent, nids: Sequence[int]) -> _Joined:
         """Of rooms that the client does not know what others may have been told of them just so."""

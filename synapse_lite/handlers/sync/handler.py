@@ -1,15 +1,19 @@
 """GET /sync: what is new for a client, or waiting until something is."""
 
+import logging
 from collections.abc import Collection
 
 import orjson
 from attrs import frozen
+from twisted.internet.defer import CancelledError
 
 from synapse_lite.clock import Clock
+from synapse_lite.errors import UnavailableError
 from synapse_lite.handlers.access_tokens import AccessTokens
+from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.ignored_users import IgnoredUsers
 from synapse_lite.handlers.sync.initial import InitialRooms, InitialSyncs
-from synapse_lite.handlers.sync.joined import JoinedRoomsReader
+from synapse_lite.handlers.sync.joined import JoinedRooms, JoinedRoomsReader
 from synapse_lite.handlers.sync.live import LiveReader
 from synapse_lite.handlers.sync.reading import SyncReader
 from synapse_lite.handlers.sync.sections import Sections
@@ -18,8 +22,10 @@ from synapse_lite.handlers.sync.values import SyncRequest, SyncResult
 from synapse_lite.handlers.sync.writing import write_sync
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.replication.waiters import Waiter
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Database, DatabaseError, Transaction
 from synapse_lite.storage.stream import read_position
+
+logger = logging.getLogger(__name__)
 
 MAX_TIMEOUT_MS = 10 * 60 * 1000
 
@@ -46,9 +52,11 @@ class SyncHandler:
         sections: Sections,
         tokens: AccessTokens,
         ignored: IgnoredUsers,
+        broken: BrokenRooms,
         clock: Clock,
     ) -> None:
         self._database = database
+        self._broken = broken
         self._reader = reader
         self._live = live
         self._joined = joined
@@ -80,7 +88,7 @@ class SyncHandler:
         is_over, told = request.timeout_ms <= 0, self._told.of(request)
         while True:
             joined = await self._joined.of(request.user_id)
-            result = await self._live.since(request, since, joined, only_news=not is_over)
+            result = await self._from_memory(request, since, joined, only_news=not is_over)
             if result is not None:
                 answer = self._answer(request, result, told, is_over=is_over)
             else:
@@ -96,6 +104,20 @@ class SyncHandler:
             )
             await self._tokens.check_again(request.requester)
 
+    async def _from_memory(
+        self, request: SyncRequest, since: int, joined: JoinedRooms, *, only_news: bool
+    ) -> SyncResult | None:
+        """None: the database is to be read, also when it is for a room that cannot be read."""
+        if self._reader.gaps.rooms(request, since):
+            return None
+        try:
+            return await self._live.since(request, since, joined, only_news=only_news)
+        except (CancelledError, DatabaseError, UnavailableError):
+            raise
+        except Exception:
+            logger.exception("a sync cannot be answered from memory")
+            return None
+
     async def _reached(self, since: int) -> int:
         """The position, or the end of the stream when it never came so far: say, a backup was restored."""
         if since <= self._log.position:
@@ -105,7 +127,7 @@ class SyncHandler:
     async def _initial_sync(self, request: SyncRequest) -> bytes:
         known = self._initial.find(request)
         result, joined, answer = await self._database.snapshot(self._read_initial, request, known)
-        if known is None:
+        if known is None and not self._broken:
             self._initial.keep(request, result, joined)
         return self._sent(request, answer)
 

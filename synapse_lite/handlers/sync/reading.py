@@ -1,25 +1,31 @@
 """A sync result from the database: initial syncs, and what the memory of the stream cannot answer."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
+from typing import TypeVar
 
 from attrs import evolve
 
+from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.sync.departures import read_departures, read_removals
+from synapse_lite.handlers.sync.gaps import Gaps
 from synapse_lite.handlers.sync.initial import InitialRooms
 from synapse_lite.handlers.sync.invitations import read_invitations
 from synapse_lite.handlers.sync.own import OwnChange, read_own_changes
 from synapse_lite.handlers.sync.rooms import RoomReader
 from synapse_lite.handlers.sync.sections import Sections, UserParts, of_kinds
-from synapse_lite.handlers.sync.values import Invitation, Reading, SyncRequest, SyncResult
+from synapse_lite.handlers.sync.values import Invitation, Reading, RoomDelta, RoomIds, SyncRequest, SyncResult
 from synapse_lite.handlers.visibility import Visibility
 from synapse_lite.storage import rooms
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
 from synapse_lite.storage.state import StateStore
-from synapse_lite.storage.stream import quiet_changes, read_position
+from synapse_lite.storage.stream import Change, quiet_changes, read_position
 
 GONE = ("leave", "ban")
+Members = Mapping[int, StoredEvent]  # the user's member events by room nid
+T = TypeVar("T")
 
 
 class SyncReader:
@@ -32,8 +38,11 @@ class SyncReader:
         visibility: Visibility,
         prejoin: PrejoinState,
         sections: Sections,
+        broken: BrokenRooms,
     ) -> None:
         self._events = events
+        self._broken = broken
+        self.gaps = Gaps()
         self._prejoin = prejoin
         self._sections = sections
         self._rooms = RoomReader(events, state, visibility, sections)
@@ -58,15 +67,19 @@ class SyncReader:
         joined = {one.room_nid for one in found if one.membership == "join"}
         reading = Reading(txn, request, 0, read_position(txn), now_ms, joined, joined)
         named = self._named(reading, [one.room_nid for one in found])
-        events = self._events.load(txn, [one.event_nid for one in found])
+        events = self._own_members(reading, named, {one.room_nid: one.event_nid for one in found})
 
         def members(*memberships: str) -> dict[int, StoredEvent]:
-            return {one.room_nid: events[one.event_nid] for one in found if one.membership in memberships}
+            return {
+                one.room_nid: events[one.room_nid]
+                for one in found
+                if one.membership in memberships and one.room_nid in events
+            }
 
         result = SyncResult(
             reading.position,
-            self._rooms.newly_joined(reading, named, members("join"), known=()),
-            self._rooms.archived(reading, named, members(*GONE), known=()),
+            self._anew(reading, named, members("join"), known=()),
+            self._archived(reading, named, members(*GONE), known=()),
             self._invitations(reading, named, members("invite")),
             self._invitations(reading, named, members("knock")),
         )
@@ -79,8 +92,12 @@ class SyncReader:
         return evolve(rooms, parts=shown.parts, is_news=True, delivered=shown.delivered)
 
     def since(self, txn: Transaction, request: SyncRequest, since: int, now_ms: int) -> SyncResult:
-        """What changed after `since`; with `full_state`, all the state of the joined rooms, too."""
-        joined = {one.room_nid for one in rooms.memberships_of(txn, request.user_id, {"join"})}
+        """What changed after `since`; with `full_state`, all the state of the joined rooms, too.
+
+        A room that could not be read when the client was last told of the stream starts anew.
+        """
+        mine = {one.room_nid: one.event_nid for one in rooms.memberships_of(txn, request.user_id, {"join"})}
+        joined = mine.keys()
         reading = Reading(txn, request, since, read_position(txn), now_ms, joined)
         own = read_own_changes(reading, self._events)
         known = {nid for nid, change in own.items() if change.before == "join"}
@@ -88,7 +105,8 @@ class SyncReader:
         reading = evolve(reading, newly_joined=fresh, left=known - joined)
         purged = read_departures(txn, request, since, reading.position)
         named = self._named(reading, joined | own.keys(), but={one.room_id for one in purged})
-        kept = {nid: named[nid] for nid in joined - fresh if nid in named}
+        missed = self.gaps.rooms(request, since) & (joined - fresh)
+        kept = {nid: named[nid] for nid in joined - fresh - missed if nid in named}
         changes = quiet_changes(txn, request.user_id, kept, self._sections.kinds, since, reading.position)
         found = [
             (section, section.since(reading, of_kinds(changes, section.kinds)))
@@ -96,14 +114,15 @@ class SyncReader:
         ]
         shown = UserParts.gather(found, reading.position)
         back = {nid: stored for nid, stored in _members(own, "join").items() if nid in fresh}
+        back |= self._own_members(reading, named, {nid: mine[nid] for nid in missed})
         return SyncResult(
             reading.position,
             [
-                *self._rooms.incremental(reading, kept, changes),
-                *self._rooms.newly_joined(reading, named, back, known),
+                *self._incremental(reading, kept, changes),
+                *self._anew(reading, named, back, known),
             ],
             [
-                *self._rooms.archived(reading, named, _members(own, *GONE), known),
+                *self._archived(reading, named, _members(own, *GONE), known),
                 *read_removals(reading, named, _undone(own)),
                 *purged,
             ],
@@ -126,10 +145,55 @@ class SyncReader:
             if takes_room(room.room_id) and room.room_id not in but
         }
 
-    def _invitations(
-        self, reading: Reading, named: Mapping[int, str], members: Mapping[int, StoredEvent]
-    ) -> list[Invitation]:
-        return read_invitations(reading, self._prejoin, named, members)
+    # Rooms that cannot be read are left out
+
+    def _own_members(
+        self, reading: Reading, named: RoomIds, event_nids: Mapping[int, int]
+    ) -> dict[int, StoredEvent]:
+        def read(part: RoomIds) -> list[tuple[int, StoredEvent]]:
+            events = self._events.load(reading.txn, [event_nids[nid] for nid in part])
+            return [(nid, events[event_nids[nid]]) for nid in part]
+
+        return dict(self._readable(reading, _of(named, event_nids), read))
+
+    def _incremental(self, reading: Reading, kept: RoomIds, changes: Sequence[Change]) -> list[RoomDelta]:
+        return self._readable(reading, kept, lambda part: self._rooms.incremental(reading, part, changes))
+
+    def _anew(
+        self, reading: Reading, named: RoomIds, members: Members, known: Collection[int]
+    ) -> list[RoomDelta]:
+        def read(part: RoomIds) -> list[RoomDelta]:
+            found = self._rooms.newly_joined(reading, part, _of(members, part), known)
+            self._broken.remove(part)
+            self.gaps.close(reading.request, part, reading.since, reading.position)
+            return found
+
+        return self._readable(reading, _of(named, members), read)
+
+    def _archived(
+        self, reading: Reading, named: RoomIds, members: Members, known: Collection[int]
+    ) -> list[RoomDelta]:
+        return self._readable(
+            reading,
+            _of(named, members),
+            lambda part: self._rooms.archived(reading, part, _of(members, part), known),
+        )
+
+    def _invitations(self, reading: Reading, named: RoomIds, members: Members) -> list[Invitation]:
+        return self._readable(
+            reading,
+            _of(named, members),
+            lambda part: read_invitations(reading, self._prejoin, part, _of(members, part)),
+        )
+
+    def _readable(self, reading: Reading, rooms: RoomIds, read: Callable[[RoomIds], list[T]]) -> list[T]:
+        pieces, broken = self._broken.without_broken(rooms, read)
+        self.gaps.note(reading.request, broken, reading.since, reading.position)
+        return [*chain(*pieces)]
+
+
+def _of(values: Mapping[int, T], room_nids: Collection[int]) -> dict[int, T]:
+    return {nid: value for nid, value in values.items() if nid in room_nids}
 
 
 def _undone(own: Mapping[int, OwnChange]) -> dict[int, OwnChange]:

@@ -1,6 +1,5 @@
 """Sliding sync."""
 
-from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.sliding_sync.bump_stamps import BumpStamps
 from synapse_lite.handlers.sliding_sync.extensions import Extensions
 from synapse_lite.handlers.sliding_sync.handler import SlidingSyncHandler
@@ -30,7 +29,7 @@ def build(core: Core) -> Feature:
         core.rooms.prejoin,
         extensions,
         remembered,
-        BrokenRooms(core.metrics),
+        core.rooms.broken,
     )
     bumps = BumpStamps(core.requests, core.events)
     core.log.listen(bumps.on_changes)

@@ -23,13 +23,22 @@ MAX_TIMELINE = 1000  # events of a room, where the configuration sets no limit
 def sync_handler(core: Core) -> SyncHandler:
     """Complete when all features are built: it has the sections of all of them."""
     sections = Sections(core.extensions.sync_sections, core.extensions.room_sections)
-    reader = SyncReader(core.events, core.state, core.rooms.visibility, core.rooms.prejoin, sections)
-    joined = core.rooms.joined
+    broken, joined = core.rooms.broken, core.rooms.joined
+    reader = SyncReader(core.events, core.state, core.rooms.visibility, core.rooms.prejoin, sections, broken)
     news = NewsReader(core.log, core.events, joined, core.rooms.retention, sections)
     live = LiveReader(news, core.rooms.live)
     tokens = core.accounts.access_tokens
     return SyncHandler(
-        core.requests, reader, live, joined, core.log, sections, tokens, core.rooms.ignored, core.clock
+        core.requests,
+        reader,
+        live,
+        joined,
+        core.log,
+        sections,
+        tokens,
+        core.rooms.ignored,
+        broken,
+        core.clock,
     )
 
 
