@@ -13,6 +13,7 @@ from benchmarks.bench import HISTORY_PAGE, Bench, check_room, send_many
 from benchmarks.client import CLIENT, Json, Metrics, User, check, each, latency, percentile, until_done
 from benchmarks.peer_rooms import VERSION, PeerRoom
 from benchmarks.peers import Peer, Peers
+from benchmarks.server import Spent
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.signing import SigningKey
 
@@ -149,16 +150,26 @@ async def fed_hostile(bench: Bench) -> Metrics:
         (peer,) = peers.all.values()
         attacked, free = await _shared_room(bench, owner, peer), await sender.create_room()
         attacks = [_attack(attacked, peer) for _ in range(ATTACKS)]
+        start = bench.server.spent()
         ids, idle = await send_many(sender, free, count)
+        before = bench.server.spent()
         refused: list[int] = []
         async with asyncio.TaskGroup() as group:
             attacking = group.create_task(_attack_until_cancelled(bench, peer, attacks, refused))
             more, beside = await send_many(sender, free, count)
             attacking.cancel()
+        spent = bench.server.spent()
         await check_room(sender, free, [ids, more])
         check(sum(refused) >= PDUS // 2, "no forged event was refused")
     rise = percentile(beside, 0.99) / percentile(idle, 0.99)
-    return {**latency(idle, "idle_"), **latency(beside, "beside_"), "p99_rise": rise}
+    attack = Spent(spent.main - before.main + start.main, spent.postgres - before.postgres + start.postgres)
+    return {
+        **latency(idle, "idle_"),
+        **latency(beside, "beside_"),
+        "p99_rise": rise,
+        "transactions": len(refused),
+        **attack.each_ms(before, len(refused)),
+    }
 
 
 def _attack(room: PeerRoom, peer: Peer) -> list[Json]:

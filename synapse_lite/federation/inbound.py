@@ -12,6 +12,7 @@ from synapse_lite.errors import MatrixError, UnavailableError
 from synapse_lite.federation.fetching import EventFetcher
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.policy import PolicyServers
+from synapse_lite.federation.trust import Trust
 from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.rooms.branches import BranchReceiver
 from synapse_lite.rooms.judge import MissingEventsError
@@ -37,6 +38,10 @@ class UnobtainableError(PeerError):
     """What an event leans on is not to be had anywhere now."""
 
 
+class UnaskedError(UnobtainableError):
+    """Nobody was asked: its server led nowhere too often of late."""
+
+
 @frozen
 class _Known:
     """Where a room stands: the events at its end, and their depth."""
@@ -55,6 +60,7 @@ class InboundEvents:
         fetcher: EventFetcher,
         filler: RoomFiller,
         policies: PolicyServers,
+        trust: Trust,
         server_name: str,
     ) -> None:
         self._database = database
@@ -64,15 +70,26 @@ class InboundEvents:
         self._fetcher = fetcher
         self._filler = filler
         self._policies = policies
+        self._trust = trust
         self._server_name = server_name
 
     async def receive(self, room: Room, event: Event, origin: str) -> StoredEvent:
         """The event as stored. Raises `UnobtainableError`, and `MatrixError` for a room that is gone."""
+        try:
+            return await self._receive_after_others(room, event, origin)
+        except UnaskedError:
+            raise
+        except UnobtainableError:
+            self._trust.note_failure(origin)
+            raise
+
+    async def _receive_after_others(self, room: Room, event: Event, origin: str) -> StoredEvent:
         for _ in range(MAX_ROUNDS):
             try:
                 return await self._receive(room, event, origin)
             except MissingEventsError as missing:
                 before = missing.event_ids
+                self._check_trust(event, origin)
                 await self._fill_gap(room, event, origin, missing.event_ids & set(event.prev_events))
             if not before & set(event.prev_events):
                 break
@@ -108,8 +125,13 @@ class InboundEvents:
         except MissingEventsError as missing:
             if not missing.event_ids & set(event.auth_events):
                 raise
+        self._check_trust(event, origin)
         chain = await self.ask_around(room, origin, partial(self._auth_chain, room, event))
         return await self._judged(Received(room.nid, event, chain, state))
+
+    def _check_trust(self, event: Event, origin: str) -> None:
+        if self._trust.is_spent(origin):
+            raise UnaskedError(f"{event.event_id}: {origin} sent too many events that lead nowhere")
 
     async def _judged(self, received: Received) -> StoredEvent:
         """In a room that is partial, with the members filled in of whom the event's auth events speak."""

@@ -19,6 +19,7 @@ from synapse_lite.federation.peers import Peers
 from synapse_lite.federation.policy import PolicyServers
 from synapse_lite.federation.queries import Queries
 from synapse_lite.federation.resync import RoomResync
+from synapse_lite.federation.trust import Trust
 from synapse_lite.handlers.federation.sending.recipients import Recipients
 from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.remote_members import MEMBERS_SECONDS, RemoteMembers
@@ -115,7 +116,15 @@ class FederatedRooms:
         room_filler = RoomFiller(events, state, contributors)
         branches = BranchReceiver(database, events, state, clock, contributors)
         inbound = InboundEvents(
-            database, events, receiver, branches, fetcher, room_filler, parts.policies, server_name
+            database,
+            events,
+            receiver,
+            branches,
+            fetcher,
+            room_filler,
+            parts.policies,
+            Trust(clock),
+            server_name,
         )
         resync = RoomResync(database, events, state, fetcher, receiver, room_filler, server_name)
         queue = TaskQueue(database, infrastructure.bus)

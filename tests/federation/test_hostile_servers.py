@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.staging import MAX_SLOW_ROOMS
+from synapse_lite.federation.trust import MOST, SECONDS
 from synapse_lite.matrix.event import Event, content_hash, essence
 from synapse_lite.storage import staged_events
 from synapse_lite.storage.events import Standing
@@ -110,6 +111,32 @@ async def test_a_flood_for_one_room_is_bounded(server: TestServer, other: Script
     claimed = await server.database.transact(staged_events.claim_rooms, "me", 60, 1)
     waiting = await server.database.read(staged_events.oldest, claimed, "me", 100)
     assert [one.event_id for one in waiting[room.room_id]] == [one.event_id for one in said[:3]]
+
+
+@ensureDeferred
+async def test_a_flood_of_events_that_lead_nowhere(
+    server: TestServer, other: Scripted, network: Network
+) -> None:
+    """Nobody is asked without end for what nobody has. What needs no asking arrives, and what was let go comes back later."""
+    room, token = await remote_room(server, other)
+    hidden = [await room.say(f"hidden {number}") for number in range(40)]
+    groundless = [await room.say("groundless", previous=[one]) for one in hidden]
+    network.asked.clear()
+    for one in groundless[:MOST]:
+        await send(server, other, one.pdu)
+    assert len(network.asked) >= MOST
+    network.asked.clear()
+    good = await room.say("good")
+    await send(server, other, *(one.pdu for one in groundless[MOST:]), good.pdu)
+    assert network.asked == []
+    assert await texts(server, room, token) == ["good"]
+    server.clock.advance(2 * SECONDS)
+    await room.look()
+    before = await room.say("before")
+    after = await room.say("after", previous=[before])
+    other.scripts["/_matrix/federation/v1/get_missing_events/"] = lambda *_: {"events": [before.pdu]}
+    await send(server, other, after.pdu)
+    assert await texts(server, room, token) == ["good", "before", "after"]
 
 
 @ensureDeferred
