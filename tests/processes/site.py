@@ -26,6 +26,7 @@ from tests.processes.harness import START, STOP, Process, wait_until
 SERVER = "site.test"
 SECRET = "a secret of this test"
 LEASE = 60.0  # seconds: a process that a busy machine holds up keeps its tasks
+OURS = "synapse_lite"
 LIMITED = "tests.processes.limited_worker"
 PATIENT = "tests.processes.patient_process"
 ENDED = ("complete", "failed", "cancelled")
@@ -104,14 +105,14 @@ class Site:
 
     # Processes
 
-    def start(self, *names: str, module: str = "synapse_lite") -> None:
+    def start(self, *names: str, module: str = OURS) -> None:
         """Returns when all of them answer."""
         for name in names:
             self.launch(name, module=module)
         for name in names:
             self.processes[name].wait_healthy(self.url(name))
 
-    def launch(self, name: str, *, module: str = "synapse_lite") -> Process:
+    def launch(self, name: str, *, module: str = OURS) -> Process:
         """Start it, and do not wait."""
         process = self.processes[name] = self._process(name, module)
         return self._stack.enter_context(process)
@@ -158,9 +159,7 @@ class Site:
             options = {"worker_app": "synapse_lite", "worker_name": name, "worker_listeners": [listener]}
         (self._data.path / f"{name}.yaml").write_text(yaml.safe_dump(options))
         files = self.config_words(name)
-        command = (
-            [*files] if module in {LIMITED, PATIENT} else ["main" if name == "main" else "worker", *files]
-        )
+        command = ["main" if name == "main" else "worker", *files] if module == OURS else [*files]
         environ = {"PYTHONPATH": str(_ROOT)}
         return Process(name, command, self._directory, environ, module=module, group=self._group)
 

@@ -1,13 +1,26 @@
 """Two of our servers that federate over TLS, as processes."""
 
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+import psycopg2
+
+from synapse_lite.cli.api import ApiError
+from synapse_lite.cli.demo.connection import User
 from tests.processes.conftest import BuildSite
+from tests.processes.gate import build_gate, closed_gate, wait_at_gate
 from tests.processes.harness import wait_until
 from tests.processes.neighbours import Neighbours
-from tests.processes.site import create_room, say
+from tests.processes.site import Site, create_room, say
+
+SLOW_RESYNC = "tests.processes.slow_resync"
+MEMBERS = 12
+_WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'rooms'::regclass AND NOT granted"
+_OF_A_ROOM = ("events", "memberships", "current_state", "state_snapshots", "room_gaps", "partial_rooms")
 
 
 def test_servers_read_each_others_keys(build_site: BuildSite, tmp_path: Path) -> None:
@@ -43,3 +56,87 @@ def test_a_sender_that_is_killed_is_replaced(build_site: BuildSite, tmp_path: Pa
             return [one["event_id"] for one in reversed(page) if one["type"] == "m.room.message"]
 
         wait_until(lambda: heard() == said, "all that was said")
+
+
+def test_a_process_that_is_killed_before_it_stores_a_join(build_site: BuildSite, tmp_path: Path) -> None:
+    """The other server has taken the join, and this one knows nothing of it: no row of the room; the next join gets in, and all goes on."""
+    neighbours = Neighbours.in_directory(tmp_path)
+    ours, _ = neighbours.site(build_site, "main")
+    theirs, their_name = neighbours.site(build_site, "main")
+    ours.start("main")
+    theirs.start("main")
+    alice, bob = theirs.user("alice"), ours.user("bob")
+    room_id = create_room(alice)
+    joining = threading.Thread(target=_join, args=(bob, room_id, their_name))
+    with _locked_rooms(ours):
+        joining.start()
+        wait_until(lambda: ours.value(_WAITING), "the join at its first row")
+        ours.signal("main", signal.SIGKILL)
+        joining.join()
+        assert ours.processes["main"].running.wait() == -signal.SIGKILL
+    assert _members(alice, room_id)[bob.user_id] == "join"
+    ours.start("main")
+    assert {table: ours.value(f"SELECT count(*) FROM {table}") for table in _OF_A_ROOM} == dict.fromkeys(
+        _OF_A_ROOM, 0
+    )
+    with alice.connect() as there, bob.connect() as here:
+        say(there, room_id, "1", "is anybody there")
+        assert here.call("GET", "/_matrix/client/v3/joined_rooms") == {"joined_rooms": []}
+        _join(bob, room_id, their_name)
+        assert _members(bob, room_id) == {alice.user_id: "join", bob.user_id: "join"}
+        said = [say(there, room_id, "2", "welcome"), say(here, room_id, "3", "thanks")]
+        for user in (alice, bob):
+            wait_until(lambda: set(said) <= _heard(user, room_id), "what was said after the join")  # noqa: B023
+
+
+def test_a_process_that_is_killed_while_members_are_loaded(build_site: BuildSite, tmp_path: Path) -> None:
+    """The room was entered without its members: whoever goes on with the task fills in each of them."""
+    neighbours = Neighbours.in_directory(tmp_path)
+    ours, _ = neighbours.site(build_site, "main")
+    theirs, their_name = neighbours.site(build_site, "main")
+    ours.start("main", module=SLOW_RESYNC)
+    build_gate(ours)
+    theirs.start("main")
+    alice, bob = theirs.user("alice"), ours.user("bob")
+    others = [theirs.user(f"member{number}") for number in range(MEMBERS)]
+    room_id = create_room(alice, *others)
+    with closed_gate(ours):
+        _join(bob, room_id, their_name)
+        wait_at_gate(ours)
+        ours.signal("main", signal.SIGKILL)
+        assert ours.processes["main"].running.wait() == -signal.SIGKILL
+    assert ours.value("SELECT count(*) FROM partial_rooms") == 1
+    ours.start("main", module=SLOW_RESYNC)
+    ours.expire("main")
+    wait_until(lambda: not ours.value("SELECT count(*) FROM partial_rooms"), "all members")
+    there = {user.user_id for user in (alice, bob, *others)}
+    assert _members(bob, room_id) == dict.fromkeys(there, "join")
+    with bob.connect() as connection:
+        said = say(connection, room_id, "1", "hello")
+    wait_until(lambda: said in _heard(alice, room_id), "what was said after it")
+
+
+@contextmanager
+def _locked_rooms(site: Site) -> Iterator[None]:
+    """Nobody writes to the first of the tables that a join writes to."""
+    with closing(psycopg2.connect(**site._database)) as connection, connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE rooms IN EXCLUSIVE MODE")
+        yield
+
+
+def _join(user: User, room_id: str, server: str) -> None:
+    """Through the server; also where the own one is killed meanwhile."""
+    with user.connect() as connection, suppress(ApiError):
+        connection.call("POST", f"/_matrix/client/v3/join/{quote(room_id)}?server_name={quote(server)}", {})
+
+
+def _members(user: User, room_id: str) -> dict[str, str]:
+    with user.connect() as connection:
+        found = connection.call("GET", f"/_matrix/client/v3/rooms/{quote(room_id)}/members")["chunk"]
+    return {one["state_key"]: one["content"]["membership"] for one in found}
+
+
+def _heard(user: User, room_id: str) -> set[str]:
+    with user.connect() as connection:
+        page = connection.call("GET", f"/_matrix/client/v3/rooms/{quote(room_id)}/messages?dir=b&limit=100")
+    return {one["event_id"] for one in page["chunk"]}

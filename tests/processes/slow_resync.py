@@ -1,0 +1,13 @@
+"""A process that fills in the members of rooms of others two at a time, and never while the user waits who joins."""
+
+import os
+import sys
+from pathlib import Path
+
+from synapse_lite.config.load import load
+from synapse_lite.federation import resync
+from synapse_lite.workers.process import run
+
+if __name__ == "__main__":
+    resync.FEW, resync.SLICE = 0, 2
+    sys.exit(run(load([Path(word) for word in sys.argv[1:] if word != "-c"], os.environ)))
