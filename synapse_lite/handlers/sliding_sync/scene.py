@@ -32,13 +32,14 @@ class Scene:
     @cached_property
     def live(self) -> set[int]:
         """Those of them that the client knows up to its position, as it wants them now."""
-        wanted = self.windows.wanted
+        wanted, sent = self.windows.wanted, self.sent
         return {
             nid
             for nid in self.inside
-            if self.knows_joined(nid)
-            and self.sent[nid].upto is None
-            and self.sent[nid].config == wanted[nid].text
+            if (one := sent.get(nid)) is not None
+            and one.upto is None
+            and one.membership == "join"
+            and one.config == wanted[nid].text
         }
 
     @property
