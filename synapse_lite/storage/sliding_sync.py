@@ -17,6 +17,10 @@ from synapse_lite.storage.sent_rooms import Changed, decode, decode_sent, encode
 
 ANSWERS_KEPT = 2
 DAY_MS = 86_400_000
+_DELETE_UNUSED = (
+    "DELETE FROM sliding_connections WHERE connection_nid IN (SELECT connection_nid FROM sliding_connections"
+    " WHERE used_ts < %s ORDER BY used_ts LIMIT %s FOR UPDATE SKIP LOCKED)"
+)
 
 
 @frozen
@@ -163,11 +167,7 @@ def add_answer(txn: Transaction, connection_nid: int, answer: NewAnswer) -> int:
 
 def delete_unused_connections(txn: Transaction, before_ms: int, limit: int) -> int:
     """Deletes at most `limit`; how many there were."""
-    return txn.execute(
-        "DELETE FROM sliding_connections WHERE connection_nid IN (SELECT connection_nid FROM sliding_connections"
-        " WHERE used_ts < %s ORDER BY used_ts LIMIT %s FOR UPDATE SKIP LOCKED)",
-        (before_ms, limit),
-    )
+    return txn.execute(_DELETE_UNUSED, (before_ms, limit))
 
 
 def _columns(answer: NewAnswer) -> tuple[object, ...]:

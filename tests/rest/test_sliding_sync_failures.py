@@ -1,10 +1,14 @@
 """What went wrong elsewhere with sliding sync does not here."""
 
+import json
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
+from synapse_lite.storage import sliding_sync
+from synapse_lite.storage.database import Transaction
 from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
 from tests.rest.test_sliding_sync import ALL, BOB, EXTENSIONS, LIST, PATH, count, id_of, say, sync, texts
@@ -176,3 +180,22 @@ async def test_account_data_of_the_wrong_shape(server: TestServer) -> None:
             lists = {"all": {**LIST, "filters": {"is_dm": False, "not_tags": ["u.x"]}}}
             answer = await sync(server, token, {"lists": lists, "conn_id": "new"})
             assert answer["lists"]["all"]["count"] == 1
+
+
+@pytest.mark.new_database
+@ensureDeferred
+async def test_unused_connections_are_found_by_their_index(server: TestServer) -> None:
+    """A server of 100,000 phones deletes some of them with a look at those alone."""
+
+    def explain(txn: Transaction) -> str:
+        txn.execute(
+            "INSERT INTO sliding_connections (user_id, device_id, conn_id, used_ts, rooms_nid, rooms)"
+            " SELECT n::text, '', '', n, 0, '' FROM generate_series(1, 20000) n"
+        )
+        txn.execute("ANALYZE sliding_connections")
+        return json.dumps(txn.value(f"EXPLAIN (FORMAT JSON) {sliding_sync._DELETE_UNUSED}", (9000, 10)))
+
+    plan = await server.database.transact(explain)
+    assert "sliding_connections_used" in plan
+    assert '"Seq Scan"' not in plan
+    assert '"Sort"' not in plan
