@@ -45,7 +45,7 @@ def insert_relations(txn: Transaction, relations: Sequence[tuple[StoredEvent, Re
 
 def delete_relations(txn: Transaction, event_nids: Collection[int]) -> None:
     if event_nids:
-        txn.execute("DELETE FROM relations WHERE event_nid = ANY(%s)", (list(event_nids),))
+        txn.later("DELETE FROM relations WHERE event_nid = ANY(%s)", (list(event_nids),))
 
 
 def is_related(txn: Transaction, event_nid: int) -> bool:

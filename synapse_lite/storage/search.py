@@ -95,7 +95,7 @@ def index_events(txn: Transaction, rows: Sequence[SearchRow]) -> None:
 def forget_events(txn: Transaction, event_nids: Collection[int]) -> None:
     """What is redacted is found no more."""
     if event_nids:
-        txn.execute("DELETE FROM event_search WHERE event_nid = ANY(%s)", (list(event_nids),))
+        txn.later("DELETE FROM event_search WHERE event_nid = ANY(%s)", (list(event_nids),))
 
 
 def every_hit(txn: Transaction, question: Question) -> list[Hit]:

@@ -664,6 +664,26 @@ async def test_who_wants_to_write_is_let_in(moderation: Moderation, monkeypatch:
     assert len(await moderation.redactions(room)) == count
 
 
+@pytest.mark.parametrize("membership", ["join", "ban"])
+@ensureDeferred
+async def test_who_redacts_is_asked_once_a_step(moderation: Moderation, membership: str) -> None:
+    """A further piece in the same room takes at most seven round trips, also where the redactions hang on the past."""
+    room = await moderation.room(MALLORY)
+    await moderation.say(room, 5 * task_module.PIECE)
+    if membership == "ban":
+        await moderation.member(room, ALICE, MALLORY, membership)
+    await moderation.ask(event_types=("m.room.message",))
+    lease = await moderation.claim()
+    await moderation.step(lease)
+    sent = list[int]()
+    for pieces in (1, 3):
+        await moderation.step(
+            lease, pieces * task_module.PIECE, before_commit=lambda txn: sent.append(txn._sent)
+        )
+    assert len(await moderation.redactions(room)) == 4 * task_module.PIECE
+    assert sent[1] - sent[0] <= 2 * 7
+
+
 @ensureDeferred
 async def test_a_redaction_of_the_version_before_goes_on(moderation: Moderation) -> None:
     """Its checkpoint knows nothing of busy rooms."""

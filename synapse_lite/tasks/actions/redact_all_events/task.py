@@ -47,10 +47,14 @@ ATTEMPTS_IN_A_ROOM = 3  # when the database refuses to go on there, as it may do
 
 @frozen
 class _Entered:
-    """A room that is locked: whoever may redact there now may do so until the commit."""
+    """A room that is locked: whoever may redact there now may do so until the commit.
+
+    `is_known`: this step has found out who that is.
+    """
 
     nid: int
     room_id: str
+    is_known: bool = False
 
 
 class RedactAllEvents:
@@ -72,10 +76,10 @@ class RedactAllEvents:
         cursor = task.cursor
         budget = min(task.batch, MAX_BATCH)
         done = 0
+        entered: _Entered | None = None
         for number in range(MAX_ROOMS):
-            if done == budget:
-                break
-            cursor, entered = self._enter_next(txn, task, cursor)
+            if cursor.room is None or entered is None:
+                cursor, entered = self._enter_next(txn, task, cursor)
             if entered is None and cursor.busy:
                 if number > 0:
                     break  # rooms are locked in order: those that were put off lie before what this step holds
@@ -86,8 +90,8 @@ class RedactAllEvents:
                 return Done(_result(cursor) | _follow_up(txn, task), done=done)
             after = self._work(txn, task, cursor, entered, min(PIECE, budget - done))
             done += after.redacted + after.failed - cursor.redacted - cursor.failed
-            cursor = after
-            if redact_targets.is_awaited(txn):
+            cursor, entered = after, evolve(entered, is_known=True)
+            if done == budget or redact_targets.is_awaited(txn):
                 break
         return Next(cursor, done=done)
 
@@ -155,7 +159,9 @@ class RedactAllEvents:
     def _redact_some(
         self, txn: Transaction, task: RedactTask, cursor: RedactCursor, entered: _Entered, budget: int
     ) -> RedactCursor:
-        room = self._continue(txn, task, cursor.room) or self._begin(txn, task, entered)
+        room = cursor.room
+        if room is None or not entered.is_known:
+            room = self._continue(txn, task, room) or self._begin(txn, task, entered)
         params = task.params
         left = budget if params.limit is None else min(budget, params.limit - room.redacted - room.failed)
         wanted = evolve(params.wanted(), since=room.since)
