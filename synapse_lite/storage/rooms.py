@@ -200,6 +200,22 @@ def joined_rooms(txn: Transaction, user_id: str) -> dict[int, str]:
     )
 
 
+def joined_rooms_of(txn: Transaction, user_ids: Collection[str]) -> tuple[int, dict[str, dict[int, str]]]:
+    """As `joined_rooms`, of each user, and the position of the stream at which that is so."""
+    found: dict[str, dict[int, str]] = {user_id: {} for user_id in user_ids}
+    rows = txn.rows(
+        "SELECT position, user_id, room_nid, room_id FROM stream_position LEFT JOIN ("
+        " unnest(%s::text[]) AS wanted (user_id) CROSS JOIN LATERAL ("
+        "  SELECT room_nid, room_id FROM memberships AS one JOIN rooms USING (room_nid)"
+        "  WHERE one.user_id = wanted.user_id AND membership = 'join' OFFSET 0) AS theirs) ON TRUE",
+        (list(user_ids),),
+    )
+    for _, user_id, room_nid, room_id in rows:
+        if user_id is not None:
+            found[user_id][room_nid] = room_id
+    return rows[0][0], found
+
+
 def all_rooms_of(txn: Transaction, user_id: str) -> list[tuple[int, str, str]]:
     """(room nid, room id, membership), whatever the membership is, forgotten rooms too."""
     return [

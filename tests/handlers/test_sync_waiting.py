@@ -186,7 +186,7 @@ async def test_many_waiters(server: SyncServer) -> None:
     room = await server.room(ALICE, *users)
     since = await server.token()
     polls = [await server.poll(user_id, since) for user_id in users]
-    server.handler._database = server.joined._database = Broken()
+    server.handler._database = server.joined._reads._database = Broken()
     said = await server.say(room, ALICE)
     await deferLater(reactor, 0)  # type: ignore[arg-type]
     assert [poll.called for poll in polls].count(True) == WOKEN_PER_TURN

@@ -10,7 +10,7 @@ import pytest_twisted
 from attrs import define
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers import to_device
@@ -446,3 +446,25 @@ async def test_a_message_reaches_an_encrypting_client_from_memory(
     assert answer["device_one_time_keys_count"] == {"signed_curve25519": 0}
     events = next(iter(answer["rooms"]["join"].values()))["timeline"]["events"]
     assert [event["type"] for event in events] == ["m.room.encrypted"]
+
+
+@ensureDeferred
+async def test_devices_that_fetch_their_messages_at_once_are_read_together(
+    server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a message to hundreds: rooms, counts of keys and inboxes take the same few readings, however many they are."""
+    clients = [await _client(server, f"user{number}", "D") for number in range(12)]
+    await _up_to_date(*clients)
+    await clients[0].send("1", {client.user_id: {"D": {"for": client.user_id}} for client in clients})
+    asked: list[object] = []
+    for name in ("read", "snapshot"):
+        method = getattr(server.database, name)
+
+        async def note(function: object, *arguments: object, method: Any = method, **more: object) -> object:
+            asked.append(function)
+            return await method(function, *arguments, **more)
+
+        monkeypatch.setattr(server.database, name, note)
+    inboxes = await gatherResults([Deferred.fromCoroutine(client.messages()) for client in clients])
+    assert inboxes == [[{"for": client.user_id}] for client in clients]
+    assert len(asked) < len(clients)

@@ -5,13 +5,14 @@ from sys import intern
 
 from attrs import frozen
 
+from synapse_lite.handlers.gathered_reads import GatheredReads
 from synapse_lite.handlers.sync.values import RoomIds
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage import rooms
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore
-from synapse_lite.storage.stream import Change, Kind, read_position
+from synapse_lite.storage.stream import Change, Kind
 
 CACHED_USERS = 10_000
 
@@ -25,10 +26,10 @@ class JoinedRooms:
 
 
 class JoinedRoomsReader:
-    """Remembers, and brings up to date from the stream in memory."""
+    """Remembers, and brings up to date from the stream in memory. After a restart all clients ask at once."""
 
     def __init__(self, database: Database, events: EventStore, log: ChangeLog) -> None:
-        self._database = database
+        self._reads: GatheredReads[str, JoinedRooms] = GatheredReads(database, _read)
         self._events = events
         self._log = log
         self._cache: Cache[str, JoinedRooms] = Cache(CACHED_USERS)
@@ -37,8 +38,8 @@ class JoinedRoomsReader:
         """As of what the log has seen, or later when the database knows more."""
         current = self.known(user_id)
         while current is None:
-            read = await self._database.snapshot(_read, user_id)
-            current = self._updated(user_id, read)  # the log may have gone on meanwhile
+            read = await self._reads.of(user_id)
+            current = self._updated(user_id, read) if read else None  # the log may have gone on meanwhile
         self._cache.put(user_id, current)
         return current
 
@@ -81,7 +82,9 @@ def is_own_membership(change: Change, user_id: str) -> bool:
     return change.kind in {Kind.EVENT, Kind.STATE, Kind.ROOM_GONE} and change.user_id == user_id
 
 
-def _read(txn: Transaction, user_id: str) -> JoinedRooms:
-    position = read_position(txn)
-    found = rooms.joined_rooms(txn, user_id)
-    return JoinedRooms(position, {nid: intern(room_id) for nid, room_id in found.items()})
+def _read(txn: Transaction, user_ids: Collection[str]) -> dict[str, JoinedRooms]:
+    position, found = rooms.joined_rooms_of(txn, user_ids)
+    return {
+        user_id: JoinedRooms(position, {nid: intern(room_id) for nid, room_id in mine.items()})
+        for user_id, mine in found.items()
+    }
