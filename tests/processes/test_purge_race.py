@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import attrs
@@ -10,6 +11,7 @@ import pytest
 from twisted.internet import reactor
 
 from benchmarks.seed_room import Plan, Seeder
+from synapse_lite.cli.api import ApiError
 from synapse_lite.cli.demo.connection import User
 from synapse_lite.cli.demo.reading import read_events
 from synapse_lite.cli.demo.traffic import room_path
@@ -19,7 +21,8 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.session import Session
 from tests.processes.conftest import BuildSite
-from tests.processes.gate import build_gate, resting
+from tests.processes.gate import build_gate, closed_gate, resting, wait_at_gate
+from tests.processes.harness import wait_until
 from tests.processes.racing import CLIENT, DEEDS, ELSEWHERE, Racer, racing, wait_for_rounds
 from tests.processes.site import SERVER, Site, act, create_room, say
 from tests.tasks.remains import Traces, contents, remains, traces
@@ -33,6 +36,7 @@ CLEAN = {
     ("alias", 400, "M_UNKNOWN"),  # as Synapse refuses an alias of an unknown room
 }
 
+_BLOCKED = "SELECT count(*) FROM pg_locks WHERE locktype <> 'advisory' AND NOT granted"
 _OPEN = "SELECT count(*) FROM rooms WHERE room_nid = %s AND NOT purging"
 _UNUSED = """
 SELECT array_agg(nid) FROM generate_series(1, (SELECT last_value + 1000 FROM {name}_nids)) AS nid
@@ -168,6 +172,38 @@ def _meet_again(site: Site, people: list[User], room_ids: list[str]) -> None:
                 event_id = say(connection, room_id, f"again{number}")
             with through(site, owner, PROCESSES[number % 2]).connect() as connection:
                 assert event_id in [event["event_id"] for event in read_events(connection, room_id)]
+
+
+def test_typing_beside_an_open_step(site: Site, people: list[User], admin: User, room: Room) -> None:
+    """Who types while a step of a purge holds its locks waits for its end at most; of a room that goes it is refused."""
+    edge = site.value("SELECT event_id FROM events WHERE room_nid = %s ORDER BY depth DESC LIMIT 1", room.nid)
+    purge_history = ("POST", f"/_synapse/admin/v1/purge_history/{room.room_id}/{edge}")
+    delete_room = ("DELETE", f"/_synapse/admin/v2/rooms/{room.room_id}")
+    for (method, path), expected in ((purge_history, {200}), (delete_room, {403, 404})):
+        with closed_gate(site) as open_gate, ThreadPoolExecutor() as pool:
+            with admin.connect() as connection:
+                (task_id,) = connection.call(method, path, {}).values()
+            wait_at_gate(site)
+            typing = [
+                pool.submit(_type, through(site, user, PROCESSES[number % 2]), room.room_id)
+                for number, user in enumerate(people[:RACERS])
+            ]
+            wait_until(lambda: site.value(_BLOCKED) or all(one.done() for one in typing), "who types")  # noqa: B023
+            open_gate()
+            assert {one.result() for one in typing} <= expected
+        site.wait_for_end(task_id)
+
+
+def _type(user: User, room_id: str) -> int:
+    """The status."""
+    with user.connect() as connection:
+        try:
+            connection.call(
+                "PUT", room_path(room_id, f"typing/{user.user_id}"), {"typing": True, "timeout": 30_000}
+            )
+        except ApiError as error:
+            return error.status
+    return 200
 
 
 def test_writers_race_the_purge_of_a_history(
