@@ -6,7 +6,7 @@ from typing import Any
 from attrs import frozen
 from nacl.signing import VerifyKey
 
-from synapse_lite.canonical_json import JsonObject
+from synapse_lite.canonical_json import JsonObject, check_canonical
 from synapse_lite.errors import bad_json
 from synapse_lite.matrix.signing import (
     ALGORITHM,
@@ -67,9 +67,10 @@ def write_key_answer(key: SigningKey, retired: Sequence[RetiredKey], valid_until
 def read_key_answer(answer: JsonObject, server_name: str, now_ms: int) -> list[ServerKey]:
     """The keys in the answer of a server about itself, whoever handed it on.
 
-    Raises 400 `M_BAD_JSON` for a wrong shape or another server's name, and `SignatureError` unless one of the keys
+    Raises 400 `M_BAD_JSON` for a wrong shape, numbers that nobody can sign, or another server's name, and `SignatureError` unless one of the keys
     in use, and every one of which there is a signature, signed it.
     """
+    check_canonical(answer)
     if answer.get("server_name") != server_name:
         raise bad_json("The keys are those of another server")
     until = answer.get("valid_until_ts")

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
+from synapse_lite.canonical_json import encode_exact
 from synapse_lite.federation.keyring import Signed
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.matrix.server_keys import RetiredKey, read_key_answer, write_key_answer
@@ -20,6 +22,7 @@ from tests.federation.network import FOREVER, Network, Scripted
 from tests.server import TestServer
 
 KEYS = "/_matrix/key/v2/server"
+PUBLIC = "A" * 43
 
 
 def public(key: Any) -> str:
@@ -173,3 +176,31 @@ async def test_wrong_questions(server: TestServer) -> None:
         status, _ = await server.refusal("POST", "/_matrix/key/v2/query", wrong)
         assert status == 400
     assert await server.ok("GET", "/_matrix/key/v2/query/unknown.test") == {"server_keys": []}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"valid_until_ts": -(2**70)},
+        {"valid_until_ts": 2**70},
+        {"old_verify_keys": {"ed25519:old": {"key": PUBLIC, "expired_ts": 2**70}}},
+        {"old_verify_keys": {"ed25519:old": {"key": PUBLIC, "expired_ts": -(2**70)}}},
+        {"old_verify_keys": {"ed25519:\0": {"key": PUBLIC, "expired_ts": 1}}},
+        {"more": 2**70},
+        {"more": "\0"},
+        {"more": 1.5},
+    ],
+)
+@ensureDeferred
+async def test_answers_with_what_cannot_be_kept(
+    server: TestServer, other: Scripted, network: Network, odd: dict[str, Any]
+) -> None:
+    """They are no fault of ours: the server is believed, or left alone for a while as one that does not answer."""
+    answer = {**write_key_answer(other.key, [], FOREVER), **odd}
+    del answer["signatures"]
+    signature = other.key.sign_bytes(encode_exact(answer))
+    other.scripts[KEYS] = lambda *_: {**answer, "signatures": {OTHER: {other.key.key_id: signature}}}
+    keyring = server.core.federation.keyring
+    results = [(await keyring.verify_all([signed_by(other, None)]))[0] for _ in range(2)]
+    assert all(result is None or isinstance(result, SignatureError) for result in results)
+    assert len(network.asked) == 1
