@@ -7,7 +7,6 @@ from attrs import frozen
 
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError, invalid_param
 from synapse_lite.handlers.public_keys import PublicKeys, UserKeys, with_signatures
 from synapse_lite.handlers.remote_keys import MAX_SECONDS, RemoteKeys
@@ -44,14 +43,12 @@ class DeviceKeys:
         public: PublicKeys,
         remote: RemoteKeys,
         uploads: RateLimiter,
-        clock: Clock,
         server_name: str,
     ) -> None:
         self._database = database
         self._public = public
         self._remote = remote
         self._uploads = uploads
-        self._clock = clock
         self._server_name = server_name
 
     async def upload(self, user_id: str, device_id: str, upload: Upload) -> KeyCounts:
@@ -122,7 +119,7 @@ class DeviceKeys:
         ]
         claimed: Sequence[ClaimedKey] = ()
         if local:
-            claimed = await self._database.transact(one_time_keys.claim_keys, local, self._clock.now_ms())
+            claimed = await self._database.transact(one_time_keys.claim_keys, local)
         keys: dict[str, dict[str, JsonObject]] = {}
         for key in claimed:
             value = orjson.Fragment(key.json)
@@ -180,12 +177,12 @@ def store_upload(txn: Transaction, user_id: str, device_id: str, upload: Upload)
 def _new_keys(
     txn: Transaction, user_id: str, device_id: str, keys: Sequence[UploadedKey]
 ) -> list[UploadedKey]:
-    """Those that are not stored, and were not given out before."""
+    """Those that were not uploaded before: of these some are stored, others were given out."""
     if not keys:
         return []
     stored = [_stored(key) for key in keys]
     known = one_time_keys.known_keys(txn, user_id, device_id, stored)
-    claimed = one_time_keys.claimed_keys(txn, user_id, device_id, stored)
+    before = one_time_keys.uploaded_before(txn, user_id, device_id, stored)
     new = []
     for key in keys:
         name = (key.algorithm, key.key_id)
@@ -194,7 +191,7 @@ def _new_keys(
                 raise MatrixError(
                     400, "M_UNKNOWN", f"One time key {key.algorithm}:{key.key_id} already exists"
                 )
-        elif name not in claimed:
+        elif name not in before:
             new.append(key)
     return new
 

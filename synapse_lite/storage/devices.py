@@ -92,7 +92,6 @@ def delete_devices(txn: Transaction, user_id: str, device_ids: Collection[str]) 
     )
     if not deleted:
         return []
-    txn.later("DELETE FROM claimed_keys WHERE user_id = %s AND device_id = ANY (%s)", wanted)
     txn.later("DELETE FROM key_signatures WHERE target_user_id = %s AND target_id = ANY (%s)", wanted)
     txn.later(
         "DELETE FROM key_signatures WHERE signer_user_id = %s AND key_id = ANY (%s)",

@@ -10,6 +10,9 @@ from synapse_lite.storage.stream import Kind
 KEPT_KEYS = 200
 """Of each device and algorithm: a client keeps the private halves of its newest hundred."""
 
+REMEMBERED_KEYS = 1000
+"""Of each device, at least. What a client uploads again, as it did not hear the answer, is what it uploaded last."""
+
 
 class StoredKey(NamedTuple):
     """`key_id` without the algorithm; `key` is the public key, `json` the value as uploaded."""
@@ -18,6 +21,11 @@ class StoredKey(NamedTuple):
     key_id: str
     key: str
     json: str
+
+    @property
+    def name(self) -> str:
+        """No other key has it."""
+        return f"{self.algorithm}:{self.key_id}:{self.key}"
 
 
 class Wanted(NamedTuple):
@@ -73,23 +81,17 @@ def known_keys(
     return {(algorithm, key_id): json for algorithm, key_id, json in rows}
 
 
-def claimed_keys(
+def uploaded_before(
     txn: Transaction, user_id: str, device_id: str, keys: Collection[StoredKey]
 ) -> set[tuple[str, str]]:
-    """Algorithm and id of those of `keys` that were given out already."""
+    """Algorithm and id of those of `keys` that the device has uploaded already: they are stored, or gone for ever."""
+    by_name = {key.name: (key.algorithm, key.key_id) for key in keys}
     rows = txn.rows(
-        "SELECT algorithm, key_id FROM claimed_keys"
-        " JOIN unnest(%s::text[], %s::text[], %s::text[]) AS wanted (algorithm, key_id, key)"
-        " USING (algorithm, key_id, key) WHERE user_id = %s AND device_id = %s",
-        (
-            [key.algorithm for key in keys],
-            [key.key_id for key in keys],
-            [key.key for key in keys],
-            user_id,
-            device_id,
-        ),
+        "SELECT name FROM key_uploads CROSS JOIN LATERAL unnest(names) AS name"
+        " WHERE user_id = %s AND device_id = %s AND name = ANY (%s)",
+        (user_id, device_id, list(by_name)),
     )
-    return {(algorithm, key_id) for algorithm, key_id in rows}
+    return {by_name[name] for (name,) in rows}
 
 
 def add_keys(txn: Transaction, user_id: str, device_id: str, keys: Sequence[StoredKey]) -> None:
@@ -108,7 +110,21 @@ def add_keys(txn: Transaction, user_id: str, device_id: str, keys: Sequence[Stor
         "  AND key.algorithm = wanted.algorithm ORDER BY key_nid DESC OFFSET %s) AS oldest)",
         (sorted({key.algorithm for key in keys}), user_id, device_id, KEPT_KEYS),
     )
+    _remember(txn, user_id, device_id, keys)
     txn.publish(Kind.KEY_COUNTS, user_id=user_id, device_id=device_id)
+
+
+def _remember(txn: Transaction, user_id: str, device_id: str, keys: Sequence[StoredKey]) -> None:
+    txn.later(
+        "INSERT INTO key_uploads (user_id, device_id, names) VALUES (%s, %s, %s)",
+        (user_id, device_id, [key.name for key in keys]),
+    )
+    txn.later(
+        "DELETE FROM key_uploads WHERE user_id = %s AND device_id = %s AND upload_nid IN (SELECT upload_nid FROM ("
+        " SELECT upload_nid, sum(cardinality(names)) OVER (ORDER BY upload_nid DESC) - cardinality(names) AS newer"
+        " FROM key_uploads WHERE user_id = %s AND device_id = %s) AS uploads WHERE newer >= %s)",
+        (user_id, device_id, user_id, device_id, REMEMBERED_KEYS),
+    )
 
 
 def put_fallback_keys(
@@ -135,13 +151,13 @@ def fallback_keys(txn: Transaction, user_id: str, device_id: str) -> dict[str, t
     return {algorithm: (key_id, json) for algorithm, key_id, json in rows}
 
 
-def claim_keys(txn: Transaction, wanted: Collection[Wanted], now_ms: int) -> list[ClaimedKey]:
+def claim_keys(txn: Transaction, wanted: Collection[Wanted]) -> list[ClaimedKey]:
     """A key for each of `wanted`: the oldest one-time key, which is gone then, else the fallback key.
 
     A row that another claim has locked is that one's; who finds none left gets the fallback key.
     """
     ordered = sorted(set(wanted))
-    one_time = txn.rows(_CLAIM, (*_columns(ordered), now_ms))
+    one_time = txn.rows(_CLAIM, _columns(ordered))
     fallback = []
     if len(one_time) < len(ordered):
         missing = sorted(set(ordered) - {row[:3] for row in one_time})
@@ -203,14 +219,6 @@ def delete_keys(txn: Transaction, nids: Sequence[int]) -> None:
     publish_for_devices(txn, Kind.KEY_COUNTS, sorted(set(rows)))
 
 
-def delete_old_claims(txn: Transaction, before_ms: int, limit: int) -> int:
-    return txn.execute(
-        "DELETE FROM claimed_keys WHERE ctid = ANY (ARRAY (SELECT ctid FROM claimed_keys"
-        " WHERE claimed_ts < %s ORDER BY claimed_ts LIMIT %s FOR UPDATE SKIP LOCKED))",
-        (before_ms, limit),
-    )
-
-
 def _columns(wanted: Sequence[Wanted]) -> tuple[list[str], list[str], list[str]]:
     return (
         [one.user_id for one in wanted],
@@ -230,10 +238,7 @@ WITH claimed AS (
         SELECT oldest.place FROM {_WANTED} CROSS JOIN LATERAL (
             SELECT ctid AS place FROM one_time_keys AS key WHERE {_SAME_KEYS}
             ORDER BY key_nid LIMIT 1 FOR UPDATE SKIP LOCKED) AS oldest))
-    RETURNING key_nid, user_id, device_id, algorithm, key_id, key, json, ends_upload
-), remembered AS (
-    INSERT INTO claimed_keys (user_id, device_id, algorithm, key_id, key, claimed_ts)
-    SELECT user_id, device_id, algorithm, key_id, key, %s FROM claimed
+    RETURNING key_nid, user_id, device_id, algorithm, key_id, json, ends_upload
 )
 SELECT user_id, device_id, algorithm, key_id, json, ends_upload AND NOT EXISTS (
     SELECT FROM one_time_keys AS key WHERE {_SAME_KEYS} AND key.key_nid > wanted.key_nid OFFSET 0)

@@ -12,7 +12,6 @@ from synapse_lite.storage import (
     devices,
     expiry,
     key_backup,
-    one_time_keys,
     openid,
     rendezvous,
     sliding_sync,
@@ -39,7 +38,6 @@ EXPIRE_AUDIT_LOG = periodic_cleanup("expire_audit_log", DAY)
 PURGE_FORGOTTEN_ROOMS = periodic_cleanup("purge_forgotten_rooms", HOUR)
 
 TRIED_AGAIN_MS = DAY * 1000  # for so long clients may send again, or finish what they began
-UPLOADED_AGAIN_MS = 28 * DAY * 1000  # for so long a client may upload keys again that were given out
 CONNECTED_MS = 30 * DAY * 1000  # for so long a client of sliding sync may be away
 UNREACHABLE_MS = 7 * DAY * 1000  # for so long is tried to tell a server of the last room shared with it
 FOLLOWED_MS = 7 * DAY * 1000  # for so long a /sync token sees all that happened
@@ -65,9 +63,6 @@ class Expiry:
 
     def to_device_transactions(self, txn: Transaction, limit: int) -> int:
         return to_device.delete_old_transactions(txn, self.clock.now_ms() - TRIED_AGAIN_MS, limit)
-
-    def claimed_keys(self, txn: Transaction, limit: int) -> int:
-        return one_time_keys.delete_old_claims(txn, self.clock.now_ms() - UPLOADED_AGAIN_MS, limit)
 
     def uia_sessions(self, txn: Transaction, limit: int) -> int:
         return expiry.delete_old_uia_sessions(txn, self.clock.now_ms() - TRIED_AGAIN_MS, limit)
@@ -130,7 +125,6 @@ def expire_sessions(clock: Clock) -> Cleanup:
             "registration_nonces": until_none_left(expired.nonces),
             "event_transactions": until_none_left(expired.transactions),
             "to_device_transactions": until_none_left(expired.to_device_transactions),
-            "claimed_keys": until_none_left(expired.claimed_keys),
             "sliding_connections": until_none_left(expired.connections),
             "destinations": until_none_left(expired.destinations),
             "key_backups": until_none_left(key_backup.delete_keys_of_deleted),

@@ -165,6 +165,24 @@ async def test_a_key_that_was_given_out_is_not_stored_again(server: TestServer) 
 
 
 @ensureDeferred
+async def test_what_was_uploaded_is_remembered_for_a_while(
+    server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest uploads, however many keys of them are left: whoever repeats one of them stores nothing."""
+    monkeypatch.setattr(one_time_keys, "REMEMBERED_KEYS", 4)
+    alice, token = await _device(server, "alice", "A")
+    uploads = [alice.one_time_keys(f"{number}a", f"{number}b") for number in range(4)]
+    for keys in uploads:
+        await _upload(server, token, one_time_keys=keys)
+    for _ in range(8):
+        await _claim(server, token)
+    for keys in uploads[2:]:
+        assert await _upload(server, token, one_time_keys=keys) == {"signed_curve25519": 0}
+    remembered = await server.database.read(lambda txn: txn.value("SELECT count(*) FROM key_uploads"))
+    assert remembered == 2
+
+
+@ensureDeferred
 async def test_a_known_id_takes_no_other_key(server: TestServer) -> None:
     """The same key with another signature is the same; another one is refused by name, and nothing is stored."""
     alice, token = await _device(server, "alice", "A")

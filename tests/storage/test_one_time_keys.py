@@ -30,7 +30,7 @@ async def test_a_claim_reads_about_what_it_gives_out(database: Database, analyze
 
     def claim(txn: Transaction) -> tuple[set[str], int]:
         before = rows_read(txn)
-        claimed = claim_keys(txn, wanted, 1)
+        claimed = claim_keys(txn, wanted)
         return {key.key_id for key in claimed}, rows_read(txn) - before
 
     key_ids, read = await database.transact(claim)
@@ -44,7 +44,7 @@ async def test_whoever_takes_the_last_key_wakes_the_device(database: Database, c
     wanted = [Wanted("@u:hs", "D", "signed_curve25519")]
 
     def slow(txn: Transaction) -> list[ClaimedKey]:
-        claimed = claim_keys(txn, wanted, 1)
+        claimed = claim_keys(txn, wanted)
         has_claimed.set()
         assert is_last_taken.wait(300)
         return claimed
@@ -59,7 +59,7 @@ async def test_whoever_takes_the_last_key_wakes_the_device(database: Database, c
     first = Deferred.fromCoroutine(database.transact(slow))
     await deferToThread(has_claimed.wait, 60)
     try:
-        (second,) = await database.transact(claim_keys, wanted, 1)
+        (second,) = await database.transact(claim_keys, wanted)
     finally:
         is_last_taken.set()
     assert [key.key_id for key in (*(await first), second)] == ["1", "2"]
@@ -83,7 +83,7 @@ async def test_only_the_last_key_of_all_uploads_wakes_the_device(
 
     await database.transact(fill)
     changes.clear()
-    claimed = [await database.transact(claim_keys, wanted, 1) for _ in range(5)]
+    claimed = [await database.transact(claim_keys, wanted) for _ in range(5)]
     assert [key.key_id for keys in claimed for key in keys] == ["1", "2", "3", "4"]
     assert [change.kind for change in changes] == [*[Kind.KEY_COUNTS] * 3, Kind.KEYS_NEEDED]
     await database.transact(lambda txn: txn.execute("DELETE FROM devices; DELETE FROM users"))

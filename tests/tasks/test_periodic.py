@@ -220,10 +220,6 @@ async def test_what_logins_leave_behind_expires(database: Database) -> None:
             )
             txn.execute("INSERT INTO to_device_transactions VALUES ('s', 'x', %s, %s)", (name, created))
         txn.execute("INSERT INTO devices (user_id, device_id, created_ts) VALUES ('@u:x', 'D', 1)")
-        for number, claimed in enumerate((now - 28 * DAY_MS - 1, now - 28 * DAY_MS + 1)):
-            txn.execute(
-                "INSERT INTO claimed_keys VALUES ('@u:x', 'D', 'a', %s, 'key', %s)", (number, claimed)
-            )
         for number, until in enumerate((now, now + 1)):
             for table in ("login_tokens", "openid_tokens"):
                 txn.execute(f"INSERT INTO {table} VALUES (%s, '@u:x', %s)", (bytes([number]), until))
@@ -240,13 +236,12 @@ async def test_what_logins_leave_behind_expires(database: Database) -> None:
         "registration_nonces": 3,
         "event_transactions": 3,
         "to_device_transactions": 3,
-        "claimed_keys": 1,
         "key_backups": 0,
         "sliding_connections": 0,
         "destinations": 0,
     }
     left = {"access_tokens": 2, **dict.fromkeys(("uia_sessions", "event_transactions"), 1)}
-    left |= dict.fromkeys(("to_device_transactions", "claimed_keys", "login_tokens", "openid_tokens"), 1)
+    left |= dict.fromkeys(("to_device_transactions", "login_tokens", "openid_tokens"), 1)
     for table, rows in left.items():
         assert await value(database, f"SELECT count(*) FROM {table}") == rows
     await database.transact(

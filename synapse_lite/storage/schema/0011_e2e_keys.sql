@@ -24,18 +24,16 @@ CREATE TABLE one_time_keys (
 );
 CREATE INDEX one_time_keys_next ON one_time_keys (user_id, device_id, algorithm, key_nid);
 
--- Keys that were given out, without a foreign key or a unique one, as hundreds go out at once: a client that did not hear
--- that its upload succeeded uploads them again.
-CREATE TABLE claimed_keys (
+-- What a device has uploaded of late, one row an upload: a client that did not hear that it succeeded uploads the same keys
+-- again, of which some were given out meanwhile. To remember the uploads costs a claim of hundreds of keys nothing.
+CREATE TABLE key_uploads (
     user_id TEXT NOT NULL,
     device_id TEXT NOT NULL,
-    algorithm TEXT NOT NULL,
-    key_id TEXT NOT NULL,
-    key TEXT NOT NULL,             -- the public key
-    claimed_ts BIGINT NOT NULL
+    upload_nid BIGINT GENERATED ALWAYS AS IDENTITY,
+    names TEXT[] NOT NULL,         -- algorithm, id and public key, with colons between
+    PRIMARY KEY (user_id, device_id, upload_nid),
+    FOREIGN KEY (user_id, device_id) REFERENCES devices ON DELETE CASCADE
 );
-CREATE INDEX claimed_keys_device ON claimed_keys (user_id, device_id, key_id);
-CREATE INDEX claimed_keys_age ON claimed_keys (claimed_ts);
 
 CREATE TABLE fallback_keys (
     user_id TEXT NOT NULL,

@@ -31,7 +31,7 @@ def key_uploads(core: Core) -> RateLimiter:
 def build(core: Core) -> Feature:
     public = PublicKeys(core.requests, core.log)
     remote = RemoteKeys(core.requests, core.federation.peers, core.clock, core.server_name)
-    keys = DeviceKeys(core.requests, public, remote, key_uploads(core), core.clock, core.server_name)
+    keys = DeviceKeys(core.requests, public, remote, key_uploads(core), core.server_name)
     to_device = ToDevice(
         core.requests,
         core.writer,

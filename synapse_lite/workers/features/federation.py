@@ -94,5 +94,5 @@ def _queries(core: Core) -> ServedQueries:
     public = PublicKeys(core.requests, core.log)
     core.log.listen(public.on_changes)
     remote = RemoteKeys(core.requests, core.federation.peers, core.clock, core.server_name)
-    keys = DeviceKeys(core.requests, public, remote, key_uploads(core), core.clock, core.server_name)
+    keys = DeviceKeys(core.requests, public, remote, key_uploads(core), core.server_name)
     return ServedQueries(core.requests, keys, core.server_name)
