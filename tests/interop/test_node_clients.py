@@ -1,7 +1,9 @@
 """Clients that are built on matrix-js-sdk, as Element is."""
 
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.handlers.test_media_thumbnails import encoded, photo, read
 from tests.interop import node
@@ -12,6 +14,8 @@ from tests.processes.site import SERVER, Site
 from tests.processes.test_push import Gateway, gateway
 
 __all__ = ["build_site", "gateway", "site"]
+
+TEXTS = ["from alice", "from bob", "to the new device", "without the lost one"]
 
 
 def test_a_web_client_talks(tmp_path: Path) -> None:
@@ -37,10 +41,14 @@ def test_a_lost_device_loses_no_history(build_site: BuildSite, tmp_path: Path) -
     shown = node.run(
         "encryption.mjs",
         tmp_path / "client",
-        baseUrls=[site.url("main"), site.url("second")],
+        baseUrls=[site.url("main"), site.url("second"), site.url("second")],
         users=users,
-        texts=["from alice", "from bob", "to the new device", "without the lost one"],
+        texts=TEXTS,
     )
+    check_encryption(shown)
+
+
+def check_encryption(shown: Mapping[str, Any]) -> None:
     assert shown["backedUp"] == shown["restored"] == 2
     assert shown["signedByOwner"]
     one, other = shown["emoji"]

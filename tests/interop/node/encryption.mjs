@@ -6,6 +6,8 @@ import { logger } from "matrix-js-sdk/lib/logger.js";
 const { baseUrls, users, texts } = JSON.parse(process.argv[2]);
 logger.disableAll?.();
 for (const method of ["debug", "info", "log", "warn", "error", "trace"]) console[method] = () => {};
+// Where Alice, Bob and Alice's next device log in.
+const [aliceUrl, bobUrl, againUrl] = baseUrls;
 const ENCRYPTION = { type: "m.room.encryption", state_key: "", content: { algorithm: "m.megolm.v1.aes-sha2" } };
 
 let secretKey; // of alice's secret storage: what her user remembers
@@ -64,8 +66,8 @@ const reads = (client, roomId, text) =>
     );
 
 // Alice and Bob have identities, and Alice keeps her keys on the server.
-const alice = await start(baseUrls[0], users[0], "LOST");
-const bob = await start(baseUrls[1], users[1], "BOB");
+const alice = await start(aliceUrl, users[0], "LOST");
+const bob = await start(bobUrl, users[1], "BOB");
 await identify(alice);
 await identify(bob);
 await alice.getCrypto().bootstrapSecretStorage({
@@ -80,7 +82,7 @@ await alice.getCrypto().bootstrapSecretStorage({
 
 // They talk in secret, and Alice's device puts its keys into the backup.
 const { room_id: roomId } = await alice.createRoom({ preset: "public_chat", initial_state: [ENCRYPTION] });
-await bob.joinRoom(roomId);
+await bob.joinRoom(roomId, { viaServers: [alice.getDomain()] });
 await joined(alice, roomId, bob.getUserId());
 await joined(bob, roomId, alice.getUserId());
 await alice.sendTextMessage(roomId, texts[0]);
@@ -94,13 +96,16 @@ const backup = await until("the backup", async () => {
 
 // The device is lost; a new one gets identity and keys from the server.
 alice.stopClient();
-const again = await start(baseUrls[1], users[0], "FOUND");
+const again = await start(againUrl, users[0], "FOUND");
 await again.getCrypto().userHasCrossSigningKeys(again.getUserId(), true);
 await identify(again);
 await again.getCrypto().loadSessionBackupPrivateKeyFromSecretStorage();
 const restored = await again.getCrypto().restoreKeyBackup();
 for (const text of texts.slice(0, 2)) await reads(again, roomId, text);
-const device = await again.getCrypto().getDeviceVerificationStatus(again.getUserId(), "FOUND");
+const device = await until("the signature of the new device", async () => {
+    const status = await again.getCrypto().getDeviceVerificationStatus(again.getUserId(), "FOUND");
+    return status.crossSigningVerified && status;
+});
 
 // Bob compares emoji with the new device, and knows Alice from then on.
 const asked = new Promise((resolve) => again.on(CryptoEvent.VerificationRequestReceived, resolve));
