@@ -60,6 +60,16 @@ class Person:
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return call(method, f"{self.base_url}{CLIENT}/{path}", body, token=self.token, timeout=PATIENCE)
 
+    def enters(self, room: str, via: str) -> bool:
+        """False when the other server could not be asked, or took too long."""
+        try:
+            self.ask("POST", f"join/{quote(room)}?via={quote(via)}&server_name={quote(via)}", {})
+        except ApiError as error:
+            if error.status < 500:
+                raise
+            return False
+        return True
+
     def send(self, room: str, kind: str, content: Mapping[str, Any], state_key: str | None = None) -> str:
         """The id of the event."""
         place = f"rooms/{quote(room)}"
@@ -170,8 +180,7 @@ class Federation:
             }
             room = self.rooms[version] = owner.moderator.ask("POST", "createRoom", body)["room_id"]
             for person in (one for server in self.servers for one in (server.moderator, server.other)):
-                path = f"join/{quote(room)}?via={quote(owner.name)}&server_name={quote(owner.name)}"
-                person.ask("POST", path, {})
+                wait_until(lambda: person.enters(room, owner.name), f"{person.user_id} in {room}")  # noqa: B023
         self._wait_for_agreement(CONVERGENCE)
 
     def run(self, seconds: float) -> None:

@@ -1,5 +1,6 @@
 """Encrypted rooms across servers: a real client on each, one of ours and one of Synapse's."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def test_a_lost_device_loses_no_history(pair: Pair, owner: str, tmp_path: Path) 
     """Alice on one server and Bob on the other: keys, a backup, emoji, a deleted device and a new identity, whoever has the room."""
     names = [f"alice-{owner}", f"bob-{owner}"]
     urls = [pair.ours.url(), pair.synapse.base_url]
-    registering = [pair.ours.user, pair.synapse.register]
+    registering: list[Callable[[str], object]] = [pair.ours.user, pair.synapse.register]
     if owner == "theirs":
         urls.reverse()
         registering.reverse()

@@ -1,6 +1,7 @@
 """Rooms that Synapse and this server share: entered from both sides, spoken in, left."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -17,6 +18,10 @@ __all__ = ["build_site", "pair"]
 
 CLIENT = "/_matrix/client/v3"
 _TXNS = count()
+_FORKS = """
+SELECT count(*) FROM events JOIN rooms USING (room_nid)
+WHERE room_id = %s AND json_array_length(json::json -> 'prev_events') > 1
+"""
 
 
 def part(text: str) -> str:
@@ -69,6 +74,11 @@ class User:
         except ApiError:
             return {}
         return {event["state_key"]: event["content"]["membership"] for event in chunk}
+
+    def state(self, room_id: str) -> dict[tuple[str, str], str]:
+        """The ids of its events."""
+        found = self.ask("GET", f"rooms/{part(room_id)}/state")
+        return {(one["type"], one["state_key"]): one["event_id"] for one in found}
 
     def rooms(self, kind: str) -> dict[str, Any]:
         """Of a first sync; Synapse keeps the answer to the same question for a while."""
@@ -137,6 +147,29 @@ def test_life_in_a_room(two: Two, version: str) -> None:
     wait_until(lambda: host.content(room_id, own) == {}, "the guest's own redaction")
     host.act(room_id, "ban", guest.user_id)
     wait_until(lambda: room_id in guest.rooms("leave") or room_id not in guest.rooms("join"), "the ban")
+
+
+@pytest.mark.parametrize("version", list(ROOM_VERSIONS))
+def test_forks(pair: Pair, people: tuple[User, User], version: str) -> None:
+    """Both speak and set the topic at once, until an event follows both sides of a fork; both show the same then."""
+    ours, theirs = people
+    room_id = ours.room(room_version=version, power_level_content_override={"state_default": 0})
+    theirs.join(room_id, ours.server_name)
+    wait_until(lambda: theirs.user_id in ours.members(room_id), "both are in")
+    said: list[str] = []
+
+    def speak(user: User) -> None:
+        said.append(user.say(room_id, "at once"))
+        user.ask("PUT", f"rooms/{part(room_id)}/state/m.room.topic", {"topic": said[-1]})
+
+    with ThreadPoolExecutor(2) as pool:
+        while not pair.ours.value(_FORKS, room_id):
+            list(pool.map(speak, people))
+    said += [user.say(room_id, "in the end") for user in people]
+    for user in people:
+        for event_id in said:
+            heard(user, room_id, event_id)
+    wait_until(lambda: ours.state(room_id) == theirs.state(room_id), "the same state")
 
 
 @pytest.mark.parametrize("version", ["6", "10", "12"])
