@@ -57,6 +57,18 @@ def enqueue(txn: Transaction, events: Sequence[OutgoingEvent], edus: Sequence[Ou
     return True
 
 
+def events_beside(
+    txn: Transaction, room_nid: int, before: Collection[str], position: int, limit: int
+) -> list[tuple[int, int]]:
+    """(position, event nid) of the newest events of the room between the last of those `before`, by id, and the position."""
+    return txn.rows(
+        f"SELECT position, event_nid FROM stream WHERE room_nid = %s AND kind = {Kind.EVENT:d} AND minor = 0"
+        " AND position < %s AND position > (SELECT max(s.position) FROM stream s JOIN events USING (event_nid)"
+        " WHERE event_id = ANY(%s)) ORDER BY position DESC LIMIT %s",
+        (room_nid, position, list(before), limit),
+    )
+
+
 def _hold(txn: Transaction, room_nids: Collection[int]) -> set[int]:
     """Those of the rooms that are there, and stay until the transaction ends: nothing of ours outlives them."""
     if not room_nids:

@@ -11,6 +11,7 @@ from tests.federation.conftest import JoinNetwork
 from tests.federation.network import Network, Scripted
 from tests.federation.remote_room import RemoteRoom, remote_room, send
 from tests.federation.sending import Inbox, Sending
+from tests.federation.test_members import complete, make, open_room, put
 from tests.server import TestServer
 
 HELLO = {"msgtype": "m.text"}
@@ -267,6 +268,27 @@ async def test_redacted_content_is_not_sent(server: TestServer, other: Scripted)
         ("m.room.message", None),
         ("m.room.redaction", None),
     ]
+
+
+@ensureDeferred
+async def test_what_is_said_while_somebody_joins(server: TestServer, other: Scripted) -> None:
+    """The join does not follow it, so its server is sent it; but nothing that the join follows, and nothing twice."""
+    inbox, sending = Inbox(other), Sending(server)
+    room, token = await open_room(server, other)
+    await say(server, room, token, "before")
+    _, made = await make(server, other, room.room_id, "join")
+    await say(server, room, token, "meanwhile")
+    await sending.follow()
+    status, _ = await put(server, other, complete(other, made), "join")
+    assert status == 200
+    await sending.deliver()
+    assert inbox.texts == ["meanwhile"]
+    await say(server, room, token, "after")
+    _, made = await make(server, other, room.room_id, "join", f"@dave:{other.name}")
+    await say(server, room, token, "once")
+    await put(server, other, complete(other, made), "join")
+    await sending.deliver()
+    assert inbox.texts == ["meanwhile", "after", "once"]
 
 
 @ensureDeferred

@@ -10,7 +10,7 @@ from synapse_lite.ids import domain_of, is_local
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
-from synapse_lite.storage.outgoing import FOLLOWER, OutgoingEdu, OutgoingEvent, enqueue
+from synapse_lite.storage.outgoing import FOLLOWER, OutgoingEdu, OutgoingEvent, enqueue, events_beside
 from synapse_lite.storage.relayed_events import relayed_among
 from synapse_lite.storage.room_servers import servers_before
 from synapse_lite.storage.stream import Change, Kind
@@ -19,6 +19,9 @@ from synapse_lite.tasks.followers import FollowerSpec, Shard
 FEDERATION = FollowerSpec(
     FOLLOWER, frozenset({Kind.EVENT, Kind.PRESENCE, *EDU_KINDS}), batch=500, pause_seconds=0.05
 )
+
+MOST_BESIDE = 20
+"""So many of the newest events that a join does not follow are sent after it: by them its server finds the rest."""
 
 TellMore = Callable[[Transaction, Sequence[Change]], list[OutgoingEdu]]
 """What other servers are told beside events, of changes of the kinds of the follower."""
@@ -60,6 +63,17 @@ class FederationFollower:
             told = self._told(stored, servers[position])
             if told:
                 yield OutgoingEvent(position, stored.room_nid, stored.nid, told)
+            if stored.event.membership == "join" and domain_of(stored.event.sender) not in servers[position]:
+                yield from self._said_meanwhile(txn, stored, position)
+
+    def _said_meanwhile(self, txn: Transaction, join: StoredEvent, position: int) -> Iterator[OutgoingEvent]:
+        """What entered the room while another server's user did: the first of that server, which nobody else tells of it."""
+        told = self.recipients.among({domain_of(join.event.sender)})
+        if not told:
+            return
+        beside = events_beside(txn, join.room_nid, join.event.prev_events, position, MOST_BESIDE)
+        for at, event_nid in beside:
+            yield OutgoingEvent(at, join.room_nid, event_nid, told)
 
     def _concerns_others(self, change: Change, servers: Collection[str]) -> bool:
         """False only for what no other server is told: most events of most servers, which need not be read for that.
