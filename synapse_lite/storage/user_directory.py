@@ -85,13 +85,19 @@ _SEEN_IN = """
         AND (r.join_rule = 'public' OR r.history_visibility = 'world_readable') OFFSET 0)) LIMIT 1)
 """
 
+# One number: to sort a thousand rows by four columns takes longer than to find them.
+_RANK = r"""
+CASE WHEN strpos(E'\n' || body || E'\n', E'\n' || %(exact)s || E'\n') > 0 THEN 0 ELSE 8 END
+    + CASE WHEN is_local AND %(prefers_local)s THEN 0 ELSE 4 END
+    + CASE WHEN display_name IS NULL THEN 2 ELSE 0 END + CASE WHEN avatar_url IS NULL THEN 1 ELSE 0 END
+"""
+
 _SEARCH = f"""
 SELECT user_id, display_name, avatar_url, CASE WHEN is_local THEN NULL ELSE {_SEEN_IN} END FROM (
     SELECT * FROM user_directory WHERE tokens @@ %(query)s::tsquery
         AND NOT EXISTS (SELECT FROM unnest(%(runs)s::text[]) AS run WHERE strpos(body, run) = 0)
         AND user_id <> ALL(%(ignored)s) AND (is_local OR NOT %(excludes_remote)s)
-    ORDER BY (%(exact)s = ANY(string_to_array(body, E'\\n'))) DESC, (is_local AND %(prefers_local)s) DESC,
-        display_name IS NULL, avatar_url IS NULL, user_id OFFSET 0) AS d
+    ORDER BY {_RANK}, user_id OFFSET 0) AS d
 WHERE (user_id = %(searcher)s OR (is_local AND %(sees_all)s) OR {_SEEN_IN} IS NOT NULL)
     AND NOT EXISTS (SELECT FROM users u WHERE u.user_id = d.user_id
         AND (u.deactivated OR (u.locked AND NOT %(shows_locked)s)) OFFSET 0)
