@@ -99,7 +99,7 @@ class Worker:
 
 @attrs.frozen
 class Spent:
-    """CPU seconds of `main` and of PostgreSQL with all its connections."""
+    """CPU seconds of `main`, or of all processes of a server, and of PostgreSQL with all its connections."""
 
     main: float
     postgres: float
@@ -185,6 +185,10 @@ class Server:
         """CPU time so far."""
         database = postmaster(self.database["host"], self.database["port"])
         return Spent(self._main.cpu_seconds(), cpu_seconds(database))
+
+    def spent_by_all(self) -> "Spent":
+        """As `spent`, with its workers: for what may be done by any of them."""
+        return attrs.evolve(self.spent(), main=self.cpu_seconds())
 
     def metric(self, name: str) -> float | None:
         """A metric of `main` without labels; None where its metrics cannot be asked for."""

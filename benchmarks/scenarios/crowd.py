@@ -31,6 +31,10 @@ SETTLE_S = 1.0
 SPEAKERS = 8
 
 
+def messages_in(events: list[Json]) -> list[Json]:
+    return [event for event in events if event["type"] == "m.room.message"]
+
+
 class Client(Inbox):
     """Follows its rooms as a phone does: says what it has read, and shows what is unread."""
 
@@ -44,15 +48,30 @@ class Client(Inbox):
             now, since = time.perf_counter(), answer["next_batch"]
             joined = answer.get("rooms", {}).get("join", {}).get(self.room, {})
             self.unread = joined.get("unread_notifications", {}).get("notification_count", self.unread)
-            messages = [
-                e for e in joined.get("timeline", {}).get("events", []) if e["type"] == "m.room.message"
-            ]
+            timeline = joined.get("timeline", {})
+            messages = messages_in(timeline.get("events", []))
+            if timeline.get("limited"):
+                messages = [*await self._missed(timeline["prev_batch"]), *messages]
+                now = time.perf_counter()
             for event in messages:
                 self.arrived.setdefault(event["content"]["body"], now)
             if messages:
                 self.changed.set()
                 path = f"{CLIENT}/rooms/{quote(self.room)}/receipt/m.read/{quote(messages[-1]['event_id'])}"
                 await self.user.call("POST", path, {})
+
+    async def _missed(self, before: str) -> list[Json]:
+        """What came between two polls and was more than one answer holds, the oldest first."""
+        missed: list[Json] = []
+        while True:
+            query = {"dir": "b", "from": before, "limit": 100}
+            page = await self.user.call("GET", f"{CLIENT}/rooms/{quote(self.room)}/messages", **query)
+            messages = messages_in(page["chunk"])
+            new = [event for event in messages if event["content"]["body"] not in self.arrived]
+            missed = [*reversed(new), *missed]
+            if len(new) < len(messages) or "end" not in page:
+                return missed
+            before = page["end"]
 
     async def say(self, texts: list[str]) -> dict[str, float]:
         """When each was sent; one types before one sends."""
@@ -83,7 +102,7 @@ async def real_clients(bench: Bench) -> Metrics:
         ]
         await asyncio.sleep(SETTLE_S)
         texts = [[f"{number}.{n}" for n in range(sizes.client_sends)] for number in range(len(clients))]
-        start = time.perf_counter()
+        before, own, start = bench.server.spent(), time.process_time(), time.perf_counter()
         begun = await asyncio.gather(*(one.say(some) for one, some in zip(clients, texts, strict=True)))
         seconds = time.perf_counter() - start
         times = []
@@ -96,9 +115,11 @@ async def real_clients(bench: Bench) -> Metrics:
             return all(client.unread == 0 for client in clients)
 
         await until_done(all_read, DELIVERY_LIMIT_S)
+        cost = bench.server.spent().each_ms(before, len(times))
+        cost["clients_cpu_ms"] = (time.process_time() - own) / len(times) * 1000
         for poll in polls:
             poll.cancel()
-    return {"sends_per_s": len(times) / seconds, **latency(times)}
+    return {"sends_per_s": len(times) / seconds, **latency(times), **cost}
 
 
 async def initial_sync_unread(bench: Bench) -> Metrics:
@@ -183,11 +204,14 @@ async def pushers(bench: Bench) -> Metrics:
             start = time.perf_counter()
             event_id, _ = await sender.send(room, "news")
             delays += [at - start for at in await arrive(event_id)]
-        start = time.perf_counter()
+        await bench.rest()
+        before, own, start = bench.server.spent_by_all(), time.process_time(), time.perf_counter()
         ids, _ = await send_many(sender, room, sizes.busy_pushes)
         last = max(await arrive(ids[-1]))
         told = sum(len(gateway.arrived.get(event_id, ())) for event_id in ids)
-        return {"pushes_per_s": told / (last - start), **latency(delays, "push_")}
+        cost = bench.server.spent_by_all().each_ms(before, told)
+        cost["gateway_cpu_ms"] = (time.process_time() - own) / told * 1000
+        return {"pushes_per_s": told / (last - start), **latency(delays, "push_"), **cost}
     finally:
         for user in members:
             for one in (await user.call("GET", f"{CLIENT}/pushers"))["pushers"]:

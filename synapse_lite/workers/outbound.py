@@ -13,6 +13,7 @@ from synapse_lite.errors import ConfigError
 from synapse_lite.federation.discovery import Discovery
 from synapse_lite.federation.services import DnsServices
 from synapse_lite.federation.well_known import WellKnown
+from synapse_lite.handlers.push import AT_ONCE
 from synapse_lite.http.addresses import AddressPolicy
 from synapse_lite.http.client import HttpClient
 from synapse_lite.http.tls import Certificates
@@ -21,16 +22,14 @@ from synapse_lite.matrix.globs import compile_glob
 USER_AGENT = "synapse_lite"
 PREVIEW_USER_AGENT = "synapse_lite (bot for link previews)"
 """Without a version: who is asked need not know which faults we have."""
-KEPT = 32
-"""Idle connections to one push gateway: all users of an app have the same one."""
 RESOLV_CONF = "/etc/resolv.conf"
 _CERTIFICATE_END = b"-----END CERTIFICATE-----"
 
 
 def build_http_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:
-    """For push gateways and identity servers."""
+    """For push gateways and identity servers. All users of an app have one gateway, which gets all pushes of a moment."""
     policy = AddressPolicy(config.ip_range_blacklist, config.ip_range_whitelist)
-    return HttpClient(reactor, clock, policy, user_agent=USER_AGENT, persistent=True, kept=KEPT)
+    return HttpClient(reactor, clock, policy, user_agent=USER_AGENT, persistent=True, kept=AT_ONCE)
 
 
 def build_preview_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:

@@ -4,7 +4,17 @@ from synapse_lite.handlers.push.follower import PUSH, PushFollower
 from synapse_lite.handlers.push.gateway import Gateways
 from synapse_lite.handlers.push.pushers import ENABLED, Pushers
 from synapse_lite.handlers.push.pushes import PushReader
-from synapse_lite.handlers.push.sender import PushSender
+from synapse_lite.handlers.push.sender import AT_ONCE, PushSender
 from synapse_lite.storage.pushers import Pusher
 
-__all__ = ["ENABLED", "PUSH", "Gateways", "PushFollower", "PushReader", "PushSender", "Pusher", "Pushers"]
+__all__ = [
+    "AT_ONCE",
+    "ENABLED",
+    "PUSH",
+    "Gateways",
+    "PushFollower",
+    "PushReader",
+    "PushSender",
+    "Pusher",
+    "Pushers",
+]

@@ -19,7 +19,7 @@ from synapse_lite.tasks.signals import Signal
 
 logger = logging.getLogger(__name__)
 
-CONCURRENCY = 64
+AT_ONCE = 64
 """Requests on their way. New ones are claimed when half of them are done: a claim is a commit."""
 POLL_SECONDS = 1.0  # what another process queued, and pushers whose pause is over
 RETRY_SECONDS = 60.0  # after a fault of ours
@@ -65,7 +65,7 @@ class PushSender:
             by_user = attrgetter("pusher.user_id")
             for _, group in groupby(sorted(claimed, key=by_user), by_user):
                 ensureDeferred(self._push_all([*group]))
-            if not claimed or self._busy > CONCURRENCY // 2:
+            if not claimed or self._busy > AT_ONCE // 2:
                 await self._signal.wait(POLL_SECONDS)
 
     async def _claim(self) -> list[ClaimedPusher]:
@@ -73,8 +73,8 @@ class PushSender:
             self._clean_at = self._clock.monotonic() + CLEAN_SECONDS
             before = self._clock.now_ms() - MAX_AGE_MS
             await self._database.transact(store.drop_queued, before, DROPPED_AT_ONCE)
-        free = CONCURRENCY - self._busy
-        if free < CONCURRENCY // 2 or not await self._database.read(self._is_due):
+        free = AT_ONCE - self._busy
+        if free < AT_ONCE // 2 or not await self._database.read(self._is_due):
             return []
         return await self._database.transact(store.claim_pushers, self._clock.now_ms(), free)
 
