@@ -30,35 +30,27 @@ def put_receipt(txn: Transaction, receipt: Receipt) -> None:
 
     A private one has a kind of its own, so that nobody else even wakes.
     """
-    position = position_of(txn, receipt.room_nid, receipt.event_id)
-    is_stored = txn.execute(
+    stored = txn.row(
         "INSERT INTO receipts (room_nid, user_id, receipt_type, thread_id, event_id, ts, position)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (room_nid, user_id, receipt_type, thread_id)"
+        " VALUES (%s, %s, %s, %s, %s, %s, (SELECT position FROM stream"
+        "  WHERE event_nid = (SELECT event_nid FROM events WHERE event_id = %s AND room_nid = %s)))"
+        " ON CONFLICT (room_nid, user_id, receipt_type, thread_id)"
         " DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts, position = excluded.position"
         " WHERE excluded.event_id <> receipts.event_id"
         " AND NOT coalesce(excluded.position < coalesce(receipts.position, (SELECT s.position FROM stream s"
-        "  WHERE s.event_nid = (SELECT event_nid FROM events e WHERE e.event_id = receipts.event_id))), FALSE)",
-        (*astuple(receipt), position),
+        "  WHERE s.event_nid = (SELECT event_nid FROM events e WHERE e.event_id = receipts.event_id))), FALSE)"
+        " RETURNING position",
+        (*astuple(receipt), receipt.event_id, receipt.room_nid),
     )
-    if not is_stored:
+    if stored is None:
         return
     txn.publish(
         Kind.PRIVATE_RECEIPT if receipt.receipt_type == PRIVATE else Kind.RECEIPT,
         room_nid=receipt.room_nid,
         user_id=receipt.user_id,
         key=f"{receipt.receipt_type} {receipt.thread_id}",
-        content=orjson.dumps([receipt.event_id, receipt.ts, position]).decode(),
+        content=orjson.dumps([receipt.event_id, receipt.ts, stored[0]]).decode(),
     )
-
-
-def position_of(txn: Transaction, room_nid: int, event_id: str) -> int | None:
-    """Where the event of the room is in the stream; None for an unknown one."""
-    position: int | None = txn.value(
-        "SELECT position FROM stream WHERE event_nid ="
-        " (SELECT event_nid FROM events WHERE event_id = %s AND room_nid = %s)",
-        (event_id, room_nid),
-    )
-    return position
 
 
 def changed_receipt(change: Change) -> Receipt:
@@ -94,22 +86,26 @@ def receipts(txn: Transaction, room_nids: Collection[int], reader: str) -> list[
     return [Receipt(*row) for row in rows]
 
 
+# Each tells, too, whether the user was typing before.
+_BEFORE = "WITH before AS (SELECT expires_ts FROM typing WHERE (room_nid, user_id) = (%(room_nid)s, %(user_id)s) FOR UPDATE)"
+_START_TYPING = (
+    f"{_BEFORE}, put AS (INSERT INTO typing (room_nid, user_id, expires_ts)"
+    " VALUES (%(room_nid)s, %(user_id)s, %(expires_ts)s)"
+    " ON CONFLICT (room_nid, user_id) DO UPDATE SET expires_ts = excluded.expires_ts)"
+    " SELECT expires_ts > %(now_ms)s FROM before"
+)
+_END_TYPING = (
+    "DELETE FROM typing WHERE (room_nid, user_id) = (%(room_nid)s, %(user_id)s)"
+    " RETURNING expires_ts > %(now_ms)s"
+)
+
+
 def set_typing(
     txn: Transaction, room_nid: int, user_id: str, expires_ts: int, now_ms: int, *, is_renewed: bool = False
 ) -> None:
     """The user types until `expires_ts`, or no more when that has passed. `is_renewed`: it is told although it is no news."""
-    before = txn.value(
-        "SELECT expires_ts > %s FROM typing WHERE room_nid = %s AND user_id = %s FOR UPDATE",
-        (now_ms, room_nid, user_id),
-    )
-    if expires_ts > now_ms:
-        txn.execute(
-            "INSERT INTO typing (room_nid, user_id, expires_ts) VALUES (%s, %s, %s)"
-            " ON CONFLICT (room_nid, user_id) DO UPDATE SET expires_ts = excluded.expires_ts",
-            (room_nid, user_id, expires_ts),
-        )
-    else:
-        txn.execute("DELETE FROM typing WHERE room_nid = %s AND user_id = %s", (room_nid, user_id))
+    place = {"room_nid": room_nid, "user_id": user_id, "expires_ts": expires_ts, "now_ms": now_ms}
+    before = txn.value(_START_TYPING if expires_ts > now_ms else _END_TYPING, place)
     if bool(before) != (expires_ts > now_ms) or (is_renewed and expires_ts > now_ms):
         _tell(txn, [(room_nid, user_id)], is_typing=expires_ts > now_ms)
 

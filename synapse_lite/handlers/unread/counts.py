@@ -1,6 +1,7 @@
 """The counts of a room for one reader, and what becomes of them when something happens in the room. No I/O."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -58,26 +59,39 @@ def happening(change: Change) -> Happening | None:
     return Happening(change) if change.kind in _OTHERS else None
 
 
-def advance(
-    counts: RoomCounts, user_id: str, happenings: Iterable[Happening], upto: int
-) -> RoomCounts | None:
+@frozen
+class Memory:
+    """All that happened in a room after the position `horizon`, in order."""
+
+    happenings: Sequence[Happening]
+    horizon: int
+
+    def between(self, after: int, upto: int) -> Sequence[Happening]:
+        first, end = (bisect_right(self.happenings, one, key=_position) for one in (after, upto))
+        return self.happenings[first:end]
+
+
+def _position(one: Happening) -> int:
+    return one.change.position
+
+
+def advance(counts: RoomCounts, user_id: str, memory: Memory, upto: int) -> RoomCounts | None:
     """The user's counts as of `upto`, after what happened in the room meanwhile; None: they have to be made anew."""
+    if memory.horizon > counts.position:
+        return None
     threads = dict(counts.threads)
-    for one in happenings:
+    for one in memory.between(counts.position, upto):
         change, notice = one.change, one.notice
         if change.kind in RECEIPTS:
-            if change.user_id == user_id and not _read(threads, change):
+            if change.user_id == user_id and not _read(threads, counts, memory, change):
                 return None
             continue
-        takes = change.redacts_nid is not None or change.kind in _TAKING
-        if change.user_id == user_id or (takes and threads):
+        if change.user_id == user_id or (_takes(change) and threads):
             return None
         if counts.deviation is Deviation.OTHER:
             return None
-        if notice is not None and notice.sender == user_id:
-            threads.pop(notice.thread_id, None)  # who writes has read
-        elif notice is not None and notice.sender not in counts.ignored:
-            _add(threads, user_id, counts, notice, change.position)
+        if notice is not None:
+            _hear(threads, user_id, counts, notice, change.position)
     return evolve(counts, position=upto, threads=threads)
 
 
@@ -90,15 +104,52 @@ def without_threads(threads: Mapping[str, Count]) -> dict[str, Count]:
     }
 
 
-def _read(threads: dict[str, Count], change: Change) -> bool:
-    """Whether it is known what is left of the counts after a receipt."""
-    thread_id, position = read_upto(change)
-    concerned = [one for one in threads if thread_id in {ALL_THREADS, one}]
-    if any(position is None or position < threads[one].last for one in concerned):
+def _takes(change: Change) -> bool:
+    return change.redacts_nid is not None or change.kind in _TAKING
+
+
+def _read(threads: dict[str, Count], counts: RoomCounts, memory: Memory, receipt: Change) -> bool:
+    """Whether it is known what is left of the counts after a receipt of the user's own."""
+    thread_id, position = read_upto(receipt)
+    concerned = {one for one in threads if thread_id in {ALL_THREADS, one}}
+    left: Mapping[str, Count] | None = {}
+    if position is None:
+        left = None if concerned else {}
+    elif any(position < threads[one].last for one in concerned):
+        left = _left(counts, memory, receipt, position)
+    if left is None:
         return False
     for one in concerned:
         del threads[one]
+    threads |= {one: count for one, count in left.items() if one in concerned}
     return True
+
+
+def _left(counts: RoomCounts, memory: Memory, receipt: Change, position: int) -> Mapping[str, Count] | None:
+    """What is unread behind the position that a receipt reads to; None where memory does not tell."""
+    user_id = receipt.user_id or ""
+    if position < memory.horizon or counts.deviation is Deviation.OTHER:
+        return None
+    left: dict[str, Count] = {}
+    for one in memory.between(position, receipt.position - 1):
+        change = one.change
+        if change.kind in RECEIPTS:
+            if change.user_id == user_id and (read_upto(change)[1] or position + 1) > position:
+                return None
+        elif change.user_id == user_id or _takes(change):
+            return None
+        elif one.notice is not None:
+            _hear(left, user_id, counts, one.notice, change.position)
+    return left
+
+
+def _hear(
+    threads: dict[str, Count], user_id: str, counts: RoomCounts, notice: PlacedNotice, position: int
+) -> None:
+    if notice.sender == user_id:
+        threads.pop(notice.thread_id, None)  # who writes has read
+    elif notice.sender not in counts.ignored:
+        _add(threads, user_id, counts, notice, position)
 
 
 def _add(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from synapse_lite.handlers.ignored_users import TYPE as IGNORED
 from synapse_lite.handlers.push_rules import PUSH_RULES
 from synapse_lite.handlers.sync.values import RoomIds
-from synapse_lite.handlers.unread.counts import Happening, RoomCounts, advance, happening
+from synapse_lite.handlers.unread.counts import Happening, Memory, RoomCounts, advance, happening
 from synapse_lite.handlers.unread.reader import UnreadReader
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Database, Transaction
@@ -97,12 +97,10 @@ class UnreadCounts:
         if not counts.position < upto <= self._seen or self._resets.get(user_id, 0) > counts.position:
             return None
         happenings = tuple(self._by_room.get(room_nid, ()))
-        if (
-            self._horizon is None or self._horizon > counts.position
-        ):  # after the look: they may be forgotten now
+        if self._horizon is None:
             return None
-        missed = [one for one in happenings if counts.position < one.change.position <= upto]
-        return advance(counts, user_id, missed, upto)
+        # After the look: what is forgotten meanwhile is not missed.
+        return advance(counts, user_id, Memory(happenings, self._horizon), upto)
 
     def _forget_oldest(self) -> None:
         oldest = self._order.popleft()
