@@ -15,7 +15,7 @@ from synapse_lite.handlers.rendering import render_all
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.tokens import write_token
 from synapse_lite.handlers.visibility import Viewer, Visibility
-from synapse_lite.matrix.types import MEMBER
+from synapse_lite.matrix.types import CREATE, MEMBER
 from synapse_lite.matrix.words import Term, normalised, terms
 from synapse_lite.storage import rooms, search, timeline
 from synapse_lite.storage.database import Database, Transaction
@@ -32,6 +32,7 @@ MAX_EVENTS = 500
 """So many results, with what is around them, are in one answer."""
 HIDDEN_PAGE = 100  # how many hits are read at once when some are hidden,
 MAX_HIDDEN_PAGES = 10  # and how often, before the client is told to go on from there
+MAX_UPGRADES = 20  # back from a room that is named
 MAX_JUDGED = 500  # of the hits that are counted
 ROOM, SENDER = "room_id", "sender"
 GROUPS = (ROOM, SENDER)
@@ -169,11 +170,7 @@ class SearchHandler:
     def _search(self, txn: Transaction, user_id: str, wanted: SearchRequest, start: _Cursor | None) -> _Found:
         asked = terms(normalised(wanted.text))
         members = {one.room_nid: one for one in rooms.memberships_of(txn, user_id, _BEEN_THERE)}
-        taken = {
-            nid: room
-            for nid, room in rooms.rooms_by_nid(txn, members).items()
-            if wanted.selection.takes_room(room.room_id)
-        }
+        taken = self._rooms(txn, rooms.rooms_by_nid(txn, members), wanted.selection)
         if not asked or not taken:
             return _Found(words=_words(asked))
         start = start or _Cursor(read_position(txn))
@@ -208,6 +205,28 @@ class SearchHandler:
             self._states(txn, scope, found) if wanted.with_state else {},
             end,
         )
+
+    def _rooms(self, txn: Transaction, known: Mapping[int, Room], selection: EventFilter) -> dict[int, Room]:
+        """Of the known rooms those that are asked for; with a room that is named, those that it replaces."""
+        found = {nid: room for nid, room in known.items() if selection.takes_room(room.room_id)}
+        if selection.rooms is None:
+            return found
+        seen, newest = set(found), set(found)
+        for _ in range(MAX_UPGRADES):
+            newest = {*rooms.nids_of(txn, self._replaced_by(txn, newest)).values()} - seen
+            if not newest:
+                break
+            seen |= newest
+        older = {nid: known[nid] for nid in seen - found.keys() if nid in known}
+        return found | {nid: room for nid, room in older.items() if room.room_id not in selection.not_rooms}
+
+    def _replaced_by(self, txn: Transaction, room_nids: Collection[int]) -> list[str]:
+        """The ids of the rooms of which the rooms say that they replace them."""
+        nids = self._state.current(txn, [(nid, (CREATE, "")) for nid in room_nids])
+        creations = self._events.load(txn, list(nids.values())).values()
+        claims = [stored.event.content.get("predecessor") for stored in creations]
+        ids = [claim.get("room_id") for claim in claims if isinstance(claim, dict)]
+        return [one for one in ids if isinstance(one, str)]
 
     def _count(self, txn: Transaction, viewers: Mapping[int, Viewer], hits: Sequence[Hit]) -> int:
         """How many of the hits the reader may see; of rooms that hide something the newest are looked at."""

@@ -218,6 +218,27 @@ async def test_filters_are_part_of_the_question(talk: Talk) -> None:
 
 
 @ensureDeferred
+async def test_rooms_that_were_replaced(talk: Talk) -> None:
+    """Who looks in a room finds what they may see of those before it, upgrade after upgrade; unless they exclude it."""
+    rooms, said = [talk.room_id], [await talk.say("heron")]
+    for version in ("11", "12"):
+        upgraded = await talk.server.ok(
+            "POST", f"rooms/{path_part(rooms[-1])}/upgrade", {"new_version": version}, talk.alice
+        )
+        rooms.append(upgraded["replacement_room"])
+        said.append(await talk.say("heron", room=f"rooms/{path_part(rooms[-1])}"))
+    await talk.server.ok("POST", f"rooms/{path_part(rooms[-1])}/join", {}, talk.bob)
+    await talk.index()
+    first, second, third = said
+    assert await talk.ids("heron", filter={"rooms": [rooms[2]]}) == [third, second, first]
+    assert await talk.ids("heron", filter={"rooms": [rooms[1]]}) == [second, first]
+    assert await talk.ids("heron", filter={"rooms": [rooms[2]], "not_rooms": [rooms[1]]}) == [third, first]
+    assert await talk.ids("heron", talk.bob, filter={"rooms": [rooms[2]]}) == [third, first]
+    await talk.server.ok("POST", f"rooms/{path_part(rooms[1])}/join", {}, talk.bob)
+    assert await talk.ids("heron", talk.bob, filter={"rooms": [rooms[2]]}) == [third, second, first]
+
+
+@ensureDeferred
 async def test_context_groups_and_state(talk: Talk) -> None:
     """The keys and types of the specification."""
     member = {"membership": "join", "displayname": "Alice"}

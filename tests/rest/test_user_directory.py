@@ -160,6 +160,20 @@ async def test_only_who_shares_a_room(build_server: BuildServer) -> None:
 
 
 @ensureDeferred
+async def test_names_of_single_rooms(people: People) -> None:
+    """What one calls oneself in a private room nobody finds or is shown elsewhere."""
+    server = people.server
+    alice, bob = await people.user("alice"), await people.user("bob", "Robert")
+    private = await server.room(bob, preset="private_chat")
+    member = f"{private}/state/m.room.member/{path_part(f'@bob:{SERVER}')}"
+    await server.ok("PUT", member, {"membership": "join", "displayname": "Batman"}, bob)
+    await people.index()
+    assert await people.names("batman", alice) == []
+    (found,) = (await people.search("robert", alice))["results"]
+    assert found == {"user_id": f"@bob:{SERVER}", "display_name": "Robert"}
+
+
+@ensureDeferred
 async def test_it_can_be_switched_off(build_server: BuildServer) -> None:
     """Then nobody is found."""
     people = People(await build_server(user_directory={"enabled": False, "search_all_users": True}))
