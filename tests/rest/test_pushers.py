@@ -15,11 +15,13 @@ from synapse_lite.storage import pushers as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.pushers import ClaimedPusher, Progress, PusherKey
 from synapse_lite.storage.stream import read_changes_of, read_position
+from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistoryParams
 from synapse_lite.tasks.followers import Shard
 from tests.gateway import Answer, Body, Gateway, accept
 from tests.rest.conftest import BuildServer
 from tests.rest.contention import locked_until_met
 from tests.server import OPEN, TestServer, path_part, user_path
+from tests.tasks.steps import Steps
 
 REACHABLE = {**OPEN, "ip_range_whitelist": ["127.0.0.1"]}
 
@@ -261,6 +263,80 @@ async def test_badges(build_server: BuildServer, gateway: Gateway) -> None:
     await phone.say("later")
     assert (await phone.heard())["content"]["body"] == "later"
     assert gateway.requests == 4
+
+
+@ensureDeferred
+async def test_badges_count_what_is_there_to_read(phone: Phone) -> None:
+    """Invites that wait, and rooms that one is in: neither what was declined, nor rooms that one was put out of."""
+    server, alice = phone.server, "@alice:hs.test"
+    closed = await server.room(phone.bob, preset="private_chat", invite=[alice])
+    assert (await phone.heard())["counts"] == {"unread": 1}
+    lost = await server.room(phone.bob, invite=[alice])
+    assert (await phone.heard())["counts"] == {"unread": 2}
+    await server.ok("POST", f"{lost}/join", {}, phone.alice)
+    await server.ok("PUT", f"{lost}/send/m.room.message/1", {"msgtype": "m.text", "body": "x"}, phone.bob)
+    assert (await phone.heard())["counts"] == {"unread": 2}
+    await server.ok("POST", f"{closed}/leave", {}, phone.alice)
+    await server.ok("POST", f"{lost}/kick", {"user_id": alice}, phone.bob)
+    await server.ok("POST", f"{lost}/forget", {}, phone.alice)
+    await phone.say()
+    assert (await phone.heard())["counts"] == {"unread": 1}
+
+
+@ensureDeferred
+async def test_the_event_of_the_receipt_is_purged(phone: Phone) -> None:
+    """What comes after it is pushed and counted as before."""
+    await phone.read(await phone.say("read"))
+    last = await phone.say("seen")
+    await phone.read(last)
+    await phone.follow()
+    steps = Steps(phone.server.database)
+    await steps.open()
+
+    def depth(txn: Transaction) -> int:
+        return int(txn.value("SELECT depth + 1 FROM events WHERE event_id = %s", (last,)))
+
+    await phone.server.ok("PUT", f"{phone.room}/state/m.room.topic", {"topic": "x"}, phone.bob)
+    params = PurgeHistoryParams(
+        room_id=phone.room.removeprefix("rooms/"), depth=await steps.do(depth), delete_local_events=True
+    )
+    await steps.run(PURGE_HISTORY, params)
+    assert await phone.server.refusal("GET", f"{phone.room}/event/{path_part(last)}", None, phone.alice) == (
+        404,
+        "M_NOT_FOUND",
+    )
+    await phone.say("later")
+    told = await phone.heard()
+    assert (told["content"]["body"], told["counts"]) == ("later", {"unread": 1})
+
+
+@ensureDeferred
+async def test_unreadable_rules_stop_nobody(phone: Phone) -> None:
+    """Whatever is stored as the rules of a member, others send, and the member hears by the predefined rules."""
+    broken = '{"own": {"override": [{"rule_id": 5}, "x"], "content": {"a": 1}}, "changed": "x"}'
+
+    def corrupt(txn: Transaction) -> None:
+        txn.execute(
+            "INSERT INTO account_data (user_id, room_nid, type, json) VALUES (%s, 0, 'm.push_rules', %s)",
+            ("@alice:hs.test", broken),
+        )
+
+    await phone.server.database.transact(corrupt)
+    await phone.say("hello")
+    assert (await phone.heard())["content"]["body"] == "hello"
+    room_id = phone.room.removeprefix("rooms/")
+    synced = await phone.server.ok("GET", "sync", None, phone.alice)
+    assert synced["rooms"]["join"][room_id]["unread_notifications"]["notification_count"] == 1
+
+
+@ensureDeferred
+async def test_mail_is_for_the_account(phone: Phone) -> None:
+    """It outlives the session that asked for it."""
+    mail = _pusher("", kind="email", app_id="m.email", pushkey="alice@example.org", data={})
+    await phone.server.ok("POST", "pushers/set", mail, phone.alice)
+    await phone.server.ok("POST", "logout", {}, phone.alice)
+    again = await phone.server.core.accounts.access_tokens.open("@alice:hs.test")
+    assert (await phone.server.ok("GET", "pushers", None, again.token))["pushers"] == [mail]
 
 
 @ensureDeferred
