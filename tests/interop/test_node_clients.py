@@ -165,6 +165,23 @@ def test_people_of_a_web_client(site: Site, tmp_path: Path) -> None:
     }
 
 
+def test_accounts_of_a_web_client(site: Site, tmp_path: Path) -> None:
+    """A registration token, a guest, what needs mail, a meeting of devices; reports, suspension, a lock, and the end."""
+    shown = node.run("accounts.mjs", tmp_path / "client", **parties(site, admin="warden", newcomer="novice"))
+    assert shown == {
+        "registered": [True, f"@novice:{SERVER}", "M_UNAUTHORIZED"],
+        "further": "M_GUEST_ACCESS_FORBIDDEN",
+        "snapshot": [True, "join", 5],
+        "directory": ["public", [f"#open-house:{SERVER}"]],
+        "mail": [[], "M_UNKNOWN", "M_UNRECOGNIZED"],
+        "met": ["hello", "and hello"],
+        "whois": True,
+        "quiet": "M_USER_SUSPENDED",
+        "locked": "M_USER_LOCKED",
+        "gone": "M_FORBIDDEN",
+    }
+
+
 def test_a_bot(site: Site, tmp_path: Path) -> None:
     """It comes when invited, answers, moderates as far as it may, keeps spaces, and follows an upgrade."""
     shown = node.run("bot.mjs", tmp_path / "client", **parties(site, "bot", "person"), server=SERVER)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_twisted
 from attrs import define
 from pytest_twisted import ensureDeferred
@@ -171,6 +172,42 @@ async def test_names_of_single_rooms(people: People) -> None:
     assert await people.names("batman", alice) == []
     (found,) = (await people.search("robert", alice))["results"]
     assert found == {"user_id": f"@bob:{SERVER}", "display_name": "Robert"}
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({}, ["robert", "robin", "roberta"]),
+        ({"prefer_local_users": True}, ["robin", "roberta", "robert"]),
+        ({"exclude_remote_users": True}, ["robin", "roberta"]),
+        ({"show_locked_users": True}, ["robert", "robin", "roberta", "robot"]),
+    ],
+)
+@ensureDeferred
+async def test_options(build_server: BuildServer, options: dict[str, Any], found: list[str]) -> None:
+    """Who has a name and an avatar comes first, unless users of this server are preferred; or are the only ones."""
+    people = People(await build_server(user_directory={"search_all_users": True, **options}))
+    server, alice = people.server, await people.user("alice")
+    for name, displayname in (("robin", "Robin"), ("roberta", None), ("robot", None)):
+        await people.user(name, displayname)
+    await server.room(alice)
+
+    def add(txn: Transaction) -> None:
+        row = DirectoryRow("@robert:far.test", "Robert", "mxc://far.test/a", False, "robert", ["robert"])
+        put_users(txn, [row])
+        txn.execute(
+            "UPDATE user_directory SET display_name = NULL WHERE user_id = %s", (f"@roberta:{SERVER}",)
+        )
+        txn.execute("UPDATE users SET locked = TRUE WHERE user_id = %s", (f"@robot:{SERVER}",))
+        txn.execute(
+            "INSERT INTO memberships (room_nid, user_id, membership, sender, event_nid)"
+            " SELECT room_nid, %s, membership, %s, event_nid FROM memberships WHERE user_id = %s",
+            (row.user_id, row.user_id, f"@alice:{SERVER}"),
+        )
+
+    await people.index()
+    await server.database.transact(add)
+    assert await people.names("rob", alice) == found
 
 
 @ensureDeferred
