@@ -23,6 +23,7 @@ from synapse_lite.storage import rooms, timeline
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, View
 from synapse_lite.storage.room_gaps import has_gap
+from synapse_lite.storage.room_pages import read_page
 from synapse_lite.storage.rooms import Room, RoomAccess
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import END, START, Place
@@ -197,21 +198,26 @@ class HistoryHandler:
         self, txn: Transaction, room_id: str, user_id: str, start: Place | None, stop: Place | None, backwards: bool,
         selection: EventFilter,
     ) -> Page:  # fmt: skip
-        access, viewer, now = self._look_into(txn, room_id, user_id)
-        room = access.room
-        last = viewer.end(now)
+        after, upto = (stop, start) if backwards else (start, stop)
+        read = read_page(txn, room_id, user_id, after or START, upto or Place(END), selection.limit + 1, selection,
+                         backwards=backwards)  # fmt: skip
+        access, viewer, now = self._admit(txn, None if read is None else read.access, user_id)
+        assert read is not None  # noqa: S101 (there is access)
+        room, last = access.room, viewer.end(now)
         if start is None:
             start = last if backwards else START
-        after, upto = (stop, start) if backwards else (start, stop)
         if not selection.takes_room(room_id):
             return Page((), (), start, None, start)
         span = (room.nid, after or START, last if upto is None else min(upto, last))
-        entries, end = self._visible(txn, viewer, span, selection, backwards=backwards)
+        concerns_all = read.newest is None or read.newest[0] <= last
+        entries, end = self._visible(
+            txn, viewer, span, selection, backwards=backwards, read=read.entries if concerns_all else None
+        )
         fitting = self._fitting(txn, entries, PAGE_BYTES)
         if fitting < len(entries):
             entries, end = entries[:fitting], _end(_beyond(entries[fitting - 1], span, backwards), backwards)
         members = self._senders(txn, viewer, entries) if selection.lazy_load_members else []
-        views, state = self._events.views_of_each(txn, [nid for _, nid in entries], members)
+        views, state = self._events.views_of_each(txn, [nid for _, nid in entries], members, read.marks)
         seen = self._as_seen(txn, viewer, room, entries, views, selection.ignored)
         last = entries[-1][0].before if entries else start
         lacks_some = backwards and access.has_gaps and has_gap(txn, room.nid, _above(end), start)
@@ -302,7 +308,11 @@ class HistoryHandler:
 
         403 `M_FORBIDDEN` for a room that the user may not look into.
         """
-        access = rooms.room_access(txn, room_id, user_id)
+        return self._admit(txn, rooms.room_access(txn, room_id, user_id), user_id)
+
+    def _admit(
+        self, txn: Transaction, access: RoomAccess | None, user_id: str
+    ) -> tuple[RoomAccess, Viewer, Place]:
         viewer = self._visibility.viewer(txn, access, user_id)
         assert access is not None  # noqa: S101 (`viewer` refuses unknown rooms)
         return access, viewer, Place(access.now)
@@ -316,9 +326,11 @@ class HistoryHandler:
         return place, stored.nid
 
     def _visible(
-        self, txn: Transaction, viewer: Viewer, span: Span, selection: EventFilter, *, backwards: bool
-    ) -> tuple[list[Entry], Place | None]:
-        """Up to `selection.limit` events of the span that the viewer may see, in the direction asked.
+        self, txn: Transaction, viewer: Viewer, span: Span, selection: EventFilter, *, backwards: bool,
+        read: Sequence[Entry] | None = None,
+    ) -> tuple[list[Entry], Place | None]:  # fmt: skip
+        """Up to `selection.limit` events of the span that the viewer may see, in the direction asked; `read` are the
+        first ones of all, and one more, where they are known.
 
         And where to read on: None when there are no more. One event more than asked tells that; where
         some are hidden, more is read, but not for ever.
@@ -327,7 +339,10 @@ class HistoryHandler:
         found: list[Entry] = []
         rest = span
         for size in (limit + 1, *[HIDDEN_PAGE] * MAX_HIDDEN_PAGES):
-            entries = timeline.page(txn, rest, size, selection, backwards=backwards)
+            if read is None:
+                entries = timeline.page(txn, rest, size, selection, backwards=backwards)
+            else:
+                entries, read = [*read], None
             found += self._visibility.only_visible(txn, viewer, entries)
             if len(entries) < size and len(found) <= limit:
                 return found, None

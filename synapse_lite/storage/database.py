@@ -27,6 +27,7 @@ from twisted.python.threadpool import ThreadPool
 from synapse_lite.errors import UnavailableError
 from synapse_lite.storage.outage import SHORTAGES, DatabaseUnavailableError, Outage
 from synapse_lite.storage.pool import Pool, close_if_broken
+from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.stream import Change, Kind, write_changes
 from synapse_lite.storage.unstorable import UNSTORABLE, refusal_of
 
@@ -42,11 +43,9 @@ OnCommit = Callable[[Sequence[Change]], None]
 RETRIES = 5
 _RETRIABLE = (errors.SerializationFailure, errors.DeadlockDetected)
 VALUES_A_STATEMENT = 1000
-_OTHER_WAYS = (
-    "enable_seqscan",
-    "enable_bitmapscan",
-    "enable_sort",
-)  # to read a table, than in the order of an index
+_OTHER_WAYS = ("enable_seqscan", "enable_bitmapscan", "enable_sort")  # than in the order of an index
+_ON_INDEXES = b";".join(f"SET LOCAL {way} = off".encode() for way in _OTHER_WAYS)
+_AS_USUAL = b";".join(f"SET LOCAL {way} TO DEFAULT".encode() for way in _OTHER_WAYS)
 
 UniqueViolation = errors.UniqueViolation
 LockNotAvailable = errors.LockNotAvailable
@@ -109,11 +108,9 @@ class Transaction:
 
         Without statistics, as of a table that has just grown, the planner likes to sort all rows that are left.
         """
-        for setting in _OTHER_WAYS:
-            self.later(f"SET LOCAL {setting} = off")
+        self._wait(_ON_INDEXES)
         yield
-        for setting in _OTHER_WAYS:
-            self.later(f"SET LOCAL {setting} TO DEFAULT")
+        self._wait(_AS_USUAL)
 
     def insert(self, sql: str, rows: Sequence[Sequence[object]], template: str | None = None) -> None:
         """`INSERT ... VALUES %s`, or another statement over `VALUES %s`; as `later`."""
@@ -179,6 +176,8 @@ class Transaction:
             self._send(statement.encode())
 
     def _run(self, sql: str, arguments: Arguments) -> None:
+        if isinstance(sql, Prepared):
+            sql = sql.on(self._cursor)
         if self._waiting or self._rows:
             self._send(self._cursor.mogrify(sql, arguments or None))
         else:

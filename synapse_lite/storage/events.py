@@ -8,7 +8,7 @@ from enum import IntEnum
 from functools import cached_property
 from itertools import accumulate
 from sys import getsizeof
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from attrs import field, frozen
 
@@ -126,6 +126,19 @@ class View(NamedTuple):
         stored, redaction, previous, aggregations, _, _, is_parent = self
         return View(stored, redaction, previous, aggregations, membership, hides_redaction, is_parent)
 
+
+@frozen
+class Marks:
+    """What later events have made of some events (`nids`): the redaction of each that is redacted, by nid, and those
+    to which something relates.
+    """
+
+    nids: Collection[int] = ()
+    redactions: Mapping[int, int] = field(factory=dict)
+    parents: Collection[int] = ()
+
+
+NO_MARKS: Final = Marks()
 
 # Sub-selects, because they are read from an index also where a table has no statistics yet.
 _SELECT = (
@@ -245,37 +258,41 @@ class EventStore:
 
     def redactions(self, txn: Transaction, nids: Collection[int]) -> dict[int, StoredEvent]:
         """The redaction that applies to each of the events: target nid to redaction."""
-        return self._redactions_and_parents(txn, nids, ())[0]
+        return self._load_redactions(txn, self._marks(txn, nids, ()).redactions)
 
     def views(self, txn: Transaction, nids: Sequence[int], *, as_parents: bool = False) -> list[View]:
         """The events in the order of their nids, those that are not stored left out.
 
         `as_parents`: with the answer whether something relates to them.
         """
-        return self._views(txn, nids, nids if as_parents else ())
+        return self._views(txn, nids, nids if as_parents else (), NO_MARKS)
 
     def views_of_each(
-        self, txn: Transaction, timeline: Sequence[int], state: Sequence[int]
+        self, txn: Transaction, timeline: Sequence[int], state: Sequence[int], known: Marks = NO_MARKS
     ) -> tuple[list[View], list[View]]:
-        """As `views`, the timeline as parents: no more statements for both than for one."""
-        found = {view.stored.nid: view for view in self._views(txn, list({*timeline, *state}), timeline)}
+        """As `views`, the timeline as parents: no more statements for both than for one; none for what is `known`."""
+        nids = list({*timeline, *state}) if state else timeline
+        found = {view.stored.nid: view for view in self._views(txn, nids, timeline, known)}
         shown, around = ([found[nid] for nid in nids if nid in found] for nids in (timeline, state))
         return shown, around
 
-    def _views(self, txn: Transaction, nids: Sequence[int], parents: Collection[int]) -> list[View]:
+    def _views(
+        self, txn: Transaction, nids: Sequence[int], parents: Collection[int], known: Marks
+    ) -> list[View]:
         events = self.load(txn, nids)
         replaced = [stored.replaces_nid for stored in events.values() if stored.replaces_nid is not None]
         previous = self.load(txn, replaced) if replaced else {}
-        possible = [events[nid] for nid in parents if nid in events]
-        redactions, related = self._redactions_and_parents(txn, [*events, *previous], possible)
+        others = [nid for nid in (*events, *previous) if nid not in known.nids]
+        possible = [events[nid] for nid in parents if nid in events and nid not in known.nids]
+        marks = self._marks(txn, others, possible)
+        redactions = self._load_redactions(txn, {**known.redactions, **marks.redactions})
+        related = {*known.parents, *marks.parents}
         return [view(events[nid], previous, redactions, related) for nid in nids if nid in events]
 
-    def _redactions_and_parents(
-        self, txn: Transaction, nids: Collection[int], parents: Sequence[StoredEvent]
-    ) -> tuple[dict[int, StoredEvent], set[int]]:
-        """As `redactions`, and the nids of those of the parents to which something relates: in one statement."""
+    def _marks(self, txn: Transaction, nids: Collection[int], parents: Sequence[StoredEvent]) -> Marks:
+        """In one statement; of those that are no `parents` it is not asked whether something relates to them."""
         if not nids:
-            return {}, set()
+            return NO_MARKS
         sql, arguments = _REDACTIONS, list[object]([nid_array(nids)])
         if parents:
             sql = f"{_REDACTIONS} UNION ALL {_PARENTS}"
@@ -287,8 +304,11 @@ class EventStore:
                 related.add(parents[number - 1].nid)
             else:
                 first[number] = min(redaction, first.get(number, redaction))
-        redactions = self.load(txn, list(first.values())) if first else {}
-        return {target: redactions[redaction] for target, redaction in first.items()}, related
+        return Marks(nids, first, related)
+
+    def _load_redactions(self, txn: Transaction, nids: Mapping[int, int]) -> dict[int, StoredEvent]:
+        redactions = self.load(txn, list(nids.values())) if nids else {}
+        return {target: redactions[redaction] for target, redaction in nids.items()}
 
     def _read(self, row: Row) -> StoredEvent:
         nid, room_nid, event_id, json, before_nid, after_nid, replaces_nid, point_nid = row[:8]

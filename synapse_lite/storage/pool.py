@@ -11,6 +11,7 @@ from psycopg2 import extensions
 
 from synapse_lite.storage import arrays
 from synapse_lite.storage.outage import PATIENCE_SECONDS, DatabaseUnavailableError, Outage
+from synapse_lite.storage.prepared import Connection
 
 _DEFAULTS = {
     "connect_timeout": 5,
@@ -29,7 +30,9 @@ def connect(arguments: Mapping[str, object], options: str = "") -> extensions.co
     """A connection of its own, for what a pool cannot do. Raises `DatabaseUnavailableError`."""
     own_options = f"{arguments.get('options', '')} {options}".strip()
     try:
-        return psycopg2.connect(**{**_DEFAULTS, **arguments, "options": own_options})  # type: ignore[call-overload, no-any-return]
+        return psycopg2.connect(  # type: ignore[call-overload, no-any-return]
+            **{**_DEFAULTS, **arguments, "options": own_options}, connection_factory=Connection
+        )
     except psycopg2.OperationalError as error:
         raise DatabaseUnavailableError(str(error)) from error
 

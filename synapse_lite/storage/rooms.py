@@ -6,7 +6,8 @@ from attrs import frozen
 
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
-from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.database import Row, Transaction
+from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.room_directory import refresh_listing
 from synapse_lite.storage.stream import ROOM_ORDER_BACK, Kind, Place, room_span
 
@@ -75,21 +76,28 @@ def membership_in(txn: Transaction, room_nid: int, user_id: str) -> Membership |
     return Membership(*row) if row else None
 
 
+ACCESS = (
+    "SELECT room_nid, room_id, version,"
+    " (SELECT ARRAY[m.event_nid, (SELECT position FROM stream s WHERE s.event_nid = m.event_nid)]"
+    "  FROM memberships m WHERE m.room_nid = r.room_nid AND user_id = %s AND NOT forgotten) AS member,"
+    " (SELECT event_nid FROM current_state c WHERE c.room_nid = r.room_nid"
+    "  AND type = 'm.room.history_visibility' AND state_key = '') AS visibility_nid,"
+    " (SELECT position FROM stream_position) AS now,"
+    " EXISTS (SELECT FROM room_gaps g WHERE g.room_nid = r.room_nid) AS has_gaps"
+    " FROM rooms r WHERE room_id = %s"
+)
+"""A user's access to a room, of the ids of both. Sub-selects, because joins take PostgreSQL longer to plan."""
+_ROOM_ACCESS = Prepared("room_access", ACCESS)
+
+
 def room_access(txn: Transaction, room_id: str, user_id: str) -> RoomAccess | None:
-    """None for an unknown room. Sub-selects, because joins take PostgreSQL longer to plan."""
-    row = txn.row(
-        "SELECT room_nid, room_id, version,"
-        " (SELECT ARRAY[m.event_nid, (SELECT position FROM stream s WHERE s.event_nid = m.event_nid)]"
-        "  FROM memberships m WHERE m.room_nid = r.room_nid AND user_id = %s AND NOT forgotten),"
-        " (SELECT event_nid FROM current_state c WHERE c.room_nid = r.room_nid"
-        "  AND type = 'm.room.history_visibility' AND state_key = ''),"
-        " (SELECT position FROM stream_position),"
-        " EXISTS (SELECT FROM room_gaps g WHERE g.room_nid = r.room_nid)"
-        " FROM rooms r WHERE room_id = %s",
-        (user_id, room_id),
-    )
-    if row is None:
-        return None
+    """None for an unknown room."""
+    row = txn.row(_ROOM_ACCESS, (user_id, room_id))
+    return None if row is None else access_of(row)
+
+
+def access_of(row: Row) -> RoomAccess:
+    """A row of `ACCESS`."""
     nid, known_id, version, member, visibility_nid, now, has_gaps = row
     member_nid, member_position = member or (None, None)
     room = Room(nid, known_id, ROOM_VERSIONS[version])

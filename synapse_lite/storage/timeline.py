@@ -7,6 +7,7 @@ from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.nids import nid_array
+from synapse_lite.storage.planner import keeping_to_indexes
 from synapse_lite.storage.stream import AFTER_GAP, ROOM_ORDER, ROOM_ORDER_BACK, Kind, Place, room_span
 
 Entry = tuple[Place, int]  # place, event nid
@@ -41,6 +42,7 @@ class Selection(Protocol):
     def ignored(self) -> Sequence[str]: ...
 
 
+@keeping_to_indexes
 def page(txn: Transaction, span: Span, limit: int, selection: Selection, *, backwards: bool) -> list[Entry]:
     """The first events of a span, or (backwards) the last ones, newest first."""
     condition, arguments = condition_of(selection)

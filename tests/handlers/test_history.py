@@ -49,6 +49,21 @@ async def test_between_two_tokens(server: SyncServer) -> None:
 
 
 @ensureDeferred
+async def test_what_anybody_could_read_for_a_while(server: SyncServer) -> None:
+    """Who has left pages through what came until then, however much came later; as long as it lasts, through all."""
+    room = await server.room(ALICE, BOB)
+    early = await server.say_all(room, ALICE, ["one", "two"])
+    left = await server.leave(room, BOB)
+    opened = await server.show_history_to(room, "world_readable")
+    late = await server.say_all(room, ALICE, ["three", "four"])
+    expected = {"world_readable": late[::-1], "shared": [left, early[1]]}
+    for visibility, shown in expected.items():
+        closed = await server.show_history_to(room, visibility)
+        page = await server.messages(BOB, room, limit=3)
+        assert [one for one in ids(page["chunk"]) if one not in {opened, closed}][:2] == shown
+
+
+@ensureDeferred
 async def test_limit_zero(server: SyncServer) -> None:
     """No events, and a token to go on from."""
     room = await server.room(ALICE)

@@ -30,6 +30,7 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.redact_targets import Redactable
 from synapse_lite.storage.relations import Annotation, RelationFilter
+from synapse_lite.storage.room_pages import read_page
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import START, Place
 from synapse_lite.storage.timeline import LiveSpan, Selection, Span
@@ -131,6 +132,12 @@ STATEMENTS: dict[str, Callable[[Transaction], object]] = {
     "page back, old, messages": lambda t: timeline.page(t, _all(OLD), SHORT, Messages(), backwards=True),
     "page forth, new": lambda t: timeline.page(t, _all(NEW), SHORT, Everything(), backwards=False),
     "page forth, new, messages": lambda t: timeline.page(t, _all(NEW), SHORT, Messages(), backwards=False),
+    "page and access, old": lambda t: read_page(
+        t, f"!{OLD}:hs", OLD_USER, START, Place(EVENTS), SHORT, Everything(), backwards=True
+    ),
+    "page and access, new, messages": lambda t: read_page(
+        t, f"!{NEW}:hs", NEW_USER, START, Place(EVENTS), SHORT, Messages(), backwards=False
+    ),
     "window, old": lambda t: timeline.windows(t, [_live(OLD)], SHORT, Everything()),
     "window, old, messages": lambda t: timeline.windows(t, [_live(OLD)], SHORT, Messages()),
     "windows": lambda t: timeline.windows(t, [_live(r + 1) for r in range(ROOMS)], SHORT, Everything()),
