@@ -340,3 +340,35 @@ async def test_history_of_somebody_whom_a_ban_redacts(server: TestServer, join_n
     related = await server.ok("GET", f"/_matrix/client/v1/{room}/relations/{path_part(root)}", token=bob)
     assert related["chunk"] == []
     assert "spam" in bodies(await scroll(there, room_id, alice))
+
+
+@ensureDeferred
+async def test_history_that_begins_with_a_redaction(server: TestServer, join_network: JoinNetwork) -> None:
+    """The lowest event that is known redacts one that is not: what is below it is fetched all the same."""
+    there, alice, room_id = await home(join_network)
+    await say(there, room_id, alice, "first", "bad")
+    room = f"rooms/{path_part(room_id)}"
+    page = await there.ok("GET", f"{room}/messages?dir=b&limit=1", token=alice)
+    bob = await server.user("bob")
+    await there.ok("PUT", f"{room}/redact/{path_part(page['chunk'][0]['event_id'])}/1", {}, alice)
+    await server.ok("POST", join_path(room_id, HOME), {}, bob)
+    found = await scroll(server, room_id, bob, limit=2)
+    assert bodies(found) == ["first"]
+    assert found[-1]["type"] == "m.room.create"
+
+
+@ensureDeferred
+async def test_an_old_leave_in_history(server: TestServer, join_network: JoinNetwork) -> None:
+    """Who comes back, and scrolls up to their own leave, stays in the room for every /sync."""
+    there, alice, room_id = await home(join_network)
+    bob = await server.user("bob")
+    await server.ok("POST", join_path(room_id, HOME), {}, bob)
+    await server.ok("POST", f"rooms/{path_part(room_id)}/leave", {}, bob)
+    await tell_newest(server, there, room_id)
+    await say(there, room_id, alice, "meanwhile")
+    await server.ok("POST", join_path(room_id, HOME), {}, bob)
+    since = (await server.ok("GET", "sync", token=bob))["next_batch"]
+    found = await scroll(server, room_id, bob)
+    assert "leave" in [event["content"].get("membership") for event in found]
+    assert "rooms" not in await server.ok("GET", f"sync?since={since}", token=bob)
+    assert room_id in (await server.ok("GET", "sync", token=bob))["rooms"]["join"]

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.ssl import Certificate, CertificateOptions
 from twisted.internet.task import LoopingCall
 
@@ -59,9 +60,11 @@ class Asking:
         clock: Any = None,
         verifies: Callable[[str], bool] = lambda _: True,
         allowed: list[str] | None = None,
+        names: dict[str, tuple[str, ...]] | None = None,
     ) -> None:
-        names = {name: [(HERE,)] for name in ("a.test", "b.test", "c.test", "target.test")}
-        lying = LyingReactor(names, {(HERE, usual): port for usual, port in (ports or {}).items()})
+        here = dict.fromkeys(("a.test", "b.test", "c.test", "target.test"), (HERE,))
+        found = {name: [addresses] for name, addresses in {**here, **(names or {})}.items()}
+        lying = LyingReactor(found, {(HERE, usual): port for usual, port in (ports or {}).items()})
         real = ReactorClock(lying)
         trusted = [Certificate.loadPEM(ROOT.pem.encode())]
         self.http = HttpClient(
@@ -367,3 +370,29 @@ async def test_an_answer_that_is_read_piece_by_piece() -> None:
         with pytest.raises(PeerError, match="cannot be reached"):
             async with asking.client.open_url("https://a.test:1/"):
                 pass
+
+
+@ensureDeferred
+async def test_an_address_of_the_other_kind() -> None:
+    """A name that has IPv6 addresses only, and one whose first address refuses."""
+    six = Origin(saying(answer(b"{}")), "::1", tls=options("a.test"))
+    four = Origin(saying(answer(b"{}")), tls=options("b.test"))
+    records = {
+        FED + "a.test": [(0, 0, six.port, "a.test")],
+        FED + "b.test": [(0, 0, four.port, "b.test")],
+    }
+    async with Asking(records=records, names={"a.test": ("::1",), "b.test": ("::1", HERE)}) as asking:
+        for name in ("a.test", "b.test"):
+            assert await asking.get(name) == {}
+    await six.stop()
+    await four.stop()
+
+
+@ensureDeferred
+async def test_a_delegation_is_asked_for_once_at_a_time() -> None:
+    """Many who want to know it at the same moment share one request, whatever its host says of keeping it."""
+    said = answer(b'{"m.server": "b.test"}', "Cache-Control: no-store")
+    async with origin("a.test", saying(said)) as host, Asking({443: host.port}) as asking:
+        waiting = [Deferred.fromCoroutine(asking.well_known.delegated("a.test")) for _ in range(50)]
+        assert await gatherResults(waiting) == ["b.test"] * 50
+        assert len(host.requests) == 1

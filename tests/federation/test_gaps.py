@@ -271,3 +271,35 @@ async def test_a_state_that_lies_is_not_believed(server: TestServer, other: Scri
     assert room.user not in current.get("users", {})
     assert await room.membership(room.user) == "join"
     await refuse_nothing_else(server, room, token)
+
+
+@ensureDeferred
+async def test_a_state_that_only_others_know(server: TestServer, other: Scripted, network: Network) -> None:
+    """Its sender has an event of which it never knew the state: the next server of the room is asked."""
+    room, token = await remote_room(server, other)
+    third = RemoteRoom(server, network.scripted("third.test"), room.room_id)
+    await third.join()
+    await room.look()
+    history = History(room)
+    said = await history.chain(120)
+    third.other.scripts[f"{V1}/state_ids"] = other.scripts.pop(f"{V1}/state_ids")
+    third.other.scripts[f"{V1}/state/"] = other.scripts.pop(f"{V1}/state/")
+    await send(server, other, said[-1].pdu)
+    assert (await texts(server, room, token))[-1] == "119"
+
+
+@ensureDeferred
+async def test_many_branches(server: TestServer, other: Scripted) -> None:
+    """An event of ours follows as many as an event may; after few of ours the room has one end again."""
+    room, token = await remote_room(server, other)
+    branches = [await room.say(str(number)) for number in range(50)]
+    for start in range(0, len(branches), 25):
+        await send(server, other, *(one.pdu for one in branches[start : start + 25]))
+    await room.look()
+    assert len(room.tips) == len(branches)
+    for number, left in enumerate((31, 12, 1)):
+        path = f"rooms/{room.room_id}/send/m.room.message/{number}"
+        await server.ok("PUT", path, {"msgtype": "m.text", "body": "ours"}, token)
+        await room.look()
+        assert len(room.tips) == left
+    assert sorted(await texts(server, room, token)) == sorted([*map(str, range(50)), *["ours"] * 3])

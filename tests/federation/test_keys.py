@@ -204,3 +204,20 @@ async def test_answers_with_what_cannot_be_kept(
     results = [(await keyring.verify_all([signed_by(other, None)]))[0] for _ in range(2)]
     assert all(result is None or isinstance(result, SignatureError) for result in results)
     assert len(network.asked) == 1
+
+
+@ensureDeferred
+async def test_a_new_key_of_ours(join_network: JoinNetwork, network: Network) -> None:
+    """What was signed with the one before is verified by the configuration; nobody is asked for our own keys."""
+    old = generate_signing_key(SERVER)
+    retired = {old.key_id: {"key": public(old), "expired_ts": 1234}}
+    server = await join_network(old_signing_keys=retired)
+    signed = [
+        Signed(SERVER, {SERVER: {key.key_id: key.sign_bytes(b"data")}}, b"data", 1000)
+        for key in (old, server.signing_key)
+    ]
+    unknown = Signed(SERVER, {SERVER: {"ed25519:none": old.sign_bytes(b"data")}}, b"data", 1000)
+    results = await server.core.federation.keyring.verify_all([*signed, unknown])
+    assert results[:2] == [None, None]
+    assert isinstance(results[2], SignatureError)
+    assert network.asked == []

@@ -332,3 +332,18 @@ async def test_presence_goes_to_servers_that_share_a_room(server: TestServer, ne
         (user_id, "online", "x")
     ]
     assert [edu for edu in strange.edus if edu["edu_type"] == "m.presence"] == []
+
+
+@ensureDeferred
+async def test_events_that_the_other_server_refuses(server: TestServer, other: Scripted) -> None:
+    """What it says of single events is its last word on them: nothing is sent twice, and what follows goes on."""
+    inbox, sending = Inbox(other), Sending(server)
+    room, token = await remote_room(server, other)
+    await sending.deliver()
+    inbox.clear()
+    await say(server, room, token, "refused")
+    inbox.answers.append({"pdus": {"$refused": {"error": "no"}, "$odd": 7}})
+    await sending.deliver()
+    await say(server, room, token, "taken")
+    await sending.deliver()
+    assert inbox.texts == ["refused", "taken"]

@@ -189,3 +189,19 @@ async def test_wrong_questions(server: TestServer, other: Scripted) -> None:
     ):
         status, _ = await refused(server, other, f"get_missing_events/{room.room_id}", "POST", body)
         assert status == 400
+
+
+@ensureDeferred
+async def test_slashes_at_the_end(server: TestServer, other: Scripted) -> None:
+    """Some servers write one, others none: it makes no difference."""
+    room, token = await remote_room(server, other)
+    (said,) = await talk(server, room, token, 1)
+    here = part(room.room_id)
+    for path, query in (
+        (f"state/{here}", f"?event_id={part(said)}"),
+        (f"state_ids/{here}", f"?event_id={part(said)}"),
+        (f"backfill/{here}", f"?v={part(said)}&limit=1"),
+        (f"event/{part(said)}", ""),
+    ):
+        with_slash, without = [await get(server, other, f"{path}{end}{query}") for end in ("/", "")]
+        assert with_slash.keys() == without.keys()
