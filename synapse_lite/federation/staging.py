@@ -119,7 +119,7 @@ class StagedRooms:
             self._is_running = False
 
     async def _share_out(self, room_ids: Sequence[str]) -> None:
-        left = await self._run(room_ids)
+        left = await self._run(room_ids, max(1, EVENTS_AT_ONCE // len(room_ids)))
         free = MAX_SLOW_ROOMS - len(self._slow)
         for room_id in left[:free]:
             self._slow.add(room_id)
@@ -129,18 +129,17 @@ class StagedRooms:
                 staged_events.release, left[free:], self._owner, pause_seconds=PAUSE_SECONDS
             )
 
-    async def _run(self, room_ids: Sequence[str]) -> list[str]:
-        """Put into the rooms what goes on at their heads. The rooms whose next events do not: they stay claimed."""
+    async def _run(self, room_ids: Sequence[str], each: int) -> list[str]:
+        """Put into the rooms what goes on at their heads, so many events of each. The rooms whose next events do not: they stay claimed."""
         try:
-            return await self._database.transact(self._put, room_ids)
+            return await self._database.transact(self._put, room_ids, each)
         except (UnavailableError, CancelledError):
             raise
         except Exception:  # one by one it shows with which event something is wrong
             logger.exception("events of %d rooms are received one by one", len(room_ids))
             return list(room_ids)
 
-    def _put(self, txn: Transaction, room_ids: Sequence[str]) -> list[str]:
-        each = max(1, EVENTS_AT_ONCE // len(room_ids))
+    def _put(self, txn: Transaction, room_ids: Sequence[str], each: int) -> list[str]:
         staged = staged_events.oldest(txn, room_ids, self._owner, each)
         rooms = rooms_by_id(txn, staged)
         runs = {
@@ -157,39 +156,40 @@ class StagedRooms:
         return left
 
     async def _work_off(self, room_id: str) -> None:
-        """Bring in event after event, as long as they do not go on by themselves."""
-        left = True
+        """Bring in event after event, as long as they do not go on by themselves.
+
+        Where one after the other leads nowhere, few are looked at together: else each would cost the reading of all that wait.
+        """
+        reach, left = BRANCH, True
         try:
-            while left and await self._receive_next(room_id):
-                left = room_id in await self._run([room_id])
+            while left and (done := await self._receive_next(room_id, reach)) is not None:
+                reach = min(BRANCH, reach * 4) if done else max(1, reach // 4)
+                left = room_id in await self._run([room_id], reach)
         finally:
             self._slow.discard(room_id)
             await self._database.transact(staged_events.release, [room_id], self._owner)
             self.look()
 
-    async def _receive_next(self, room_id: str) -> bool:
-        """False: there is nothing to do any more, or somebody else has the room now."""
+    async def _receive_next(self, room_id: str, reach: int) -> int | None:
+        """How many events came in; 0: one was let go. None: there is nothing to do any more, or somebody else has the room now."""
         if not await self._database.transact(staged_events.renew, room_id, self._owner, LEASE_SECONDS):
-            return False
-        found = await self._database.read(staged_events.oldest, [room_id], self._owner, BRANCH)
+            return None
+        found = await self._database.read(staged_events.oldest, [room_id], self._owner, reach)
         staged = found.get(room_id, ())
         if not staged:
-            return False
+            return None
         room = await self._database.read(room_by_id, room_id)
-        done = 1 if room is None else await self._receive_some(room, staged)
-        await self._database.transact(staged_events.unstage, [one.nid for one in staged[:done]])
-        return True
+        done = 0 if room is None else await self._receive_some(room, staged)
+        await self._database.transact(staged_events.unstage, [one.nid for one in staged[: max(done, 1)]])
+        return done
 
     async def _receive_some(self, room: Room, staged: Sequence[StagedEvent]) -> int:
-        """Those that follow each other on a branch of the room together, else the first one: how many."""
+        """Those that follow each other on a branch of the room together, else the first one: how many; 0: it is let go."""
         events = [Event.from_pdu(one.pdu, room.version, one.event_id) for one in staged]
         done = await self._inbound.receive_together(room, events) if len(events) > 1 else 0
-        if done:
-            return done
-        await self._receive(room, staged[0])
-        return 1
+        return done or int(await self._receive(room, staged[0]))
 
-    async def _receive(self, room: Room, staged: StagedEvent) -> None:
+    async def _receive(self, room: Room, staged: StagedEvent) -> bool:
         """An event that cannot be received now is let go: what refers to it brings it back."""
         event = Event.from_pdu(staged.pdu, room.version, staged.event_id)
         work = Deferred.fromCoroutine(self._inbound.receive(room, event, staged.origin))
@@ -208,6 +208,8 @@ class StagedRooms:
             logger.exception("%s of %s is not received", staged.event_id, staged.origin)
         else:
             logger.debug("%s of %s is %s", staged.event_id, staged.origin, stored.standing.name)
+            return True
         finally:
             if deadline.active():
                 deadline.cancel()
+        return False

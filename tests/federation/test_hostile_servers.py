@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
@@ -11,7 +12,7 @@ from synapse_lite.federation.trust import MOST, SECONDS
 from synapse_lite.matrix.event import Event, content_hash, essence
 from synapse_lite.storage import staged_events
 from synapse_lite.storage.events import Standing
-from synapse_lite.storage.staged_events import Arrival
+from synapse_lite.storage.staged_events import Arrival, StagedEvent
 from tests.builders import ALICE
 from tests.federation.network import Network, Scripted
 from tests.federation.remote_room import RemoteRoom, remote_room, send, settle
@@ -137,6 +138,28 @@ async def test_a_flood_of_events_that_lead_nowhere(
     other.scripts["/_matrix/federation/v1/get_missing_events/"] = lambda *_: {"events": [before.pdu]}
     await send(server, other, after.pdu)
     assert await texts(server, room, token) == ["good", "before", "after"]
+
+
+@ensureDeferred
+async def test_what_leads_nowhere_is_read_once(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much waits for a room, an event that is let go costs no reading of all that is behind it."""
+    room, token = await remote_room(server, other)
+    groundless = [await room.say("x", previous=[await room.say(f"hidden {number}")]) for number in range(40)]
+    good = await room.say("good")
+    read: list[int] = []
+    oldest = staged_events.oldest
+
+    def counted(*arguments: Any) -> dict[str, list[StagedEvent]]:
+        found = oldest(*arguments)
+        read.extend(len(some) for some in found.values())
+        return found
+
+    monkeypatch.setattr(staged_events, "oldest", counted)
+    await send(server, other, *(one.pdu for one in groundless), good.pdu)
+    assert await texts(server, room, token) == ["good"]
+    assert sum(read) < 6 * len(groundless)
 
 
 @ensureDeferred
