@@ -6,7 +6,7 @@ when lower.
 
 from benchmarks.scenarios.admin_lists import admin_lists
 from benchmarks.scenarios.crowd import initial_sync_unread, presence, pushers, real_clients
-from benchmarks.scenarios.encryption import e2ee_send, keys_claim, keys_query, to_device
+from benchmarks.scenarios.encryption import e2ee_latency, e2ee_send, keys_claim, keys_query, to_device
 from benchmarks.scenarios.federation import (
     fed_backfill,
     fed_fanout,
@@ -53,6 +53,7 @@ SCENARIOS = {
         keys_claim,
         to_device,
         e2ee_send,
+        e2ee_latency,
         fed_fanout,
         fed_inbound,
         fed_join,

@@ -86,7 +86,16 @@ async def to_device(bench: Bench) -> Metrics:
 
 async def e2ee_send(bench: Bench) -> Metrics:
     """From the start of a send to its arrival at the last of 50 lazy-loading, encrypting, long-polling receivers."""
-    devices = await bench.devices(bench.sizes.encrypting_clients + 1)
+    return await _deliveries(bench, bench.sizes.encrypting_clients, bench.sizes.encrypted_messages)
+
+
+async def e2ee_latency(bench: Bench) -> Metrics:
+    """As sync_latency, to one lazy-loading, encrypting, long-polling receiver."""
+    return await _deliveries(bench, 1, bench.sizes.latency_messages)
+
+
+async def _deliveries(bench: Bench, receivers: int, messages: int) -> Metrics:
+    devices = await bench.devices(receivers + 1)
     sender, *members = [device.user for device in devices]
     room = await sender.create_room()
     state = f"{CLIENT}/rooms/{quote(room)}/state/m.room.encryption"
@@ -94,7 +103,7 @@ async def e2ee_send(bench: Bench) -> Metrics:
     await each(lambda user: user.join(room), members)
     inboxes = [_EncryptedInbox(member, room) for member in members]
     firsts = await each(lambda inbox: inbox.sync(None, 0), inboxes)
-    texts = [str(number) for number in range(bench.sizes.encrypted_messages)]
+    texts = [str(number) for number in range(messages)]
     return await arrivals(inboxes, firsts, texts, lambda text: _send_encrypted(sender, room, text))
 
 
