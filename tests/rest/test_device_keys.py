@@ -67,7 +67,7 @@ async def test_the_name_of_a_device_is_for_its_owner(server: TestServer) -> None
 
 @ensureDeferred
 async def test_the_identity_of_a_device_cannot_be_replaced(server: TestServer) -> None:
-    """Another key of the device, another device, another user: refused. The same keys again are accepted."""
+    """Another key of the device, another device, another user: refused. The same keys again are accepted, signed anew too."""
     alice, token = await _device(server, "alice", "A")
     assert await _upload(server, token, device_keys=alice.keys) == {"signed_curve25519": 0}
     same_ed25519 = Device(alice.signer)
@@ -80,6 +80,11 @@ async def test_the_identity_of_a_device_cannot_be_replaced(server: TestServer) -
         refusal = await server.refusal("POST", "keys/upload", {"device_keys": wrong.keys}, token)
         assert refusal == (400, "M_INVALID_PARAM")
     assert (await _query(server, token, alice=[]))["device_keys"][ALICE]["A"]["keys"] == alice.keys["keys"]
+    unsigned = {name: value for name, value in alice.keys.items() if name != "signatures"}
+    again = alice.signer.sign({**unsigned, "algorithms": ["m.megolm.v1.aes-sha2"]})
+    assert await _upload(server, token, device_keys=again) == {"signed_curve25519": 0}
+    shown = (await _query(server, token, alice=[]))["device_keys"][ALICE]["A"]
+    assert {**again, "unsigned": shown["unsigned"]} == shown
 
 
 @ensureDeferred

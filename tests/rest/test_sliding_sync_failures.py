@@ -151,6 +151,23 @@ async def test_what_moves_a_room(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_a_limit_of_messages_loses_none(server: TestServer) -> None:
+    """What comes back as `since` is what an answer carried. Zero counts as one, or nothing would ever come."""
+    token, bob = await server.register("alice", device_id="A"), await server.register("bob")
+    for number in range(5):
+        body = {"messages": {ALICE: {"A": {"n": number}}}}
+        await server.ok("PUT", f"sendToDevice/org.example/{number}", body, bob)
+    pos, since, pieces = None, {}, []
+    for limit in (0, 2, 0, 2, 2):
+        body = {"extensions": {"to_device": {"enabled": True, "limit": limit, **since}}}
+        answer = await sync(server, token, body, pos)
+        found = answer["extensions"]["to_device"]
+        pieces.append([event["content"]["n"] for event in found["events"]])
+        pos, since = answer["pos"], {"since": found["next_batch"]}
+    assert pieces == [[0], [1, 2], [3], [4], []]
+
+
+@ensureDeferred
 async def test_connections_share_the_inbox(server: TestServer) -> None:
     """A message to the device comes until it is confirmed, whatever becomes of the connection; then to none."""
     token = await server.user("alice")
