@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 
 from synapse_lite.storage import sliding_sync
 from synapse_lite.storage.database import Transaction
@@ -108,6 +110,8 @@ async def test_a_restored_backup(server: TestServer) -> None:
     room = await server.room(token)
     row = (await sync(server, token, ALL))["pos"].partition("_")[0]
     waiting = Deferred.fromCoroutine(sync(server, token, ALL, f"{row}_900000000", wait_ms=600_000))
+    while not server.core.log.waiters.of_user(ALICE):
+        await deferLater(reactor, 0)  # type: ignore[arg-type]
     await say(server, token, room, "one")
     assert texts((await waiting)["rooms"][id_of(room)]) == ["one"]
 
