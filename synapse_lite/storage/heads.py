@@ -7,6 +7,7 @@ from attrs import frozen
 from synapse_lite.errors import not_found
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 from synapse_lite.storage.database import Row, Transaction
+from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.rooms import Room
 
 
@@ -32,7 +33,9 @@ _SELECT = (
 )
 
 
-_LOCK = f"{_SELECT} WHERE room_nid = ANY(%s) AND (NOT purging OR %s) ORDER BY room_nid FOR NO KEY UPDATE"
+_LOCKING = f"{_SELECT} WHERE room_nid = ANY(%s) AND (NOT purging OR %s) ORDER BY room_nid FOR NO KEY UPDATE"
+_LOCK = Prepared("lock_heads", _LOCKING)
+_LOCK_FREE = Prepared("lock_free_heads", f"{_LOCKING} SKIP LOCKED")
 
 
 def lock_heads(txn: Transaction, room_nids: Collection[int], *, even_closed: bool) -> list[RoomHead]:
@@ -45,7 +48,7 @@ def lock_heads(txn: Transaction, room_nids: Collection[int], *, even_closed: boo
 
 def lock_free_heads(txn: Transaction, room_nids: Collection[int]) -> tuple[list[RoomHead], set[int]]:
     """As `lock_heads`, but without waiting: the heads of the rooms that nobody holds, and which rooms somebody holds."""
-    heads = [_head(row) for row in txn.rows(f"{_LOCK} SKIP LOCKED", (list(room_nids), False))]
+    heads = [_head(row) for row in txn.rows(_LOCK_FREE, (list(room_nids), False))]
     missing = set(room_nids).difference(head.room.nid for head in heads)
     if not missing:
         return heads, set()

@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple, Protocol
 import orjson
 from attrs import frozen
 
+from synapse_lite.storage.prepared import Prepared
+
 
 class Kind(IntEnum):
     """What changed; the numbers are stored."""
@@ -234,20 +236,26 @@ def room_span(room_nid: str, kind: str, after: str, upto: str) -> str:
     )
 
 
+_WRITE = Prepared(
+    "write_changes",
+    "WITH head AS ("
+    " UPDATE stream_position SET position = position + %s RETURNING position - %s AS before)"
+    f" INSERT INTO stream ({_COLUMNS})"
+    " SELECT head.before + n, kind, room_nid, event_nid, user_id, redacts_nid, device_id, key, content"
+    " FROM head, unnest(%s::smallint[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::text[],"
+    "  %s::text[], %s::text[]) WITH ORDINALITY"
+    " AS item (kind, room_nid, event_nid, user_id, redacts_nid, device_id, key, content, n)"
+    " RETURNING position",
+)
+
+
 def write_changes(txn: Reader, changes: Sequence[Change]) -> list[Change]:
     """Give the changes their positions and store them: the last statement before the commit."""
     kinds, *columns = (
         list(column) for column in zip(*(change[1:_STORED] for change in changes), strict=True)
     )
     rows = txn.rows(
-        "WITH head AS ("
-        " UPDATE stream_position SET position = position + %s RETURNING position - %s AS before)"
-        f" INSERT INTO stream ({_COLUMNS})"
-        " SELECT head.before + n, kind, room_nid, event_nid, user_id, redacts_nid, device_id, key, content"
-        " FROM head, unnest(%s::smallint[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::text[],"
-        "  %s::text[], %s::text[]) WITH ORDINALITY"
-        " AS item (kind, room_nid, event_nid, user_id, redacts_nid, device_id, key, content, n)"
-        " RETURNING position",
+        _WRITE,
         [len(changes), len(changes), [int(kind) for kind in kinds], *columns],
     )
     first = min(position for (position,) in rows)
