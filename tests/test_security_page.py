@@ -1,20 +1,25 @@
-"""docs/security.md names tests that exist."""
+"""docs/security.md and docs/federation.md name tests that exist."""
 
 import ast
 import re
 from pathlib import Path
+
+import pytest
 
 import tests
 
 ROOT = Path(tests.__file__).parent.parent
 
 
-def test_every_attack_has_its_test() -> None:
+@pytest.mark.parametrize("page", ["security.md", "federation.md"])
+def test_every_attack_has_its_test(page: str) -> None:
     """Each row names some, and a test that is renamed is renamed there too."""
-    lines = (ROOT / "docs" / "security.md").read_text().splitlines()
+    lines = (ROOT / "docs" / page).read_text().splitlines()
     rows = [line for line in lines if line.startswith("| ")]
     assert rows
-    assert [row for row in rows if "`tests/" not in row and not row.startswith("| Attack")] == []
+    assert [
+        row for row in rows if "`tests/" not in row and not row.startswith(("| Attack", "| Failure"))
+    ] == []
     missing = []
     for row in rows:
         for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row):

@@ -125,7 +125,7 @@ async def test_long_nonsense_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @ensureDeferred
-async def test_long_json_without_an_end(data: bytes) -> None:
+async def test_long_answers_without_an_end(data: bytes) -> None:
     """They are refused, and nothing of them is read again and again."""
     with pytest.raises(MatrixError):
         await decode_in_turns(data)
