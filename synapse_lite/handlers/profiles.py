@@ -11,7 +11,7 @@ from synapse_lite.handlers.avatars import Avatars
 from synapse_lite.handlers.remote_profiles import RemoteProfiles
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import RateLimiter
-from synapse_lite.storage import accounts
+from synapse_lite.storage import accounts, deactivation
 from synapse_lite.storage.database import Database, Transaction
 
 DISPLAYNAME = "displayname"
@@ -104,14 +104,19 @@ class Profiles:
         change = partial(_without, name) if value is None and not keep_null else partial(_with, name, value)
         is_shown = name in (DISPLAYNAME, AVATAR_URL) and not requester.shadow_banned
         asks_for = requester.user_id if is_shown else None
-        changed = await self._database.transact(self._write, user_id, change, asks_for)
+        own = not requester.is_admin
+        changed = await self._database.transact(self._write, user_id, change, asks_for, own=own)
         if changed is None:
             raise not_found("Profile was not found")
         if changed and is_shown:
             await self._rooms.show(user_id)
 
-    def _write(self, txn: Transaction, user_id: str, change: Change, asks_for: str | None) -> bool | None:
-        """As `change_profile`; `asks_for`: who wants rooms to show it."""
+    def _write(
+        self, txn: Transaction, user_id: str, change: Change, asks_for: str | None, *, own: bool
+    ) -> bool | None:
+        """As `change_profile`; `asks_for`: who wants rooms to show it. `own`: nothing returns to a closed account."""
+        if own and deactivation.is_deactivated(txn, user_id):
+            raise MatrixError(403, Errcode.USER_DEACTIVATED, "This account has been deactivated")
         changed = accounts.change_profile(txn, user_id, change)
         if changed and asks_for is not None:
             self._rooms.ask(txn, user_id, asks_for, ENDPOINT)

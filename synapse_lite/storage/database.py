@@ -146,7 +146,7 @@ class Transaction:
         try:
             result = function(self)
             self.finish()
-        except (*_RETRIABLE, *SHORTAGES, StatementTimeout):
+        except (*_RETRIABLE, *SHORTAGES):
             raise
         except Exception as error:
             if isinstance(error, psycopg2.Error) and close_if_broken(self._cursor.connection, error):
@@ -157,6 +157,8 @@ class Transaction:
             if self._sent != sent:
                 self._waiting = []
                 self._cursor.execute(f"ROLLBACK TO SAVEPOINT {name}")
+            if isinstance(error, StatementTimeout):
+                return DatabaseUnavailableError(str(error))
             return refusal_of(error) or error
         self.later(f"RELEASE SAVEPOINT {name}")
         return result

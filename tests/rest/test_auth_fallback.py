@@ -122,6 +122,37 @@ async def test_one_of_many_sessions_gets_the_last_use(build_server: BuildServer)
 
 
 @ensureDeferred
+async def test_sign_ups_that_are_abandoned(build_server: BuildServer) -> None:
+    """Many at once make as many accounts as the token has uses, whatever uses were held by who never came back."""
+    server = await build_server(**WITH_TOKENS)
+    await server.database.transact(add_token, "abc", 5, None)
+    registered = 0
+    for finishing in (2, 5):
+        sessions = [await _session(server) for _ in range(8)]
+        entered = await gatherResults(
+            [Deferred.fromCoroutine(_enter(server, one, "abc")) for one in sessions]
+        )
+        holding = [one for one, answer in zip(sessions, entered, strict=True) if answer.status == 200]
+        assert len(holding) == 5 - registered
+        answers = await gatherResults(
+            [
+                Deferred.fromCoroutine(
+                    server.call("POST", "register", {**BODY, "username": f"u{n}", "auth": {"session": one}})
+                )
+                for n, one in enumerate(holding[:finishing], registered)
+            ]
+        )
+        assert {answer.status for answer in answers} == {200}
+        registered += len(answers)
+        server.clock.advance(SESSION_LIFETIME_MS / 1000 + 1)
+        used = await server.database.read(find_token, "abc", server.clock.now_ms())
+        assert used is not None
+        assert (used.pending, used.completed) == (0, registered)
+    assert registered == 5
+    assert (await _enter(server, await _session(server), "abc")).status == 401
+
+
+@ensureDeferred
 async def test_questions_for_tokens_are_limited(build_server: BuildServer) -> None:
     """Nobody finds a token by trying them on the page."""
     server = await build_server(

@@ -1,10 +1,18 @@
 """Profiles over HTTP."""
 
+import time
+from contextlib import closing
+from typing import Any
+
+import psycopg2
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 
 from synapse_lite.handlers.event_writer import EventWriter
 from synapse_lite.rooms.values import Sent, Write
+from tests.databases import rows
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, TestServer, path_part
 
@@ -34,6 +42,30 @@ async def test_a_profile_is_public_and_its_owners(server: TestServer) -> None:
     await server.make_admin("@boss:hs.test")
     await server.ok("PUT", f"{MINE}/displayname", body, boss)
     assert await server.ok("GET", f"{MINE}/displayname") == body
+
+
+@ensureDeferred
+async def test_nothing_returns_to_an_account_that_is_being_closed(
+    server: TestServer, database_arguments: dict[str, Any]
+) -> None:
+    """Who was let in before it was closed, and waits for it, changes nothing any more."""
+    token = await server.register("name")
+    await server.ok("PUT", f"{MINE}/displayname", {"displayname": "Name"}, token)
+
+    with closing(psycopg2.connect(**database_arguments)) as holder:
+        holder.cursor().execute("UPDATE users SET deactivated = TRUE, displayname = NULL")
+        body = {"displayname": "Back"}
+        writing = Deferred.fromCoroutine(server.refusal("PUT", f"{MINE}/displayname", body, token))
+        await deferToThread(_wait_for_a_wait, database_arguments)
+        holder.commit()
+    assert await writing == (403, "M_USER_DEACTIVATED")
+    assert await server.refusal("GET", f"{MINE}/displayname") == (404, "M_NOT_FOUND")
+
+
+def _wait_for_a_wait(arguments: dict[str, Any]) -> None:
+    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    while not rows(arguments, f"{waits} AND datname = current_database()"):
+        time.sleep(0.01)
 
 
 @ensureDeferred

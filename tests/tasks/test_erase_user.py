@@ -8,6 +8,7 @@ from pytest_twisted import ensureDeferred
 from synapse_lite.storage import accounts, devices
 from synapse_lite.storage.accounts import NewAccount
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.deactivation import devices_of, is_deactivated
 from synapse_lite.storage.events import StoredEvent
 from synapse_lite.tasks.actions.deactivate_user import DEACTIVATE_USER, DeactivateUser
 from synapse_lite.tasks.actions.delete_media import DELETE_MEDIA, DeleteMedia
@@ -124,6 +125,22 @@ async def test_everything_of_a_user_goes(engine: Engine) -> None:
     assert (task.done, task.total) == (4, 4)
     again = await site.erase()
     assert (again.status, await site.left()) == (Status.COMPLETE, ERASED)
+
+
+@ensureDeferred
+async def test_nobody_writes_while_they_are_erased(engine: Engine) -> None:
+    """The account is closed, and its sessions have ended, before the first room is looked at."""
+    site = Site(engine)
+    await site.make()
+    found: list[tuple[bool, list[str]]] = []
+
+    def redact(txn: Transaction, _task: Any) -> Outcome:
+        found.append((is_deactivated(txn, MALLORY), devices_of(txn, MALLORY, 10)))
+        return Done()
+
+    await site.start(redact)
+    await site.erase()
+    assert found == [(True, [])]
 
 
 @ensureDeferred

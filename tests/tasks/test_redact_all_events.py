@@ -23,7 +23,7 @@ from synapse_lite.tasks.lease import Cancelled
 from synapse_lite.tasks.outcome import Done, Fail, Later, Next
 from tests.builders import ALICE, BOB, MALLORY, SERVER
 from tests.processes.harness import wait_until
-from tests.tasks.redacting import ADMIN, Crash, Moderation, is_complete
+from tests.tasks.redacting import ADMIN, RUNNER, Crash, Moderation, is_complete
 
 REMOTE = "@mallory:elsewhere.test"
 versions = pytest.mark.parametrize("version", ["1", "3", "10", "11", "12"])
@@ -223,6 +223,29 @@ async def test_again_adds_nothing(moderation: Moderation) -> None:
     again = await moderation.redact()
     assert (again.done, again.total, again.status) == (0, 0, Status.COMPLETE)
     assert set((await moderation.redactions(room)).values()) == {1}
+
+
+@ensureDeferred
+async def test_what_is_written_afterwards_stays(moderation: Moderation) -> None:
+    """A redaction is no rule that goes on: neither when it was cancelled in the middle nor when it is complete."""
+    room = await moderation.room(MALLORY)
+    early = await moderation.say(room, 30)
+    task_id = await moderation.ask()
+    lease = await moderation.claim()
+    await moderation.step(lease)
+    await moderation.step(lease, batch=10)
+    await moderation.do(store.request_cancel, task_id)
+    assert isinstance(await moderation.step(lease), Cancelled)
+    cancelled = await moderation.task(task_id)
+    assert (cancelled.status, cancelled.done) == (Status.CANCELLED, 10)
+    forgiven = await moderation.say(room, 2)
+    await moderation.do(lambda txn: txn.execute("UPDATE scheduled_tasks SET run_at = 0"))
+    capability = (REDACT_ALL_EVENTS.action, REDACT_ALL_EVENTS.version)
+    assert await moderation.do(store.claim, RUNNER, [capability], []) is None
+    assert await moderation.redacted([*early, *forgiven]) == [False] * 20 + [True] * 10 + [False] * 2
+    assert (await moderation.redact()).status is Status.COMPLETE
+    last = await moderation.say(room, 2)
+    assert await moderation.redacted([*early, *forgiven, *last]) == [True] * 32 + [False] * 2
 
 
 # Who redacts
