@@ -165,3 +165,28 @@ async def test_a_lease_is_fenced_behind_a_step(engine: Engine, database_argument
     await engine.database.transact(claim, "heir#1")
     with pytest.raises(store.LeaseLostError):
         await engine.database.transact(store.fence, zombie)
+
+
+@ensureDeferred
+async def test_a_task_between_a_step_and_the_next_tick(
+    engine: Engine, database_arguments: dict[str, Any]
+) -> None:
+    """What is asked for before anybody noticed that the clock was set, back or forward again, is due at once."""
+    execute(database_arguments, _WALL.format(_BY_HAND))
+
+    async def due_in(wall: int, *, ticks: bool) -> int:
+        """The milliseconds until a task may run that is asked for at this time, as a tick finds it."""
+        await engine.execute("UPDATE wall SET ms = %s", wall)
+        if ticks:
+            await engine.database.transact(store.tick)
+        asked = await engine.queue.enqueue(NOOP, NoopParams(steps=1), **ASKED)
+        await engine.database.transact(store.tick)
+        due: int = await engine.database.read(
+            lambda txn: txn.value("SELECT run_at - now_ms() FROM scheduled_tasks WHERE id = %s", (asked.id,))
+        )
+        return due
+
+    assert await due_in(10_000_000, ticks=True) == 0
+    assert await due_in(10_000_000 - HOUR_MS, ticks=False) == 0
+    assert await due_in(10_000_000, ticks=False) == 0
+    assert await due_in(10_000_000 + HOUR_MS, ticks=False) == 0

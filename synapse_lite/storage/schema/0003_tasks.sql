@@ -12,8 +12,12 @@ CREATE TABLE task_clock (
 ) WITH (fillfactor = 50);
 INSERT INTO task_clock DEFAULT VALUES;
 
+-- Set back, the clock goes on from where it was, and falls back to the database's at half its speed. Set forward again,
+-- or with nobody there for a minute, it is that at once.
 CREATE FUNCTION now_ms() RETURNS BIGINT LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN wall_ms() + coalesce((SELECT ahead FROM task_clock), 0);
+    RETURN wall_ms() + coalesce((SELECT CASE
+        WHEN wall_ms() < wall THEN ahead + wall - wall_ms()
+        ELSE greatest(0, ahead - greatest((wall_ms() - wall) / 2, wall_ms() - wall - 60000)) END FROM task_clock), 0);
 
 CREATE TABLE scheduled_tasks (
     id TEXT PRIMARY KEY,

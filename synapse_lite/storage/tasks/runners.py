@@ -14,19 +14,9 @@ FROM task_runners r ORDER BY r.name, r.started_at
 """
 
 
-# Set back, the clock goes on from where it was, and falls back to the database's at half its speed. Set forward again,
-# or nobody there for a while, it is that at once.
-_TICK = """
-UPDATE task_clock SET wall = wall_ms(), ahead = CASE
-    WHEN wall_ms() < wall THEN ahead + wall - wall_ms()
-    ELSE greatest(0, ahead - greatest((wall_ms() - wall) / 2, wall_ms() - wall - %s)) END
-"""
-_LONGEST_TICK_MS = 60_000
-
-
 def tick(txn: Transaction) -> None:
     """Look after the clock of the engine: stepping the database's clock back must not stop leases from ending."""
-    txn.execute(_TICK, (_LONGEST_TICK_MS,))
+    txn.execute("UPDATE task_clock SET wall = wall_ms(), ahead = now_ms() - wall_ms()")
 
 
 def register_runner(
