@@ -5,6 +5,7 @@ begins at the last mark before it, and skips less than `STEP` rows; what comes b
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -92,14 +93,16 @@ def read_page(
         return []
     mark_number = max(0, min(offset // STEP, len(survey.marks) - 1))
     condition, arguments = narrowed_condition(txn, wanted), dict(wanted.arguments)
+    are_few = condition != wanted.condition and survey.total <= SHORT
     if survey.marks:
         behind, more = wanted.order.beginning_at(survey.marks[mark_number])
         condition, arguments = f"({condition}) AND {behind}", arguments | more
-    return txn.rows(
-        f"SELECT {columns} FROM {wanted.source} WHERE {condition} ORDER BY {wanted.order.sorting}"
-        " OFFSET %(skipped)s LIMIT %(limit)s",
-        {**arguments, "skipped": offset - mark_number * STEP, "limit": limit},
-    )
+    with txn.sorting() if are_few else nullcontext():
+        return txn.rows(
+            f"SELECT {columns} FROM {wanted.source} WHERE {condition} ORDER BY {wanted.order.sorting}"
+            " OFFSET %(skipped)s LIMIT %(limit)s",
+            {**arguments, "skipped": offset - mark_number * STEP, "limit": limit},
+        )
 
 
 def count_rows(txn: Transaction, wanted: LongList) -> int:

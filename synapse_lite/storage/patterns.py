@@ -17,6 +17,11 @@ def has_trigrams(searched: str, argument: str, text: str) -> str | None:
     return f"trigrams({searched}) @> trigrams(%({argument})s)" if len(text) >= TRIGRAM else None
 
 
+def has_short_parts(searched: str, argument: str, text: str) -> str | None:
+    """As `has_trigrams`, by an index on `short_parts(searched)`: for a text that is too short for the other one."""
+    return f"short_parts({searched}) @> short_parts(%({argument})s)" if 0 < len(text) < TRIGRAM else None
+
+
 def like_glob(pattern: str) -> str:
     """Matches what the glob does: `*` is any text, `?` one character."""
     return _escaped(pattern).translate(_GLOBS)

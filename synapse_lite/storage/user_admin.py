@@ -7,7 +7,7 @@ from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.long_lists import LongList, Narrowing, Order, Survey, nullable, read_page
-from synapse_lite.storage.patterns import containing, has_trigrams
+from synapse_lite.storage.patterns import containing, has_short_parts, has_trigrams
 from synapse_lite.storage.stream import Kind
 
 
@@ -74,6 +74,7 @@ _USER = (
 )
 _ID = "u.user_id"
 _SEARCHED = "u.user_id || E'\\n' || coalesce(u.displayname, '')"
+_NAMES = "split_part(substr(u.user_id, 2), ':', 1) || E'\\n' || coalesce(u.displayname, '')"
 _USERS = "users u"
 _USERS_SEEN = "users u JOIN user_last_seen s USING (user_id)"
 
@@ -244,5 +245,6 @@ def _condition(search: UserSearch) -> tuple[str, dict[str, object]]:
 def _narrowing(search: UserSearch) -> Narrowing | None:
     parts = [("term_text", search.term), ("id_text", search.id_part)]
     found = [has_trigrams(_SEARCHED, name, text) for name, text in parts if text is not None]
+    found += [has_short_parts(_NAMES, "term_text", search.term)] if search.term else []
     by_index = " AND ".join(condition for condition in found if condition)
     return Narrowing(_USERS, by_index, by_index) if by_index else None

@@ -45,6 +45,7 @@ INSERT INTO users (user_id, created_ts, displayname, avatar_url, user_type, is_a
     shadow_banned) SELECT '@u' || n || ':hs', n / 3, CASE WHEN n % 3 > 0 THEN 'Name ' || n % 5000 END,
     CASE WHEN n % 2 > 0 THEN 'mxc://hs/' || n END, CASE n % 7 WHEN 1 THEN 'bot' WHEN 2 THEN 'support' END,
     n % 11 = 0, n % 5 = 0, n % 13 = 0, n % 17 = 0, n % 19 = 0 FROM generate_series(1, {ROWS}) n;
+UPDATE users SET displayname = 'qz h' WHERE user_id IN ('@u7:hs', '@u8:hs');
 INSERT INTO user_last_seen SELECT user_id, CASE WHEN created_ts % 2 = 0 THEN created_ts END FROM users;
 INSERT INTO rooms (room_nid, room_id, version, creator, is_public, created_ts) OVERRIDING SYSTEM VALUE
     SELECT n, '!r' || n, 1 + n % 12, CASE WHEN n % 9 > 0 THEN '@u' || n || ':hs' END, n % 4 = 0, 1
@@ -104,6 +105,9 @@ def searches() -> Iterator[tuple[LongList, int]]:
     yield user_admin.long_list(UserSearch(term=f"u{part}"), "name", backwards=False), 1
     yield user_admin.long_list(UserSearch(term="ME 4999"), "displayname", backwards=True), 6
     yield user_admin.long_list(UserSearch(id_part=f"U{part}:h"), "creation_ts", backwards=False), 1
+    yield user_admin.long_list(UserSearch(term="Q"), "name", backwards=False), 2
+    yield user_admin.long_list(UserSearch(term="QZ"), "creation_ts", backwards=True), 2
+    yield user_admin.long_list(UserSearch(term="h"), "name", backwards=False), 2  # as all servers' names
     yield room_admin.long_list(RoomSearch(term=f"!r{part}"), "name", turned=False), 1
     yield room_admin.long_list(RoomSearch(term="oom 4999"), "size", turned=True), 6
     yield reports.long_list(EVENT_REPORTS, {"user_id": f"u{part}"}, newest_first=True), 1
@@ -115,6 +119,7 @@ def searches() -> Iterator[tuple[LongList, int]]:
 def broad_searches() -> Iterator[LongList]:
     """What most rows hold."""
     yield user_admin.long_list(UserSearch(term="name"), "name", backwards=False)
+    yield user_admin.long_list(UserSearch(term="na"), "name", backwards=False)
     yield user_admin.long_list(UserSearch(id_part=":hs"), "creation_ts", backwards=False)
     yield room_admin.long_list(RoomSearch(term="room"), "name", turned=False)
     yield reports.long_list(ROOM_REPORTS, {"user_id": "@u1:hs"}, newest_first=True)

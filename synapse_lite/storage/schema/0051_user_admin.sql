@@ -53,6 +53,8 @@ CREATE INDEX users_shadow_banned ON users (shadow_banned, user_id);
 CREATE INDEX users_locked ON users (locked, user_id);
 CREATE INDEX user_last_seen_ts ON user_last_seen ((last_seen_ts IS NULL), coalesce(last_seen_ts, 0), user_id);
 CREATE INDEX users_parts ON users USING gin (trigrams(user_id || E'\n' || coalesce(displayname, '')));
+CREATE INDEX users_short_parts
+    ON users USING gin (short_parts(split_part(substr(user_id, 2), ':', 1) || E'\n' || coalesce(displayname, '')));
 
 -- Orders of the list of rooms: of what seldom changes, so that a join touches no index.
 CREATE INDEX room_summary_name ON room_summary ((name IS NULL), coalesce(name, ''), room_nid);

@@ -1,0 +1,80 @@
+"""Many users, rooms and reports, put into the database of a server: what administrators list.
+
+Each server gets the rows that it would have written itself, in the tables that its lists are read from; the same
+numbers of the same names, flags and times on both.
+"""
+
+from typing import Any
+
+import psycopg2
+
+from benchmarks.sizes import Sizes
+
+RARE = "qz"  # in the name of one user
+
+_OURS = """
+CREATE TEMP TABLE seeded AS SELECT n, nextval(pg_get_serial_sequence('rooms', 'room_nid')) AS nid
+    FROM generate_series(1, {rooms}) n;
+CREATE INDEX ON seeded (n);
+INSERT INTO users (user_id, created_ts, displayname, avatar_url, user_type, is_admin, is_guest, deactivated,
+    shadow_banned) SELECT '@listed' || n || ':bench.test', n, {name},
+    CASE WHEN n % 2 > 0 THEN 'mxc://bench.test/' || n END, CASE WHEN n % 20 = 0 THEN 'bot' END,
+    n % 1000 = 0, n % 50 = 0, n % 30 = 0, n % 900 = 0 FROM generate_series(1, {users}) n ON CONFLICT DO NOTHING;
+INSERT INTO user_last_seen SELECT user_id, CASE WHEN created_ts % 3 > 0 THEN created_ts END FROM users
+    ON CONFLICT DO NOTHING;
+INSERT INTO rooms (room_nid, room_id, version, creator, created_ts, is_public) OVERRIDING SYSTEM VALUE
+    SELECT nid, '!listed' || nid, 10, '@listed' || n || ':bench.test', n, n % 5 = 0 FROM seeded;
+INSERT INTO room_summary (room_nid, name, canonical_alias, join_rule, joined, joined_local, state_events)
+    SELECT nid, CASE WHEN n % 3 > 0 THEN 'Room ' || n % 30000 END, CASE WHEN n % 4 = 0 THEN '#a' || n || ':bench.test' END,
+    'invite', n % 700, n % 300, n % 900 FROM seeded;
+INSERT INTO event_reports (received_ts, room_id, event_id, sender, event, user_id, reason)
+    SELECT n, '!listed' || nid, '$' || i, '@listed' || i || ':bench.test', '{{}}', '@listed1:bench.test', 'spam'
+    FROM generate_series(1, {reports}) i JOIN seeded ON n = 1 + i % {rooms};
+INSERT INTO room_reports (received_ts, room_id, user_id, reason)
+    SELECT n, '!listed' || nid, '@listed1:bench.test', 'spam' FROM generate_series(1, {reports}) i JOIN seeded ON n = 1 + i % {rooms};
+INSERT INTO user_reports (received_ts, target_user_id, user_id, reason)
+    SELECT n, '@listed' || n || ':bench.test', '@listed1:bench.test', 'spam' FROM generate_series(1, {reports}) n
+"""
+_SYNAPSE = """
+INSERT INTO users (name, creation_ts, admin, is_guest, user_type, deactivated, shadow_banned, approved)
+    SELECT '@listed' || n || ':bench.test', n / 1000, (n % 1000 = 0)::int, (n % 50 = 0)::int,
+    CASE WHEN n % 20 = 0 THEN 'bot' END, (n % 30 = 0)::int, n % 900 = 0, TRUE FROM generate_series(1, {users}) n;
+INSERT INTO profiles (user_id, full_user_id, displayname, avatar_url) SELECT 'listed' || n,
+    '@listed' || n || ':bench.test', {name}, CASE WHEN n % 2 > 0 THEN 'mxc://bench.test/' || n END
+    FROM generate_series(1, {users}) n;
+INSERT INTO user_ips (user_id, access_token, device_id, ip, user_agent, last_seen)
+    SELECT '@listed' || n || ':bench.test', '', 'D', '127.0.0.1', '', n FROM generate_series(1, {users}) n WHERE n % 3 > 0;
+INSERT INTO rooms (room_id, is_public, creator, room_version, has_auth_chain_index)
+    SELECT '!listed' || n, n % 5 = 0, '@listed' || n || ':bench.test', '10', TRUE FROM generate_series(1, {rooms}) n;
+INSERT INTO room_stats_state (room_id, name, canonical_alias, join_rules, history_visibility, is_federatable)
+    SELECT '!listed' || n, CASE WHEN n % 3 > 0 THEN 'Room ' || n % 30000 END,
+    CASE WHEN n % 4 = 0 THEN '#a' || n || ':bench.test' END, 'invite', 'shared', TRUE FROM generate_series(1, {rooms}) n;
+INSERT INTO room_stats_current (room_id, current_state_events, joined_members, invited_members, left_members,
+    banned_members, local_users_in_room, completed_delta_stream_id, knocked_members)
+    SELECT '!listed' || n, n % 900, n % 700, 0, 0, 0, n % 300, 0, 0 FROM generate_series(1, {rooms}) n;
+INSERT INTO events (topological_ordering, event_id, type, room_id, processed, outlier, depth, origin_server_ts,
+    received_ts, sender, contains_url, instance_name, stream_ordering)
+    SELECT 1, '$' || n, 'm.room.message', '!listed' || n, TRUE, FALSE, 1, n, n, '@listed' || n || ':bench.test', FALSE,
+    'master', -n - 1000 FROM generate_series(1, {rooms}) n;
+INSERT INTO event_json (event_id, room_id, internal_metadata, json, format_version)
+    SELECT '$' || n, '!listed' || n, '{{}}', '{{}}', 3 FROM generate_series(1, {rooms}) n;
+INSERT INTO event_reports (id, received_ts, room_id, event_id, user_id, reason, content)
+    SELECT 1000 + i, i % {rooms}, '!listed' || 1 + i % {rooms}, '$' || 1 + i % {rooms}, '@listed1:bench.test', 'spam',
+    '{{"reason": "spam", "score": null}}' FROM generate_series(1, {reports}) i;
+INSERT INTO user_reports (id, received_ts, target_user_id, user_id, reason)
+    SELECT 1000 + n, n, '@listed' || n || ':bench.test', '@listed1:bench.test', 'spam' FROM generate_series(1, {reports}) n
+"""
+
+
+def seed_listed(arguments: dict[str, Any], sizes: Sizes, *, is_ours: bool) -> None:
+    """Blocks until the statistics of the tables are there, too."""
+    name = f"CASE WHEN n = 4321 THEN '{RARE}' ELSE 'Name ' || n % 100000 END"
+    statements = (_OURS if is_ours else _SYNAPSE).format(
+        users=sizes.listed_users, rooms=sizes.listed_rooms, reports=sizes.listed_reports, name=name
+    )
+    connection = psycopg2.connect(**arguments)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(statements)
+        cursor.execute("VACUUM ANALYZE")
+    connection.close()
