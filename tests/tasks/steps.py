@@ -15,8 +15,11 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.tasks import Capability, Lease, Task
 from synapse_lite.tasks.actions.carry_bans import CARRY_BANS, BanCarrier, CarryBans
 from synapse_lite.tasks.actions.deactivate_user import DEACTIVATE_USER, DeactivateUser
+from synapse_lite.tasks.actions.delete_device_messages import DELETE_DEVICE_MESSAGES, DeleteDeviceMessages
 from synapse_lite.tasks.actions.delete_media import DELETE_MEDIA, DeleteMedia
 from synapse_lite.tasks.actions.delete_old_otks import DELETE_OLD_OTKS, DeleteOldKeys
+from synapse_lite.tasks.actions.erase_user import ERASE_USER, EraseUser
+from synapse_lite.tasks.actions.erase_users import ERASE_EACH_USER, ERASE_USERS
 from synapse_lite.tasks.actions.prune_devices import PRUNE_DEVICES, PruneDevices
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistory
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, PurgeRoom
@@ -52,10 +55,11 @@ class Steps:
 
     database: Database
     clock: TickingClock = field(factory=TickingClock)
+    server_name: str = SERVER
     world: World = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.world = World(self.clock)
+        self.world = World(self.clock, server_name=self.server_name)
 
     @property
     def queue(self) -> TaskQueue:
@@ -138,19 +142,22 @@ def spec_of(steps: Steps, action: str) -> TaskSpec[Any, Any]:
 
 def _registry(steps: Steps) -> TaskRegistry:
     """Of a process without memory."""
-    fresh = World(steps.clock)
+    fresh, server_name = World(steps.clock, server_name=steps.server_name), steps.server_name
     registry = TaskRegistry()
-    registry.register(SHUTDOWN_AND_PURGE_ROOM, ShutdownAndPurgeRoom(fresh.appender, steps.clock, SERVER))
-    registry.register(PURGE_ROOM, PurgeRoom(steps.clock, SERVER))
-    registry.register(PURGE_HISTORY, PurgeHistory(SERVER))
+    registry.register(SHUTDOWN_AND_PURGE_ROOM, ShutdownAndPurgeRoom(fresh.appender, steps.clock, server_name))
+    registry.register(PURGE_ROOM, PurgeRoom(steps.clock, server_name))
+    registry.register(PURGE_HISTORY, PurgeHistory(server_name))
     registry.register(CARRY_BANS, CarryBans(BanCarrier(fresh.appender, fresh.events, steps.clock)))
     registry.register(UPDATE_JOIN_STATES, UpdateJoinStates(fresh.appender, fresh.events, steps.clock))
     registry.register(DEACTIVATE_USER, DeactivateUser(fresh.appender, steps.clock))
-    registry.register(DELETE_MEDIA, DeleteMedia(steps.clock, SERVER))
-    registry.register(QUARANTINE_MEDIA, QuarantineMedia(steps.clock, SERVER))
-    guests = RemoveGuests(fresh.appender, fresh.events, fresh.state, steps.clock, SERVER)
+    registry.register(DELETE_MEDIA, DeleteMedia(steps.clock, server_name))
+    registry.register(QUARANTINE_MEDIA, QuarantineMedia(steps.clock, server_name))
+    guests = RemoveGuests(fresh.appender, fresh.events, fresh.state, steps.clock, server_name)
     registry.register(REMOVE_GUESTS, guests)
-    registry.register(WITHDRAW_INVITES, WithdrawInvites(fresh.appender, steps.clock, SERVER))
+    registry.register(WITHDRAW_INVITES, WithdrawInvites(fresh.appender, steps.clock, server_name))
+    registry.register(ERASE_USER, EraseUser())
+    registry.register(ERASE_USERS, ERASE_EACH_USER)
+    registry.register(DELETE_DEVICE_MESSAGES, DeleteDeviceMessages())
     registry.register(REBUILD, Rebuild())
     registry.register(PRUNE_DEVICES, PruneDevices())
     registry.register(DELETE_OLD_OTKS, DeleteOldKeys())
@@ -159,6 +166,7 @@ def _registry(steps: Steps) -> TaskRegistry:
     on_ban = RedactOnBan(fresh.events, fresh.state)
     registry.register(REDACT_ON_BAN, RedactOnBanTask(fresh.events, on_ban))
     registry.register(
-        REDACT_ALL_EVENTS, RedactAllEvents(fresh.appender, fresh.events, fresh.state, steps.clock, SERVER)
+        REDACT_ALL_EVENTS,
+        RedactAllEvents(fresh.appender, fresh.events, fresh.state, steps.clock, server_name),
     )
     return registry

@@ -1,26 +1,20 @@
 """Tasks of administrators whose process is killed again and again: between statements, before a commit, after one."""
 
-import os
-import sys
 from collections.abc import AsyncIterator
-from random import Random, SystemRandom
 from typing import Any
 
 import pytest
 import pytest_twisted
-from attrs import define, field
-from pydantic import BaseModel
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.matrix.redact_on_ban import REDACT_EVENTS
 from synapse_lite.storage import accounts, devices, one_time_keys
-from synapse_lite.storage import tasks as store
 from synapse_lite.storage.accounts import NewAccount
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.devices import DeviceUse
 from synapse_lite.storage.one_time_keys import StoredKey
 from synapse_lite.storage.stream import Kind
-from synapse_lite.storage.tasks import Lease, Status, Task
+from synapse_lite.storage.tasks import Status
 from synapse_lite.tasks.actions.delete_old_otks import DELETE_OLD_OTKS, DeleteOldKeysParams
 from synapse_lite.tasks.actions.prune_devices import PRUNE_DEVICES, PruneDevicesParams
 from synapse_lite.tasks.actions.redact_all_events import RedactParams
@@ -29,121 +23,20 @@ from synapse_lite.tasks.actions.redact_users import REDACT_USERS, RedactUsersPar
 from synapse_lite.tasks.actions.remove_guests import REMOVE_GUESTS, RemoveGuestsParams
 from synapse_lite.tasks.actions.shutdown_room import ShutdownParams
 from synapse_lite.tasks.actions.shutdown_rooms import SHUTDOWN_ROOMS, ShutdownRoomsParams
-from synapse_lite.tasks.lease import Cancelled
-from synapse_lite.tasks.outcome import Done, Fail, Later
-from synapse_lite.tasks.specs import TaskSpec
 from tests.builders import ALICE, SERVER
-from tests.tasks.steps import Steps, capabilities, spec_of
+from tests.tasks.killing import Processes, burning, start
+from tests.tasks.steps import Steps
 
 KILLS = 50
-IN_A_ROW = 6
-"""Ten without progress, and the engine gives a task up."""
-
-MOST_STATEMENTS = 12
 OLD, BEFORE, NEW = 1, 5_000, 9_000
 DEVICES, KEYS = 90, 30
 SPAMMERS = [f"@spam{number}:{SERVER}" for number in range(3)]
 ROOMS, MESSAGES = 4, 5
 
 
-class Kill(BaseException):
-    """The process is gone: nothing catches that."""
-
-
-@define
-class Fuse:
-    """Kills at one of the next statements, when it is lit."""
-
-    statements: int | None = None
-
-    def burn(self) -> None:
-        if self.statements is None:
-            return
-        if self.statements == 0:
-            self.statements = None
-            raise Kill
-        self.statements -= 1
-
-
-@pytest.fixture
-def fuse(monkeypatch: pytest.MonkeyPatch) -> Fuse:
-    fuse, run = Fuse(), Transaction._run
-
-    def burn(txn: Transaction, *statement: Any) -> None:
-        fuse.burn()
-        run(txn, *statement)
-
-    monkeypatch.setattr(Transaction, "_run", burn)
-    return fuse
-
-
-@define
-class Processes:
-    """One after the other: each runs steps until it is killed."""
-
-    steps: Steps
-    fuse: Fuse
-    random: Random
-    kills: int = 0
-    number: int = 1
-    in_a_row: int = field(default=0)
-
-    async def run(self, spec: TaskSpec[Any, Any], params: BaseModel) -> Task:
-        """The task, when it and its parts have ended and the kills are used up."""
-        task_id = await self.steps.ask(spec, params)
-        await self._begin()
-        while (await self.steps.task(task_id)).finished_at_ms is None:
-            claimed = await self.steps.do(store.claim, self.runner, sorted(capabilities(self.steps)), [])
-            if claimed is None:  # parts rest, or the whole does: time passes
-                await self.steps.do(lambda txn: txn.execute("UPDATE scheduled_tasks SET run_at = 0"))
-            else:
-                await self._work(claimed.lease, spec_of(self.steps, claimed.action))
-        return await self.steps.task(task_id)
-
-    @property
-    def runner(self) -> str:
-        return f"w#{self.number}"
-
-    async def _work(self, lease: Lease, spec: TaskSpec[Any, Any]) -> None:
-        """Steps of a task until it gives its slot back, or the process dies."""
-        while True:
-            dies = self.kills < KILLS and self.in_a_row < IN_A_ROW and self.random.random() < 0.95
-            self.fuse.statements = self.random.randrange(MOST_STATEMENTS) if dies else None
-            try:
-                outcome = await self.steps.step(spec, lease, self.random.randint(1, 3))
-            except Kill:
-                return await self._die()
-            survived, self.fuse.statements = self.fuse.statements is not None, None
-            self.in_a_row = 0
-            if survived:  # it was to die later than that: after the commit
-                return await self._die()
-            if isinstance(outcome, Done | Later | Fail | Cancelled):
-                return None
-
-    async def _die(self) -> None:
-        self.kills += 1
-        self.in_a_row += 1
-        await self.steps.do(
-            lambda txn: txn.execute(
-                "UPDATE task_runners SET expires_at = 0 WHERE runner = %s", (self.runner,)
-            )
-        )
-        await self._begin()
-
-    async def _begin(self) -> None:
-        self.number += 1
-        await self.steps.do(store.register_runner, self.runner, "w", capabilities(self.steps), 600_000)
-
-
 @pytest_twisted.async_yield_fixture
-async def processes(database: Database, fuse: Fuse) -> AsyncIterator[Processes]:
-    """KILL_SEED repeats a run."""
-    seed = int(os.environ.get("KILL_SEED") or SystemRandom().randrange(10**6))
-    sys.stdout.write(f"KILL_SEED={seed}\n")
-    steps = Steps(database)
-    await steps.open()
-    await steps.do(lambda txn: txn.execute("UPDATE task_runners SET expires_at = 0"))
-    processes = Processes(steps, fuse, Random(seed))
+async def processes(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Processes]:
+    processes = await start(Steps(database), burning(monkeypatch), KILLS)
     yield processes
     assert processes.kills == KILLS
 
