@@ -45,7 +45,7 @@ COPY_BYTES = 1024 * 1024
 )
 @click.argument("user_id")
 def export_user(*, config_paths: tuple[Path, ...], output_directory: Path | None, user_id: str) -> None:
-    """Write what the server keeps of USER_ID into a directory: profile, devices, account data, rooms, media.
+    """Write what the server keeps of USER_ID into a directory: account, devices, account data, reports, rooms, media.
 
     Passwords, tokens and keys are left out. The server may run meanwhile.
     """
@@ -96,6 +96,8 @@ class Archive:
             _write(own / "devices", self._export.devices(txn, self._user_id))
             _write(own / "connections", self._export.connections(txn, self._user_id))
             _write(own / "account_data" / "global", [self._export.account_data(txn, self._user_id, None)])
+            for name, rows in self._export.other_rows(txn, self._user_id):
+                _write(own / name, rows)
             for room in self._export.rooms(txn, self._user_id):
                 self._write_room(txn, room)
             self._write_media(txn)

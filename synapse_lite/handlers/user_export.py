@@ -3,7 +3,7 @@
 The methods run with a transaction, some rows at a call, so that an export of any size needs little memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 from attrs import asdict, frozen
@@ -15,6 +15,7 @@ from synapse_lite.handlers.filters import EventFilter
 from synapse_lite.handlers.rendering import render
 from synapse_lite.handlers.visibility import Visibility
 from synapse_lite.storage import account_data, accounts, devices, rooms, timeline
+from synapse_lite.storage import export as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.media import listing
@@ -23,6 +24,7 @@ from synapse_lite.storage.stream import Place
 from synapse_lite.storage.stripped_state import stripped_of
 
 EVENTS_A_READ = 500
+ROWS_A_READ = 500
 _EVERYTHING = EventFilter(limit=EVENTS_A_READ)
 
 
@@ -57,6 +59,16 @@ class UserExport:
 
     def devices(self, txn: Transaction, user_id: str) -> list[JsonObject]:
         return [asdict(device) for device in devices.read_devices(txn, user_id)]
+
+    def other_rows(self, txn: Transaction, user_id: str) -> Iterator[tuple[str, list[JsonObject]]]:
+        """What else tables keep of the user: by the name of what it is, some rows at a time."""
+        for name, what in store.EXPORTED.items():
+            after, is_over = None, False
+            while not is_over:
+                rows, after = store.read_exported(txn, what, user_id, after, ROWS_A_READ)
+                is_over = after is None
+                if rows:
+                    yield name, rows
 
     def connections(self, txn: Transaction, user_id: str) -> list[JsonObject]:
         """From where each device was used last."""
