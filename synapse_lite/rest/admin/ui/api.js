@@ -140,7 +140,7 @@ export const users = (query) => call("GET", `${ADMIN_V2}/users?${query}`);
 export const roomsOf = (userId) => call("GET", `${ADMIN}/users/${encodeURIComponent(userId)}/joined_rooms`);
 export const devicesOf = (userId) => call("GET", `${ADMIN_V2}/users/${encodeURIComponent(userId)}/devices`);
 export const erase = (userId, body) => call("POST", `${ADMIN}/users/${encodeURIComponent(userId)}/erase`, { body });
-export const reports = (kind, limit) => call("GET", `${ADMIN}/${kind}_reports?limit=${limit}`);
+export const reports = (kind, query) => call("GET", `${ADMIN}/${kind}_reports?${query}`);
 export const deleteReport = (kind, id) => call("DELETE", `${ADMIN}/${kind}_reports/${id}`);
 
 export function redact(userId, { reason, dryRun }) {

@@ -1,17 +1,20 @@
-// What users have reported: events, rooms, users; the newest first.
+// What users have reported: events, rooms, users; the newest first, or those that somebody looks for.
 
 import * as api from "./api.js";
 import { Rows, byId, element, setAttribute, setText } from "./dom.js";
-import { duration, moment } from "./format.js";
+import { duration, moment, number } from "./format.js";
 import { ask } from "./question.js";
 import { shutDownButton } from "./shutdown.js";
 
 const KINDS = ["event", "room", "user"];
 const SHOWN = 10;
+const TYPING_MS = 300;
 
 export class ReportList {
+  #search = byId("report-search");
   #rows;
   #asked = 0;
+  #typing = null;
 
   /** `onStarted(id)`: a task to show; `onUser(id)`: somebody is to be redacted; `onChange()`, `onError(error)`. */
   constructor(doing) {
@@ -20,12 +23,18 @@ export class ReportList {
       ({ kind, id }) => `${kind}/${id}`,
       (report) => row(report, doing),
     );
+    byId("report-filter").addEventListener("submit", (event) => event.preventDefault());
+    this.#search.addEventListener("input", () => {
+      clearTimeout(this.#typing);
+      this.#typing = setTimeout(() => this.refresh().catch(doing.onError), TYPING_MS);
+    });
   }
 
   async refresh() {
     const asked = ++this.#asked;
     try {
-      const pages = await Promise.all(KINDS.map((kind) => api.reports(kind, SHOWN)));
+      const words = this.#search.value.trim();
+      const pages = await Promise.all(KINDS.map((kind) => api.reports(kind, query(kind, words))));
       if (asked === this.#asked) this.#show(pages);
     } catch (error) {
       if (!error.isMissing) throw error;
@@ -47,8 +56,16 @@ export class ReportList {
     const total = pages.reduce((sum, page) => sum + page.total, 0);
     byId("reports-card").hidden = false;
     this.#rows.show(found.slice(0, SHOWN));
-    setText(byId("reports-count"), total === 0 ? "Nothing is reported." : `${total} reported`);
+    const none = this.#search.value.trim() ? "No report matches." : "Nothing is reported.";
+    setText(byId("reports-count"), total === 0 ? none : `${number(total)} reported`);
   }
+}
+
+/** By the room, or by who reported; reports of users have no room, so that their ids match nothing. */
+function query(kind, words) {
+  const found = new URLSearchParams({ limit: SHOWN });
+  if (words) found.set(words.startsWith("!") && kind !== "user" ? "room_id" : "user_id", words);
+  return found;
 }
 
 function row(report, { onStarted, onUser, onChange, onError }) {
