@@ -45,7 +45,9 @@ _RETRIABLE = (errors.SerializationFailure, errors.DeadlockDetected)
 VALUES_A_STATEMENT = 1000
 _OTHER_WAYS = ("enable_seqscan", "enable_bitmapscan", "enable_sort")  # than in the order of an index
 _WALKS = ("enable_indexscan", "enable_indexonlyscan")
-_OFF = {ways: b";".join(f"SET LOCAL {way} = off".encode() for way in ways) for ways in (_OTHER_WAYS, _WALKS)}
+_OFF: Mapping[tuple[str, ...], bytes] = {
+    ways: b";".join(f"SET LOCAL {way} = off".encode() for way in ways) for ways in (_OTHER_WAYS, _WALKS)
+}
 _AS_USUAL = {ways: off.replace(b"= off", b"TO DEFAULT") for ways, off in _OFF.items()}
 
 UniqueViolation = errors.UniqueViolation
