@@ -70,6 +70,14 @@ def open_rooms(txn: Transaction, user_id: str, after: int, limit: int) -> list[O
     return [OpenRoom(*row) for row in rows]
 
 
+def count_open_rooms(txn: Transaction, user_id: str) -> int:
+    count: int = txn.value(
+        "SELECT count(*) FROM memberships WHERE user_id = %s AND membership IN ('join', 'invite', 'knock')",
+        (user_id,),
+    )
+    return count
+
+
 def forget_left_rooms(txn: Transaction, user_id: str, limit: int) -> int:
     """Forget at most `limit` rooms that the user has left, or is banned from; how many."""
     return txn.execute(

@@ -110,6 +110,29 @@ async def test_one_room_holds_up_no_other(steps: Steps) -> None:
 
 
 @ensureDeferred
+async def test_who_was_let_in_before_is_put_out_again(steps: Steps) -> None:
+    """A join and a login that were on their way when the account was closed, and come when their turn is over."""
+    await steps.do(_own)
+    late, stuck = await steps.do(steps.world.room, ALICE), await steps.do(steps.world.room, ALICE, BOB)
+    sql = "UPDATE rooms SET purging = TRUE WHERE room_nid = %s"
+    await steps.do(lambda txn: txn.execute(sql, (stuck.nid,)))
+    deactivation = Deactivation(steps.database, steps.queue)
+    task_id = await deactivation.deactivate(BOB, erase=False, requester=BOB, endpoint="test")
+    lease = await steps.claim(DEACTIVATE_USER)
+    while (await steps.task(task_id)).phase != "data":
+        await steps.step(DEACTIVATE_USER, lease)
+    await steps.do(steps.world.member, late, BOB, BOB, "join")
+    await steps.do(devices.create_device, BOB, "LATE", None, 1)
+    while not isinstance(await steps.step(DEACTIVATE_USER, lease), Done):
+        pass
+    assert sorted(await _memberships(steps)) == ["join", "leave"]
+    assert (await _rows(steps))["devices"] == 0
+    task = await steps.task(task_id)
+    assert task.result == {"devices": 2, "left_rooms": 1, "failed_to_leave": 1, "deleted_rows": 7}
+    assert await steps.items(task_id, LEFT) == [late.room_id]
+
+
+@ensureDeferred
 async def test_an_account_that_is_open_loses_nothing(steps: Steps) -> None:
     """When it was opened again before the task came to it, the task ends with that reason."""
     await steps.do(_own)

@@ -123,9 +123,18 @@ class DeactivateUser:
         rows = deactivation.delete_owned(txn, task.params.user_id, task.batch)
         if rows:
             return _next(cursor, Phase.DATA, done=rows, rows=cursor.rows + rows)
+        if _came_back(txn, task.params.user_id, cursor):
+            return _next(cursor, Phase.DEVICES, done=0, after_room=0, failed=0)
         if task.params.erase:
             deactivation.clear_profile(txn, task.params.user_id)
         return Done(_result(cursor))
+
+
+def _came_back(txn: Transaction, user_id: str, cursor: DeactivateCursor) -> bool:
+    """Whether who was let in before the account was closed has entered a room, or opened a session, since."""
+    if deactivation.devices_of(txn, user_id, 1):
+        return True
+    return deactivation.count_open_rooms(txn, user_id) > cursor.failed
 
 
 def _next(cursor: DeactivateCursor, phase: Phase, *, done: int, **changes: int) -> Next:
