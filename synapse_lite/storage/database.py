@@ -11,7 +11,7 @@ all its statements:
 import contextvars
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -44,11 +44,8 @@ RETRIES = 5
 _RETRIABLE = (errors.SerializationFailure, errors.DeadlockDetected)
 VALUES_A_STATEMENT = 1000
 _OTHER_WAYS = ("enable_seqscan", "enable_bitmapscan", "enable_sort")  # than in the order of an index
-_WALKS = ("enable_indexscan", "enable_indexonlyscan")
-_OFF: Mapping[tuple[str, ...], bytes] = {
-    ways: b";".join(f"SET LOCAL {way} = off".encode() for way in ways) for ways in (_OTHER_WAYS, _WALKS)
-}
-_AS_USUAL = {ways: off.replace(b"= off", b"TO DEFAULT") for ways, off in _OFF.items()}
+_ON_INDEXES = b";".join(f"SET LOCAL {way} = off".encode() for way in _OTHER_WAYS)
+_AS_USUAL = b";".join(f"SET LOCAL {way} TO DEFAULT".encode() for way in _OTHER_WAYS)
 
 UniqueViolation = errors.UniqueViolation
 LockNotAvailable = errors.LockNotAvailable
@@ -105,25 +102,15 @@ class Transaction:
         """
         self._wait(self._cursor.mogrify(sql, arguments or None))
 
-    def on_indexes(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def on_indexes(self) -> Iterator[None]:
         """Who walks through a large table reads the next rows from an index; later statements as they like.
 
         Without statistics, as of a table that has just grown, the planner likes to sort all rows that are left.
         """
-        return self._without(_OTHER_WAYS)
-
-    def sorting(self) -> AbstractContextManager[None]:
-        """Who wants the first of few rows finds and sorts them, rather than to look for them in the order of an index.
-
-        The planner takes what its statistics do not know for more frequent than it is.
-        """
-        return self._without(_WALKS)
-
-    @contextmanager
-    def _without(self, ways: tuple[str, ...]) -> Iterator[None]:
-        self._wait(_OFF[ways])
+        self._wait(_ON_INDEXES)
         yield
-        self._wait(_AS_USUAL[ways])
+        self._wait(_AS_USUAL)
 
     def insert(self, sql: str, rows: Sequence[Sequence[object]], template: str | None = None) -> None:
         """`INSERT ... VALUES %s`, or another statement over `VALUES %s`; as `later`."""
@@ -170,9 +157,8 @@ class Transaction:
             if self._sent != sent:
                 self._waiting = []
                 self._cursor.execute(f"ROLLBACK TO SAVEPOINT {name}")
-            if isinstance(error, StatementTimeout):
-                return DatabaseUnavailableError(str(error))
-            return refusal_of(error) or error
+            is_late = isinstance(error, StatementTimeout)
+            return DatabaseUnavailableError(str(error)) if is_late else refusal_of(error) or error
         self.later(f"RELEASE SAVEPOINT {name}")
         return result
 

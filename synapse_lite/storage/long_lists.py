@@ -11,6 +11,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from synapse_lite.storage.database import Row, Transaction
+from synapse_lite.storage.planner import sorting
 
 STEP = 500
 SHORT = 10_000
@@ -97,7 +98,7 @@ def read_page(
     if survey.marks:
         behind, more = wanted.order.beginning_at(survey.marks[mark_number])
         condition, arguments = f"({condition}) AND {behind}", arguments | more
-    with txn.sorting() if are_few else nullcontext():
+    with sorting(txn) if are_few else nullcontext():
         return txn.rows(
             f"SELECT {columns} FROM {wanted.source} WHERE {condition} ORDER BY {wanted.order.sorting}"
             " OFFSET %(skipped)s LIMIT %(limit)s",

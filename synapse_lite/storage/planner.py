@@ -1,6 +1,7 @@
 """What PostgreSQL's planner is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -8,6 +9,7 @@ from synapse_lite.storage.database import Transaction
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_WALKS = ("enable_indexscan", "enable_indexonlyscan")
 
 
 def keeping_to_indexes(
@@ -21,3 +23,16 @@ def keeping_to_indexes(
             return function(txn, *args, **kwargs)
 
     return keep
+
+
+@contextmanager
+def sorting(txn: Transaction) -> Iterator[None]:
+    """Who wants the first of few rows finds and sorts them, rather than to look for them in the order of an index.
+
+    The planner takes what its statistics do not know for more frequent than it is.
+    """
+    for way in _WALKS:
+        txn.later(f"SET LOCAL {way} = off")
+    yield
+    for way in _WALKS:
+        txn.later(f"SET LOCAL {way} TO DEFAULT")
