@@ -215,13 +215,12 @@ class PresenceHandler:
     def _write(
         self, txn: Transaction, said: Sequence[Said], messages: Mapping[str, str | None] | None = None
     ) -> bool:
-        """False when this process is thought dead: then nothing is written. Who says something in words does something."""
+        """False when this process is thought dead: then nothing is written. `messages`: what is said is said in words."""
         if not store.is_alive(txn, self._process):
             return False
         now_ms = self._clock.now_ms()
-        store.say(txn, self._process, said, now_ms, in_words=messages is not None)
-        for one in said if messages is not None else ():
-            store.note_activity(txn, one.device, now_ms)
+        say = store.say if messages is None else store.say_in_words
+        say(txn, self._process, said, now_ms)
         store.settle(txn, {one.user_id for one in said}, self._times, now_ms, messages)
         return True
 

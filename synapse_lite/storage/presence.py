@@ -93,15 +93,17 @@ def _users_of(txn: Transaction, processes: Collection[str]) -> list[str]:
 
 # What devices say
 
+_NOTE = "UPDATE presence_claims SET active_ts = %s WHERE user_id = %s AND device_id = %s AND active_ts < %s"
 
-def say(txn: Transaction, process: str, said: Iterable[Said], now_ms: int, *, in_words: bool) -> None:
-    """Whoever becomes online does something by that, but not who goes on through another process.
 
-    Who is busy stays so until they say something else `in_words`: asking for news goes on meanwhile.
+def say(txn: Transaction, process: str, said: Iterable[Said], now_ms: int) -> None:
+    """By asking for news. Whoever becomes online does something by that, but not who goes on through another process.
+
+    Who is busy stays so until they say something else in words: asking for news goes on meanwhile.
     """
     for word in said:
-        one = word if in_words or _last_word(txn, word.device) != BUSY else evolve(word, state=BUSY)
-        txn.execute(
+        one = word if _last_word(txn, word.device) != BUSY else evolve(word, state=BUSY)
+        txn.later(
             "INSERT INTO presence_claims AS c (process, user_id, device_id, state, active_ts, said_ts)"
             " VALUES (%s, %s, %s, %s, CASE WHEN %s THEN coalesce((SELECT CASE WHEN state = %s THEN active_ts END"
             "  FROM presence_claims WHERE user_id = %s AND device_id = %s ORDER BY said_ts DESC LIMIT 1), %s)"
@@ -115,6 +117,18 @@ def say(txn: Transaction, process: str, said: Iterable[Said], now_ms: int, *, in
         )  # fmt: skip
 
 
+def say_in_words(txn: Transaction, process: str, said: Iterable[Said], now_ms: int) -> None:
+    """Who says something in words does something, on every process through which the device is there."""
+    for one in said:
+        txn.later(
+            "INSERT INTO presence_claims AS c (process, user_id, device_id, state, active_ts, said_ts)"
+            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (user_id, device_id, process) DO UPDATE SET"
+            " state = excluded.state, said_ts = excluded.said_ts, active_ts = greatest(c.active_ts, excluded.active_ts)",
+            (process, *one.device, one.state, now_ms, now_ms),
+        )
+        txn.later(_NOTE, (now_ms, *one.device, now_ms))
+
+
 def _last_word(txn: Transaction, device: Device) -> str | None:
     state: str | None = txn.value(
         "SELECT state FROM presence_claims WHERE user_id = %s AND device_id = %s ORDER BY said_ts DESC LIMIT 1",
@@ -125,11 +139,7 @@ def _last_word(txn: Transaction, device: Device) -> str | None:
 
 def note_activity(txn: Transaction, device: Device, now_ms: int) -> bool:
     """The user did something there; False when nothing says that the device is there."""
-    noted = txn.execute(
-        "UPDATE presence_claims SET active_ts = %s WHERE user_id = %s AND device_id = %s AND active_ts < %s",
-        (now_ms, *device, now_ms),
-    )
-    return noted > 0
+    return txn.execute(_NOTE, (now_ms, *device, now_ms)) > 0
 
 
 def unsay(txn: Transaction, process: str, devices: Collection[Device]) -> None:
@@ -167,11 +177,8 @@ def settle(
     txn.later(
         "INSERT INTO presence (user_id) SELECT unnest(%s::text[]) ON CONFLICT (user_id) DO NOTHING", (users,)
     )
-    before = _locked(txn, users)
-    claims = _claims(txn, users)
-    for user_id in users:
-        known = before[user_id]
-        after, check_ts = combine(known, claims.get(user_id, ()), times, now_ms)
+    for user_id, (known, claims) in _known(txn, users).items():
+        after, check_ts = combine(known, claims, times, now_ms)
         if messages and user_id in messages:
             after = evolve(after, status_msg=messages[user_id])
         _write(txn, user_id, known, after, check_ts)
@@ -181,7 +188,8 @@ def put_told(txn: Transaction, user_id: str, told: Presence, now_ms: int) -> Non
     """What another server says of its user. It is forgotten when it is not said again."""
     txn.later("INSERT INTO presence (user_id) VALUES (%s) ON CONFLICT (user_id) DO NOTHING", (user_id,))
     check_ts = None if told.state == OFFLINE else now_ms + CHECK_AGAIN_MS
-    _write(txn, user_id, _locked(txn, [user_id])[user_id], told, check_ts)
+    _lock(txn, [user_id])
+    _write(txn, user_id, read_presence(txn, user_id), told, check_ts)
 
 
 def announce(txn: Transaction, user_ids: Collection[str]) -> None:
@@ -243,24 +251,24 @@ def presence_told(change: Change) -> Presence:
     return Presence(*orjson.loads(change.content or "[]"))
 
 
-def _locked(txn: Transaction, users: Collection[str]) -> dict[str, Presence]:
-    return _by_user(
-        txn.rows(
-            f"SELECT {_SEEN} FROM presence p WHERE user_id = ANY(%s) ORDER BY user_id FOR UPDATE",
-            (list(users),),
-        )
-    )
+def _lock(txn: Transaction, users: Collection[str]) -> None:
+    txn.later("SELECT FROM presence WHERE user_id = ANY(%s) ORDER BY user_id FOR UPDATE", (list(users),))
 
 
-def _claims(txn: Transaction, users: Collection[str]) -> dict[str, list[Claim]]:
-    found: dict[str, list[Claim]] = {}
-    for user_id, state, active_ts in txn.rows(
-        "SELECT DISTINCT ON (user_id, device_id) user_id, state,"
-        " max(active_ts) OVER (PARTITION BY user_id, device_id) FROM presence_claims WHERE user_id = ANY(%s)"
-        " ORDER BY user_id, device_id, said_ts DESC",
+def _known(txn: Transaction, users: Collection[str]) -> dict[str, tuple[Presence, list[Claim]]]:
+    """What others see of the users, and what their devices say: as it is once nobody else writes it any more."""
+    _lock(txn, users)
+    found: dict[str, tuple[Presence, list[Claim]]] = {}
+    for user_id, *seen, state, active_ts in txn.rows(
+        f"SELECT {_SEEN}, c.state, c.active_ts FROM presence p LEFT JOIN LATERAL ("
+        " SELECT DISTINCT ON (device_id) state, max(active_ts) OVER (PARTITION BY device_id) AS active_ts"
+        " FROM presence_claims WHERE user_id = p.user_id ORDER BY device_id, said_ts DESC) AS c ON TRUE"
+        " WHERE p.user_id = ANY(%s) ORDER BY p.user_id",
         (list(users),),
     ):
-        found.setdefault(user_id, []).append(Claim(state, active_ts))
+        _, claims = found.setdefault(user_id, (Presence(*seen), []))
+        if state is not None:
+            claims.append(Claim(state, active_ts))
     return found
 
 
