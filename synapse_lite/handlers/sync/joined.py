@@ -15,6 +15,7 @@ from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.stream import Change, Kind
 
 CACHED_USERS = 10_000
+_MOVING = frozenset({Kind.EVENT, Kind.STATE, Kind.ROOM_GONE})
 
 
 @frozen
@@ -79,7 +80,7 @@ class JoinedRoomsReader:
 
 def is_own_membership(change: Change, user_id: str) -> bool:
     """Whether the user came into a room, or went out of it, or it is gone."""
-    return change.kind in {Kind.EVENT, Kind.STATE, Kind.ROOM_GONE} and change.user_id == user_id
+    return change.user_id == user_id and change.kind in _MOVING
 
 
 def _read(txn: Transaction, user_ids: Collection[str]) -> dict[str, JoinedRooms]:
