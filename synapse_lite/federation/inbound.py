@@ -22,6 +22,7 @@ from synapse_lite.rooms.receive import EventReceiver, Received
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.heads import read_head
+from synapse_lite.storage.partial_rooms import known_event_ids
 from synapse_lite.storage.room_servers import servers_in_room
 from synapse_lite.storage.rooms import Room
 
@@ -94,6 +95,21 @@ class InboundEvents:
             if not before & set(event.prev_events):
                 break
         return await self._receive_or_give_up(room, event, origin)
+
+    async def groundless(self, events: Sequence[Event], origins: Sequence[str]) -> frozenset[str]:
+        """Those that lean on what is neither here nor among those before them, of servers that led nowhere too often of late."""
+        spent = {origin for origin in set(origins) if self._trust.is_spent(origin)}
+        if not spent:
+            return frozenset()
+        named = {one for event in events for one in (*event.prev_events, *event.auth_events)}
+        known = await self._database.read(known_event_ids, named)
+        found = set()
+        for event, origin in zip(events, origins, strict=True):
+            if origin in spent and not known.issuperset([*event.prev_events, *event.auth_events]):
+                found.add(event.event_id)
+            else:
+                known.add(event.event_id)
+        return frozenset(found)
 
     async def receive_together(
         self, room: Room, events: Sequence[Event], state: Mapping[StateKey, int] | None = None

@@ -171,7 +171,9 @@ class StagedRooms:
             self.look()
 
     async def _receive_next(self, room_id: str, reach: int) -> int | None:
-        """How many events came in; 0: one was let go. None: there is nothing to do any more, or somebody else has the room now."""
+        """How many events came in, or were let go together; 0: one was let go after its turn. None: there is nothing to do any
+        more, or somebody else has the room now.
+        """
         if not await self._database.transact(staged_events.renew, room_id, self._owner, LEASE_SECONDS):
             return None
         found = await self._database.read(staged_events.oldest, [room_id], self._owner, reach)
@@ -179,13 +181,23 @@ class StagedRooms:
         if not staged:
             return None
         room = await self._database.read(room_by_id, room_id)
-        done = 0 if room is None else await self._receive_some(room, staged)
-        await self._database.transact(staged_events.unstage, [one.nid for one in staged[: max(done, 1)]])
+        if room is None:
+            done, dealt_with = 0, staged[:1]
+        else:
+            events = [Event.from_pdu(one.pdu, room.version, one.event_id) for one in staged]
+            groundless = await self._inbound.groundless(events, [one.origin for one in staged])
+            if groundless:
+                dealt_with = [one for one in staged if one.event_id in groundless]
+                logger.info("%d events of %s lead nowhere", len(dealt_with), room_id)
+                done = len(dealt_with)
+            else:
+                done = await self._receive_some(room, staged, events)
+                dealt_with = staged[: max(done, 1)]
+        await self._database.transact(staged_events.unstage, [one.nid for one in dealt_with])
         return done
 
-    async def _receive_some(self, room: Room, staged: Sequence[StagedEvent]) -> int:
+    async def _receive_some(self, room: Room, staged: Sequence[StagedEvent], events: Sequence[Event]) -> int:
         """Those that follow each other on a branch of the room together, else the first one: how many; 0: it is let go."""
-        events = [Event.from_pdu(one.pdu, room.version, one.event_id) for one in staged]
         done = await self._inbound.receive_together(room, events) if len(events) > 1 else 0
         return done or int(await self._receive(room, staged[0]))
 

@@ -6,12 +6,14 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
+from synapse_lite.federation.inbound import InboundEvents
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.staging import MAX_SLOW_ROOMS
 from synapse_lite.federation.trust import MOST, SECONDS
 from synapse_lite.matrix.event import Event, content_hash, essence
 from synapse_lite.storage import staged_events
-from synapse_lite.storage.events import Standing
+from synapse_lite.storage.events import Standing, StoredEvent
+from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.staged_events import Arrival, StagedEvent
 from tests.builders import ALICE
 from tests.federation.network import Network, Scripted
@@ -116,7 +118,7 @@ async def test_a_flood_for_one_room_is_bounded(server: TestServer, other: Script
 
 @ensureDeferred
 async def test_a_flood_of_events_that_lead_nowhere(
-    server: TestServer, other: Scripted, network: Network
+    server: TestServer, other: Scripted, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is asked without end for what nobody has. What needs no asking arrives, and what was let go comes back later."""
     room, token = await remote_room(server, other)
@@ -128,8 +130,16 @@ async def test_a_flood_of_events_that_lead_nowhere(
     assert len(network.asked) >= MOST
     network.asked.clear()
     good = await room.say("good")
+    received: list[str] = []
+    receive = InboundEvents.receive
+
+    async def counted(self: InboundEvents, room: Room, event: Event, origin: str) -> StoredEvent:
+        received.append(event.event_id)
+        return await receive(self, room, event, origin)
+
+    monkeypatch.setattr(InboundEvents, "receive", counted)
     await send(server, other, *(one.pdu for one in groundless[MOST:]), good.pdu)
-    assert network.asked == []
+    assert network.asked == received == []
     assert await texts(server, room, token) == ["good"]
     server.clock.advance(2 * SECONDS)
     await room.look()
