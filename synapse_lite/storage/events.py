@@ -271,8 +271,11 @@ class EventStore:
         self, txn: Transaction, timeline: Sequence[int], state: Sequence[int], known: Marks = NO_MARKS
     ) -> tuple[list[View], list[View]]:
         """As `views`, the timeline as parents: no more statements for both than for one; none for what is `known`."""
-        nids = list({*timeline, *state}) if state else timeline
-        found = {view.stored.nid: view for view in self._views(txn, nids, timeline, known)}
+        if not state:
+            return self._views(txn, timeline, timeline, known), []
+        found = {
+            view.stored.nid: view for view in self._views(txn, list({*timeline, *state}), timeline, known)
+        }
         shown, around = ([found[nid] for nid in nids if nid in found] for nids in (timeline, state))
         return shown, around
 
@@ -343,4 +346,6 @@ def view(
     before = None
     if replaced is not None:
         before = redacted(replaced.event) if replaced.nid in redactions else replaced.event
-    return View(stored, redactions.get(nid), before, is_parent=nid in parents)
+    return View(
+        stored, redactions.get(nid), before, None, None, False, nid in parents
+    )  # by name it takes longer
