@@ -19,6 +19,7 @@ from synapse_lite.tasks.queue import Status, Task, TaskItem, TaskQueue
 
 ENDPOINT = "POST /_synapse/admin/v1/user/{user_id}/redact"
 MANY_ENDPOINT = "POST /_synapse/admin/v1/redact"
+SHOWN = (FAILED, ROOM, FAILED_ROOM, UNKNOWN_ROOM)
 SHOWN_ITEMS = 1000  # of each kind; the counts are complete
 UNKNOWN_ERROR = "Unknown error, please check the logs for more information."
 
@@ -68,17 +69,14 @@ class RedactionsHandler:
         task = await self._queue.get(redact_id)
         if task is None or task.action != REDACT_ALL_EVENTS.action:
             raise not_found(f"redact id '{redact_id}' not found")
-        failed = await self._queue.items(task.id, outcome=FAILED, limit=SHOWN_ITEMS)
-        rooms = await self._queue.items(task.id, outcome=ROOM, limit=SHOWN_ITEMS)
-        given_up = await self._queue.items(task.id, outcome=FAILED_ROOM, limit=SHOWN_ITEMS)
-        unknown = await self._queue.items(task.id, outcome=UNKNOWN_ROOM, limit=SHOWN_ITEMS)
+        items = await self._queue.items_by_outcome(task.id, SHOWN, limit=SHOWN_ITEMS)
         return {
             **_state(task),
-            "failed_redactions": {item.item: item.detail for item in failed},
+            "failed_redactions": {item.item: item.detail for item in items[FAILED]},
             "progress": _progress(task),
-            "rooms": {item.item: _report(item) for item in rooms},
-            "failed_rooms": {item.item: item.detail for item in given_up},
-            "unknown_rooms": [item.item for item in unknown],
+            "rooms": {item.item: _report(item) for item in items[ROOM]},
+            "failed_rooms": {item.item: item.detail for item in items[FAILED_ROOM]},
+            "unknown_rooms": [item.item for item in items[UNKNOWN_ROOM]],
             "result": task.result,
             "runner": task.owner or await self._last_runner(task.id),
             "requester": task.requester,

@@ -224,6 +224,14 @@ class TaskQueue:
             store.read_items, task_id, outcome=outcome, after=after, limit=min(limit, MAX_PAGE)
         )
 
+    async def items_by_outcome(
+        self, task_id: str, outcomes: Collection[str], *, limit: int
+    ) -> dict[str, list[TaskItem]]:
+        """The first `limit` items of each of the outcomes."""
+        return await self._database.read(
+            store.read_items_by_outcome, task_id, outcomes, limit=min(limit, MAX_PAGE)
+        )
+
     async def item_lists(self, task_id: str, outcomes: Collection[str]) -> dict[str, orjson.Fragment]:
         """By outcome all items, in order, as JSON arrays; an outcome that no item had is absent."""
         found = await self._database.read(store.list_items, task_id, outcomes)

@@ -1,10 +1,13 @@
 """What the admin API says about a redaction of all events of a user."""
 
+from typing import Any
+
 import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import MatrixError
+from synapse_lite.handlers import redactions as module
 from synapse_lite.handlers.redactions import RedactionsHandler
 from synapse_lite.handlers.user_selection import UserSelection
 from synapse_lite.replication.bus import LocalBus
@@ -88,6 +91,29 @@ async def test_the_words_of_a_task_that_goes_well(desk: Desk) -> None:
     assert (answer["unknown_rooms"], answer["runner"], answer["requester"]) == (["!lost:hs.test"], "w", ADMIN)
     await desk.database.transact(lambda txn: store.finish(txn, lease, Status.COMPLETE))
     assert await desk.words(redact_id) == {"status": "complete", **failed}
+
+
+@ensureDeferred
+async def test_who_waits_asks_often(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer takes two statements, with the first ones of each kind of item."""
+    redact_id = await desk.start()
+    await desk.claim()
+    items = [
+        TaskItem(f"{number}{outcome}", outcome, "{}") for number in (3, 1, 2) for outcome in (FAILED, ROOM)
+    ]
+    await desk.database.transact(store.record_items, redact_id, items)
+    monkeypatch.setattr(module, "SHOWN_ITEMS", 2)
+    sent, run = list[str](), Transaction._run
+
+    def watch(txn: Transaction, sql: str, arguments: Any) -> None:
+        sent.append(sql)
+        run(txn, sql, arguments)
+
+    monkeypatch.setattr(Transaction, "_run", watch)
+    answer = await desk.handler.status(redact_id)
+    assert len(sent) == 2
+    for name, outcome in (("failed_redactions", FAILED), ("rooms", ROOM)):
+        assert list(answer[name]) == [f"{number}{outcome}" for number in (1, 2)]
 
 
 @ensureDeferred

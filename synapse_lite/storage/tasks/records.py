@@ -62,6 +62,23 @@ def read_items(
     return [TaskItem(*row) for row in rows]
 
 
+def read_items_by_outcome(
+    txn: Transaction, task_id: str, outcomes: Collection[str], *, limit: int
+) -> dict[str, list[TaskItem]]:
+    """Of each outcome the first `limit` items, in order."""
+    rows = txn.rows(
+        "SELECT i.item, i.outcome, i.detail FROM unnest(%s::text[]) AS o (outcome) CROSS JOIN LATERAL ("
+        " SELECT item, outcome, detail FROM task_items t WHERE t.task_id = %s AND t.outcome = o.outcome"
+        " ORDER BY item LIMIT %s) AS i ORDER BY i.item",
+        (list(outcomes), task_id, limit),
+    )
+    items: dict[str, list[TaskItem]] = {outcome: [] for outcome in outcomes}
+    for row in rows:
+        item = TaskItem(*row)
+        items[item.outcome].append(item)
+    return items
+
+
 def list_items(txn: Transaction, task_id: str, outcomes: Collection[str]) -> dict[str, str]:
     """By outcome all items, in order, as the text of a JSON array: there may be many, and none is looked at."""
     rows = txn.rows(

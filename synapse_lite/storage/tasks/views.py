@@ -4,6 +4,7 @@ from typing import Any
 
 from synapse_lite.errors import invalid_param
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.tasks.followers import read_followers
 from synapse_lite.storage.tasks.rows import Gauges, Status, Task, TaskFilter, TaskOrder, Unserved
 
@@ -49,6 +50,8 @@ SELECT t.id, t.action, t.version, t.status, {_TIMESTAMP}, t.resource_id, t.param
 FROM scheduled_tasks t
 """
 
+_ONE_TASK = Prepared("read_task", f"{_TASK} WHERE t.id = %s")  # who waits for a task asks often
+
 _UNSERVED = """
 SELECT u.*, s.name, s.last_seen_at
 FROM (SELECT t.action, t.version, count(*), min(t.run_at) FROM scheduled_tasks t
@@ -63,7 +66,7 @@ ORDER BY u.action, u.version
 
 
 def read_task(txn: Transaction, task_id: str) -> Task | None:
-    row = txn.row(f"{_TASK} WHERE t.id = %s", (task_id,))
+    row = txn.row(_ONE_TASK, (task_id,))
     return Task(*row) if row else None
 
 
