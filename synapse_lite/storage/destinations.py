@@ -88,7 +88,9 @@ def long_list(part: str, order_by: str, *, backwards: bool) -> LongList:
     order = ORDERS[order_by].turned(backwards)
     if not part:
         return LongList("destinations d", "TRUE", order)
-    return LongList("destinations d", "lower(d.server_name) LIKE %(part)s", order, {"part": containing(part)})
+    return LongList(
+        "destinations d", "lower(d.server_name) LIKE lower(%(part)s)", order, {"part": containing(part)}
+    )
 
 
 def list_destinations(

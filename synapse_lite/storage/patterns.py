@@ -5,8 +5,8 @@ _GLOBS = str.maketrans({"*": "%", "?": "_"})
 
 
 def containing(term: str) -> str:
-    """Matches lowered text that holds the term, whatever its case."""
-    return f"%{_escaped(term.lower())}%"
+    """Matches text that holds the term. Both want to be lowered by the database, which may know fewer capitals than Python."""
+    return f"%{_escaped(term)}%"
 
 
 def has_trigrams(searched: str, argument: str, text: str) -> str | None:

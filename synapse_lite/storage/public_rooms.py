@@ -58,7 +58,7 @@ def _conditions(search: DirectorySearch) -> tuple[list[str], dict[str, object]]:
     conditions = ["listed"]
     arguments: dict[str, object] = {}
     if search.term:
-        conditions.append("body LIKE %(term)s")
+        conditions.append("body LIKE lower(%(term)s)")
         arguments["term"] = containing(search.term)
     if search.room_types is not None:
         conditions.append("(room_type = ANY(%(types)s) OR (room_type IS NULL AND %(untyped)s))")

@@ -148,8 +148,8 @@ def _condition(search: RoomSearch) -> tuple[str, dict[str, object]]:
     conditions, arguments = ["TRUE"], {}
     if search.term is not None:
         conditions.append(
-            "(r.room_id = %(term)s OR lower(s.name) LIKE %(pattern)s"
-            " OR lower(split_part(substr(s.canonical_alias, 2), ':', 1)) LIKE %(pattern)s)"
+            "(r.room_id = %(term)s OR lower(s.name) LIKE lower(%(pattern)s)"
+            " OR lower(split_part(substr(s.canonical_alias, 2), ':', 1)) LIKE lower(%(pattern)s))"
         )
         arguments = {"term": search.term, "pattern": containing(search.term)}
     if search.public is not None:

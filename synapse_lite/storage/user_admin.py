@@ -218,11 +218,12 @@ def _condition(search: UserSearch) -> tuple[str, dict[str, object]]:
     conditions, arguments = ["TRUE"], dict[str, object]()
     if search.term is not None:
         conditions.append(
-            "(lower(split_part(substr(u.user_id, 2), ':', 1)) LIKE %(term)s OR lower(u.displayname) LIKE %(term)s)"
+            "(lower(split_part(substr(u.user_id, 2), ':', 1)) LIKE lower(%(term)s)"
+            " OR lower(u.displayname) LIKE lower(%(term)s))"
         )
         arguments |= {"term": containing(search.term), "term_text": search.term}
     if search.id_part is not None:
-        conditions.append("lower(u.user_id) LIKE %(id_part)s")
+        conditions.append("lower(u.user_id) LIKE lower(%(id_part)s)")
         arguments |= {"id_part": containing(search.id_part), "id_text": search.id_part}
     flags = {
         "is_guest": search.guests,

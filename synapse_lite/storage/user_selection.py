@@ -54,7 +54,7 @@ class Selected:
 _CONDITIONS = {
     "localpart": "lower(u.user_id) LIKE %(localpart)s",
     "except_localpart": "lower(u.user_id) NOT LIKE %(except_localpart)s",
-    "displayname": "lower(u.displayname) LIKE %(displayname)s",
+    "displayname": "lower(u.displayname) LIKE lower(%(displayname)s)",
     "created_after": "u.created_ts >= %(created_after)s",
     "created_before": "u.created_ts < %(created_before)s",
     "ip": "EXISTS (SELECT FROM devices d WHERE d.user_id = u.user_id AND d.last_seen_ip LIKE %(ip)s)",
@@ -111,7 +111,7 @@ def _condition(selection: Selection) -> tuple[str, dict[str, object]]:
     if selection.except_localpart is not None:
         wanted["except_localpart"] = f"@{like_glob(selection.except_localpart.lower())}:%"
     if selection.displayname is not None:
-        wanted["displayname"] = like_glob(selection.displayname.lower())
+        wanted["displayname"] = like_glob(selection.displayname)
     if selection.ip is not None:
         wanted["ip"] = like_glob(selection.ip.lower())
     conditions = [_NEVER, *(_CONDITIONS[name] for name in wanted)]
