@@ -47,7 +47,8 @@ def test_a_sender_that_is_killed_is_replaced(build_site: BuildSite, tmp_path: Pa
         connection.call("POST", f"/_matrix/client/v3/join/{quote(room_id)}?server_name={quote(our_name)}", {})
         with alice.connect() as sending:
             said = [say(sending, room_id, str(number), str(number)) for number in range(30)]
-            ours.signal("main", signal.SIGKILL)
+            ours.processes["main"].kill()
+            ours.expire("main")
             said += [say(sending, room_id, str(number), str(number)) for number in range(30, 60)]
 
         def heard() -> list[str]:

@@ -96,6 +96,7 @@ def test_pushes_outlive_the_process(site: Site, gateway: Gateway) -> None:
     site.processes["main"].kill()
     with dave.connect() as connection:
         event_id = say(connection, room_id, "1")
+    site.expire("main")
     site.start("main")
     assert gateway.next()["event_id"] == event_id
 
