@@ -217,3 +217,20 @@ def test_knocks_and_restricted_rooms(two: Two) -> None:
     inner = host.room(preset="private_chat", initial_state=[rule], room_version="10")
     guest.join(inner, host.server_name)
     wait_until(lambda: host.members(inner).get(guest.user_id) == "join", "the member")
+
+
+def test_an_upgrade(two: Two) -> None:
+    """The guest is told where the room goes on, and both speak there."""
+    host, guest = two.host, two.guest
+    room_id = host.room(room_version="10", name="Old")
+    guest.join(room_id, host.server_name)
+    wait_until(lambda: guest.user_id in host.members(room_id), "both are in")
+    body = {"new_version": "11"}
+    replacement = host.ask("POST", f"rooms/{part(room_id)}/upgrade", body)["replacement_room"]
+    wait_until(lambda: ("m.room.tombstone", "") in guest.state(room_id), "the end of the room")
+    tombstone = guest.ask("GET", f"rooms/{part(room_id)}/state/m.room.tombstone")
+    assert tombstone["replacement_room"] == replacement
+    guest.join(replacement, host.server_name)
+    for sender, reader in ((host, guest), (guest, host)):
+        heard(reader, replacement, sender.say(replacement, "here we are"))
+    assert guest.ask("GET", f"rooms/{part(replacement)}/state/m.room.name") == {"name": "Old"}

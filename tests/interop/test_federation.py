@@ -199,6 +199,32 @@ def test_typing_and_receipts(pair: Pair) -> None:
         )
 
 
+def test_presence(pair: Pair) -> None:
+    """Who shares a room on the other server sees it, with what is said of it."""
+    both = clients(pair, "present")
+    shared_room(*both)
+    for who, client in enumerate(both):
+        other = both[1 - who]
+        status = {"presence": "online", "status_msg": f"here {who}"}
+
+        def shows(client: Client = client, status: Mapping[str, str] = status) -> None:
+            """Anew: who hears it once too early, while the join is under way, ignores it."""
+            for presence in ("unavailable", "online"):
+                client.ask(
+                    "PUT", f"presence/{quote(client.user_id)}/status", {**status, "presence": presence}
+                )
+
+        def find(answer: Any, client: Client = client, status: Mapping[str, str] = status) -> Any:
+            events = answer.get("presence", {}).get("events", ())
+            return [
+                one
+                for one in events
+                if one["sender"] == client.user_id and one["content"].items() >= status.items()
+            ]
+
+        other.waits_for("presence", find, shows)
+
+
 def test_messages_to_devices(pair: Pair) -> None:
     """They go both ways, once."""
     both = clients(pair, "messenger")
