@@ -37,7 +37,7 @@ from synapse_lite.tasks.outcome import Done, Later, Next, Outcome
 from synapse_lite.tasks.queue import new_task
 
 MAX_BATCH = 200  # bounds how long the last statement of a step holds the stream
-PIECE = 25  # after so many the step looks whether somebody wants to write into the room
+PIECE = 40  # after so many the step looks whether somebody wants to write into the room
 MAX_ROOMS = 50  # in one step, for a user of many rooms with little to redact
 MAX_BUSY = 100  # rooms that are put off
 FIRST_WAIT_S = 0.05  # when all rooms that are left are busy; then twice as long each time
