@@ -200,6 +200,29 @@ async def test_rows_carry_the_position_of_their_change(database: Database) -> No
     assert rows == [(10, 1, "A"), (20, 2, "B")]
 
 
+@ensureDeferred
+async def test_rows_are_copied_as_they_are(database: Database) -> None:
+    """Whatever is in them, after what waited to be sent; all of them or none."""
+    texts = ["", "plain", "a\tb", "a\nb\r", "\\N", "\\.", "\\", "\\\\t", "'\"", "\x7f\u2028", "日本語 🎉"]
+
+    def copy(txn: Transaction) -> list[tuple[object, ...]]:
+        txn.later("CREATE TEMPORARY TABLE copies (number INT, text TEXT) ON COMMIT DROP")
+        txn.copy("copies (text, number)", ((text, number) for number, text in enumerate(texts)))
+        txn.copy("copies (text, number)", ())
+        return txn.rows("SELECT number, text FROM copies ORDER BY number")
+
+    assert await database.transact(copy) == list(enumerate(texts))
+
+    def copy_wrong(txn: Transaction) -> tuple[object, list[tuple[object, ...]]]:
+        txn.later("CREATE TEMPORARY TABLE copies (number INT) ON COMMIT DROP")
+        failed = txn.attempt(lambda inner: inner.copy("copies", [(1,), ("two",)]))
+        return failed, txn.rows("SELECT * FROM copies")
+
+    failed, left = await database.transact(copy_wrong)
+    assert isinstance(failed, Exception)
+    assert left == []
+
+
 @pytest.mark.parametrize(
     ("sql", "value"),
     [("SELECT %s::text", "a\0b"), ("SELECT %s::int", 10**30), ("SELECT %s::jsonb", '"\\u0000"')],

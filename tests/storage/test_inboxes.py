@@ -41,6 +41,38 @@ async def test_only_the_inboxes_of_who_gets_something_are_measured(
     assert left == [(BOUND + 1, MESSAGES - BOUND + 1, MEASURED), (MESSAGES, 1, DEVICES - MEASURED)]
 
 
+@pytest.mark.parametrize("many", [0, 50])
+@ensureDeferred
+async def test_messages_are_put_into_the_inboxes_of_devices_that_exist(
+    database: Database, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    """Copied or inserted: each as it is written, whatever a device is called; those for other devices are lost."""
+    monkeypatch.setattr(to_device, "MANY", many)
+    names = ["A", "a\tb", "\\N", "two\nlines"]
+    addresses = [Address("@u:hs", name) for name in (*names, "GONE")]
+    contents = [rf'{{"number":{number},"text":"\n\\\t\"日"}}' for number in range(len(addresses))]
+
+    def fill(txn: Transaction) -> None:
+        txn.execute("INSERT INTO users (user_id, created_ts) VALUES ('@u:hs', 1)")
+        for name in names:
+            txn.execute(
+                "INSERT INTO devices (user_id, device_id, created_ts) VALUES ('@u:hs', %s, 1)", (name,)
+            )
+
+    await database.transact(fill)
+    await database.transact(put_messages, "@a:hs", "m.test", list(zip(addresses, contents, strict=True)))
+    position = await database.read(lambda txn: txn.value("SELECT position FROM stream_position"))
+    rows = await database.read(lambda txn: txn.rows("SELECT * FROM device_inbox ORDER BY content"))
+    assert rows == [
+        (*address, position, "@a:hs", "m.test", content)
+        for address, content in zip(addresses[:-1], contents, strict=False)
+    ]
+    await database.transact(put_messages, "@a:hs", "m.test", [])
+    await database.transact(
+        lambda txn: txn.execute("DELETE FROM device_inbox; DELETE FROM devices; DELETE FROM users")
+    )
+
+
 @ensureDeferred
 async def test_many_inboxes_are_read_as_one_is(database: Database) -> None:
     """By number and by bytes, from a position to another; who has nothing, or does not exist, has an empty one."""
