@@ -106,7 +106,7 @@ BOUNDS: dict[str, str] = {
     "register_login": "One password hash a request (argon2id, two threads; Synapse: bcrypt, 12 rounds).",
     "send_seq": "Waiting: four round trips to PostgreSQL, one of them the commit to disk, and two hops between threads.",
     "send_rooms": "CPU: a send costs 1.06 ms of the main process (HTTP about half, the batch a quarter, the access log "
-    "a tenth), 0.41 ms of PostgreSQL and 0.41 ms of the load generator, on two cores.",
+    "a tenth), 0.41 ms of PostgreSQL and the load generator, on two cores.",
     "send_shared": "As send_rooms.",
     "sliding_sync": "CPU of main: a delivery costs it a send and an answer, both mostly HTTP; neither asks the database for "
     "the client, nor looks at each room, but the answer carries the ids of all rooms in the window. A first answer costs 2 ms, "
@@ -144,14 +144,14 @@ BOUNDS: dict[str, str] = {
     "its workers share. What the goal allows is less than Twisted's reactor takes.",
     "send_beside_media": "CPU: of two cores the two processes that load take most (`busy_p50_rise`). A turn of the reactor, in which "
     "four pieces of 256 KiB are sent, or answers begun, takes 0.5 ms of CPU, 1.5 at the 99th percentile: a send waits for its core.",
-    "keys_query": "CPU: 2 ms are the client's, which reads 140 kB of JSON, as much are main's (a quarter of a millisecond for the ids in "
-    "the request, HTTP, one hop to a thread), 0.2 ms PostgreSQL's: one statement asks for changes that main has not heard of.",
-    "keys_claim": "PostgreSQL: 300 keys are found, locked and deleted one by one, and remembered, so that none is given out twice, "
-    "in one statement: 8 ms of its CPU, more than half of it to find them. It is 8 ms of main's, and 3 ms of the client's, which reads the keys.",
-    "to_device": "Bytes: 560 kB go to main, to PostgreSQL (3 ms of CPU to read the statement) and into its log (0.7 MB). 10 ms of CPU "
-    "in main, 11 in PostgreSQL. A delivery of ten messages costs 1 ms of main, 0.4 ms of PostgreSQL (an inbox is read by itself) "
-    "and 0.3 ms of the load generator, which could take 30,000 messages a second.",
+    "keys_query": "CPU: 1 to 1.5 ms of main's (a quarter of a millisecond for the ids in the request, HTTP, one hop to a thread), and a third of a "
+    "millisecond of PostgreSQL's: one statement asks for changes that main has not heard of. 140 kB of JSON then go out.",
+    "keys_claim": "PostgreSQL: 300 keys are found, locked and deleted one by one, so that none is given out twice, in one statement: 4 ms of its CPU, "
+    "two thirds of it to find them. It is 3 to 4 ms of main's, and the commit to disk.",
+    "to_device": "Bytes: 560 kB go to main, to PostgreSQL and into its log (0.7 MB), which a commit has to bring to the disk. 8 ms of CPU in main, "
+    "4 to 5 in PostgreSQL. A delivery of ten messages costs 0.6 ms of main, half of it HTTP, 0.2 ms of PostgreSQL, and 0.1 ms of the load generator.",
     "e2ee_send": "As sync_fanout, of 50 clients: what encryption adds to an answer stands in memory.",
+    "e2ee_latency": "As sync_latency.",
     "hierarchy": "Every page walks the tree of 201 rooms anew, so that any process answers it, with what its reader may know then: nine "
     "statements, of which those for all rooms (their numbers, summaries, memberships, the children's events) take half of the time; reading "
     "and ordering 200 children takes most of the rest.",
