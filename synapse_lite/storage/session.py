@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Concatenate, ParamSpec, TypeVar
 
 from psycopg2.extensions import connection as Connection  # noqa: N812 (a class, whatever its case)
@@ -49,7 +50,8 @@ class Session:
             self._connection = connect(self._arguments, self._options)
         try:
             self._connection.autocommit = autocommit
-            with self._connection, self._connection.cursor() as cursor:
+            # psycopg2's `with` of a connection begins a transaction, also in autocommit mode.
+            with nullcontext() if autocommit else self._connection, self._connection.cursor() as cursor:
                 txn = Transaction(cursor)
                 result = function(txn, *args, **kwargs)
                 txn.finish()

@@ -87,7 +87,7 @@ class Heartbeat:
         self._reactor.callFromThread(self._ended.callback, None)
 
     def _stay_alive(self, runner: str | None, on_runner: Callable[[str], None]) -> str:
-        if runner is not None and self._session.read(beat, runner, self._ttl_ms):
+        if runner is not None and self._session.transact(beat, runner, self._ttl_ms):
             return runner
         successor = f"{self._name}#{random_text(8)}"
         self._session.transact(register_runner, successor, self._name, self._capabilities, self._ttl_ms)
