@@ -294,9 +294,13 @@ def drop_queued(txn: Transaction, before_ms: int, limit: int) -> int:
     )
 
 
-def count_invites(txn: Transaction, user_id: str) -> int:
+def count_invites(txn: Transaction, user_id: str, ignored: Collection[str]) -> int:
+    """Those of `ignored` senders do not count: nobody sees them."""
     return int(
-        txn.value("SELECT count(*) FROM memberships WHERE user_id = %s AND membership = 'invite'", (user_id,))
+        txn.value(
+            "SELECT count(*) FROM memberships WHERE user_id = %s AND membership = 'invite' AND sender <> ALL(%s)",
+            (user_id, list(ignored)),
+        )
     )
 
 

@@ -232,6 +232,21 @@ async def test_what_a_gateway_is_told(phone: Phone) -> None:
     assert told["counts"] == {"unread": 2}
 
 
+@ensureDeferred
+async def test_invites_that_nobody_sees_do_not_count(phone: Phone) -> None:
+    """Those of users whom one ignores, before or after they invite."""
+    invite = {"invite": ["@alice:hs.test"]}
+    carol, dave = await phone.server.user("carol"), await phone.server.user("dave")
+    await phone.server.ok("POST", "createRoom", invite, carol)
+    assert (await phone.heard())["counts"] == {"unread": 1}
+    ignored = {"ignored_users": {"@carol:hs.test": {}, "@dave:hs.test": {}}}
+    await phone.server.ok("PUT", user_path("alice", "account_data/m.ignored_user_list"), ignored, phone.alice)
+    await phone.server.ok("POST", "createRoom", invite, dave)
+    await phone.say()
+    told = await phone.heard()
+    assert (told["sender"], told["counts"]) == ("@bob:hs.test", {"unread": 1})
+
+
 @pytest.mark.parametrize("is_asked_by", ["the app", "the operator"])
 @ensureDeferred
 async def test_ids_only(build_server: BuildServer, gateway: Gateway, is_asked_by: str) -> None:

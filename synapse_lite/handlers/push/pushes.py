@@ -6,6 +6,7 @@ from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.config.push import Push as PushOptions
+from synapse_lite.handlers.ignored_users import read_ignored
 from synapse_lite.handlers.unread.reader import UnreadReader
 from synapse_lite.matrix.push_gateway import EVENT_ID_ONLY, Surroundings, badge, device_of, notification
 from synapse_lite.storage import rooms
@@ -117,7 +118,8 @@ class PushReader:
         counts = self.reader.count(txn, user_id, joined, read_position(txn))
         totals = [one.total.notifications for one in counts.values()]
         by_room = self.options.group_unread_count_by_room
-        return sum(bool(total) if by_room else total for total in totals) + count_invites(txn, user_id)
+        invites = count_invites(txn, user_id, read_ignored(txn, user_id))
+        return sum(bool(total) if by_room else total for total in totals) + invites
 
     def _device(self, claimed: ClaimedPusher) -> JsonObject:
         pusher = claimed.pusher
