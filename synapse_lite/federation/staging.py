@@ -181,25 +181,25 @@ class StagedRooms:
         if not staged:
             return None
         room = await self._database.read(room_by_id, room_id)
-        if room is None:
-            done, dealt_with = 0, staged[:1]
-        else:
-            events = [Event.from_pdu(one.pdu, room.version, one.event_id) for one in staged]
-            groundless = await self._inbound.groundless(events, [one.origin for one in staged])
-            if groundless:
-                dealt_with = [one for one in staged if one.event_id in groundless]
-                logger.info("%d events of %s lead nowhere", len(dealt_with), room_id)
-                done = len(dealt_with)
-            else:
-                done = await self._receive_some(room, staged, events)
-                dealt_with = staged[: max(done, 1)]
-        await self._database.transact(staged_events.unstage, [one.nid for one in dealt_with])
+        done, over = (0, staged[:1]) if room is None else await self._receive_some(room, staged)
+        await self._database.transact(staged_events.unstage, [one.nid for one in over])
         return done
 
-    async def _receive_some(self, room: Room, staged: Sequence[StagedEvent], events: Sequence[Event]) -> int:
-        """Those that follow each other on a branch of the room together, else the first one: how many; 0: it is let go."""
+    async def _receive_some(
+        self, room: Room, staged: Sequence[StagedEvent]
+    ) -> tuple[int, Sequence[StagedEvent]]:
+        """What `_receive_next` says of them, and those that are done with: what leads nowhere, or what follows each other on a branch,
+        or else the first one.
+        """
+        events = [Event.from_pdu(one.pdu, room.version, one.event_id) for one in staged]
+        groundless = await self._inbound.groundless(events, [one.origin for one in staged])
+        if groundless:
+            logger.info("%d events of %s lead nowhere", len(groundless), room.room_id)
+            return len(groundless), [one for one in staged if one.event_id in groundless]
         done = await self._inbound.receive_together(room, events) if len(events) > 1 else 0
-        return done or int(await self._receive(room, staged[0]))
+        if done:
+            return done, staged[:done]
+        return int(await self._receive(room, staged[0])), staged[:1]
 
     async def _receive(self, room: Room, staged: StagedEvent) -> bool:
         """An event that cannot be received now is let go: what refers to it brings it back."""
