@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError
 
 from synapse_lite.errors import MatrixError, UnavailableError
-from synapse_lite.federation.fetching import EventFetcher
+from synapse_lite.federation.fetching import EventFetcher, below
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.policy import PolicyServers
 from synapse_lite.federation.trust import Trust
@@ -23,6 +23,7 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.heads import read_head
 from synapse_lite.storage.partial_rooms import known_event_ids
+from synapse_lite.storage.room_gaps import missing_event_ids
 from synapse_lite.storage.room_servers import servers_in_room
 from synapse_lite.storage.rooms import Room
 
@@ -197,12 +198,16 @@ class InboundEvents:
             )
         except PeerError as error:
             logger.info("%s: %s", room.room_id, error)
+        history = await self._database.read(self._history_among, room.nid, between)
+        between = [one for one in between if one.event_id not in history]
         given = {one.event_id for one in between}
         waiting = [*between, event]
         while len(waiting) > 1:
             done = await self.receive_together(room, waiting) or await self._place(room, waiting, origin)
             waiting = waiting[done:]
-        for event_id in sorted(missing - given):
+        if missing & history:  # it branches off below what is known: only others know the state there
+            await self._place(room, [event], origin)
+        for event_id in sorted(missing - given - history):
             found = await self.ask_around(room, origin, partial(self._fetch_event, room, event_id))
             await self._place(room, [found], origin)
 
@@ -251,6 +256,12 @@ class InboundEvents:
             except (PeerError, MatrixError) as error:
                 failures.append(f"{server}: {error}")
         raise UnobtainableError("; ".join(failures) or "no other server is in the room")
+
+    def _history_among(self, txn: Transaction, room_nid: int, events: Sequence[Event]) -> set[str]:
+        """Those of the events that are below what this server came into the room with: they are fetched when somebody scrolls up."""
+        gaps = missing_event_ids(txn, room_nid)
+        history = below(gaps, {one.event_id: one for one in events})
+        return {one.event_id for one in (*history, *(one for one in events if not one.prev_events))}
 
     def _read_known(self, txn: Transaction, room_nid: int) -> _Known:
         head = read_head(txn, room_nid)

@@ -49,6 +49,12 @@ def has_gap(txn: Transaction, room_nid: int, low: Place, high: Place) -> bool:
     return bool(gaps_between(txn, room_nid, low, high, 1))
 
 
+def missing_event_ids(txn: Transaction, room_nid: int) -> list[str]:
+    """What lies right below the holes."""
+    rows = txn.rows("SELECT DISTINCT missing_event_id FROM room_gaps WHERE room_nid = %s", (room_nid,))
+    return [event_id for (event_id,) in rows]
+
+
 def close_gaps(txn: Transaction, room_nid: int, event_ids: Collection[str]) -> None:
     """These events are missing no longer."""
     txn.execute(

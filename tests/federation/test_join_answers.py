@@ -326,3 +326,20 @@ async def test_answers_of_servers_that_cannot_let_in(
     unknown = f"join/{path_part('!' + 'x' * 43)}?via=unable.test"
     assert await server.refusal("POST", unknown, {}, bob) == (400, "M_UNABLE_TO_AUTHORISE_JOIN")
     await server.ok("POST", join_path(ROOM, "unable.test"), {}, bob)
+
+
+@ensureDeferred
+async def test_what_branches_off_before_the_join(server: TestServer, other: Scripted) -> None:
+    """What was said there meanwhile follows what this server never had: it arrives, and history down to the create event stays history."""
+    hall, bob = await hall_and_bob(server, other)
+    await server.ok("POST", join_path(ROOM), {}, bob)
+    said = [hall.build("m.room.message", {"body": "meanwhile"}, "")]
+    answer = {"events": [one.pdu for one in hall.events]}
+    state = [one.event_id for one in hall.events]
+    other.scripts[f"{FEDERATION}/v1/get_missing_events/"] = lambda *_: answer
+    other.scripts[f"{FEDERATION}/v1/state_ids/"] = lambda *_: {"pdu_ids": state, "auth_chain_ids": state}
+    await send(server, other, said[0].pdu)
+    page = await server.ok("GET", f"rooms/{path_part(ROOM)}/messages?dir=b&limit=2", token=bob)
+    assert [event["content"].get("body") for event in page["chunk"]] == ["meanwhile", None]
+    assert page["chunk"][1]["state_key"] == hall.user
+    assert (await members(server, ROOM, bob)) == {CREATOR: "join", hall.user: "join"}

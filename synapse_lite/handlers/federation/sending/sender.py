@@ -136,7 +136,7 @@ class FederationSender:
     async def _send(self, outgoing: Outgoing, body: JsonObject) -> None:
         answer = await self._answer(outgoing, body)
         self._counter.labels(answer.value).inc()
-        del self._sending[outgoing.server_name]
+        self._sending.pop(outgoing.server_name, None)  # after its lease it may have been handed out once more
         self._outcomes.append(Outcome(outgoing, answer))
         self._signal.set()
 
