@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.shared_reads import SharedReads
-from synapse_lite.storage.account_data import GLOBAL, read_account_data
+from synapse_lite.storage.account_data import GLOBAL, account_data_of_users, read_account_data
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.stream import Change, Kind
 
@@ -29,7 +29,9 @@ class IgnoredUsers:
 
 
 def _read(txn: Transaction, user_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
-    return {user_id: read_ignored(txn, user_id) for user_id in user_ids}
+    """After a restart all clients ask at once."""
+    contents = account_data_of_users(txn, user_ids, GLOBAL, TYPE)
+    return {user_id: ignored_in(user_id, contents.get(user_id)) for user_id in user_ids}
 
 
 def read_ignored(txn: Transaction, user_id: str) -> tuple[str, ...]:

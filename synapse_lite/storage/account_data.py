@@ -73,6 +73,17 @@ def read_account_data(txn: Transaction, user_id: str, room_nid: int, data_type: 
     return None if text is None else canonical_json.decode_object(text)
 
 
+def account_data_of_users(
+    txn: Transaction, user_ids: Collection[str], room_nid: int, data_type: str
+) -> dict[str, JsonObject]:
+    """As `read_account_data`, by user; those who have none are absent."""
+    rows = txn.rows(
+        "SELECT user_id, json FROM account_data WHERE user_id = ANY (%s) AND room_nid = %s AND type = %s",
+        (list(user_ids), room_nid, data_type),
+    )
+    return {user_id: canonical_json.decode_object(text) for user_id, text in rows}
+
+
 def account_data_of(
     txn: Transaction, user_id: str, room_nids: Collection[int], types: Collection[str] | None = None
 ) -> dict[int, dict[str, JsonObject]]:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 
+from synapse_lite.handlers import ignored_users
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.rooms import Room
 from tests.builders import ALICE, BOB, MALLORY
 from tests.handlers.sync_server import SyncServer, ids, lazy, timeline_ids
@@ -47,6 +49,17 @@ async def test_sync(server: SyncServer, wanted: dict[str, Any]) -> None:
     assert spam in timeline_ids(await server.sync(BOB, answer["next_batch"]), room)
     await _ignore(server)
     assert spam in timeline_ids(await server.sync(ALICE, answer["next_batch"], filter=wanted), room)
+
+
+@ensureDeferred
+async def test_lists_of_many_are_read_at_once(server: SyncServer) -> None:
+    """By one statement, as clients come after a restart."""
+    await _ignore(server, MALLORY, ALICE)
+
+    def read(txn: Transaction) -> tuple[dict[str, tuple[str, ...]], int]:
+        return ignored_users._read(txn, [ALICE, BOB, MALLORY]), txn._sent
+
+    assert await server.database.read(read) == ({ALICE: (MALLORY,), BOB: (), MALLORY: ()}, 1)
 
 
 @ensureDeferred
