@@ -30,7 +30,7 @@ SYNAPSE_REPORTS = ("event_reports", "user_reports")
 FEW = 3  # pages of a list of a server that takes seconds for one
 
 SEARCHES = {
-    "few": ("listed99999", "name 54321", RARE),  # the last one has two characters only
+    "few": ("listed14999", "name 14321", RARE),  # the last one has two characters only
     "many": ("listed", "e 1", "9", "me"),
 }
 SEARCHES_EACH = 3
