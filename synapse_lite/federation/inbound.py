@@ -23,7 +23,7 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.heads import read_head
 from synapse_lite.storage.partial_rooms import known_event_ids
-from synapse_lite.storage.room_gaps import missing_event_ids
+from synapse_lite.storage.room_gaps import below_joins
 from synapse_lite.storage.room_servers import servers_in_room
 from synapse_lite.storage.rooms import Room
 
@@ -259,8 +259,8 @@ class InboundEvents:
 
     def _history_among(self, txn: Transaction, room_nid: int, events: Sequence[Event]) -> set[str]:
         """Those of the events that are below what this server came into the room with: they are fetched when somebody scrolls up."""
-        gaps = missing_event_ids(txn, room_nid)
-        history = below(gaps, {one.event_id: one for one in events})
+        joins = below_joins(txn, room_nid, self._server_name)
+        history = below(joins, {one.event_id: one for one in events})
         return {one.event_id for one in (*history, *(one for one in events if not one.prev_events))}
 
     def _read_known(self, txn: Transaction, room_nid: int) -> _Known:

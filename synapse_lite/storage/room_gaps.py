@@ -49,9 +49,13 @@ def has_gap(txn: Transaction, room_nid: int, low: Place, high: Place) -> bool:
     return bool(gaps_between(txn, room_nid, low, high, 1))
 
 
-def missing_event_ids(txn: Transaction, room_nid: int) -> list[str]:
-    """What lies right below the holes."""
-    rows = txn.rows("SELECT DISTINCT missing_event_id FROM room_gaps WHERE room_nid = %s", (room_nid,))
+def below_joins(txn: Transaction, room_nid: int, server_name: str) -> list[str]:
+    """What is missing right below the joins by which the server came into the room."""
+    rows = txn.rows(
+        "SELECT DISTINCT missing_event_id FROM room_gaps g JOIN events e USING (event_nid) WHERE g.room_nid = %s"
+        " AND e.membership = 'join' AND right(e.sender, length(%s) + 1) = ':' || %s",
+        (room_nid, server_name, server_name),
+    )
     return [event_id for (event_id,) in rows]
 
 
