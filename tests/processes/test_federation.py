@@ -76,6 +76,7 @@ def test_a_process_that_is_killed_before_it_stores_a_join(build_site: BuildSite,
         joining.join()
         assert ours.processes["main"].running.wait() == -signal.SIGKILL
     assert _members(alice, room_id)[bob.user_id] == "join"
+    ours.expire("main")
     ours.start("main")
     assert {table: ours.value(f"SELECT count(*) FROM {table}") for table in _OF_A_ROOM} == dict.fromkeys(
         _OF_A_ROOM, 0
