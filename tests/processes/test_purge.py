@@ -12,8 +12,8 @@ from tests.chaos.faults import Faults
 from tests.chaos.purge import TooFastError, purge_history, purge_room
 from tests.chaos.scene import WORKERS, Scene, scene
 
-ROOM = Plan(30_000, 300)
-PAST = Plan(8_000, 60, state_every=3)
+ROOM = Plan(15_000, 150)
+PAST = Plan(5_000, 40, state_every=3)
 ATTEMPTS = 10
 
 
@@ -50,9 +50,9 @@ def purge(fallible: Scene, say: Callable[[str], None], purge_it: Purge, plan: Pl
 
 def test_a_room_is_purged_under_faults(fallible: Scene, say: Callable[[str], None]) -> None:
     """Nothing is left of the room, each member left once, and the other rooms are the same to the byte."""
-    purge(fallible, say, purge_room, ROOM, 12)
+    purge(fallible, say, purge_room, ROOM, 8)
 
 
 def test_a_history_is_purged_under_faults(fallible: Scene, say: Callable[[str], None]) -> None:
     """What stays, what pages show and what was counted is as after a purge that nobody disturbed."""
-    purge(fallible, say, purge_history, PAST, 9)
+    purge(fallible, say, purge_history, PAST, 6)
