@@ -38,6 +38,8 @@ def hide_events(txn: Transaction, nids: Collection[int]) -> None:
 
     Of the past of a user who is not joined, the snapshots stay: what they may still read is decided by them.
     """
+    # Who is adding to the search holds them, and looks again at what was held.
+    txn.later("SELECT FROM events WHERE event_nid = ANY(%s) ORDER BY event_nid FOR UPDATE", (list(nids),))
     txn.execute(
         f"UPDATE stream SET kind = {Kind.KEPT:d} WHERE event_nid = ANY(%s) AND kind = {Kind.EVENT:d}",
         (list(nids),),

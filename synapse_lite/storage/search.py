@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from synapse_lite.matrix.words import Term, lexeme, tsquery
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.stream import Place
+from synapse_lite.storage.stream import Kind, Place
 from synapse_lite.storage.timeline import Entry, Selection, condition_of
 
 MAX_RANKED = 2000
@@ -58,22 +58,28 @@ class Hit:
 
 
 def hold_searchable(txn: Transaction, event_nids: Collection[int]) -> list[int]:
-    """Those of the events that have text and are not redacted, kept until the transaction ends.
+    """Those of the events that have text and are not redacted or hidden, kept as they are until the transaction ends.
 
     Rooms that are being purged have none.
     """
     nids = list(event_nids)
-    txn.execute(
+    txn.later(
         "SELECT FROM rooms WHERE room_nid IN (SELECT room_nid FROM events WHERE event_nid = ANY(%s))"
         " ORDER BY room_nid FOR KEY SHARE",
         (nids,),
     )
+    txn.later(
+        "SELECT FROM events WHERE event_nid = ANY(%s) AND type = ANY(%s) ORDER BY event_nid FOR KEY SHARE",
+        (nids, [*KEYS]),
+    )
+    # Only a statement of its own sees what those did who held them before.
     rows = txn.rows(
-        "SELECT event_nid FROM events e WHERE event_nid = ANY(%s) AND type = ANY(%s)"
+        "SELECT event_nid FROM events e JOIN stream s USING (event_nid)"
+        " WHERE event_nid = ANY(%s) AND type = ANY(%s) AND s.kind = %s"
         " AND EXISTS (SELECT FROM rooms r WHERE r.room_nid = e.room_nid AND NOT purging)"
         " AND NOT EXISTS (SELECT FROM redactions r WHERE r.target_nid = e.event_nid AND applied)"
-        " ORDER BY event_nid FOR KEY SHARE OF e",
-        (nids, [*KEYS]),
+        " ORDER BY event_nid",
+        (nids, [*KEYS], Kind.EVENT),
     )
     return [nid for (nid,) in rows]
 

@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.history_purge import delete_events, hide_events
 from synapse_lite.storage.purge import TABLES, delete_slice
-from synapse_lite.storage.stream import END, read_changes_of
+from synapse_lite.storage.stream import END, Change, read_changes_of
 from synapse_lite.tasks.actions.search import SEARCH, SearchIndex
 from synapse_lite.tasks.followers import Shard
 from tests.builders import SERVER
@@ -46,12 +46,16 @@ class Talk:
         await self.server.ok("PUT", path, {}, self.alice)
 
     async def index(self) -> None:
-        def follow(txn: Transaction) -> None:
-            changes = read_changes_of(txn, SEARCH.kinds, self.indexed, END, 1000)
-            SearchIndex(self.server.core.events).follow(txn, changes, Shard(0, 1))
-            self.indexed = changes[-1].position if changes else self.indexed
+        await self.follow(await self.changes())
 
-        await self.server.database.transact(follow)
+    async def changes(self) -> list[Change]:
+        """What the follower does not know yet."""
+        return await self.server.database.read(read_changes_of, SEARCH.kinds, self.indexed, END, 1000)
+
+    async def follow(self, changes: list[Change]) -> None:
+        follower = SearchIndex(self.server.core.events)
+        await self.server.database.transact(follower.follow, changes, Shard(0, 1))
+        self.indexed = changes[-1].position if changes else self.indexed
 
     async def search(
         self, term: str, token: str | None = None, start: str | None = None, **criteria: Any
@@ -154,6 +158,28 @@ async def test_purged_text_is_gone(talk: Talk) -> None:
     talk.indexed = 0
     await talk.index()
     assert await talk.server.database.read(lambda txn: txn.value("SELECT count(*) FROM event_search")) == 0
+
+
+@ensureDeferred
+async def test_what_is_purged_before_the_follower_comes_to_it(talk: Talk) -> None:
+    """It has read the changes already, and adds nothing that is deleted or hidden meanwhile."""
+    deleted, hidden, rest = [await talk.say("past things") for _ in range(3)]
+    changes = await talk.changes()
+
+    def purge(txn: Transaction) -> None:
+        nids = dict(txn.rows("SELECT event_id, event_nid FROM events"))
+        delete_events(txn, [nids[deleted]])
+        hide_events(txn, [nids[hidden]])
+
+    await talk.server.database.transact(purge)
+    await talk.follow(changes)
+    assert await talk.ids("past") == [rest]
+    assert (
+        await talk.server.database.read(
+            lambda txn: txn.value("SELECT count(*) FROM event_search WHERE body = 'past things'")
+        )
+        == 1
+    )
 
 
 @ensureDeferred
