@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from attrs import define
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock, DelayedCall
@@ -70,6 +70,7 @@ class PresenceHandler:
         self._process = random_text(16)
         self._served: dict[Device, _Served] = {}
         self._active: Cache[Device, float] = Cache(REMEMBERED)
+        self._beats = DeferredLock()
         self._timer: DelayedCall | None = None
 
     @asynccontextmanager
@@ -145,7 +146,14 @@ class PresenceHandler:
         await self._database.transact(self._end)
 
     async def beat(self) -> None:
-        """Stay alive, say who is gone, and find out whom time has changed."""
+        """Stay alive, say who is gone, and find out whom time has changed: one after the other."""
+        await self._beats.acquire()
+        try:
+            await self._beat()
+        finally:
+            self._beats.release()
+
+    async def _beat(self) -> None:
         if not await self._database.transact(self._renew):
             await self._say_again()
         gone = self._lapsed()
@@ -193,7 +201,8 @@ class PresenceHandler:
 
     def _on_time(self) -> None:
         self._timer = self._clock.call_later(BEAT_SECONDS, self._on_time)
-        self._in_background(self.beat())
+        if not self._beats.locked:
+            self._in_background(self.beat())
 
     def _lapsed(self) -> list[Device]:
         now = self._clock.monotonic()
