@@ -581,7 +581,7 @@ def test_a_reported_room_is_shut_down_on_a_real_server(window: Browser, tmp_path
         for words, found in (
             (room_id, "1 reported"),
             ("@nobody", "No report matches."),
-            ("@VICT", "2 reported"),
+            ("@vict", "2 reported"),
         ):
             window.fill("#report-search", words)
             window.wait_for("#reports-count", found)
