@@ -6,6 +6,7 @@ from attrs import field, frozen
 
 from synapse_lite.matrix.words import Term, lexeme, tsquery
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.planner import keeping_to_indexes
 from synapse_lite.storage.stream import Kind, Place
 from synapse_lite.storage.timeline import Entry, Selection, condition_of
 
@@ -57,6 +58,7 @@ class Hit:
         return Place(self.position), self.event_nid
 
 
+@keeping_to_indexes
 def hold_searchable(txn: Transaction, event_nids: Collection[int]) -> list[int]:
     """Those of the events that have text and are not redacted or hidden, kept as they are until the transaction ends.
 
@@ -64,7 +66,7 @@ def hold_searchable(txn: Transaction, event_nids: Collection[int]) -> list[int]:
     """
     nids = list(event_nids)
     txn.later(
-        "SELECT FROM rooms WHERE room_nid IN (SELECT room_nid FROM events WHERE event_nid = ANY(%s))"
+        "SELECT FROM rooms WHERE room_nid = ANY(ARRAY(SELECT room_nid FROM events WHERE event_nid = ANY(%s)))"
         " ORDER BY room_nid FOR KEY SHARE",
         (nids,),
     )
@@ -74,10 +76,10 @@ def hold_searchable(txn: Transaction, event_nids: Collection[int]) -> list[int]:
     )
     # Only a statement of its own sees what those did who held them before.
     rows = txn.rows(
-        "SELECT event_nid FROM events e JOIN stream s USING (event_nid)"
-        " WHERE event_nid = ANY(%s) AND type = ANY(%s) AND s.kind = %s"
-        " AND EXISTS (SELECT FROM rooms r WHERE r.room_nid = e.room_nid AND NOT purging)"
-        " AND NOT EXISTS (SELECT FROM redactions r WHERE r.target_nid = e.event_nid AND applied)"
+        "SELECT event_nid FROM events e WHERE event_nid = ANY(%s) AND type = ANY(%s)"
+        " AND (SELECT kind FROM stream s WHERE s.event_nid = e.event_nid) = %s"
+        " AND NOT (SELECT purging FROM rooms r WHERE r.room_nid = e.room_nid)"
+        " AND NOT EXISTS (SELECT FROM redactions r WHERE r.target_nid = e.event_nid AND applied OFFSET 0)"
         " ORDER BY event_nid",
         (nids, [*KEYS], Kind.EVENT),
     )
