@@ -72,9 +72,7 @@ EXPORTED: Mapping[str, Exported] = {
 }
 """By the name of the file."""
 
-ELSEWHERE = {
-    *("devices", "account_data", "memberships", "stripped_state", "events", "media"),
-}
+ELSEWHERE = frozenset({"devices", "account_data", "memberships", "stripped_state", "events", "media"})
 """Tables that `handlers/user_export.py` reads in ways of their own."""
 
 _SECRETS = "opens the account, or its messages"

@@ -431,15 +431,7 @@ async def test_a_message_reaches_an_encrypting_client_from_memory(
         await alice.do("PUT", f"{send}{number}", {"ciphertext": "x"})
         await waiting
     waiting = await bob.poll()
-    asked: list[object] = []
-    for name in ("read", "snapshot"):
-        method = getattr(server.database, name)
-
-        async def note(function: object, *arguments: object, method: Any = method, **more: object) -> object:
-            asked.append(function)
-            return await method(function, *arguments, **more)
-
-        monkeypatch.setattr(server.database, name, note)
+    asked = _readings(server, monkeypatch)
     await alice.do("PUT", f"{send}last", {"ciphertext": "x"})
     answer = await waiting
     assert asked == []
@@ -456,6 +448,14 @@ async def test_devices_that_fetch_their_messages_at_once_are_read_together(
     clients = [await _client(server, f"user{number}", "D") for number in range(12)]
     await _up_to_date(*clients)
     await clients[0].send("1", {client.user_id: {"D": {"for": client.user_id}} for client in clients})
+    asked = _readings(server, monkeypatch)
+    inboxes = await gatherResults([Deferred.fromCoroutine(client.messages()) for client in clients])
+    assert inboxes == [[{"for": client.user_id}] for client in clients]
+    assert len(asked) < len(clients)
+
+
+def _readings(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is asked of the database from now on."""
     asked: list[object] = []
     for name in ("read", "snapshot"):
         method = getattr(server.database, name)
@@ -465,6 +465,4 @@ async def test_devices_that_fetch_their_messages_at_once_are_read_together(
             return await method(function, *arguments, **more)
 
         monkeypatch.setattr(server.database, name, note)
-    inboxes = await gatherResults([Deferred.fromCoroutine(client.messages()) for client in clients])
-    assert inboxes == [[{"for": client.user_id}] for client in clients]
-    assert len(asked) < len(clients)
+    return asked
