@@ -9,12 +9,13 @@ of both servers; other runs print their table only, unless --report names a file
 
 import argparse
 import asyncio
+import functools
 import json
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
@@ -68,10 +69,16 @@ def build_servers(options: argparse.Namespace, directory: Path, database: Postgr
 
 
 async def measure(
-    servers: dict[str, Server], sizes: Sizes, names: list[str], rounds: int
+    servers: dict[str, Server],
+    sizes: Sizes,
+    names: list[str],
+    rounds: int,
+    note: Callable[[Mapping[str, Rounds]], None],
 ) -> Mapping[str, Rounds]:
-    """All scenarios on all servers in turn: figures by scenario, side and round."""
-    results: dict[str, dict[str, list[Metrics]]] = {name: {side: [] for side in servers} for name in names}
+    """All scenarios on all servers in turn: figures by scenario, side and round; `note` gets those there are
+    after each scenario, so that a run that is ended keeps what it measured.
+    """
+    results: dict[str, dict[str, list[Metrics]]] = {}
     async with AsyncExitStack() as stack:
         benches = {}
         for side, server in servers.items():
@@ -81,9 +88,10 @@ async def measure(
             for name in names:
                 for side, bench in benches.items():
                     metrics = await run_scenario(bench, SCENARIOS[name])
-                    results[name][side].append(metrics)
+                    results.setdefault(name, {}).setdefault(side, []).append(metrics)
                     figures = "  ".join(f"{key}={value:.4g}" for key, value in metrics.items())
                     print(f"{number}  {name:14}  {side:7}  {figures}", flush=True)
+                note(results)
     return results
 
 
@@ -104,21 +112,28 @@ def run(options: argparse.Namespace) -> bool:
             server.start()
         machine = Machine.inspect([server.title for server in servers.values()], database.version())
         sizes = QUICK if options.quick else FULL
-        results = asyncio.run(measure(servers, sizes, names, options.rounds))
+        note = functools.partial(write, options, machine)
+        results = asyncio.run(measure(servers, sizes, names, options.rounds, note))
     print(terminal(results))
-    write(options, results, machine)
+    if not (options.quick or options.only or options.scenario or options.report):
+        write_report(REPORT, options, machine, results)
     return not any("failed" in m for sides in results.values() for rounds in sides.values() for m in rounds)
 
 
-def write(options: argparse.Namespace, results: Mapping[str, Rounds], machine: Machine) -> None:
+def write(options: argparse.Namespace, machine: Machine, results: Mapping[str, Rounds]) -> None:
+    """The files that were asked for."""
     if options.json:
         middle = {name: {side: medians(r) for side, r in sides.items()} for name, sides in results.items()}
         content = {"machine": dict(machine.facts()), "medians": middle, "rounds": results}
         options.json.write_text(json.dumps(content, indent=1))
-    complete = not (options.quick or options.only or options.scenario)
-    report = options.report or (REPORT if complete else None)
-    if report:
-        report.write_text(document(results, SCENARIOS, machine, command_line(options), options.rounds))
+    if options.report:
+        write_report(options.report, options, machine, results)
+
+
+def write_report(
+    report: Path, options: argparse.Namespace, machine: Machine, results: Mapping[str, Rounds]
+) -> None:
+    report.write_text(document(results, SCENARIOS, machine, command_line(options), options.rounds))
 
 
 def command_line(options: argparse.Namespace) -> str:
