@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation.pdus import PduChecker
-from synapse_lite.federation.peers import PeerError, Peers
+from synapse_lite.federation.peers import OK, PeerError, Peers
 from synapse_lite.matrix.event import Event
 from synapse_lite.storage.rooms import Room
 
@@ -69,7 +69,7 @@ class EventFetcher:
         answer = await self._peers.ask(server, "GET", f"{V1}/event/{part(event_id)}")
         found = await self._checked(room, listed(answer, "pdus", 1))
         if event_id not in found:
-            raise PeerError(f"{server} does not give {event_id}, but something else")
+            raise PeerError(f"{server} does not give {event_id}, but something else", OK)
         return found[event_id]
 
     async def backfill(
@@ -107,7 +107,7 @@ class EventFetcher:
     async def state_events(
         self, server: str, room: Room, event_id: str, lacking: Collection[str]
     ) -> dict[str, Event]:
-        """Those of the state before the event, and of its auth chains, that are lacking."""
+        """Those of the state before the event, and of its auth chains, that are lacking, and that the server has."""
         if len(lacking) > SINGLE_EVENTS:
             answer = await self._peers.ask(
                 server,
@@ -123,6 +123,8 @@ class EventFetcher:
             try:
                 found[one] = await self.event(server, room, one)
             except PeerError as error:
+                if error.is_passing:  # a state without it would stay wrong for ever
+                    raise
                 logger.info("%s is not to be had: %s", one, error)
         return found
 

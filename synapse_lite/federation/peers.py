@@ -12,6 +12,8 @@ TIMEOUT_SECONDS = 30.0
 MAX_ANSWER = 10 * 1024 * 1024  # bytes
 MAX_ERROR_TEXT = 200
 OK = 200
+TOO_MANY_REQUESTS = 429
+SERVER_FAULTS = 500  # and above
 
 
 class PeerError(SynapseLiteError):
@@ -31,6 +33,11 @@ class PeerError(SynapseLiteError):
         self.status = status
         self.errcode = errcode
         self.retry_after_ms = retry_after_ms
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same question may be answered another time."""
+        return self.status is None or self.status == TOO_MANY_REQUESTS or self.status >= SERVER_FAULTS
 
 
 class Peers(Protocol):

@@ -21,8 +21,8 @@ from urllib.parse import quote
 from attrs import define, field, frozen
 
 from synapse_lite.cli.api import ApiError, call
-from synapse_lite.storage.events import Standing
 from tests.chaos.links import Links
+from tests.chaos.records import REJECTED, SOFT_FAILED, OurRecords, Records, SynapseRecords, explain
 from tests.interop.synapse import Synapse
 from tests.ports import free_port
 from tests.processes.harness import wait_until
@@ -89,15 +89,6 @@ class Person:
                 return
             place = f"&from={quote(page['end'])}"
 
-    def sees(self, sent: "Sent") -> bool:
-        try:
-            self.ask("GET", f"rooms/{quote(sent.room)}/event/{quote(sent.event_id)}")
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return False
-        return True
-
     def state(self, room: str) -> State:
         found = self.ask("GET", f"rooms/{quote(room)}/state")
         return {(one["type"], one["state_key"]): one["event_id"] for one in found}
@@ -115,6 +106,9 @@ class Ours:
                 found.append(process.running.pid)
         return found
 
+    def records(self) -> Records:
+        return OurRecords(self.site)
+
     def strike(self, random: Random) -> None:
         """Kill one of its processes, or stop it properly, and start it again."""
         name = random.choice(self.names)
@@ -131,6 +125,9 @@ class Theirs:
 
     def pids(self) -> list[int]:
         return [self.synapse.running.pid]
+
+    def records(self) -> Records:
+        return SynapseRecords(self.synapse.database)
 
     def strike(self, random: Random) -> None:
         """It stays as it is: what it loses by a kill is not ours."""
@@ -150,7 +147,6 @@ class Sent:
 
     room: str
     event_id: str
-    sender: str
 
 
 @define
@@ -201,10 +197,19 @@ class Federation:
             self.links.heal()
 
     def settle(self) -> None:
-        """AssertionError unless all servers agree in the end."""
+        """AssertionError unless all servers agree in the end: on the state, and on what has happened."""
         self._wait_for_agreement(CONVERGENCE)
+        deadline = time.monotonic() + CONVERGENCE
+        self._scroll()
+        while misjudged := self._misjudged():
+            assert time.monotonic() < deadline, self._explained(misjudged)
+            time.sleep(NUDGE)
+            self._scroll()
         for server in self.servers:
-            self._check(server)
+            records = [server.host.records().of(room) for room in self.rooms.values()]
+            self.done[f"soft-failed by {server.name}"] = sum(
+                one.standing == SOFT_FAILED for record in records for one in record.events.values()
+            )
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {what}" for what, count in sorted(self.done.items()))
@@ -246,9 +251,9 @@ class Federation:
         what = random.choices(whats, [10, 3, 4, 3, 1, 2])[0]
         if what == "says":
             content = {"msgtype": "m.text", "body": str(random.random())}
-            self._note(room, person, person.send(room, "m.room.message", content))
+            self._note(room, person.send(room, "m.room.message", content))
         elif what == "topic":
-            self._note(room, person, person.send(room, "m.room.topic", {"topic": str(random.random())}, ""))
+            self._note(room, person.send(room, "m.room.topic", {"topic": str(random.random())}, ""))
         elif what == "member":
             action = random.choice(["kick", "ban", "unban", "invite"])
             person.ask("POST", f"rooms/{quote(room)}/{action}", {"user_id": anybody})
@@ -261,17 +266,17 @@ class Federation:
         elif self.sent:
             target = random.choice(self.sent[-20:])
             path = f"rooms/{quote(target.room)}/redact/{quote(target.event_id)}/{time.time_ns()}"
-            self._note(target.room, person, person.ask("PUT", path, {})["event_id"])
+            self._note(target.room, person.ask("PUT", path, {})["event_id"])
         self.done[what] += 1
 
     def _raise(self, person: Person, room: str, user_id: str, random: Random) -> None:
         path = f"rooms/{quote(room)}/state/m.room.power_levels/"
         levels = person.ask("GET", path)
         levels["users"] = {**levels["users"], user_id: random.choice([0, 10, 49])}
-        self._note(room, person, person.send(room, "m.room.power_levels", levels, ""))
+        self._note(room, person.send(room, "m.room.power_levels", levels, ""))
 
-    def _note(self, room: str, person: Person, event_id: str) -> None:
-        self.sent.append(Sent(room, event_id, person.user_id))
+    def _note(self, room: str, event_id: str) -> None:
+        self.sent.append(Sent(room, event_id))
 
     # The end
 
@@ -279,15 +284,13 @@ class Federation:
         """Now and then somebody says something: what a server lacks, it asks for when it hears of something newer."""
         deadline, nudged = time.monotonic() + seconds, 0.0
         while differing := self._differences():
-            assert time.monotonic() < deadline, "\n".join(differing)
+            assert time.monotonic() < deadline, self._explained(differing)
             if time.monotonic() - nudged > NUDGE:
                 nudged = time.monotonic()
                 for server in self.servers:
                     for room in self.rooms.values():
                         content = {"msgtype": "m.text", "body": "still here"}
-                        self._note(
-                            room, server.moderator, server.moderator.send(room, "m.room.message", content)
-                        )
+                        self._note(room, server.moderator.send(room, "m.room.message", content))
             time.sleep(0.5)
 
     def _differences(self) -> list[str]:
@@ -300,43 +303,55 @@ class Federation:
                     found.append(f"version {version}, {room}: {key} is {values}")
         return found
 
-    def _check(self, server: Server) -> None:
-        """Of all that was sent the server has everything, and takes what moderators sent as they do themselves."""
-        for room in self.rooms.values():
-            server.moderator.scroll(room)
+    def _explained(self, differing: Sequence[str]) -> str:
+        """With what each server has of the rooms."""
+        records = {server.name: server.host.records() for server in self.servers}
+        rooms = {
+            version: room for version, room in self.rooms.items() if any(room in one for one in differing)
+        }
+        explained = [
+            f"version {version}, {room}\n{explain(records, room)}" for version, room in rooms.items()
+        ]
+        return "\n".join([*differing, *explained])
+
+    def _scroll(self) -> None:
+        """Servers fetch what they had not heard of."""
+        for server in self.servers:
+            for room in self.rooms.values():
+                server.moderator.scroll(room)
+
+    def _misjudged(self) -> list[str]:
+        """Of all events that are known to anybody, what a server lacks, or judges otherwise than it may."""
+        return [
+            f"version {version}, {room}: {name} {line}"
+            for version, room in self.rooms.items()
+            for name, lines in self._misjudged_in(room).items()
+            for line in lines
+        ]
+
+    def _misjudged_in(self, room: str) -> dict[str, list[str]]:
+        found = {server.name: server.host.records().of(room).events for server in self.servers}
+        accepted = {
+            one: record for events in found.values() for one, record in events.items() if record.is_accepted
+        }
         moderators = {one.moderator.user_id for one in self.servers}
-        wanted = [one for one in self.sent if one.sender in moderators]
-        if isinstance(server.host, Theirs):
-            for one in wanted:
-                wait_until(lambda: server.moderator.sees(one), f"{one} at Synapse")  # noqa: B023
-            return
-        standing = _Standings(server.host.site)
-        missing = standing.missing(self.sent)
-        assert not missing, f"{server.name} has never had {missing}"
-        found = standing.of(self.sent)
-        refused = [one for one in self.sent if found[one.event_id] == Standing.REJECTED]
-        assert not refused, f"{server.name} rejects {refused}"
-        outside = [one for one in wanted if found[one.event_id] != Standing.ACCEPTED]
-        assert not outside, f"{server.name} does not show {outside}"
-        self.done[f"soft-failed by {server.name}"] = sum(
-            found[one.event_id] == Standing.SOFT_FAILED for one in self.sent
-        )
-
-
-@frozen
-class _Standings:
-    """What a server of ours makes of events, by its database."""
-
-    site: Site
-
-    def of(self, sent: Sequence[Sent]) -> dict[str, int]:
-        ids = [one.event_id for one in sent]
-        rows = self.site.rows("SELECT event_id, standing FROM events WHERE event_id = ANY(%s)", ids)
-        return dict(rows)
-
-    def missing(self, sent: Sequence[Sent]) -> list[Sent]:
-        found = self.of(sent)
-        return [one for one in sent if one.event_id not in found]
+        lines: dict[str, list[str]] = {}
+        for server in self.servers:
+            has = found[server.name]
+            lines[server.name] = [
+                f"rejects {one}" for one, record in has.items() if record.standing == REJECTED
+            ]
+            for one, record in accepted.items():
+                is_of_moderator = record.sender in moderators
+                if isinstance(server.host, Theirs) and not is_of_moderator:
+                    continue  # it does not fetch what it needs for nothing
+                if one not in has or not has[one].is_placed:
+                    lines[server.name].append(f"lacks {one}")
+                elif is_of_moderator and not has[one].is_accepted:
+                    lines[server.name].append(f"does not show {one}")
+        known = {one for events in found.values() for one in events}
+        lost = [one.event_id for one in self.sent if one.room == room and one.event_id not in known]
+        return {**lines, "nobody": [f"has {one}" for one in lost]}
 
 
 @contextmanager

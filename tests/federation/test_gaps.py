@@ -303,3 +303,27 @@ async def test_many_branches(server: TestServer, other: Scripted) -> None:
         await room.look()
         assert len(room.tips) == left
     assert sorted(await texts(server, room, token)) == sorted([*map(str, range(50)), *["ours"] * 3])
+
+
+@ensureDeferred
+async def test_a_state_of_which_a_part_cannot_be_had_now(server: TestServer, other: Scripted) -> None:
+    """It is not taken without that part, which would be missing for ever: the event waits until it can be had whole."""
+    room, token = await remote_room(server, other)
+    history = History(room)
+    name = history.add(
+        await room.build("m.room.member", {"membership": "join", "displayname": "Carol"}, room.user)
+    )
+    room.state[name.key] = name
+    said = await history.chain(120, name)
+
+    def away(*_: object) -> JsonObject:
+        raise PeerError("The connection broke off")
+
+    other.scripts[f"{V1}/event/"] = away
+    await send(server, other, said[-2].pdu)
+    assert await room.stored(said[-2]) is None
+    other.scripts[f"{V1}/event/"] = history.event
+    await send(server, other, said[-1].pdu)
+    assert (await texts(server, room, token))[-1] == "119"
+    content = await server.ok("GET", f"rooms/{room.room_id}/state/m.room.member/{room.user}", None, token)
+    assert content["displayname"] == "Carol"

@@ -50,6 +50,11 @@ class Synapse(Process):
         self._command[0] = str(python())
 
     @property
+    def database(self) -> Path:
+        """The file of its SQLite database."""
+        return self._place / "synapse.db"
+
+    @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
@@ -80,7 +85,7 @@ class Synapse(Process):
             "signing_key_path": str(place / "synapse.signing.key"),
             "media_store_path": str(place / "synapse-media"),
             "log_config": str(self._log_config()),
-            "database": {"name": "sqlite3", "args": {"database": str(place / "synapse.db")}},
+            "database": {"name": "sqlite3", "args": {"database": str(self.database)}},
             "listeners": [
                 {
                     "port": self._port,
