@@ -47,6 +47,7 @@ GENEROUS_LIMITS: dict[str, Any] = {
     "rc_reports": GENEROUS,
     "rc_key_uploads": GENEROUS,
     "rc_presence": {"per_user": GENEROUS},
+    "rc_federation": {"sleep_limit": 10_000, "reject_limit": 10_000, "concurrent": 1000},
 }
 
 

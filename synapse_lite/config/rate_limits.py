@@ -1,11 +1,12 @@
 """How often a user, an address or a room may do something."""
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, model_validator
 
 from synapse_lite.config.options import Options
+from synapse_lite.config.units import Duration
 
 
 class RateLimit(Options):
@@ -42,6 +43,24 @@ class PresenceLimits(Options):
     )
 
 
+class FederationLimits(Options):
+    """Of the requests of one server, in each process."""
+
+    window_size: Annotated[Duration, Field(ge=1)] = Field(
+        default=1000, description="The time in which the requests of a server are counted."
+    )
+    sleep_limit: int = Field(
+        default=10, ge=0, description="Requests in that time that are served without a delay."
+    )
+    sleep_delay: Duration = Field(default=500, description="How long each further one is delayed.")
+    reject_limit: int = Field(
+        default=50,
+        ge=1,
+        description="Requests under way at once, those that wait included; what is beyond is refused.",
+    )
+    concurrent: int = Field(default=3, ge=1, description="Requests that are served at the same time.")
+
+
 class RateLimitOptions(Options):
     """Rate limits"""
 
@@ -73,6 +92,9 @@ class RateLimitOptions(Options):
         default=_limit(0.016, 200), description="Searches of a user in the user directory."
     )
     rc_presence: PresenceLimits = Field(default=PresenceLimits(), description="Presence.")
+    rc_federation: FederationLimits = Field(
+        default=FederationLimits(), description="Requests of each other server."
+    )
 
     rc_media_create: RateLimit = Field(default=_limit(10, 50), description="Names that a user reserves.")
 
@@ -92,6 +114,7 @@ class RateLimitOptions(Options):
 
 
 _PLENTY = _limit(100_000, 100_000)
+_ALL_SERVERS = FederationLimits(sleep_limit=100_000, reject_limit=100_000, concurrent=100_000)
 
 
 def no_rate_limits() -> dict[str, Any]:
@@ -105,7 +128,9 @@ def _widened(options: type[Options]) -> dict[str, Any]:
         kind = next(
             (one for one in (option.annotation, *get_args(option.annotation)) if _is_options(one)), None
         )
-        if kind is not None:
+        if kind is FederationLimits:
+            widened[name] = _ALL_SERVERS.model_dump()
+        elif kind is not None:
             widened[name] = _PLENTY.model_dump() if kind is RateLimit else _widened(kind)
     return widened
 

@@ -102,7 +102,6 @@ IGNORED = frozenset(
         "print_pidfile",
         "pusher_instances",
         "rc_3pid_validation",
-        "rc_federation",
         "rc_third_party_invite",
         "recaptcha_private_key",
         "recaptcha_private_key_path",

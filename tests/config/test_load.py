@@ -140,7 +140,7 @@ def test_ignored_options():
         *ignored
     }
     assert {"database.txn_limit", "listeners.request_id_header"} <= {*ignored}
-    assert not {"server_name", "rc_message", "tasks"} & {*ignored}
+    assert not {"server_name", "rc_message", "rc_federation", "tasks"} & {*ignored}
     assert load([FULL], {}).unknown == ()
 
 
@@ -362,6 +362,7 @@ def test_database_mistakes(write, text, expected):
         ("database: 7", "database: should be a mapping"),
         ("database: {name: psycopg2, args: {port: x}}", "database.args.port: should be a whole number"),
         ("rc_joins_per_room: {per_second: x}", "rc_joins_per_room.per_second: should be a number"),
+        ("rc_federation: {concurrent: 0}", "rc_federation.concurrent: should be greater than or equal to 1"),
         ("media_store_path: 3", "media_store_path: should be a path"),
         ("old_signing_keys: [a]", "old_signing_keys: should be a mapping"),
         ("log: {level: loud}", "log.level: should be 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'"),
@@ -413,6 +414,8 @@ def test_no_rate_limits() -> None:
     """Every limit that there is becomes so wide that nobody meets it."""
     limits = RateLimitOptions(**no_rate_limits()).model_dump()
     assert limits.keys() == no_rate_limits().keys()
+    of_servers = limits.pop("rc_federation")
+    assert min(of_servers[name] for name in ("sleep_limit", "reject_limit", "concurrent")) >= 100_000
     assert min(_rates(limits)) == max(_rates(limits))
 
 

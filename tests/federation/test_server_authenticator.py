@@ -2,7 +2,7 @@
 
 import pytest_twisted
 from pytest_twisted import ensureDeferred
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.http.access import Access
@@ -13,7 +13,7 @@ from synapse_lite.matrix.server_auth import sign_request
 from synapse_lite.matrix.signing import generate_signing_key
 from tests.builders import SERVER
 from tests.federation.conftest import OTHER, JoinNetwork
-from tests.federation.network import Scripted, send_signed
+from tests.federation.network import Network, Scripted, send_signed
 from tests.http.memory import Connection
 from tests.server import TestServer
 
@@ -112,3 +112,21 @@ async def test_a_user_is_no_server(echoing: TestServer) -> None:
     """An access token does not help."""
     token = await echoing.user("alice", is_admin=True)
     assert await echoing.refusal("GET", TARGET, token=token) == UNAUTHORIZED
+
+
+@ensureDeferred
+async def test_servers_have_their_turns(join_network: JoinNetwork, network: Network) -> None:
+    """`rc_federation`: of one server few requests are served at once, more are delayed, then refused; others are served."""
+    limits = {"window_size": "2s", "sleep_limit": 1, "sleep_delay": 500, "reject_limit": 2, "concurrent": 1}
+    server = await join_network(rc_federation=limits)
+    other, third = network.scripted(OTHER), network.scripted("third.test")
+    path = f"/_matrix/federation/v1/query/profile?user_id=%40nobody%3A{SERVER}"
+    assert (await other.ask(server, "GET", path))[0] == 404
+    asked = [Deferred.fromCoroutine(other.ask(server, "GET", path)) for _ in range(3)]
+    (status, refused), first = await DeferredList(asked, fireOnOneCallback=True)
+    assert (status, refused["errcode"], refused["retry_after_ms"]) == (429, "M_LIMIT_EXCEEDED", 2000)
+    assert (await third.ask(server, "GET", path))[0] == 404
+    late = [one for number, one in enumerate(asked) if number != first]
+    assert not any(one.called for one in late)
+    server.clock.advance(0.5)
+    assert [(await one)[0] for one in late] == [404, 404]

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from attrs import evolve
 
 from synapse_lite.handlers.audit import AuditLog
+from synapse_lite.http.turns import Turns
 from synapse_lite.rest.admin.audited import audited
+from synapse_lite.rest.federation.limited import limited
 from synapse_lite.workers.core import Core
 from synapse_lite.workers.feature import Feature
 from synapse_lite.workers.features import (
@@ -97,9 +99,10 @@ FEATURES: tuple[Build, ...] = (
 
 def build_features(core: Core, builds: Sequence[Build] = FEATURES) -> tuple[Feature, ...]:
     """Each feature's extensions are known to the core then."""
-    log = AuditLog(core.requests, core.clock)
+    log, turns = AuditLog(core.requests, core.clock), Turns(core.clock, core.config.rc_federation)
     features = tuple(
-        evolve(feature, routes=audited(feature.routes, log)) for feature in (build(core) for build in builds)
+        evolve(feature, routes=limited(audited(feature.routes, log), turns))
+        for feature in (build(core) for build in builds)
     )
     for feature in features:
         core.extensions.add(feature)

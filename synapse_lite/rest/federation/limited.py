@@ -1,0 +1,29 @@
+"""What every route for other servers has in common: each server has its turns (`rc_federation`)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import evolve
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.http.access import Access
+from synapse_lite.http.request import Request
+from synapse_lite.http.response import Response
+from synapse_lite.http.router import Handler, Route
+from synapse_lite.http.turns import Turns
+
+
+def limited(routes: Iterable[Route], turns: Turns) -> list[Route]:
+    """The same routes; requests of other servers wait for their turn."""
+    return [
+        evolve(route, handler=_limited(route.handler, turns)) if route.access is Access.SERVER else route
+        for route in routes
+    ]
+
+
+def _limited(handler: Handler, turns: Turns) -> Handler:
+    async def handle(request: Request, origin: str, **params: Any) -> JsonObject | Response:
+        async with turns.turn(origin):
+            return await handler(request, origin, **params)
+
+    return handle
