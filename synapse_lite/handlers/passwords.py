@@ -9,11 +9,10 @@ import bcrypt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 
 from synapse_lite.config.accounts import PasswordPolicy
 from synapse_lite.errors import MatrixError, limit_exceeded
+from synapse_lite.threads import Threads
 
 MAX_PASSWORD_LENGTH = 512
 THREADS = 2
@@ -53,17 +52,15 @@ class Passwords:
         policy: PasswordPolicy,
         hasher: PasswordHasher,
     ) -> None:
-        self._reactor = reactor
         self._pepper = pepper
         self._policy = policy
         self._hasher = hasher
-        self._threads = ThreadPool(1, THREADS, "passwords")
+        self._threads = Threads(reactor, THREADS, "passwords")
         self._decoy = ""
         self._waiting = 0
 
     def start(self) -> None:
         self._decoy = self._hasher.hash("")
-        self._threads.start()
 
     def stop(self) -> None:
         self._threads.stop()
@@ -101,7 +98,7 @@ class Passwords:
             raise limit_exceeded(RETRY_AFTER_MS)
         self._waiting += 1
         try:
-            return await deferToThreadPool(self._reactor, self._threads, work, *args)
+            return await self._threads.run(work, *args)
         finally:
             self._waiting -= 1
 

@@ -1,21 +1,17 @@
 """The store as the reactor sees it: in threads of its own, so that a slow disk holds up nothing but media."""
 
-# mypy: allow-untyped-calls
-# Twisted types its threads in part only.
-
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 
 from synapse_lite.media.directory import LocalFile
 from synapse_lite.media.incoming import Incoming, Received
 from synapse_lite.media.pieces import READ_BYTES, FilePieces, remote_pieces
 from synapse_lite.media.store import BlobStore, Reading, StoreError
 from synapse_lite.media.turns import Turns
+from synapse_lite.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,15 +30,14 @@ class MediaThreads:
     """Runs what blocks. With `MAX_WAITING` calls in the queue a further one is refused at once."""
 
     def __init__(self, reactor: Any, store: BlobStore, incoming: Path) -> None:
-        self._reactor = reactor
         self._store = store
         self._incoming = incoming
-        self._pool = ThreadPool(1, THREADS, "media")
+        self._pool = Threads(reactor, THREADS, "media")
         self.turns = Turns(reactor, CHUNKS_A_TURN)
         self._waiting = 0
 
     def start(self) -> None:
-        self._pool.start()
+        """Nothing: threads start when they are needed."""
 
     def stop(self) -> None:
         self._pool.stop()
@@ -68,14 +63,14 @@ class MediaThreads:
                     buffered, size = [], 0
             return await self.run(_finish, incoming, buffered)
         except BaseException:
-            self._pool.callInThread(incoming.discard)
+            self._pool.begin(incoming.discard)
             raise
 
     async def put(self, received: Received) -> None:
         await self.run(self._store.put, received.sha256, received.path)
 
     def discard(self, received: Received) -> None:
-        self._pool.callInThread(received.discard)
+        self._pool.begin(received.discard)
 
     async def read(self, sha256: bytes, start: int, length: int) -> AsyncIterator[bytes]:
         """`length` bytes from `start`; raises before the first one when the bytes are not there.
@@ -97,14 +92,13 @@ class MediaThreads:
         return remote_pieces(self, reading, chunk, length)
 
     def close(self, reading: Reading) -> None:
-        self._pool.callInThread(reading.close)
+        self._pool.begin(reading.close)
 
     def _start(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
         if self._waiting >= MAX_WAITING:
             raise StoreError("the media store is busy")
         self._waiting += 1
-        work: Deferred[T] = deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
-        return work.addBoth(self._done)
+        return self._pool.run(function, *args, **kwargs).addBoth(self._done)
 
     def _done(self, result: T) -> T:
         self._waiting -= 1

@@ -8,7 +8,6 @@ all its statements:
 - `read`: one or more independent reads, each statement seeing what is committed when it starts.
 """
 
-import contextvars
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,8 +20,7 @@ from attrs import define, field
 from psycopg2 import errors, extensions
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
+from twisted.python.failure import Failure
 
 from synapse_lite.errors import UnavailableError
 from synapse_lite.storage.bulk import COPIED_AT_ONCE, copied, with_values
@@ -31,6 +29,7 @@ from synapse_lite.storage.pool import Pool, close_if_broken
 from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.stream import Change, Kind, write_changes
 from synapse_lite.storage.unstorable import UNSTORABLE, refusal_of
+from synapse_lite.threads import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -272,14 +271,14 @@ class Database:
         self._on_flushed = on_flushed
         options = " ".join(f"-c {key}={value}" for key, value in settings.items())
         self._pool = Pool(arguments, options, outage or Outage())
-        self._threads = ThreadPool(1, size, f"database-{name}")
+        self._threads = Threads(reactor, size, f"database-{name}")
 
     def on_commit(self, listener: OnCommit) -> None:
         """Call `listener`, and nobody else, on the reactor with the changes of each committed transaction."""
         self._on_commit = listener
 
     def start(self) -> None:
-        self._threads.start()
+        """Nothing: connections and threads come when they are needed."""
 
     def stop(self) -> None:
         """Wait for what runs, then close the connections."""
@@ -300,15 +299,16 @@ class Database:
     ) -> R:
         """The result is there before the transaction has ended: nobody waits for that round trip."""
         answer: Deferred[R] = Deferred()
+        call = self._reactor.callFromThread
+        work = partial(self._run_snapshot, partial(call, answer.callback))
 
-        def fail(ok: bool, result: object) -> None:
-            if not ok:
-                self._reactor.callFromThread(answer.errback, result)
+        def run() -> None:
+            try:
+                self._with_connection(work, function, args, kwargs)
+            except BaseException:  # noqa: BLE001 (it is told to whoever waits)
+                call(answer.errback, Failure())
 
-        succeed = partial(self._reactor.callFromThread, answer.callback)
-        self._threads.callInThreadWithCallback(
-            fail, self._work(partial(self._run_snapshot, succeed), function, args, kwargs)
-        )
+        self._threads.begin(run)
         return await answer
 
     async def read(
@@ -319,14 +319,10 @@ class Database:
 
     async def is_alive(self) -> bool:
         """Whether the database answers now: this does not wait until it is back."""
-        return await deferToThreadPool(self._reactor, self._threads, self._pool.is_alive)
+        return await self._threads.run(self._pool.is_alive)
 
     async def _in_thread(self, run: Callable[..., T], *args: Any) -> T:
-        result: T = await deferToThreadPool(self._reactor, self._threads, self._work(run, *args))
-        return result
-
-    def _work(self, run: Callable[..., T], *args: Any) -> Callable[[], T]:
-        return partial(contextvars.copy_context().run, self._with_connection, run, *args)
+        return await self._threads.run(self._with_connection, run, *args)
 
     def _with_connection(self, run: Callable[..., T], function: Function, args: Any, kwargs: Any) -> T:
         for _ in range(RETRIES):
