@@ -37,6 +37,13 @@ class KernelSender:
             self._transport.unregisterProducer()
             self._transport.registerProducer(self._channel, streaming=True)
 
+    def flushed(self) -> "Deferred[None]":
+        """As `writable`, after something was written: it goes out now, if the socket takes it."""
+        waiting = self._writable = Deferred()
+        if not self._transport.disconnected:
+            self._transport.doWrite()  # its errors are met again, and told, by the reactor
+        return waiting
+
     def writable(self) -> "Deferred[None]":
         """Fires when all that was written is on its way, and the socket takes more."""
         self._writable = Deferred()

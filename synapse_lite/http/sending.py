@@ -53,7 +53,7 @@ async def send_stream(consumer: Any, stream: Stream, clock: Clock) -> None:
 async def _send_file(consumer: Any, source: KernelSource, length: int, clock: Clock) -> int:
     sent = 0
     with KernelSender(consumer.channel) as sender:
-        await _unless_stalled(consumer, sender.writable(), clock)
+        await _unless_stalled(consumer, sender.flushed(), clock)
         while sent < length:
             await source.prepare()
             some = sender.send(source)
@@ -82,6 +82,8 @@ async def _send_chunks(consumer: Any, stream: Stream, clock: Clock) -> int:
 
 
 async def _unless_stalled(consumer: Any, waiting: "Deferred[None]", clock: Clock) -> None:
+    if waiting.called:
+        return
     stalled = clock.call_later(STALL_SECONDS, consumer.channel.forceAbortClient)
     try:
         await waiting

@@ -2,12 +2,17 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from synapse_lite.media.store import LocalReading, Reading, StoreError
 from synapse_lite.media.turns import Turns
 
+T = TypeVar("T")
+
 READ_BYTES = 256 * 1024
+SEND_BYTES = 4 * READ_BYTES
+"""Of a piece that the kernel sends: no memory of this process holds it."""
+
 TOO_SHORT = "the stored file is too short"
 
 
@@ -17,7 +22,7 @@ class Threads(Protocol):
     turns: Turns
 
     def close(self, reading: Reading) -> None: ...
-    def run(self, function: Callable[[int], bytes], size: int, /) -> Awaitable[bytes]: ...
+    def run(self, function: Callable[[int], T], size: int, /) -> Awaitable[T]: ...
 
 
 class FilePieces:
@@ -30,14 +35,14 @@ class FilePieces:
 
     async def prepare(self) -> None:
         """Wait for a turn, and until the next piece is in memory."""
-        await self._threads.turns.take()
-        size = min(self._left, READ_BYTES)
+        size = min(self._left, SEND_BYTES)
+        await self._threads.turns.take(-(-size // READ_BYTES))
         if not self._file.is_in_memory(size):
             await self._threads.run(self._file.load, size)
 
     def send_to(self, socket: int) -> int:
         """Bytes of the next piece that a socket took; `BlockingIOError` when it is full."""
-        sent = self._file.send(socket, min(self._left, READ_BYTES))
+        sent = self._file.send(socket, min(self._left, SEND_BYTES))
         if sent == 0:
             raise StoreError(TOO_SHORT)
         self._left -= sent

@@ -45,8 +45,8 @@ class LocalReading(Reading, Protocol):
     def is_in_memory(self, size: int, /) -> bool:
         """Whether the kernel has the next bytes: some of them are looked at."""
 
-    def load(self, size: int, /) -> bytes:
-        """As `read`, and they are the next ones again."""
+    def load(self, size: int, /) -> None:
+        """Have the kernel read the next bytes. Blocks."""
 
     def send(self, socket: int, size: int, /) -> int:
         """From the kernel's memory to a socket; the bytes that went out. `OSError` of the socket."""

@@ -127,10 +127,13 @@ async def _at_most(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncIterato
 
 
 def _open(store: BlobStore, sha256: bytes, start: int, size: int) -> tuple[Reading, bytes]:
-    """With its first bytes, which of a local file are then in memory."""
+    """With its first bytes; those of a local file are in memory then, and of no use here."""
     reading = store.open(sha256, start)
     try:
-        return reading, reading.load(size) if isinstance(reading, LocalFile) else reading.read(size)
+        if isinstance(reading, LocalFile):
+            reading.load(size)
+            return reading, b""
+        return reading, reading.read(size)
     except BaseException:
         reading.close()
         raise

@@ -13,18 +13,19 @@ class Turns:
         self._reactor = reactor
         self._size = size
         self._left = size
-        self._waiting: deque[Deferred[None]] = deque()
+        self._waiting: deque[tuple[Deferred[None], int]] = deque()
         self._ends = False
 
-    async def take(self) -> None:
+    async def take(self, weight: int = 1) -> None:
+        """The last one that passes in a turn may weigh more than what is left of it."""
         if not self._ends:
             self._ends = True
             self._reactor.callLater(0, self._end)
         if self._left > 0:
-            self._left -= 1
+            self._left -= weight
             return
         mine: Deferred[None] = Deferred()
-        self._waiting.append(mine)
+        self._waiting.append((mine, weight))
         await mine
 
     def _end(self) -> None:
@@ -33,5 +34,6 @@ class Turns:
         if self._ends:
             self._reactor.callLater(0, self._end)
         while self._waiting and self._left > 0:
-            self._left -= 1
-            self._waiting.popleft().callback(None)
+            waiting, weight = self._waiting.popleft()
+            self._left -= weight
+            waiting.callback(None)

@@ -81,3 +81,22 @@ def test_downloads_that_begin_together(tmp_path: Path) -> None:
     assert begun == list(range(CHUNKS_A_TURN))
     reactor.turn()
     assert begun == list(range(count))
+
+
+def test_what_is_heavy() -> None:
+    """It passes when anything is left of a turn, and fills it."""
+    reactor = Reactor()
+    turns = Turns(reactor, 4)
+    passed: list[int] = []
+
+    async def go(number: int, weight: int) -> None:
+        await turns.take(weight)
+        passed.append(number)
+
+    for number, weight in enumerate((1, 4, 4, 1, 3)):
+        Deferred.fromCoroutine(go(number, weight))
+    assert passed == [0, 1]
+    reactor.turn()
+    assert passed == [0, 1, 2]
+    reactor.turn()
+    assert passed == [0, 1, 2, 3, 4]

@@ -8,6 +8,7 @@ from attrs import frozen
 from synapse_lite.storage.database import Transaction, UniqueViolation
 from synapse_lite.storage.media import blobs
 from synapse_lite.storage.media.quarantine import quarantine_if_known
+from synapse_lite.storage.prepared import Prepared
 
 __all__ = ["UniqueViolation"]
 
@@ -47,11 +48,11 @@ class NewMedia:
     url_cache: str | None = None
 
 
-COLUMNS = (
+_OWN_COLUMNS = (
     "m.media_nid, m.origin, m.media_id, m.sha256, m.size, m.user_id, m.media_type, m.upload_name, m.created_ts,"
-    " m.last_access_ts, m.expires_ts, m.authenticated, m.protected, m.url_cache,"
-    " coalesce(q.quarantined_by, CASE WHEN NOT m.protected THEN h.quarantined_by END)"
+    " m.last_access_ts, m.expires_ts, m.authenticated, m.protected, m.url_cache"
 )
+COLUMNS = f"{_OWN_COLUMNS}, coalesce(q.quarantined_by, CASE WHEN NOT m.protected THEN h.quarantined_by END)"
 QUARANTINE = (
     "LEFT JOIN media_quarantine q ON q.origin = m.origin AND q.media_id = m.media_id"
     " LEFT JOIN media_quarantined_hashes h ON h.sha256 = m.sha256"
@@ -68,12 +69,19 @@ def read_media(txn: Transaction, origin: str, media_id: str) -> Media | None:
 
 def read_many(txn: Transaction, names: Collection[tuple[str, str]]) -> dict[tuple[str, str], Media]:
     """By origin and media id; those that there are."""
-    rows = txn.fetch_values(
-        f"SELECT {COLUMNS} FROM (VALUES %s) AS v (origin, media_id) CROSS JOIN LATERAL"
-        f" (SELECT * FROM media WHERE origin = v.origin AND media_id = v.media_id) AS m {QUARANTINE}",
-        sorted(names),
-    )
+    rows = txn.rows(_MANY, tuple(map(list, zip(*sorted(names), strict=True))))
     return {(media.origin, media.media_id): media for media in map(media_of, rows)}
+
+
+_MANY = Prepared(
+    "read_media",
+    f"SELECT {_OWN_COLUMNS}, coalesce("
+    "(SELECT quarantined_by FROM media_quarantine WHERE origin = m.origin AND media_id = m.media_id),"
+    " (SELECT quarantined_by FROM media_quarantined_hashes WHERE sha256 = m.sha256 AND NOT m.protected))"
+    " FROM unnest(%s::text[], %s::text[]) AS v (origin, media_id) CROSS JOIN LATERAL"
+    " (SELECT * FROM media WHERE origin = v.origin AND media_id = v.media_id LIMIT 1) AS m",
+)
+"""By keys only, whatever the planner thinks of the sizes: it would rather join."""
 
 
 def is_quarantined(txn: Transaction, origin: str, media_id: str) -> bool:
