@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, forbidden, not_found
-from synapse_lite.matrix.event import Draft, Event, build_event
+from synapse_lite.matrix.event import MAX_PREV_EVENTS, Draft, Event, build_event
 from synapse_lite.matrix.policy import POLICY
 from synapse_lite.matrix.relations import relation_of
 from synapse_lite.matrix.room_versions import RoomVersion
@@ -16,8 +16,10 @@ from synapse_lite.matrix.signing import SigningKey
 from synapse_lite.rooms.batch import Batch, BatchStore
 from synapse_lite.rooms.build import admits, build_next, unchanged
 from synapse_lite.rooms.extend import Extender, KeyNids, redact
-from synapse_lite.rooms.heads import Head, HeadReader, Heads
+from synapse_lite.rooms.heads import Head, HeadReader, Heads, draft_needs
+from synapse_lite.rooms.many_tips import ManyTips
 from synapse_lite.rooms.policy import PolicedError, is_policed
+from synapse_lite.rooms.resolution import StateResolver
 from synapse_lite.rooms.values import Busy, Contributor, PurgedEvent, Result, Sent, Write
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.event_transactions import SentRequest, client_of, find_sent
@@ -47,6 +49,7 @@ class EventAppender:
         self._signing_key = signing_key
         self._heads = HeadReader(events, state)
         self._store = BatchStore(events, clock, contributors)
+        self._many_tips = ManyTips(events, StateResolver(events, state))
         self._nids = NidSequence("event_nids")
         self._extender = Extender(state, self._nids)
 
@@ -97,18 +100,29 @@ class EventAppender:
             known = (request and sent.get(request)) or unchanged(head, write.draft)
             if known:
                 return known
-            built = build_next(head, write, batch.targets, self._signing_key)
+            followed = self._followed(txn, batch, head, write)
+            built = build_next(followed, write, batch.targets, self._signing_key)
             _check_new(batch, head, write)
         except MatrixError as error:
             return error
         if write.point is None:
-            stored = self._extender.extend(txn, batch, key_nids, head, *built, client_of(write.request))
+            stored = self._extender.extend(txn, batch, key_nids, followed, *built, client_of(write.request))
+            if followed is not head:
+                self._many_tips.rejoin(txn, batch, head, followed)
         else:
             stored = self._add_in_the_past(txn, batch, heads, head, built, write)
         if request is not None:
             sent[request] = stored
             batch.requests.append((request, stored.nid))
         return stored
+
+    def _followed(self, txn: Transaction, batch: Batch, head: Head, write: Write) -> Head:
+        """The head, or the part of it that one event may follow; `AuthError` when its whole forbids the event."""
+        if write.point is not None or len(head.tips) <= MAX_PREV_EVENTS:
+            return head
+        needs = draft_needs(write.draft, head.room.version)
+        build_next(head, write, batch.targets, self._signing_key)
+        return self._many_tips.deepest(txn, batch, head, needs)
 
     def _add_in_the_past(
         self, txn: Transaction, batch: Batch, heads: Heads, head: Head,

@@ -8,7 +8,7 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation.peers import PeerError
-from synapse_lite.matrix.event import Event
+from synapse_lite.matrix.event import MAX_PREV_EVENTS, Event
 from synapse_lite.storage.events import Standing
 from tests.federation.network import Network, Scripted
 from tests.federation.remote_room import RemoteRoom, remote_room, send
@@ -303,6 +303,30 @@ async def test_many_branches(server: TestServer, other: Scripted) -> None:
         await room.look()
         assert len(room.tips) == left
     assert sorted(await texts(server, room, token)) == sorted([*map(str, range(50)), *["ours"] * 3])
+
+
+@ensureDeferred
+async def test_more_branches_than_an_event_may_follow(server: TestServer, other: Scripted) -> None:
+    """The state before an event of ours is what those lead to that it follows; the others count for the room all the same."""
+    room, token = await remote_room(server, other)
+    before = room.state["m.room.member", room.user]
+    name = await room.build("m.room.member", {"membership": "join", "displayname": "Carol"}, room.user)
+    branches = [name, *[await room.say(str(number)) for number in range(MAX_PREV_EVENTS)]]
+    await send(server, other, *(one.pdu for one in branches))
+    path = f"rooms/{room.room_id}/send/m.room.message/1"
+    answer = await server.ok("PUT", path, {"msgtype": "m.text", "body": "ours"}, token)
+    await room.look()
+    assert len(room.tips) == 2
+    assert room.state[name.key].event_id == name.event_id
+    target = f"{V1}/state_ids/{room.room_id}?event_id={answer['event_id']}"
+    status, told = await other.ask(server, "GET", target)
+    assert status == 200
+    assert before.event_id in told["pdu_ids"]
+    assert name.event_id not in told["pdu_ids"]
+    await server.ok("PUT", path.removesuffix("1") + "2", {"msgtype": "m.text", "body": "ours"}, token)
+    await room.look()
+    assert len(room.tips) == 1
+    assert room.state[name.key].event_id == name.event_id
 
 
 @ensureDeferred
