@@ -21,7 +21,7 @@ from synapse_lite.storage import rooms, search, timeline
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, View
 from synapse_lite.storage.rooms import Room
-from synapse_lite.storage.search import Hit, Question
+from synapse_lite.storage.search import Found, Hit, Page, Question
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import END, START, Place, read_position
 from synapse_lite.storage.timeline import Entry
@@ -39,7 +39,7 @@ GROUPS = (ROOM, SENDER)
 RECENT, RANK = "recent", "rank"
 ORDERS = (RANK, RECENT)
 _TOKEN = re.compile(r"(\d{1,18})_(\d{1,6})")
-Visible = Callable[[Sequence[Hit]], Collection[int]]
+Visible = Callable[[Found], Collection[int]]
 """Which of the hits the reader may see, by the numbers of their events."""
 _BEEN_THERE = ("join", "leave", "ban")
 
@@ -173,36 +173,40 @@ class SearchHandler:
         taken = self._rooms(txn, rooms.rooms_by_nid(txn, members), wanted.selection)
         if not asked or not taken:
             return _Found(words=_words(asked))
-        start = start or _Cursor(read_position(txn))
-        question = Question(asked, sorted(taken), wanted.keys, wanted.selection, start.upto)
+        question = Question(asked, sorted(taken), wanted.keys, wanted.selection, read_position(txn))
         viewers: dict[int, Viewer] = {}
 
-        def look_into(hits: Sequence[Hit]) -> None:
-            new = {hit.room_nid for hit in hits} - viewers.keys()
-            nids = {nid: members[nid].event_nid for nid in new}
+        def look_into(room_nids: Collection[int]) -> None:
+            nids = {nid: members[nid].event_nid for nid in set(room_nids) - viewers.keys()}
+            if not nids:
+                return
             events = self._events.load(txn, list(nids.values()))
             mine = {nid: events[event] for nid, event in nids.items() if event in events}
             viewers.update(self._visibility.viewers(txn, user_id, mine))
 
-        def visible(hits: Sequence[Hit]) -> set[int]:
-            look_into(hits)
-            return self._visible(txn, viewers, hits)
+        def visible(found: Found) -> set[int]:
+            look_into(found.counts)
+            return self._visible(txn, viewers, found.hits)
 
-        found, end = _page(txn, question, wanted, start, visible)
-        every = search.every_hit(txn, evolve(question, upto=END))
-        look_into(every)
+        hits, counts, end = _page(txn, question, wanted, start or _Cursor(question.upto), visible)
+        if start is not None:
+            counts = search.find(txn, question, Page(0)).counts
+            look_into(counts)
         scope = _Scope(taken, viewers)
-        entries = [hit.entry for hit in found]
+        # The index may hold what has been redacted a moment ago.
+        views = self._seen(txn, scope, [hit.entry for hit in hits], user_id, wanted.selection.ignored)
+        shown = [(hit, view) for hit, view in zip(hits, views, strict=True) if view.redaction is None]
+        hits = [hit for hit, _ in shown]
         contexts = [] if wanted.around is None else [
-            self._around(txn, scope, hit, wanted.selection, wanted.around) for hit in found
+            self._around(txn, scope, hit, wanted.selection, wanted.around) for hit in hits
         ]  # fmt: skip
         return _Found(
-            self._count(txn, viewers, every),
+            self._count(txn, viewers, question, counts),
             _words(asked),
-            found,
-            self._seen(txn, scope, entries, user_id, wanted.selection.ignored),
+            hits,
+            [view for _, view in shown],
             contexts,
-            self._states(txn, scope, found) if wanted.with_state else {},
+            self._states(txn, scope, hits) if wanted.with_state else {},
             end,
         )
 
@@ -213,7 +217,8 @@ class SearchHandler:
             return found
         seen, newest = set(found), set(found)
         for _ in range(MAX_UPGRADES):
-            newest = {*rooms.nids_of(txn, self._replaced_by(txn, newest)).values()} - seen
+            replaced = self._replaced_by(txn, newest)
+            newest = {*rooms.nids_of(txn, replaced).values()} - seen if replaced else set()
             if not newest:
                 break
             seen |= newest
@@ -228,11 +233,17 @@ class SearchHandler:
         ids = [claim.get("room_id") for claim in claims if isinstance(claim, dict)]
         return [one for one in ids if isinstance(one, str)]
 
-    def _count(self, txn: Transaction, viewers: Mapping[int, Viewer], hits: Sequence[Hit]) -> int:
+    def _count(
+        self, txn: Transaction, viewers: Mapping[int, Viewer], question: Question, counts: Mapping[int, int]
+    ) -> int:
         """How many of the hits the reader may see; of rooms that hide something the newest are looked at."""
-        doubtful = [hit for hit in hits if hit.room_nid in viewers and not viewers[hit.room_nid].sees_all]
-        sure = sum(1 for hit in hits if hit.room_nid in viewers) - len(doubtful)
-        return sure + len(self._visible(txn, viewers, doubtful[:MAX_JUDGED]))
+        doubtful = [nid for nid in counts if nid in viewers and not viewers[nid].sees_all]
+        sure = sum(counts[nid] for nid in counts if nid in viewers and viewers[nid].sees_all)
+        if not doubtful:
+            return sure
+        limit = min(MAX_JUDGED, sum(counts[nid] for nid in doubtful))
+        hits = search.newest_hits(txn, evolve(question, room_nids=doubtful), limit)
+        return sure + len(self._visible(txn, viewers, hits))
 
     def _visible(self, txn: Transaction, viewers: Mapping[int, Viewer], hits: Sequence[Hit]) -> set[int]:
         by_room: dict[int, list[Entry]] = {}
@@ -301,29 +312,27 @@ class SearchHandler:
 
 def _page(
     txn: Transaction, question: Question, wanted: SearchRequest, start: _Cursor, visible: Visible
-) -> tuple[list[Hit], _Cursor | None]:
-    """Up to `limit` hits that the reader may see, and where to go on; None when there are no more."""
+) -> tuple[list[Hit], Mapping[int, int], _Cursor | None]:
+    """Up to `limit` hits that the reader may see; how many there are from `start` on, by room; and where to go on: None
+    when there are no more.
+    """
     limit, cursor = wanted.selection.limit, start
     found: list[tuple[Hit, _Cursor]] = []
+    counts: Mapping[int, int] = {}
     for size in (limit + 1, *[HIDDEN_PAGE] * MAX_HIDDEN_PAGES):
-        hits = _read(txn, question, wanted.order, cursor, size)
-        seen = visible(hits)
-        for hit in hits:
+        page = Page(size, by_rank=wanted.order == RANK, skipped=cursor.skipped)
+        read = search.find(txn, evolve(question, upto=min(cursor.upto, question.upto)), page)
+        counts = counts or read.counts
+        seen = visible(read)
+        for hit in read.hits:
             cursor = cursor.behind(hit, wanted.order)
             if hit.event_nid in seen:
                 found.append((hit, cursor))
         if len(found) > limit:
-            return [hit for hit, _ in found[:limit]], found[limit - 1][1]
-        if len(hits) < size:
-            return [hit for hit, _ in found], None
-    return [hit for hit, _ in found], cursor
-
-
-def _read(txn: Transaction, question: Question, order: str, cursor: _Cursor, size: int) -> list[Hit]:
-    question = evolve(question, upto=cursor.upto)
-    if order == RECENT:
-        return search.newest_hits(txn, question, size)
-    return search.best_hits(txn, question, cursor.skipped, size)
+            return [hit for hit, _ in found[:limit]], counts, found[limit - 1][1]
+        if len(read.hits) < size:
+            return [hit for hit, _ in found], counts, None
+    return [hit for hit, _ in found], counts, cursor
 
 
 def _grouped(views: Sequence[View], key: str) -> JsonObject:

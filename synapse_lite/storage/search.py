@@ -13,6 +13,8 @@ from synapse_lite.storage.timeline import Entry, Selection, condition_of
 MAX_RANKED = 2000
 """So many of the newest hits are compared with each other, and counted."""
 FEW_ROOMS = 50  # that are asked for in the index itself
+SLICE = 8192  # positions of the stream that share a token, so that the newest hits of a common word are found alone
+MAX_SLICES = 64  # asked for at once
 
 KEYS: Mapping[str, str] = {
     "m.room.message": "content.body",
@@ -47,6 +49,15 @@ class Question:
 
 
 @frozen
+class Page:
+    """`limit` hits behind the first `skipped`: the newest ones, or (`by_rank`) the best of the newest `MAX_RANKED`."""
+
+    limit: int
+    by_rank: bool = False
+    skipped: int = 0
+
+
+@frozen
 class Hit:
     event_nid: int
     room_nid: int
@@ -56,6 +67,14 @@ class Hit:
     @property
     def entry(self) -> Entry:
         return Place(self.position), self.event_nid
+
+
+@frozen
+class Found:
+    """A page of hits, visible or not, and how many of the newest `MAX_RANKED` are in each room, by nid."""
+
+    hits: Sequence[Hit]
+    counts: Mapping[int, int]
 
 
 @keeping_to_indexes
@@ -93,7 +112,7 @@ def index_events(txn: Transaction, rows: Sequence[SearchRow]) -> None:
             " ON CONFLICT (event_nid) DO NOTHING",
             [
                 (row.event_nid, row.room_nid, row.position, row.key, row.body,
-                 [*row.tokens, f"#{row.room_nid}", row.sender])
+                 [*row.tokens, f"#{row.room_nid}", row.sender, _slice(row.position // SLICE)])
                 for row in rows
             ],
             "(%s, %s, %s, %s, %s, array_to_tsvector(%s::text[]))",
@@ -106,72 +125,89 @@ def forget_events(txn: Transaction, event_nids: Collection[int]) -> None:
         txn.later("DELETE FROM event_search WHERE event_nid = ANY(%s)", (list(event_nids),))
 
 
-def every_hit(txn: Transaction, question: Question) -> list[Hit]:
-    """The newest `MAX_RANKED`, visible or not, without their ranks; newest first."""
-    where, arguments = _where(question)
-    rows = txn.rows(
-        f"SELECT event_nid, room_nid, position, 0 FROM event_search s WHERE {where} ORDER BY position DESC LIMIT %s",
-        (*arguments, MAX_RANKED),
-    )
-    return [Hit(*row) for row in rows]
+def find(txn: Transaction, question: Question, page: Page) -> Found:
+    """What the follower has not seen redacted yet is among the hits."""
+    newest, width = question.upto // SLICE, 1
+    while width <= min(MAX_SLICES, newest // 2):
+        found = _find(txn, question, page, range(newest, newest - width, -1))
+        count = sum(found.counts.values())
+        if count == MAX_RANKED:
+            return found
+        if not count:  # the word is rare
+            break
+        width = max(2 * width, 3 * MAX_RANKED * width // (2 * count))
+    return _find(txn, question, page, ())
 
 
 def newest_hits(txn: Transaction, question: Question, limit: int) -> list[Hit]:
-    """The newest first, with their ranks."""
-    where, arguments = _where(question)
+    """Without their ranks, newest first."""
+    where, arguments = _where(question, ())
     rows = txn.rows(
-        f"SELECT event_nid, room_nid, position, {_RANK} FROM (SELECT * FROM event_search s WHERE {where}"
-        " ORDER BY position DESC LIMIT %s) AS hits ORDER BY position DESC",
-        (_words(question), *arguments, limit),
+        f"SELECT event_nid, room_nid, position, 0 FROM event_search s WHERE {where} ORDER BY position DESC LIMIT %s",
+        (*arguments, limit),
     )
     return [Hit(*row) for row in rows]
 
 
-def best_hits(txn: Transaction, question: Question, skipped: int, limit: int) -> list[Hit]:
-    """The best of the newest `MAX_RANKED`, from a place among them; the newest of equals first."""
-    where, arguments = _where(question)
+def _find(txn: Transaction, question: Question, page: Page, slices: Collection[int]) -> Found:
+    """Among the newest `MAX_RANKED`, in one statement; of the slices only, where there are any."""
+    where, arguments = _where(question, slices)
+    rank, words = _rank(question)
+    ranked = f"SELECT event_nid, room_nid, position, {rank} AS rank FROM"
+    if page.by_rank:
+        hits = f"{ranked} hits ORDER BY rank DESC, position DESC OFFSET %s LIMIT %s"
+    else:
+        hits = f"{ranked} (SELECT * FROM hits ORDER BY position DESC OFFSET %s LIMIT %s) AS newest"
     rows = txn.rows(
-        f"SELECT event_nid, room_nid, position, {_RANK} AS rank FROM (SELECT * FROM event_search s WHERE {where}"
-        " ORDER BY position DESC LIMIT %s) AS hits ORDER BY rank DESC, position DESC OFFSET %s LIMIT %s",
-        (_words(question), *arguments, MAX_RANKED, skipped, limit),
+        "WITH hits AS MATERIALIZED (SELECT event_nid, room_nid, position, body FROM event_search s"
+        f" WHERE {where} ORDER BY position DESC LIMIT {MAX_RANKED})"
+        f" ({hits}) UNION ALL SELECT NULL, room_nid, count(*), NULL FROM hits GROUP BY room_nid",
+        (*arguments, *words, page.skipped, page.limit),
     )
-    return [Hit(*row) for row in rows]
+    found = [Hit(*row) for row in rows if row[0] is not None]
+    found.sort(key=lambda hit: (hit.rank if page.by_rank else 0, hit.position), reverse=True)
+    return Found(found, {room_nid: count for nid, room_nid, count, _ in rows if nid is None})
 
 
-# How often the words occur, in relation to how much is said.
-_RANK = (
-    "(SELECT sum((length(body) - length(replace(body, word, ''))) / length(word)) FROM unnest(%s::text[]) AS word)"
-    " / (1 + ln(1 + length(body)))"
-)
+def _rank(question: Question) -> tuple[str, list[object]]:
+    """How often the words occur in a `body`, in relation to how much is said; and the arguments."""
+    words = dict.fromkeys(term.text for term in question.terms)
+    often = " + ".join("(length(body) - length(replace(body, %s, ''))) / %s" for _ in words)
+    return f"({often}) / (1 + ln(1 + length(body)))", [part for word in words for part in (word, len(word))]
 
 
-def _words(question: Question) -> list[str]:
-    return [term.text for term in question.terms]
-
-
-def _where(question: Question) -> tuple[str, list[object]]:
+def _where(question: Question, slices: Collection[int]) -> tuple[str, list[object]]:
     """A condition about `event_search s`, and its arguments."""
     more, arguments = condition_of(question.selection)
-    runs = [term.text for term in question.terms if term.is_run]
-    # OFFSET 0: looked up for each hit, where it is asked after the index.
-    where = (
-        "tokens @@ %s::tsquery AND room_nid = ANY(%s) AND key = ANY(%s) AND position <= %s"
-        " AND NOT EXISTS (SELECT FROM unnest(%s::text[]) AS run WHERE strpos(body, run) = 0)"
-        " AND NOT EXISTS (SELECT FROM redactions r WHERE r.target_nid = s.event_nid AND applied OFFSET 0)"
-        f"{more}"
-    )
-    rooms, keys = [*question.room_nids], [*question.keys]
-    return where, [_query(question), rooms, keys, question.upto, runs, *arguments]
+    conditions: list[tuple[str, object]] = [
+        ("tokens @@ %s::tsquery", _query(question, slices)),
+        ("position <= %s", question.upto),
+    ]
+    if len(question.room_nids) > FEW_ROOMS:
+        conditions.append(("room_nid = ANY(%s)", [*question.room_nids]))
+    if set(question.keys) != set(KEYS.values()):
+        conditions.append(("key = ANY(%s)", [*question.keys]))
+    # One token is found by the index as it is asked for.
+    runs = [term.text for term in question.terms if term.is_run and len(term.tokens) > 1]
+    conditions += [("strpos(body, %s) > 0", run) for run in runs]
+    where = " AND ".join(condition for condition, _ in conditions)
+    return f"{where}{more}", [*(argument for _, argument in conditions), *arguments]
 
 
-def _query(question: Question) -> str:
-    """For the index: all terms, one of the rooms, one of the senders."""
+def _query(question: Question, slices: Collection[int]) -> str:
+    """For the index: all terms, one of the rooms, one of the senders, one of the slices."""
     more = []
     if len(question.room_nids) <= FEW_ROOMS:
         more.append(_any(f"#{nid}" for nid in question.room_nids))
     if question.selection.senders:
         more.append(_any(question.selection.senders))
+    if slices:
+        more.append(_any(_slice(number) for number in slices))
     return tsquery(question.terms, *more)
+
+
+def _slice(number: int) -> str:
+    return f"~{number}"
 
 
 def _any(tokens: Iterable[str]) -> str:

@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_twisted
 from attrs import define
 from pytest_twisted import ensureDeferred
 
+from synapse_lite.storage import search
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.history_purge import delete_events, hide_events
 from synapse_lite.storage.purge import TABLES, delete_slice
@@ -223,6 +225,44 @@ async def test_pages(talk: Talk) -> None:
             await talk.index()
         assert [one for one in found if one in events] == expected
         assert len(found) == len(set(found))
+
+
+@ensureDeferred
+@pytest.mark.parametrize("with_slices", [True, False])
+async def test_a_common_word_is_found_among_the_newest(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, with_slices: bool
+) -> None:
+    """It costs what is newest, not all that was ever said: how far the index is read back is seen from the query.
+
+    What was indexed before there were slices is found as well.
+    """
+    monkeypatch.setattr(search, "SLICE", 10)
+    monkeypatch.setattr(search, "MAX_RANKED", 4)
+    said = [await talk.say(f"tide {'rare' if number == 20 else number}") for number in range(60)]
+    await talk.index()
+    if not with_slices:
+        without = "ARRAY(SELECT t FROM unnest(tsvector_to_array(tokens)) AS t WHERE starts_with(t, '~'))"
+        older = "position < (SELECT max(position) - 25 FROM event_search)"
+        strip = f"UPDATE event_search SET tokens = ts_delete(tokens, {without}) WHERE {older}"
+        await talk.server.database.transact(lambda txn: txn.execute(strip))
+    queries: list[str] = []
+    rows = Transaction.rows
+
+    def spy(txn: Transaction, sql: str, arguments: Any = ()) -> Any:
+        if "event_search" in sql:
+            queries.append(arguments[0])
+        return rows(txn, sql, arguments)
+
+    monkeypatch.setattr(Transaction, "rows", spy)
+    assert (await talk.search("tide", filter={"limit": 3}))["count"] == 4
+    assert all("~" in query for query in queries)
+    found, start = list[str](), None
+    while start is not None or not found:
+        answer = await talk.search("tide", start=start, filter={"limit": 3})
+        found += ids_in(answer)
+        start = answer.get("next_batch")
+    assert found == said[::-1]
+    assert await talk.ids("rare") == [said[20]]
 
 
 @ensureDeferred
