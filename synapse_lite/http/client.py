@@ -1,16 +1,13 @@
-"""Requests to other servers: one agent, with an address policy and a limit on everything that arrives.
+"""Requests to other servers: one client, with an address policy and a limit on everything that arrives.
 
 Where a name leads is checked when the connection is made, after DNS and for each redirect: a name that
 resolves to something else the second time, and an address in disguise, get no further than others.
 """
 
-# mypy: allow-untyped-calls, disable-error-code="call-arg"
-# Twisted types its web client in part only, and its interfaces without `self`.
-
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from io import BytesIO
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -18,23 +15,21 @@ from attrs import frozen
 from hyperlink import URL, URLParseError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.protocol import Protocol
-from twisted.python.failure import Failure
-from twisted.web.client import FileBodyProducer, HTTPConnectionPool, ResponseDone
-from twisted.web.http import PotentialDataLoss
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IPolicyForHTTPS, IResponse
+from twisted.internet.protocol import Factory
+from twisted.web.iweb import IPolicyForHTTPS
 
 from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.http.addresses import AddressPolicy
+from synapse_lite.http.answers import Answer, Connection, UnansweredError
 from synapse_lite.http.connections import (
     AddressDeniedError,
-    GuardedEndpoints,
+    Connector,
     GuardedReactor,
+    Origin,
     RequestError,
     Route,
-    RoutedAgent,
 )
+from synapse_lite.http.idle import IdleConnections
 from synapse_lite.http.tls import Certificates
 
 __all__ = [
@@ -48,17 +43,19 @@ __all__ = [
     "normal_url",
 ]
 
-IDLE_SECONDS = 60
 KEPT = 2  # idle connections to one origin
 REMEMBERED_URLS = 256
-BUFFER_BYTES = 256 * 1024
 MAX_URL = 8192
-_DONE = Failure(ResponseDone())
 _SEE_OTHER = 303
 _MOVED = frozenset({301, 302})
 _REDIRECTS = frozenset({*_MOVED, _SEE_OTHER, 307, 308})
-_SCHEMES = frozenset({"http", "https"})
+_PORTS = {"http": 80, "https": 443}
 _OF_ONE_ORIGIN = frozenset({"authorization", "cookie", "host"})
+_REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
+"""Asked once more when the other side closed a kept connection meanwhile: twice is as good as once (RFC 9110, section 9.2.2)."""
+_WITH_BODY = frozenset({"POST", "PUT"})
+_ON_THE_WIRE = re.compile(r"[\x21-\x7e]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class BodyTooLargeError(RequestError):
@@ -76,7 +73,7 @@ class Reply:
     headers: Mapping[str, str]
     url: str
     length: int | None
-    _body: "_Body"
+    _body: Answer
 
     async def chunks(self, max_bytes: int) -> AsyncIterator[bytes]:
         """The body as it arrives; the other side waits while the caller does. `BodyTooLargeError`."""
@@ -108,19 +105,16 @@ class HttpClient:
         tls: IPolicyForHTTPS | None = None,
     ) -> None:
         """`persistent`: connections are kept for the next request to the same origin, `kept` of them."""
-        guarded = GuardedReactor(reactor, policy)
         self._clock = clock
         self._user_agent = user_agent
-        self._pool = HTTPConnectionPool(guarded, persistent=persistent)
-        self._pool.cachedConnectionTimeout = IDLE_SECONDS
-        self._pool.maxPersistentPerHost = kept
-        self._endpoints = GuardedEndpoints(guarded, tls or cast("IPolicyForHTTPS", Certificates()))
-        agent = RoutedAgent.usingEndpointFactory(guarded, self._endpoints, self._pool)
-        self._agent = cast("RoutedAgent", agent)
+        self._is_persistent = persistent
+        self._idle = IdleConnections(clock, kept if persistent else 0)
+        self._connector = Connector(
+            GuardedReactor(reactor, policy), tls or cast("IPolicyForHTTPS", Certificates())
+        )
 
     def stop(self) -> "Deferred[None]":
-        closed: Deferred[None] = self._pool.closeCachedConnections()
-        return closed
+        return self._idle.close()
 
     @asynccontextmanager
     async def request(
@@ -139,15 +133,15 @@ class HttpClient:
         `route`: where to, instead of the host of the URL, which is then sent as it is. `timeout` (seconds) is for all of it, the reading of the body too. Raises `RequestError`.
         """
         deadline = _Deadline(self._clock, timeout, url)
-        exchange: _Body | None = None
+        answer: Answer | None = None
         try:
             reply = await self._follow(deadline, method, url, dict(headers or {}), body, redirects, route)
-            exchange = reply._body  # noqa: SLF001 (made here)
+            answer = reply._body  # noqa: SLF001 (made here)
             yield reply
         finally:
             deadline.stop()
-            if exchange is not None:
-                exchange.close()
+            if answer is not None:
+                answer.close()
 
     async def _follow(
         self,
@@ -185,29 +179,54 @@ class HttpClient:
         body: bytes | None,
         route: Route | None,
     ) -> Reply:
-        wire = Headers({"User-Agent": [self._user_agent], **{name: [text] for name, text in headers.items()}})
-        producer: Any = None if body is None else FileBodyProducer(BytesIO(body))
-        if route is None:
-            asked = self._agent.request(method.encode(), url.encode(), wire, producer)
-        else:
-            asked = self._agent.request_via(
-                self._endpoints, route, method.encode(), url.encode(), wire, producer
-            )
+        scheme, netloc, target = _parts(url)
+        origin = _origin(scheme, netloc, route)
+        request = self._written(method, target, {"Host": netloc, **headers}, body)
+        kept = self._idle.take(origin)
         try:
-            response = await deadline.watch(asked)
+            answer = await self._exchange(
+                deadline, kept or await self._connect(deadline, origin), url, request
+            )
+        except UnansweredError:
+            if kept is None or method not in _REPEATABLE:
+                raise
+            answer = await self._exchange(deadline, await self._connect(deadline, origin), url, request)
+        return Reply(answer.status, answer.headers, url, _length(answer.headers), answer)
+
+    async def _exchange(
+        self, deadline: "_Deadline", connection: Connection, url: str, request: bytes
+    ) -> Answer:
+        answer = connection.ask(url, request)
+        deadline.on_expiry = answer.close
+        try:
+            await answer.head()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    async def _connect(self, deadline: "_Deadline", origin: Origin) -> Connection:
+        factory = Factory.forProtocol(lambda: Connection(origin, self._idle))
+        factory.noisy = False
+        try:
+            return await deadline.watch(Deferred.fromCoroutine(self._connector.connect(origin, factory)))
         except (RequestError, CancelledError):
             raise
         except (DNSLookupError, ConnectError) as error:
-            raise RequestError(f"{_origin_text(url)} cannot be reached: {error}") from None
+            raise RequestError(f"{origin} cannot be reached: {error}") from None
         except Exception as error:
-            raise RequestError(f"{_origin_text(url)} gives no answer: {_reason(error)}") from error
-        content = _Body(url)
-        response.deliverBody(content)
-        deadline.on_expiry = content.close
-        length = response.length
-        return Reply(
-            response.code, _plain(response.headers), url, length if isinstance(length, int) else None, content
-        )
+            raise RequestError(f"{origin} gives no answer: {_reason(error)}") from error
+
+    def _written(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+        lines = [f"{method} {target} HTTP/1.1", f"User-Agent: {self._user_agent}"]
+        lines += [f"{name}: {text}" for name, text in headers.items()]
+        if not self._is_persistent:
+            lines.append("Connection: close")
+        if body is not None or method in _WITH_BODY:
+            lines.append(f"Content-Length: {len(body or b'')}")
+        if any(map(_CONTROL.search, lines)):
+            raise RequestError("a header holds control characters")
+        return "\r\n".join((*lines, "", "")).encode() + (body or b"")
 
 
 @lru_cache(REMEMBERED_URLS)  # a push gateway is asked again and again
@@ -219,7 +238,7 @@ def normal_url(url: str) -> str:
         text.encode("ascii")
     except (URLParseError, UnicodeError, ValueError, TypeError) as error:
         raise RequestError(f"not a URL: {error}") from None
-    if parsed.scheme not in _SCHEMES or not parsed.host or not parsed.rooted or len(url) > MAX_URL:
+    if parsed.scheme not in _PORTS or not parsed.host or not parsed.rooted or len(url) > MAX_URL:
         raise RequestError("not a URL of http or https with a host")
     if parsed.userinfo:
         raise RequestError("a URL with a user name is not requested")
@@ -239,28 +258,37 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     return parsed.scheme, parsed.host, parsed.port
 
 
+def _parts(url: str) -> tuple[str, str, str]:
+    """Scheme, host with port, and the rest as it goes over the wire."""
+    if _ON_THE_WIRE.fullmatch(url) is None:
+        raise RequestError("not a URL: it holds characters that are not sent")
+    scheme, _, rest = url.partition("://")
+    netloc, _, path = rest.partition("/")
+    return scheme, netloc, f"/{path}"
+
+
+@lru_cache(REMEMBERED_URLS)
+def _origin(scheme: str, netloc: str, route: Route | None) -> Origin:
+    try:
+        parsed = urlsplit(f"//{netloc}")
+        host, port = parsed.hostname or "", parsed.port or _PORTS[scheme]
+    except ValueError as error:
+        raise RequestError(f"not a URL: {error}") from None
+    return Origin(scheme, host, port, route or Route(((host, port),)))
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    """Of the body, as the other side says; the parser has checked it."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() else None
+
+
 def _stays(url: str, location: str, target: str, route: Route | None) -> bool:
     """Whether a redirect leads to where it came from. By a route that is not what the URL says."""
     return origin_of(target) == origin_of(url) if route is None else not urlsplit(location).netloc
 
 
-def _origin_text(url: str) -> str:
-    scheme, host, port = origin_of(url)
-    return f"{scheme}://{host}:{port}"
-
-
-def _plain(headers: Headers) -> dict[str, str]:
-    return {
-        name.decode("ascii", "replace").lower(): values[-1].decode("utf-8", "replace")
-        for name, values in headers.getAllRawHeaders()
-    }
-
-
 def _reason(error: Exception) -> str:
-    """Twisted wraps the reasons of a broken exchange in a list."""
-    reasons = getattr(error, "reasons", None)
-    if reasons:
-        return "; ".join(str(getattr(reason, "value", reason)) for reason in reasons)
     return str(error) or type(error).__name__
 
 
@@ -270,11 +298,11 @@ class _Deadline:
     def __init__(self, clock: Clock, seconds: float, url: str) -> None:
         self._url = url
         self._expired = False
-        self._waiting: Deferred[IResponse] | None = None
+        self._waiting: Deferred[Connection] | None = None
         self.on_expiry: Any = None
         self._call: DelayedCall = clock.call_later(seconds, self._expire)
 
-    async def watch(self, asked: "Deferred[IResponse]") -> IResponse:
+    async def watch(self, asked: "Deferred[Connection]") -> Connection:
         if self._expired:
             asked.cancel()
         self._waiting = asked
@@ -297,58 +325,3 @@ class _Deadline:
             self._waiting.cancel()
         if self.on_expiry is not None:
             self.on_expiry()
-
-
-class _Body(Protocol):
-    """Hands out what arrives, and lets the other side wait while nobody takes it."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self._paused = False
-        self._ended = False
-        self._error: RequestError | None = None
-        self._waiter: Deferred[None] | None = None
-
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802 (Twisted's name)
-        self._chunks.append(data)
-        self._size += len(data)
-        if self._size > BUFFER_BYTES and not self._paused and self.transport is not None:
-            self._paused = True
-            cast("Any", self.transport).pauseProducing()
-        self._wake()
-
-    def connectionLost(self, reason: Failure = _DONE) -> None:  # noqa: N802 (Twisted's name)
-        self._ended = True
-        # An HTTP/1.0 answer without a length ends with its connection, complete or not.
-        if self._error is None and not reason.check(ResponseDone, PotentialDataLoss):
-            self._error = RequestError(f"{self._url} broke off: {_reason(cast('Exception', reason.value))}")
-        self._wake()
-
-    async def next(self) -> bytes:
-        """b"" at the end; `RequestError` when it broke off."""
-        if not self._chunks and not self._ended:
-            self._waiter = Deferred()
-            await self._waiter
-        if self._chunks:
-            data, self._chunks, self._size = b"".join(self._chunks), [], 0
-            if self._paused:
-                self._paused = False
-                cast("Any", self.transport).resumeProducing()
-            return data
-        if self._error is not None:
-            raise self._error
-        return b""
-
-    def close(self) -> None:
-        """Nobody wants the rest; who still reads is told that the time is over."""
-        if not self._ended:
-            self._error = RequestError(f"{self._url} took too long")
-            self._chunks = []
-            cast("Any", self.transport).stopProducing()
-
-    def _wake(self) -> None:
-        if self._waiter is not None:
-            waiter, self._waiter = self._waiter, None
-            waiter.callback(None)

@@ -263,3 +263,135 @@ async def test_connections_are_kept() -> None:
                 assert await get(asking, server.url()) == (200, b"hello")
             assert server.connections == connections
             await asking.stop()
+
+
+@ensureDeferred
+async def test_what_nobody_asked_for() -> None:
+    """A second answer to one request is not taken for that to the next one, whenever it comes."""
+
+    def twice(line: Line, request: bytes) -> None:
+        path = request.split()[1]
+        line.send(answer(path) + answer(b"forged"))
+
+    def later(line: Line, request: bytes) -> None:
+        line.send(answer(request.split()[1]))
+        reactor.callLater(0.05, line.send, answer(b"forged"))
+
+    for say in (twice, later):
+        async with origin(say) as server:
+            asking = client(persistent=True)
+            assert await get(asking, server.url("/1")) == (200, b"/1")
+            while say is later and server.lost == 0:
+                await ReactorClock(reactor).sleep(0.01)
+            assert await get(asking, server.url("/2")) == (200, b"/2")
+            assert server.connections == 2
+            await asking.stop()
+
+
+@pytest.mark.parametrize(("method", "is_repeated"), [("GET", True), ("PUT", True), ("POST", False)])
+@ensureDeferred
+async def test_a_kept_connection_that_ends(method: str, is_repeated: bool) -> None:
+    """What may be asked twice is asked again, once, when the other side had closed; what may not is an error."""
+
+    def say(line: Line, request: bytes) -> None:
+        if b"/end" in request and len(server.requests) == 2:
+            line.end()
+        else:
+            line.send(answer(b"hello"))
+
+    async with origin(say) as server:
+        asking = client(persistent=True)
+        await get(asking, server.url())
+        asked = asking.request(method, server.url("/end"), timeout=SECONDS)
+        if is_repeated:
+            async with asked as reply:
+                assert await reply.read(10) == b"hello"
+        else:
+            with pytest.raises(RequestError, match="gives no answer"):
+                await asked.__aenter__()
+        assert len(server.requests) == 2 + is_repeated
+        await asking.stop()
+
+
+@pytest.mark.parametrize(
+    ("sent", "body"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: a\r\n\r\n" + answer(b"fine"), b"fine"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\nLate: 1\r\n\r\n", b"abc"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    ],
+)  # fmt: skip
+@ensureDeferred
+async def test_forms_of_answers(sent: bytes, body: bytes) -> None:
+    """Interim answers, chunks, trailers and no body at all: the connection can be used again after each."""
+    async with origin(saying(sent)) as server:
+        asking = client(persistent=True)
+        for _ in range(2):
+            async with asking.request("GET", server.url(), timeout=SECONDS) as reply:
+                assert await reply.read(100) == body
+                assert "late" not in reply.headers
+                assert "link" not in reply.headers
+        assert server.connections == 1
+        await asking.stop()
+
+
+@ensureDeferred
+async def test_an_answer_that_ends_with_its_connection() -> None:
+    """Without a length the body is what comes until the other side closes."""
+
+    def say(line: Line, _: bytes) -> None:
+        line.send(b"HTTP/1.0 200 OK\r\n\r\nall of it")
+        line.end()
+
+    async with origin(say) as server:
+        assert await get(client(), server.url()) == (200, b"all of it")
+
+
+@pytest.mark.parametrize("chunk", [b"0\r\n" + b"X-Same: trailer\r\n", b"1;" + b"x" * 1000])
+@ensureDeferred
+async def test_endless_in_between(chunk: bytes) -> None:
+    """Neither trailers nor what may stand beside the length of a chunk go on without end."""
+
+    def say(line: Line, _: bytes) -> None:
+        line.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk)
+        line.stream(chunk[-17:] * 1000)
+
+    async with origin(say) as server:
+        with pytest.raises(RequestError):
+            await get(client(), server.url())
+        assert server.sent < 20_000_000
+
+
+@pytest.mark.parametrize(
+    "sent", [b"SSH-2.0-Server\r\n", b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"]
+)
+@ensureDeferred
+async def test_no_http(sent: bytes) -> None:
+    """Who speaks something else, or wants to, gives no answer."""
+    async with origin(saying(sent)) as server:
+        with pytest.raises(RequestError, match="gives no answer"):
+            await get(client(), server.url())
+
+
+@ensureDeferred
+async def test_large_answers_over_a_kept_connection() -> None:
+    """A reader that let the other side wait leaves a connection that can be read again."""
+    body = b"x" * 3_000_000
+    async with origin(saying(answer(body))) as server:
+        asking = client(persistent=True)
+        for _ in range(2):
+            async with asking.request("GET", server.url(), timeout=SECONDS) as reply:
+                await ReactorClock(reactor).sleep(0.1)
+                assert await reply.read(len(body)) == body
+        assert server.connections == 1
+        await asking.stop()
+
+
+@ensureDeferred
+async def test_no_header_is_smuggled() -> None:
+    """What would end a line is refused before anything is sent."""
+    async with origin(saying(answer(b""))) as server:
+        for headers in ({"X-A": "1\r\nX-B: 2"}, {"X-A\n": "1"}):
+            with pytest.raises(RequestError):
+                await get(client(), server.url(), headers=headers)
+        assert server.connections == 0
