@@ -12,6 +12,7 @@ from synapse_lite.storage.events import Aggregations, StoredEvent, View
 
 JOIN = "join"
 _JOINED = b'%b,"unsigned":{"age":%d,"membership":"join"}}'
+_OWN = b'%b,"unsigned":{"age":%d,"membership":"join","transaction_id":%b}}'
 OLD_PLACES = ("age", "replaces_state", "prev_content", "redacted_because")
 
 
@@ -20,15 +21,17 @@ def render(view: View, *, session: str | None, now_ms: int, raw: bool = False) -
 
     `raw`: as servers exchange it, with its id.
     """
-    stored = view.stored
-    own = stored.txn_id is not None and stored.session == session
+    stored, redaction, previous, aggregations, membership, _, _ = view
     if raw:
-        event = stored.event if view.redaction is None else redacted(stored.event)
+        event = stored.event if redaction is None else redacted(stored.event)
         unsigned = _unsigned(view, session, now_ms)
         return orjson.Fragment(dump({**event.pdu, "event_id": event.event_id, "unsigned": unsigned}))
-    is_plain = view.redaction is None and view.previous is None and view.aggregations is None
-    if is_plain and not own and view.membership == JOIN:  # nearly every event
-        return orjson.Fragment(_JOINED % (stored.client_json[:-1], _age(stored, now_ms)))
+    is_plain = redaction is None and previous is None and aggregations is None
+    if is_plain and membership == JOIN:  # nearly every event
+        opened, age = stored.client_json[:-1], _age(stored, now_ms)
+        if stored.txn_id is None or stored.session != session:
+            return orjson.Fragment(_JOINED % (opened, age))
+        return orjson.Fragment(_OWN % (opened, age, orjson.dumps(stored.txn_id)))
     return _encode(view, {"unsigned": _unsigned(view, session, now_ms)})
 
 

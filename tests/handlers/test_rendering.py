@@ -42,14 +42,17 @@ def test_plain_event() -> None:
     assert _shown(view, now_ms=0)["unsigned"]["age"] == 0
 
 
-def test_transaction_id() -> None:
+@pytest.mark.parametrize("membership", [None, "join", "leave"])
+@pytest.mark.parametrize("txn_id", ["txn", '"\\\n', ""])
+def test_transaction_id(membership: str | None, txn_id: str) -> None:
     """For the session that sent it, not for others, not for nobody."""
-    view = View(StoredEvent(1, 1, _event("m.x", {}), 1, 1, None, None, "mine", "txn"))
-    assert _shown(view, "mine")["unsigned"]["transaction_id"] == "txn"
+    view = View(StoredEvent(1, 1, _event("m.x", {}), 1, 1, None, None, "mine", txn_id), membership=membership)
+    others = {"age": 0} if membership is None else {"age": 0, "membership": membership}
+    assert _shown(view, "mine")["unsigned"] == {**others, "transaction_id": txn_id}
     for other in ("yours", None):
-        assert "transaction_id" not in _shown(view, other)["unsigned"]
-    unsent = View(StoredEvent(1, 1, _event("m.x", {}), 1, 1))
-    assert "transaction_id" not in _shown(unsent, None)["unsigned"]
+        assert _shown(view, other)["unsigned"] == others
+    unsent = View(StoredEvent(1, 1, _event("m.x", {}), 1, 1), membership=membership)
+    assert _shown(unsent, None)["unsigned"] == others
 
 
 def test_replaced_state() -> None:
