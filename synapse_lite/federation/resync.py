@@ -12,6 +12,7 @@ from synapse_lite.federation.fetching import EventFetcher
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.turns import take_turns
 from synapse_lite.matrix.event import Event
+from synapse_lite.replication.bus import Bus
 from synapse_lite.rooms.partial import RoomFiller
 from synapse_lite.rooms.receive import EventReceiver
 from synapse_lite.storage import partial_rooms
@@ -24,7 +25,11 @@ from synapse_lite.storage.state import StateStore
 
 logger = logging.getLogger(__name__)
 
+TOPIC = "whole rooms"
+"""On the bus: all members of some room are known now."""
+
 SLICE = 500  # events of one commit
+SLICES = 10  # that are filled in before it is written down how far it is
 FEW = 200  # events that are fetched while the user who joins waits for it
 TOLERATED = 20
 """Of so many events one may be missing: there are some in old rooms that nobody can verify any more."""
@@ -56,6 +61,7 @@ class RoomResync:
         fetcher: EventFetcher,
         receiver: EventReceiver,
         filler: RoomFiller,
+        bus: Bus,
         server_name: str,
     ) -> None:
         self._database = database
@@ -64,6 +70,7 @@ class RoomResync:
         self._fetcher = fetcher
         self._receiver = receiver
         self._filler = filler
+        self._bus = bus
         self._server_name = server_name
 
     async def advance(self, room_id: str, most: int | None = None) -> int | None:
@@ -77,18 +84,27 @@ class RoomResync:
         room_nid = stay.room.nid
         if not stay.partial.is_told:
             await self._learn(stay, most)
-        elif not await self._database.transact(self._filler.fill_next, room_nid, SLICE):
-            while await self._database.transact(self._filler.judge_next, room_nid, SLICE):
-                pass
+        else:
+            await self._fill(room_nid)
         return await self._database.read(partial_rooms.count_lacking, room_nid)
 
-    async def finish_few(self, room_id: str) -> None:
-        """All of it, if only few events have to be fetched; else nothing, which is no error."""
+    async def finish_few(self, room_id: str) -> bool:
+        """All of it, if only few events have to be fetched; False: nothing, as there are more, or nobody tells."""
         try:
             while await self.advance(room_id, FEW) is not None:
                 pass
         except PeerError as error:
             logger.info("the members of %s come later: %s", room_id, error)
+            return False
+        return True
+
+    async def _fill(self, room_nid: int) -> None:
+        for _ in range(SLICES):
+            if not await self._database.transact(self._filler.fill_next, room_nid, SLICE):
+                while await self._database.transact(self._filler.judge_next, room_nid, SLICE):
+                    pass
+                self._bus.publish(TOPIC)
+                return
 
     async def _learn(self, stay: _Stay, most: int | None) -> None:
         """Ask one server after the other what the state before our join is, and for the events that are not known."""

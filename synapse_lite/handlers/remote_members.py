@@ -39,6 +39,7 @@ from synapse_lite.storage.room_servers import is_in_room
 from synapse_lite.storage.room_summary import read_summaries
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.state import StateStore
+from synapse_lite.tasks.actions.resync_room import RESYNC_ROOM
 from synapse_lite.tasks.actions.retry_leave import FIRST_SECONDS, RETRY_LEAVE, RetryLeaveParams
 from synapse_lite.tasks.queue import TaskQueue
 
@@ -145,13 +146,18 @@ class RemoteMembers:
 
     async def _wait_for_members(self, room_id: str) -> None:
         """Those of a small room are there when the user is; of a large one they come later, by the task."""
-        coming = Deferred.fromCoroutine(self._parts.resync.finish_few(room_id))
         waiting: Deferred[None] = Deferred()
 
         def end(_result: object = None) -> None:
             if not waiting.called:
                 waiting.callback(None)
 
+        async def fetch() -> None:
+            if not await self._parts.resync.finish_few(room_id):
+                end()
+                await self._parts.queue.hasten(RESYNC_ROOM, room_id)
+
+        coming = Deferred.fromCoroutine(fetch())
         coming.addErrback(lambda failure: logger.error("the members of %s: %s", room_id, failure.value))
         coming.addBoth(end)
         timer = self._parts.clock.call_later(MEMBERS_SECONDS, end)

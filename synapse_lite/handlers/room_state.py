@@ -12,6 +12,7 @@ from attrs import frozen
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import forbidden, not_found
+from synapse_lite.federation.resync import TOPIC as WHOLE_ROOMS
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.rendering import render, render_all
 from synapse_lite.handlers.requester import Requester
@@ -20,6 +21,8 @@ from synapse_lite.handlers.tokens import read_token
 from synapse_lite.matrix.event import Event, redacted
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.matrix.visibility import may_see
+from synapse_lite.replication.bus import Bus
+from synapse_lite.replication.news import News
 from synapse_lite.storage import last_leaves
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.database import Database, Transaction
@@ -59,10 +62,13 @@ class _Viewpoint:
 class RoomState:
     """Raises 403 `M_FORBIDDEN` for rooms that the requester may not look into, and for unknown ones."""
 
-    def __init__(self, database: Database, rooms: Rooms, current: CurrentState, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, rooms: Rooms, current: CurrentState, bus: Bus, clock: Clock
+    ) -> None:
         self._database = database
         self._rooms = rooms
         self._current = current
+        self._bus = bus
         self._clock = clock
 
     async def all(self, requester: Requester, room_id: str) -> AsyncIterator[list[orjson.Fragment]]:
@@ -106,8 +112,9 @@ class RoomState:
     async def _wait_for_members(self, room: Room) -> None:
         """Of a room that was entered without them; who has waited long enough is told those that are known."""
         deadline = self._clock.monotonic() + MEMBERS_SECONDS
-        while await self._database.read(is_partial, room.nid) and self._clock.monotonic() < deadline:
-            await self._clock.sleep(LOOK_SECONDS)
+        with News(self._bus, self._clock, WHOLE_ROOMS) as news:
+            while await self._database.read(is_partial, room.nid) and self._clock.monotonic() < deadline:
+                await news.wait(LOOK_SECONDS)
 
     async def _pages(self, nids: Sequence[int]) -> AsyncIterator[list[View]]:
         done = 0

@@ -140,6 +140,11 @@ class TaskQueue:
         """Wake the schedulers of all processes. Without it a task waits for their next poll."""
         self._bus.publish(TOPIC)
 
+    async def hasten(self, spec: TaskSpec[P, C], unique_key: str) -> None:
+        """Let a task of the action begin now that was to begin later, if there is one."""
+        await self._database.transact(store.hasten, spec.action, unique_key)
+        self.announce()
+
     async def get(self, task_id: str) -> Task | None:
         return await self._database.read(store.read_task, task_id)
 

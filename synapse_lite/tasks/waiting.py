@@ -1,9 +1,8 @@
 """Wait for the end of a task."""
 
-from twisted.internet.defer import Deferred
-
 from synapse_lite.clock import Clock
 from synapse_lite.replication.bus import Bus
+from synapse_lite.replication.news import News
 from synapse_lite.tasks.queue import TOPIC, Status, Task, TaskQueue
 
 LOOK_SECONDS = 1.0
@@ -21,21 +20,9 @@ class TaskWaiter:
     async def until_ended(self, task_id: str, seconds: float) -> Task | None:
         """The task as it is when it has ended, or after so many seconds; None when there is no such task."""
         deadline = self._clock.monotonic() + seconds
-        while True:
-            news: Deferred[None] = Deferred()
-            unsubscribe = self._bus.subscribe(TOPIC, lambda _, news=news: _fire(news))  # type: ignore[misc]
-            timer = self._clock.call_later(LOOK_SECONDS, _fire, news)
-            try:
+        with News(self._bus, self._clock, TOPIC) as news:
+            while True:
                 task = await self._queue.get(task_id)
                 if task is None or task.status in ENDED or self._clock.monotonic() >= deadline:
                     return task
-                await news
-            finally:
-                unsubscribe()
-                if timer.active():
-                    timer.cancel()
-
-
-def _fire(signal: "Deferred[None]") -> None:
-    if not signal.called:
-        signal.callback(None)
+                await news.wait(LOOK_SECONDS)

@@ -126,7 +126,9 @@ class FederatedRooms:
             Trust(clock),
             server_name,
         )
-        resync = RoomResync(database, events, state, fetcher, receiver, room_filler, server_name)
+        resync = RoomResync(
+            database, events, state, fetcher, receiver, room_filler, infrastructure.bus, server_name
+        )
         queue = TaskQueue(database, infrastructure.bus)
         filler = HistoryFiller(database, events, state, clock, HISTORY_CONTRIBUTORS)
         backfill = Backfill(database, events, fetcher, inbound, receiver, filler, clock, server_name)

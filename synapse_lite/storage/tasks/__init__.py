@@ -29,7 +29,14 @@ from synapse_lite.storage.tasks.leases import (
     retry,
     upgrade,
 )
-from synapse_lite.storage.tasks.pending import enqueue, interrupt_cancelled, reopen, repeat, request_cancel
+from synapse_lite.storage.tasks.pending import (
+    enqueue,
+    hasten,
+    interrupt_cancelled,
+    reopen,
+    repeat,
+    request_cancel,
+)
 from synapse_lite.storage.tasks.periodic import (
     KEPT_RUNS,
     prune_items,
@@ -135,6 +142,7 @@ __all__ = [
     "find_request",
     "finish",
     "follower_position",
+    "hasten",
     "interrupt_cancelled",
     "list_items",
     "mark_seen",

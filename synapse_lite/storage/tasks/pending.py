@@ -67,6 +67,15 @@ def enqueue(txn: Transaction, task: NewTask) -> str:
     return task_id
 
 
+def hasten(txn: Transaction, action: str, unique_key: str) -> None:
+    """What waits for its time begins now."""
+    txn.execute(
+        "UPDATE scheduled_tasks SET run_at = now_ms(), updated_at = now_ms()"
+        " WHERE action = %s AND unique_key = %s AND status = 'scheduled' AND run_at > now_ms()",
+        (action, unique_key),
+    )
+
+
 def request_cancel(txn: Transaction, task_id: str) -> None:
     """Cancel a pending task with its parts, at once or at their next step; nothing for others."""
     status = txn.value(_CANCEL, {"id": task_id})

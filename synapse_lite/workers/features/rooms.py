@@ -43,7 +43,7 @@ def room_upgrade(core: Core) -> RoomUpgrade:
 
 
 def room_state(core: Core) -> RoomState:
-    return RoomState(core.requests, core.rooms.rooms, core.rooms.current, core.clock)
+    return RoomState(core.requests, core.rooms.rooms, core.rooms.current, core.bus, core.clock)
 
 
 def build(core: Core) -> Feature:
