@@ -17,6 +17,7 @@ from synapse_lite.errors import Errcode, MatrixError, forbidden
 from synapse_lite.federation.fetching import MAX_STATE, listed, part
 from synapse_lite.federation.pdus import PduChecker
 from synapse_lite.federation.peers import PeerError, Peers
+from synapse_lite.federation.shown_rooms import read_shown
 from synapse_lite.ids import is_local, is_server_name, is_user_id
 from synapse_lite.matrix.event import Draft, Event, build_event
 from synapse_lite.matrix.event_format import check_format
@@ -33,7 +34,6 @@ AUTHORISING_USER = "join_authorised_via_users_server"
 STATE_SECONDS = 300.0
 MAX_STATE_ANSWER = 200 * 1024 * 1024  # bytes
 MAX_SERVERS = 50_000  # of one room
-MAX_STRIPPED = 100  # events of a room as it is seen from outside
 _OLD_ANSWERS = frozenset({404, 405})
 """A server that knows only the first version of an endpoint has no answer to the second."""
 _TELLING = (Errcode.UNABLE_TO_GRANT_JOIN, Errcode.UNABLE_TO_AUTHORISE_JOIN, Errcode.NOT_FOUND)
@@ -98,12 +98,15 @@ class Handshakes:
         """Errors as of `join`."""
         return await self._first(servers, lambda server: self._knock(server, wish), wish)
 
-    async def invite(self, server: str, event: Event, stripped: Sequence[JsonObject]) -> Event:
-        """The invite with the signature of the invited user's server, too. Raises `PeerError`."""
+    async def invite(self, server: str, event: Event, shown: Sequence[JsonObject]) -> Event:
+        """The invite with the signature of the invited user's server, too; `shown` are events of the room's state.
+
+        Raises `PeerError`.
+        """
         path = f"{part(event.room_id)}/{part(event.event_id)}"
         body: JsonObject = {
             "event": event.pdu,
-            "invite_room_state": list(stripped),
+            "invite_room_state": list(shown),
             "room_version": event.version.identifier,
         }
         try:
@@ -111,7 +114,7 @@ class Handshakes:
         except PeerError as error:
             if error.status not in _OLD_ANSWERS or event.version.event_id_is_hash:
                 raise
-            old = {**event.pdu, "unsigned": {"invite_room_state": list(stripped)}}
+            old = {**event.pdu, "unsigned": {"invite_room_state": list(shown)}}
             answer = await self._peers.ask(server, "PUT", f"{FEDERATION}/v1/invite/{path}", old)
         signed = _with_signatures(event, answer.get("event"), server)
         try:
@@ -152,7 +155,8 @@ class Handshakes:
         path = f"{FEDERATION}/v1/send_knock/{part(event.room_id)}/{part(event.event_id)}"
         answer = await self._peers.ask(server, "PUT", path, event.pdu)
         name = "knock_room_state" if "knock_room_state" in answer else "knock_state_events"
-        return Knocked(server, event, read_stripped(answer.get(name)))
+        shown = await read_shown(self._checker, answer.get(name), event.version, event.room_id)
+        return Knocked(server, event, shown)
 
     async def _made(self, server: str, wish: Wish) -> Event:
         """The event that the user wants, at the place that the server proposes."""
@@ -285,17 +289,3 @@ def _check_state(state: Sequence[Event], version: RoomVersion) -> None:
         raise PeerError("There is no create event in the state")
     if create.content.get("room_version", "1") != version.identifier:
         raise PeerError("The create event is of another room version")
-
-
-def read_stripped(given: Any) -> list[JsonObject]:
-    """State of a room as it is shown from outside, as far as it is well-formed; a full event becomes what is shown of it."""
-    events = given[:MAX_STRIPPED] if isinstance(given, list) else []
-    shown = []
-    for one in events:
-        if not isinstance(one, dict):
-            continue
-        stripped = {key: one.get(key) for key in ("type", "state_key", "sender", "content")}
-        texts = (stripped["type"], stripped["state_key"], stripped["sender"])
-        if all(isinstance(text, str) for text in texts) and isinstance(stripped["content"], dict):
-            shown.append(stripped)
-    return shown

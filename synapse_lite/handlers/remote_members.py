@@ -105,12 +105,12 @@ class RemoteMembers:
         What that server, or the room's policy server, says against it, 502 `M_UNKNOWN` when it does not answer, 403 for what the room forbids.
         """
         parts, user_id = self._parts, str(write.draft.state_key)
-        event, policy, stripped = await parts.database.snapshot(self._build_invite, write)
+        event, policy, shown = await parts.database.snapshot(self._build_invite, write)
         if policy is not None:
             event = await parts.policies.sign(event, policy)
         server = domain_of(user_id)
         try:
-            signed = await parts.handshakes.invite(server, event, stripped)
+            signed = await parts.handshakes.invite(server, event, shown)
         except PeerError as error:
             raise _refusal(error, user_id) from None
         room = await parts.database.read(room_store.room_by_id, event.room_id)
@@ -236,9 +236,8 @@ class RemoteMembers:
         if not read_summaries(txn, [write.room_nid])[write.room_nid].federates:
             raise forbidden("This room does not take part in federation")
         event = next_event(txn, parts.heads, parts.signing_key, write)
-        inviter = (write.room_nid, (MEMBER, event.sender))
         policy = policy_for(txn, parts.events, parts.state, write.room_nid, write.draft)
-        return event, policy, parts.prejoin.read(txn, [write.room_nid], [inviter])[write.room_nid]
+        return event, policy, parts.prejoin.pdus(txn, write.room_nid, [(MEMBER, event.sender)])
 
     def _build_leave(self, txn: Transaction, target: Target, user_id: str, content: JsonObject) -> Event:
         """Of a room whose state is not known: it follows what the user is there."""

@@ -5,16 +5,16 @@ from typing import Any
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param, not_found
-from synapse_lite.federation.handshakes import read_stripped
 from synapse_lite.federation.inbound import InboundEvents
 from synapse_lite.federation.pdus import PduChecker, read_pdu
 from synapse_lite.federation.peers import PeerError
+from synapse_lite.federation.shown_rooms import read_shown
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.federation.acl import check_acl
 from synapse_lite.handlers.membership_limits import MembershipLimits
 from synapse_lite.ids import domain_of, is_local, is_user_id
 from synapse_lite.matrix.event import Event, add_signature
-from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
+from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.matrix.signing import SigningKey
 from synapse_lite.matrix.types import CREATE, MEMBER
 from synapse_lite.rooms.outside import OutsideMembership, OutsideMemberships
@@ -55,7 +55,8 @@ class ServedInvites:
     ) -> JsonObject:
         """The invite with our signature; `body` has `event` and `invite_room_state`.
 
-        400 `M_INCOMPATIBLE_ROOM_VERSION` before anything is looked at, 403 `M_FORBIDDEN` for what nobody may, 404 for
+        400 `M_INCOMPATIBLE_ROOM_VERSION` before anything is looked at, 400 `M_INVALID_PARAM` for a room of version 12
+        without a create event that makes its id, 403 `M_FORBIDDEN` for what nobody may, 404 for
         a user that there is not.
         """
         version = ROOM_VERSIONS.get(version_id)
@@ -68,12 +69,13 @@ class ServedInvites:
             )
         event = read_pdu(body.get("event"), version)
         self._check_invite(event, origin, room_id, event_id)
-        stripped = read_stripped(body.get("invite_room_state"))
-        _check_create(body.get("invite_room_state"), version, room_id)
+        shown = await read_shown(self._checker, body.get("invite_room_state"), version, room_id)
+        if version.room_id_is_hash and not any(one["type"] == CREATE for one in shown):
+            raise invalid_param("There is no create event of the room in 'invite_room_state'")
         signed = add_signature(await self._checker.check(event.pdu, version, room_id), self._signing_key)
         room = await self._database.read(self._admit, origin, room_id, str(event.state_key))
         await self._limits.spend_received_invite(str(event.state_key))
-        if not await self._outside.put(OutsideMembership(signed, origin, stripped)):
+        if not await self._outside.put(OutsideMembership(signed, origin, shown)):
             await self._receive(room, signed, origin)
         return {"event": signed.pdu}
 
@@ -133,14 +135,3 @@ class ServedInvites:
             return False
         known = self._current.events.ids_of(txn, [member.event_nid]).get(member.event_nid)
         return known in (*event.auth_events, *event.prev_events)
-
-
-def _check_create(given: Any, version: RoomVersion, room_id: str) -> None:
-    """Where the id of a room is the hash of its create event, that event, if it is there whole, must be the one."""
-    if not version.room_id_is_hash or not isinstance(given, list):
-        return
-    for pdu in given:
-        if isinstance(pdu, dict) and pdu.get("type") == CREATE and "auth_events" in pdu:
-            create = read_pdu(pdu, version)
-            if create.room_id != room_id:
-                raise bad_json("The create event is not that of the room")

@@ -92,8 +92,7 @@ class ServedMembers:
     async def send_knock(self, origin: str, room_id: str, event_id: str, pdu: JsonObject) -> JsonObject:
         """What may be seen of the room from outside."""
         given = await self._take(origin, room_id, event_id, pdu, "knock")
-        room_nid = given.served.room.nid
-        shown = (await self._database.snapshot(self._prejoin.read, [room_nid]))[room_nid]
+        shown = await self._database.snapshot(self._prejoin.pdus, given.served.room.nid)
         return {"knock_room_state": shown}
 
     async def _take(

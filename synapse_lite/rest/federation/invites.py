@@ -10,6 +10,8 @@ from synapse_lite.http.router import Route
 from synapse_lite.rest.body import parameter
 
 FEDERATION = "/_matrix/federation"
+MAX_BODY = 1024 * 1024
+"""Bytes: an invite, and whole events of the room's state."""
 
 
 class InvitesApi:
@@ -19,8 +21,8 @@ class InvitesApi:
     def routes(self) -> list[Route]:
         path = "invite/{room_id}/{event_id}"
         return [
-            Route("PUT", f"{FEDERATION}/v2/{path}", self.invite, Access.SERVER),
-            Route("PUT", f"{FEDERATION}/v1/{path}", self.invite_v1, Access.SERVER),
+            Route("PUT", f"{FEDERATION}/v2/{path}", self.invite, Access.SERVER, MAX_BODY),
+            Route("PUT", f"{FEDERATION}/v1/{path}", self.invite_v1, Access.SERVER, MAX_BODY),
         ]
 
     async def invite(self, request: Request, origin: str, room_id: str, event_id: str) -> Response:
