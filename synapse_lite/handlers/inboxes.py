@@ -37,8 +37,7 @@ class Inboxes:
         self._seen = 0
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        for user_id, device_id in devices_of(changes, {Kind.TO_DEVICE}):
-            self.forget(Address(user_id, device_id))
+        self._inboxes.forget_all([Address(*device) for device in devices_of(changes, {Kind.TO_DEVICE})])
         if changes:
             self._seen = changes[-1].position  # last: other threads look meanwhile
 

@@ -51,9 +51,13 @@ class SharedReads(Generic[K, V]):
         return found
 
     def forget(self, key: K) -> None:
+        self.forget_all([key])
+
+    def forget_all(self, keys: Collection[K]) -> None:
+        """One message may be for thousands of devices, of which few are in memory."""
         if self._waiting is not None:
-            self._void.add(key)
-        self._cache.remove(key)
+            self._void.update(keys)
+        self._cache.remove_all(keys)
 
     async def _read_wanted(self) -> Mapping[K, V]:
         """Read what is wanted; those who came meanwhile look again, whatever became of it."""

@@ -7,7 +7,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.handlers.dropped_messages import DroppedMessages
-from synapse_lite.handlers.federation.sending.messages import outgoing_messages
+from synapse_lite.handlers.federation.sending.messages import Texts, outgoing_messages
 from synapse_lite.handlers.federation.sending.recipients import Recipients
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.ids import is_local
@@ -53,24 +53,25 @@ class ToDevice:
         413 `M_TOO_LARGE` for a message that is larger than an event may be, and for more than `MAX_DEVICES` of this
         server, those meant by "*" among them; then none is sent.
         """
-        every = {
-            user_id: {device_id: _text(content) for device_id, content in devices.items()}
-            for user_id, devices in contents.items()
-        }
-        texts = {user_id: of for user_id, of in every.items() if self._is_local(user_id)}
-        edus = outgoing_messages(
-            requester.user_id, message_type, {name: every[name] for name in every if name not in texts}
-        )
+        texts, remote = self._texts(contents)
+        edus = outgoing_messages(requester.user_id, message_type, remote)
         told = [edu for edu in edus if self._recipients.among(edu.servers)]
-        is_small = sum(map(len, every.values())) <= SHARED_COMMIT_MESSAGES
+        is_small = sum(map(len, contents.values())) <= SHARED_COMMIT_MESSAGES
         transact = self._writer.submit if is_small else self._database.transact
         dropped = await transact(_send, requester, message_type, txn_id, texts, told, self._clock.now_ms())
         self._dropped.note(dropped)
         if told:
             self._wake()
 
-    def _is_local(self, user_id: str) -> bool:
-        return is_local(user_id, self._recipients.server_name)
+    def _texts(self, contents: Contents) -> tuple[Texts, Texts]:
+        """For users of this server, and for those of others."""
+        local: dict[str, Mapping[str, str]] = {}
+        remote: dict[str, Mapping[str, str]] = {}
+        server_name = self._recipients.server_name
+        for user_id, devices in contents.items():
+            of_server = local if is_local(user_id, server_name) else remote
+            of_server[user_id] = {device_id: _text(content) for device_id, content in devices.items()}
+        return local, remote
 
     async def acknowledge(self, user_id: str, device_id: str, upto: int) -> None:
         """The device has the messages up to a position of the stream: they are deleted."""
@@ -82,7 +83,7 @@ def _send(
     requester: Requester,
     message_type: str,
     txn_id: str,
-    texts: Mapping[str, Mapping[str, str]],
+    texts: Texts,
     edus: Sequence[OutgoingEdu],
     now_ms: int,
 ) -> Mapping[Address, int]:
@@ -99,9 +100,7 @@ def _send(
     return dropped
 
 
-def _addressed(
-    texts: Mapping[str, Mapping[str, str]], devices: Mapping[str, list[str]]
-) -> Iterator[tuple[Address, str]]:
+def _addressed(texts: Texts, devices: Mapping[str, list[str]]) -> Iterator[tuple[Address, str]]:
     """`devices` are those of the users to all of whose devices there is a message; one by name has its own."""
     for user_id, of_user in texts.items():
         for device_id in devices.get(user_id, ()):

@@ -8,7 +8,7 @@ as well. A process that only runs tasks keeps nothing that a change could make w
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from itertools import takewhile
+from itertools import chain, takewhile
 
 from twisted.internet.defer import ensureDeferred
 
@@ -196,11 +196,8 @@ class ChangeLog:
         waiters: dict[Waiter, None] = {}
         for change in changes:
             users = (change.user_id or "",) if change.devices is None else change.devices
-            for found in (
-                self.waiters.in_room(change.room_nid or 0),
-                *(self.waiters.of_user(user_id) for user_id in users),
-            ):
-                waiters |= {w: None for w in found if _concerns(change, w)}
+            found = chain(self.waiters.in_room(change.room_nid or 0), self.waiters.of_users(users))
+            waiters |= {waiter: None for waiter in found if _concerns(change, waiter)}
             if KINDS[change.kind].scope is Scope.SHARED and change.user_id is not None and self.waiters:
                 ensureDeferred(self._wake_those_with(change.user_id))
             if KINDS[change.kind].scope is Scope.AT_LEISURE and change.user_id is not None:

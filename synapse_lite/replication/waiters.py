@@ -89,8 +89,9 @@ class Waiters:
                 self._exit(room_nid, audience)
             dropped += len(audience.rooms)
 
-    def of_user(self, user_id: str) -> Collection[Waiter]:
-        return self._of_user.get(user_id, ())
+    def of_users(self, user_ids: Collection[str]) -> list[Waiter]:
+        """Those of the users who wait: few, where a message is for thousands of devices."""
+        return [waiter for user_id in self._of_user.keys() & user_ids for waiter in self._of_user[user_id]]
 
     def in_room(self, room_nid: int) -> Iterator[Waiter]:
         found = self._in_room.get(room_nid)

@@ -13,10 +13,17 @@ def with_values(sql: str, rows: Sequence[bytes]) -> bytes:
     return before.encode() + b",".join(rows) + after.encode()
 
 
-def copied(rows: Iterable[Sequence[str | int]]) -> BytesIO:
+def copied(rows: Iterable[Sequence[str]]) -> BytesIO:
     """What COPY reads (PostgreSQL's documentation, "COPY", text format): a line for each row, tabs between its columns."""
-    lines = ["\t".join([_escaped(str(value)) for value in row]) for row in rows]
-    return BytesIO("\n".join([*lines, ""]).encode())
+    return BytesIO("\n".join([*map(_line, rows), ""]).encode())
+
+
+def _line(row: Sequence[str]) -> str:
+    """Nearly all rows need no escapes: to look for them in the whole line is many times cheaper than in each value."""
+    line = "\t".join(row)
+    if "\\" in line or "\n" in line or "\r" in line or line.count("\t") >= len(row):
+        return "\t".join([_escaped(value) for value in row])
+    return line
 
 
 def _escaped(value: str) -> str:

@@ -48,11 +48,14 @@ class Cache(Generic[K, V]):
 
     def remove(self, key: K) -> None:
         """Forget a value, if it is here."""
-        if key not in self._entries:
-            return
+        if key in self._entries:
+            self.remove_all((key,))
+
+    def remove_all(self, keys: Iterable[K]) -> None:
+        """Forget those of the values that are here."""
         with self._lock:
-            entry = self._entries.pop(key, None)
-            self._weight -= entry[1] if entry else 0
+            for key in self._entries.keys() & keys:
+                self._weight -= self._entries.pop(key)[1]
 
     def put(self, key: K, value: V, weight: int = 1) -> None:
         with self._lock:

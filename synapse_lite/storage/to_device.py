@@ -91,11 +91,13 @@ def put_messages(
     existing = _existing(txn, addresses) if len(contents) > MANY else None
 
     def store(txn: Transaction, position: int) -> None:
-        rows = [(*address, position, sender, message_type, content) for address, content in contents]
         if existing is None:
+            rows = [(*address, position, sender, message_type, content) for address, content in contents]
             txn.insert(_INSERT, rows)
         else:
-            txn.copy(_COLUMNS, (row for row in rows if row[:2] in existing))
+            common = (str(position), sender, message_type)
+            copied = ((*address, *common, content) for address, content in contents if address in existing)
+            txn.copy(_COLUMNS, copied)
 
     publish_for_devices(txn, Kind.TO_DEVICE, addresses, at_position=store)
     return _trim(txn, addresses) if contents and randbelow(TRIMMED_ONE_IN) == 0 else {}

@@ -12,7 +12,7 @@ def test_found_by_room_and_user() -> None:
         waiters.add(waiter)
     assert {*waiters.in_room(2)} == {phone, laptop, theirs}
     assert ({*waiters.in_room(1)}, {*waiters.in_room(3)}) == ({phone, laptop}, {theirs})
-    assert ({*waiters.of_user(ALICE)}, waiters.users) == ({phone, laptop}, 2)
+    assert ({*waiters.of_users([ALICE])}, waiters.users) == ({phone, laptop}, 2)
     for _ in range(2):
         waiters.remove(phone, 0)
     assert {*waiters.in_room(2)} == {laptop, theirs}

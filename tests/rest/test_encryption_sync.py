@@ -48,9 +48,9 @@ class Client:
     async def poll(self) -> "Deferred[JsonObject]":
         """A long poll that waits already."""
         log = self.server.core.log
-        before = len(log.waiters.of_user(self.user_id))
+        before = len(log.waiters.of_users([self.user_id]))
         answer = Deferred.fromCoroutine(self.sync(wait_ms=30_000))
-        while not answer.called and len(log.waiters.of_user(self.user_id)) <= before:
+        while not answer.called and len(log.waiters.of_users([self.user_id])) <= before:
             await _turn()
         return answer
 

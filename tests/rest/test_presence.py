@@ -177,7 +177,7 @@ async def test_a_poll_ends_at_leisure_for_others_never_for_oneself(server: TestS
 
 
 async def _until_waiting(server: TestServer, user_id: str) -> None:
-    while not server.core.log.waiters.of_user(user_id):
+    while not server.core.log.waiters.of_users([user_id]):
         turn: Deferred[None] = Deferred()
         server.core.reactor.callLater(0.01, turn.callback, None)
         await turn

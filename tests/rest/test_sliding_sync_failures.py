@@ -110,7 +110,7 @@ async def test_a_restored_backup(server: TestServer) -> None:
     room = await server.room(token)
     row = (await sync(server, token, ALL))["pos"].partition("_")[0]
     waiting = Deferred.fromCoroutine(sync(server, token, ALL, f"{row}_900000000", wait_ms=600_000))
-    while not server.core.log.waiters.of_user(ALICE):
+    while not server.core.log.waiters.of_users([ALICE]):
         await deferLater(reactor, 0)  # type: ignore[arg-type]
     await say(server, token, room, "one")
     assert texts((await waiting)["rooms"][id_of(room)]) == ["one"]

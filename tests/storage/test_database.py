@@ -207,7 +207,7 @@ async def test_rows_are_copied_as_they_are(database: Database) -> None:
 
     def copy(txn: Transaction) -> list[tuple[object, ...]]:
         txn.later("CREATE TEMPORARY TABLE copies (number INT, text TEXT) ON COMMIT DROP")
-        txn.copy("copies (text, number)", ((text, number) for number, text in enumerate(texts)))
+        txn.copy("copies (text, number)", ((text, str(number)) for number, text in enumerate(texts)))
         txn.copy("copies (text, number)", ())
         return txn.rows("SELECT number, text FROM copies ORDER BY number")
 
@@ -215,7 +215,7 @@ async def test_rows_are_copied_as_they_are(database: Database) -> None:
 
     def copy_wrong(txn: Transaction) -> tuple[object, list[tuple[object, ...]]]:
         txn.later("CREATE TEMPORARY TABLE copies (number INT) ON COMMIT DROP")
-        failed = txn.attempt(lambda inner: inner.copy("copies", [(1,), ("two",)]))
+        failed = txn.attempt(lambda inner: inner.copy("copies", [("1",), ("two",)]))
         return failed, txn.rows("SELECT * FROM copies")
 
     failed, left = await database.transact(copy_wrong)
