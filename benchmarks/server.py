@@ -15,6 +15,7 @@ from benchmarks.client import Metrics
 from benchmarks.postgres import Postgres
 from benchmarks.processes import Process, answers, cpu_seconds, free_port, postmaster
 
+SERVER_NAME = "bench.test"
 NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
 NO_RATE_LIMITS = {
     "rc_message": NO_LIMIT,
@@ -55,13 +56,21 @@ class Site:
         path.write_text(json.dumps(config, indent=1))
         return path
 
+    @property
+    def signing_key_path(self) -> Path:
+        return self.directory / "signing.key"
+
+    def connection_arguments(self) -> dict[str, Any]:
+        """Of `psycopg2.connect`."""
+        return {name: value for name, value in self.database.items() if not name.startswith("cp_")}
+
     def homeserver_yaml(self) -> dict[str, Any]:
         """The configuration that both homeservers understand, the signing key in place."""
-        key = self.directory / "signing.key"
+        key = self.signing_key_path
         seed = b64encode(secrets.token_bytes(32)).decode().rstrip("=")
         key.write_text(f"ed25519 a_bench {seed}\n")
         return {
-            "server_name": "bench.test",
+            "server_name": SERVER_NAME,
             "pid_file": str(self.directory / "main.pid"),
             "public_baseurl": f"http://127.0.0.1:{self.port}/",
             "listeners": [listener(self.port, "client", "federation")],
@@ -117,7 +126,8 @@ class Server:
 
     `services` are what it needs running first, each with a check that it is ready. `workers`, by name, may
     run in addition to `main`; those in `usual` do unless a scenario asks for others. `seed` makes a room of
-    so many events and members in the database, and returns its id; None: rooms are made by clients only.
+    so many events and members in the database, and returns its id; `copy_room` makes many rooms like one, which the
+    server knows after a restart, and returns their ids. None: rooms are made by clients only.
     """
 
     def __init__(
@@ -130,15 +140,18 @@ class Server:
         *,
         usual: Sequence[str] = (),
         seed: Callable[[int, int], str] | None = None,
+        copy_room: Callable[[str, int], list[str]] | None = None,
         metrics_port: int | None = None,
     ) -> None:
         self.title = title
         self.base_url = f"http://127.0.0.1:{site.port}"
         self.secret = site.secret
         self.database = site.database
+        self._site = site
         self.workers = {worker.process.name: worker for worker in workers}
         self.usual = usual
         self.seed = seed
+        self.copy_room = copy_room
         self._metrics_port = metrics_port
         self.empty_start_s = 0.0
         self._main = main
@@ -204,7 +217,7 @@ class Server:
 
     def connection_arguments(self) -> dict[str, Any]:
         """Of `psycopg2.connect`, for its database."""
-        return {name: value for name, value in self.database.items() if not name.startswith("cp_")}
+        return self._site.connection_arguments()
 
     def dead(self) -> list[Process]:
         """Processes that should be running and are not."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.processes import Process, free_port, listening
 from benchmarks.server import Server, Site, Worker, listener
+from benchmarks.synapse_rooms import copy_room
 
 VERSION = "1.163.2"
 WORKER = "background1"
@@ -54,6 +55,7 @@ def synapse(site: Site, python: Path, with_worker: bool) -> Server:
         [background_worker(site, python, homeserver, log_config)] if with_worker else [],
         services,
         usual=[WORKER] if with_worker else [],
+        copy_room=partial(copy_room, site),
     )
 
 
