@@ -16,6 +16,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.config.presence import Presence as PresenceOptions
 from synapse_lite.errors import forbidden
+from synapse_lite.handlers.gathered_writes import GatheredWrites
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.ids import check_user_id, random_text
@@ -70,6 +71,7 @@ class PresenceHandler:
         self._process = random_text(16)
         self._served: dict[Device, _Served] = {}
         self._active: Cache[Device, float] = Cache(REMEMBERED)
+        self._words: GatheredWrites[Device, tuple[_Served, str | None]] = GatheredWrites(self._say_in_words)
         self._beats = DeferredLock()
         self._timer: DelayedCall | None = None
 
@@ -99,7 +101,7 @@ class PresenceHandler:
         served = self._served.setdefault(device, _Served(state))
         served.state = state
         self._keep(served)
-        await self._say(device, served, {user_id: status_msg})
+        await self._words.put(device, (served, status_msg))
 
     async def read(self, requester: Requester, user_id: str) -> JsonObject:
         """403 `M_FORBIDDEN` for a user with whom the requester shares no room."""
@@ -171,21 +173,27 @@ class PresenceHandler:
             return
         served.state = state
         try:
-            await self._say(device, served)
+            await self._say({device: served})
         except DatabaseError:
             logger.warning("presence is not written; the next request does it", exc_info=True)
 
+    async def _say_in_words(self, words: Mapping[Device, tuple[_Served, str | None]]) -> None:
+        messages = {user_id: message for (user_id, _), (_, message) in words.items()}
+        await self._say({device: served for device, (served, _) in words.items()}, messages)
+
     async def _say(
-        self, device: Device, served: _Served, messages: Mapping[str, str | None] | None = None
+        self, devices: Mapping[Device, _Served], messages: Mapping[str, str | None] | None = None
     ) -> None:
-        served.is_said = True
-        said = [Said(*device, served.state)]
+        for served in devices.values():
+            served.is_said = True
+        said = [Said(*device, served.state) for device, served in devices.items()]
         try:
             while not await self._writer.submit(self._write, said, messages):
                 await self._database.transact(self._renew)
                 await self._say_again()
         except BaseException:
-            served.is_said = False
+            for served in devices.values():
+                served.is_said = False
             raise
 
     async def _say_again(self) -> None:

@@ -93,7 +93,10 @@ def _users_of(txn: Transaction, processes: Collection[str]) -> list[str]:
 
 # What devices say
 
-_NOTE = "UPDATE presence_claims SET active_ts = %s WHERE user_id = %s AND device_id = %s AND active_ts < %s"
+_NOTE = (
+    "UPDATE presence_claims c SET active_ts = %s FROM unnest(%s::text[], %s::text[]) AS d (user_id, device_id)"
+    " WHERE (c.user_id, c.device_id) = (d.user_id, d.device_id) AND c.active_ts < %s"
+)
 
 
 def say(txn: Transaction, process: str, said: Iterable[Said], now_ms: int) -> None:
@@ -117,16 +120,15 @@ def say(txn: Transaction, process: str, said: Iterable[Said], now_ms: int) -> No
         )  # fmt: skip
 
 
-def say_in_words(txn: Transaction, process: str, said: Iterable[Said], now_ms: int) -> None:
+def say_in_words(txn: Transaction, process: str, said: Collection[Said], now_ms: int) -> None:
     """Who says something in words does something, on every process through which the device is there."""
-    for one in said:
-        txn.later(
-            "INSERT INTO presence_claims AS c (process, user_id, device_id, state, active_ts, said_ts)"
-            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (user_id, device_id, process) DO UPDATE SET"
-            " state = excluded.state, said_ts = excluded.said_ts, active_ts = greatest(c.active_ts, excluded.active_ts)",
-            (process, *one.device, one.state, now_ms, now_ms),
-        )
-        txn.later(_NOTE, (now_ms, *one.device, now_ms))
+    txn.insert(
+        "INSERT INTO presence_claims AS c (process, user_id, device_id, state, active_ts, said_ts) VALUES %s"
+        " ON CONFLICT (user_id, device_id, process) DO UPDATE SET state = excluded.state,"
+        " said_ts = excluded.said_ts, active_ts = greatest(c.active_ts, excluded.active_ts)",
+        [(process, *one.device, one.state, now_ms, now_ms) for one in said],
+    )
+    txn.later(_NOTE, _noted([one.device for one in said], now_ms))
 
 
 def _last_word(txn: Transaction, device: Device) -> str | None:
@@ -139,7 +141,11 @@ def _last_word(txn: Transaction, device: Device) -> str | None:
 
 def note_activity(txn: Transaction, device: Device, now_ms: int) -> bool:
     """The user did something there; False when nothing says that the device is there."""
-    return txn.execute(_NOTE, (now_ms, *device, now_ms)) > 0
+    return txn.execute(_NOTE, _noted([device], now_ms)) > 0
+
+
+def _noted(devices: Collection[Device], now_ms: int) -> tuple[object, ...]:
+    return now_ms, [user_id for user_id, _ in devices], [device_id for _, device_id in devices], now_ms
 
 
 def unsay(txn: Transaction, process: str, devices: Collection[Device]) -> None:
@@ -277,10 +283,12 @@ def _by_user(rows: Iterable[tuple[object, ...]]) -> dict[str, Presence]:
 
 
 def _write(txn: Transaction, user_id: str, before: Presence, after: Presence, check_ts: int | None) -> None:
-    txn.later(
-        "UPDATE presence SET state = %s, status_msg = %s, last_active_ts = %s, currently_active = %s, check_ts = %s"
-        " WHERE user_id = %s",
-        (after.state, after.status_msg, after.last_active_ts, after.currently_active, check_ts, user_id),
+    txn.insert_row(
+        "UPDATE presence p SET state = v.state, status_msg = v.status_msg, last_active_ts = v.last_active_ts,"
+        " currently_active = v.currently_active, check_ts = v.check_ts::bigint"
+        " FROM (VALUES %s) AS v (user_id, state, status_msg, last_active_ts, currently_active, check_ts)"
+        " WHERE p.user_id = v.user_id",
+        (user_id, after.state, after.status_msg, after.last_active_ts, after.currently_active, check_ts),
     )
     if (before.state, before.status_msg, before.currently_active) != (
         after.state, after.status_msg, after.currently_active,
@@ -299,4 +307,8 @@ def _publish(txn: Transaction, user_id: str, presence: Presence) -> None:
 
 
 def _put_position(user_id: str, txn: Transaction, position: int) -> None:
-    txn.later("UPDATE presence SET position = %s WHERE user_id = %s", (position, user_id))
+    txn.insert_row(
+        "UPDATE presence p SET position = v.position FROM (SELECT user_id, max(position) AS position"
+        " FROM (VALUES %s) AS told (user_id, position) GROUP BY user_id) AS v WHERE p.user_id = v.user_id",
+        (user_id, position),
+    )
