@@ -1,6 +1,6 @@
 """A task engine in this process, on the real reactor and database."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +23,8 @@ from synapse_lite.tasks.runners import Heartbeat
 from synapse_lite.tasks.scheduler import TaskScheduler
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 from tests.databases import execute
+from tests.tasks.redacting import Moderation
+from tests.tasks.steps import Steps
 
 ADMIN = "@admin:x"
 LEASE_SECONDS = 600.0  # a process that a busy machine holds up keeps its tasks; a test ends a lease by hand
@@ -42,6 +44,20 @@ def database_arguments(database_arguments: dict[str, Any]) -> dict[str, Any]:
         f"INSERT INTO users (user_id, is_admin, created_ts) VALUES ('{ADMIN}', TRUE, 0)",
     )
     return database_arguments
+
+
+@pytest_twisted.async_yield_fixture
+async def steps(database: Database) -> AsyncIterator[Steps]:
+    steps = Steps(database)
+    await steps.open()
+    yield steps
+
+
+@pytest_twisted.async_yield_fixture
+async def moderation(database: Database) -> AsyncIterator[Moderation]:
+    moderation = Moderation(database)
+    await moderation.open()
+    yield moderation
 
 
 @define

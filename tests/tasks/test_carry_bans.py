@@ -1,13 +1,9 @@
 """The bans of a room go with it, however often the process dies."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage.bans import banned_after
-from synapse_lite.storage.database import Database
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.tasks import Status
 from synapse_lite.tasks.actions.carry_bans import CARRY_BANS, CarryBansParams
@@ -16,13 +12,6 @@ from tests.builders import ALICE, BOB
 from tests.tasks.steps import Crash, Steps
 
 BANNED = [f"@banned{number}:hs.test" for number in range(7)]
-
-
-@pytest_twisted.async_yield_fixture
-async def steps(database: Database) -> AsyncIterator[Steps]:
-    steps = Steps(database)
-    await steps.open()
-    yield steps
 
 
 async def _rooms(steps: Steps) -> tuple[Room, Room]:

@@ -1,17 +1,15 @@
 """What an account leaves behind is cleared away, however often the process dies."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.handlers.deactivation import Deactivation
 from synapse_lite.storage import account_data, accounts, cross_signing, devices, key_backup
 from synapse_lite.storage.accounts import NewAccount
 from synapse_lite.storage.cross_signing import MASTER, CrossSigningKey
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.tasks import Status
 from synapse_lite.tasks.actions.deactivate_user import (
@@ -25,13 +23,6 @@ from tests.builders import ALICE, BOB
 from tests.tasks.steps import Crash, Steps
 
 ROOMS = 13
-
-
-@pytest_twisted.async_yield_fixture
-async def steps(database: Database) -> AsyncIterator[Steps]:
-    steps = Steps(database)
-    await steps.open()
-    yield steps
 
 
 def _own(txn: Transaction) -> None:

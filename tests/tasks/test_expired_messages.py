@@ -1,15 +1,13 @@
 """Expired messages are purged, room by room; what is younger, and all state, stays."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest_twisted
 from attrs import evolve
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.matrix.retention import LifetimeRange, RetentionPolicy
 from synapse_lite.storage import tasks as store
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.stream import Kind
 from synapse_lite.storage.tasks import Status, Task
@@ -30,13 +28,6 @@ from tests.tasks.test_purge_history import states
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
-
-
-@pytest_twisted.async_yield_fixture
-async def steps(database: Database) -> AsyncIterator[Steps]:
-    steps = Steps(database)
-    await steps.open()
-    yield steps
 
 
 async def room_of(steps: Steps, *ages: int, said: dict[str, Any] | None = None) -> Room:

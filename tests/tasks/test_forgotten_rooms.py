@@ -1,12 +1,9 @@
 """Rooms that everybody here has forgotten are purged, after the time that the configuration says."""
 
-from collections.abc import AsyncIterator
-
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage import rooms
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.tasks import Status, Task
 from synapse_lite.tasks.actions.forgotten_rooms import ForgottenRooms
@@ -16,13 +13,6 @@ from tests.tasks.steps import Steps
 
 REMOTE = "@remote:elsewhere.test"
 WEEK_MS = 7 * 24 * 3_600_000
-
-
-@pytest_twisted.async_yield_fixture
-async def steps(database: Database) -> AsyncIterator[Steps]:
-    steps = Steps(database)
-    await steps.open()
-    yield steps
 
 
 async def forgotten(steps: Steps) -> Room:

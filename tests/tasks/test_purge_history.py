@@ -1,14 +1,13 @@
 """Purging the history of a room: what goes, what stays, and that the room goes on."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage import last_leaves, purge, rooms
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import StoredEvent
 from synapse_lite.storage.purge_boundary import event_at_time
 from synapse_lite.storage.rooms import Room
@@ -25,13 +24,6 @@ from tests.tasks.steps import Crash, Steps
 versions = pytest.mark.parametrize("version", ["10", "12"])
 REMOTE = "@remote:elsewhere.test"
 CAROL = f"@carol:{SERVER}"
-
-
-@pytest_twisted.async_yield_fixture
-async def steps(database: Database) -> AsyncIterator[Steps]:
-    steps = Steps(database)
-    await steps.open()
-    yield steps
 
 
 class Past:

@@ -1,23 +1,12 @@
 """Redacting all events of a user, as a rehearsal."""
 
-from collections.abc import AsyncIterator
-
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
 from synapse_lite.tasks.outcome import Done, Next
 from tests.builders import ALICE, MALLORY
 from tests.tasks.redacting import Moderation, is_complete
 
 ONLY_MESSAGES = ("m.room.message",)
-
-
-@pytest_twisted.async_yield_fixture
-async def moderation(database: Database) -> AsyncIterator[Moderation]:
-    moderation = Moderation(database)
-    await moderation.open()
-    yield moderation
 
 
 @ensureDeferred
