@@ -23,7 +23,7 @@ from synapse_lite.storage.events import EventStore, View
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.search import Found, Hit, Page, Question
 from synapse_lite.storage.state import StateStore
-from synapse_lite.storage.stream import END, START, Place, read_position
+from synapse_lite.storage.stream import END, Place, read_position
 from synapse_lite.storage.timeline import Entry
 
 MAX_LIMIT = 100
@@ -197,9 +197,11 @@ class SearchHandler:
         views = self._seen(txn, scope, [hit.entry for hit in hits], user_id, wanted.selection.ignored)
         shown = [(hit, view) for hit, view in zip(hits, views, strict=True) if view.redaction is None]
         hits = [hit for hit, _ in shown]
-        contexts = [] if wanted.around is None else [
-            self._around(txn, scope, hit, wanted.selection, wanted.around) for hit in hits
-        ]  # fmt: skip
+        contexts = (
+            self._around(txn, scope, hits, wanted.selection, wanted.around)
+            if wanted.around is not None
+            else []
+        )
         return _Found(
             self._count(txn, viewers, question, counts),
             _words(asked),
@@ -261,43 +263,58 @@ class SearchHandler:
         return with_aggregations(txn, self._events, self._visibility, seen, reader)
 
     def _around(
-        self, txn: Transaction, scope: _Scope, hit: Hit, selection: EventFilter, around: Around
-    ) -> _Context:
-        viewer = scope.viewers[hit.room_nid]
-        place = Place(hit.position)
+        self, txn: Transaction, scope: _Scope, hits: Sequence[Hit], selection: EventFilter, around: Around
+    ) -> list[_Context]:
+        """Of all hits together, as many statements as there would be for one."""
+        if not hits:
+            return []
         everything = EventFilter(ignored=selection.ignored)
-
-        def read(after: Place, upto: Place, limit: int, *, backwards: bool) -> list[Entry]:
-            span = (hit.room_nid, after, upto)
-            entries = timeline.page(txn, span, limit, everything, backwards=backwards) if limit else []
-            return self._visibility.only_visible(txn, viewer, entries)
-
-        before = read(START, place.before, around.before, backwards=True)
-        after = read(place, viewer.end(Place(END)), around.after, backwards=False)
-        seen = self._seen(txn, scope, [*before, *after], viewer.user_id, selection.ignored)
-        shown = [hit.entry, *before, *after]
-        return _Context(
-            seen[: len(before)],
-            seen[len(before) :],
-            before[-1][0].before if before else place.before,
-            after[-1][0] if after else place,
-            self._profiles(txn, viewer, hit, shown) if around.with_profiles else {},
+        places = [
+            (hit.room_nid, Place(hit.position), scope.viewers[hit.room_nid].end(Place(END))) for hit in hits
+        ]
+        found = timeline.around(txn, places, (around.before, around.after), everything)
+        by_room: dict[int, list[Entry]] = {}
+        for hit, (before, after) in zip(hits, found, strict=True):
+            by_room.setdefault(hit.room_nid, []).extend((*before, *after))
+        visible = self._visibility.seen(
+            txn, scope.viewers, {nid: sorted({*of}) for nid, of in by_room.items()}
         )
+        found = [
+            ([one for one in before if one[1] in visible], [one for one in after if one[1] in visible])
+            for before, after in found
+        ]
+        user_id = next(iter(scope.viewers.values())).user_id
+        entries = list(dict.fromkeys(entry for sides in found for side in sides for entry in side))
+        seen = self._seen(txn, scope, entries, user_id, selection.ignored)
+        views = {view.stored.nid: view for view in seen}
+        shown = [[hit.entry, *before, *after] for hit, (before, after) in zip(hits, found, strict=True)]
+        profiles = self._profiles(txn, scope, hits, shown) if around.with_profiles else [{} for _ in hits]
+        return [
+            _Context(
+                [views[nid] for _, nid in before],
+                [views[nid] for _, nid in after],
+                before[-1][0].before if before else Place(hit.position).before,
+                after[-1][0] if after else Place(hit.position),
+                profile,
+            )
+            for hit, (before, after), profile in zip(hits, found, profiles, strict=True)
+        ]
 
-    def _profiles(self, txn: Transaction, viewer: Viewer, hit: Hit, shown: Sequence[Entry]) -> JsonObject:
-        """As they were at the result, by user id."""
-        events = self._events.load(txn, [nid for _, nid in shown])
-        keys = {(MEMBER, stored.event.sender) for stored in events.values()}
-        state = self._state.at(txn, self._visibility.state_at(txn, viewer, hit.entry), keys)
-        views = self._events.views(txn, list(state.values()))
-        return {
-            str(view.stored.event.state_key): {
-                name: view.stored.event.content[name]
-                for name in ("displayname", "avatar_url")
-                if view.redaction is None and isinstance(view.stored.event.content.get(name), str)
-            }
-            for view in views
-        }
+    def _profiles(
+        self, txn: Transaction, scope: _Scope, hits: Sequence[Hit], shown: Sequence[Sequence[Entry]]
+    ) -> list[JsonObject]:
+        """Of those who sent what is shown with each hit: as they were at the hit, by user id."""
+        events = self._events.load(txn, {nid for entries in shown for _, nid in entries})
+        keys = [{(MEMBER, events[nid].event.sender) for _, nid in entries} for entries in shown]
+        snapshots = [self._visibility.state_at(txn, scope.viewers[hit.room_nid], hit.entry) for hit in hits]
+        states = self._state.at_each(txn, set(snapshots), set().union(*keys))
+        members = [
+            [states[snapshot][key] for key in sorted(some) if key in states[snapshot]]
+            for snapshot, some in zip(snapshots, keys, strict=True)
+        ]
+        nids = list(dict.fromkeys(nid for some in members for nid in some))
+        views = {view.stored.nid: view for view in self._events.views(txn, nids)}
+        return [{_name(views[nid]): _profile(views[nid]) for nid in some if nid in views} for some in members]
 
     def _states(self, txn: Transaction, scope: _Scope, hits: Sequence[Hit]) -> dict[str, list[View]]:
         """The current state of each room; of one that the user has left, that of their leave."""
@@ -333,6 +350,16 @@ def _page(
         if len(read.hits) < size:
             return [hit for hit, _ in found], counts, None
     return [hit for hit, _ in found], counts, cursor
+
+
+def _name(member: View) -> str:
+    return str(member.stored.event.state_key)
+
+
+def _profile(member: View) -> JsonObject:
+    content = member.stored.event.content
+    names = () if member.redaction is not None else ("displayname", "avatar_url")
+    return {name: content[name] for name in names if isinstance(content.get(name), str)}
 
 
 def _grouped(views: Sequence[View], key: str) -> JsonObject:

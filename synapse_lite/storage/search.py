@@ -133,9 +133,8 @@ def find(txn: Transaction, question: Question, page: Page) -> Found:
         count = sum(found.counts.values())
         if count == MAX_RANKED:
             return found
-        if not count:  # the word is rare
-            break
-        width = max(2 * width, 3 * MAX_RANKED * width // (2 * count))
+        # A slice may be full of what others do elsewhere.
+        width = max(2 * width, 3 * MAX_RANKED * width // (2 * count)) if count else 8 * width
     return _find(txn, question, page, ())
 
 

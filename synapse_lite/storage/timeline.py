@@ -56,6 +56,42 @@ def page(txn: Transaction, span: Span, limit: int, selection: Selection, *, back
     return [(Place(position, minor), nid) for position, minor, nid in rows]
 
 
+@keeping_to_indexes
+def around(
+    txn: Transaction,
+    places: Sequence[tuple[int, Place, Place]],
+    limits: tuple[int, int],
+    selection: Selection,
+) -> list[tuple[list[Entry], list[Entry]]]:
+    """What comes before each place and after it, nearest first, in one statement: at most `limits`.
+
+    `places`: a room, a place in it, and the last place that is looked at.
+    """
+    condition, arguments = condition_of(selection)
+    at, end = "p.position, p.minor", "p.end_position, p.end_minor"
+    before = f"({room_span('p.room_nid', _EVENT, '0', at)} AND (s.position, s.minor) < ({at}))"
+    after = room_span("p.room_nid", _EVENT, at, end)
+    sides = " UNION ALL ".join(
+        f"(SELECT {side} AS side, s.position, s.minor, s.event_nid FROM stream s WHERE {span}{condition}"
+        f" ORDER BY {order} LIMIT %s)"
+        for side, (span, order) in enumerate([(before, ROOM_ORDER_BACK), (after, ROOM_ORDER)])
+    )
+    columns = [[room, *place, *last] for room, place, last in places]
+    rows = txn.rows(
+        "SELECT p.number, e.side, e.position, e.minor, e.event_nid FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[],"
+        " %s::bigint[], %s::bigint[]) WITH ORDINALITY AS p (room_nid, position, minor, end_position, end_minor, number)"
+        f" CROSS JOIN LATERAL ({sides}) AS e",
+        (*map(list, zip(*columns, strict=True)), *arguments, limits[0], *arguments, limits[1]),
+    )
+    found: list[tuple[list[Entry], list[Entry]]] = [([], []) for _ in places]
+    for number, side, position, minor, nid in rows:
+        found[number - 1][side].append((Place(position, minor), nid))
+    for before_it, after_it in found:
+        before_it.sort(reverse=True)
+        after_it.sort()
+    return found
+
+
 def windows(
     txn: Transaction, spans: Collection[LiveSpan], limit: int, selection: Selection
 ) -> dict[int, list[Entry]]:

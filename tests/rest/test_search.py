@@ -338,6 +338,44 @@ async def test_context_groups_and_state(talk: Talk) -> None:
 
 
 @ensureDeferred
+async def test_contexts_of_many_hits_take_the_statements_of_one(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hits that are in each other's context, in two rooms: each has its own neighbours, nearest first."""
+    other = await talk.server.room(talk.alice)
+    said = {}
+    for room in (talk.room, other):
+        texts = ("zero", "one", "needle", "two", "needle", "three", "needle", "four")
+        said[room] = [await talk.say(text, room=room) for text in texts]
+    await talk.index()
+    statements: list[str] = []
+    rows = Transaction.rows
+
+    def spy(txn: Transaction, sql: str, arguments: Any = ()) -> Any:
+        statements.append(sql)
+        return rows(txn, sql, arguments)
+
+    monkeypatch.setattr(Transaction, "rows", spy)
+    numbers = {}
+    for limit in (1, 6):
+        context = {"before_limit": 2, "after_limit": 1, "include_profile": True}
+        for _ in range(2):  # the second time nothing is new to a cache
+            statements.clear()
+            answer = await talk.search("needle", filter={"limit": limit}, event_context=context)
+        numbers[limit] = len(statements)
+    assert numbers[6] <= numbers[1] + 1
+    results = {one["result"]["event_id"]: one["context"] for one in answer["results"]}
+    assert len(results) == 6
+    for ids in said.values():
+        for place in (2, 4, 6):
+            found = results[ids[place]]
+            before = [ids[place - 1], ids[place - 2]]
+            assert [one["event_id"] for one in found["events_before"]] == before
+            assert [one["event_id"] for one in found["events_after"]] == [ids[place + 1]]
+            assert found["profile_info"].keys() == {f"@alice:{SERVER}"}
+
+
+@ensureDeferred
 async def test_bad_questions(talk: Talk) -> None:
     """A clear error each; no category is nothing to look for."""
     assert await talk.server.ok("POST", "search", {"search_categories": {}}, talk.alice) == {
