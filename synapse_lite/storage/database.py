@@ -124,7 +124,7 @@ class Transaction:
             self._rows_sql = sql
         self._rows.append(self._tuple(row))
 
-    def copy(self, columns: str, rows: Iterable[Sequence[str]]) -> None:
+    def copy(self, columns: str, rows: Iterable[Sequence[str | None]]) -> None:
         """Add rows to `table (columns)`, at half of what INSERT costs for large ones. What waits is sent first."""
         self.finish()
         self._sent += 1

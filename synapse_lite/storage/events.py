@@ -148,6 +148,13 @@ _SELECT = (
     "  SELECT session, txn_id FROM event_transactions WHERE event_nid = e.event_nid LIMIT 1) AS t ON TRUE"
 )
 
+_COLUMNS = (
+    "events (event_nid, room_nid, event_id, type, state_key, membership, sender, depth, origin_server_ts, received_ts,"
+    " standing, rejected_reason, replaces_nid, before_nid, after_nid, point_nid, auth_nids, json)"
+)
+MANY = 100
+"""From so many events on it pays to copy them, which takes a round trip of its own."""
+
 _REDACTIONS = "SELECT target_nid, event_nid FROM redactions WHERE applied AND target_nid = ANY(%s::bigint[])"
 _PARENTS = (
     "SELECT p.number, NULL::bigint FROM unnest(%s::text[]) WITH ORDINALITY AS p (event_id, number)"
@@ -180,12 +187,10 @@ class EventStore:
                  one.rejected_reason, stored.replaces_nid, stored.before_nid, stored.after_nid, stored.point_nid,
                  nid_array(one.auth_nids), json)
             )  # fmt: skip
-        txn.insert(
-            "INSERT INTO events (event_nid, room_nid, event_id, type, state_key, membership, sender, depth,"
-            " origin_server_ts, received_ts, standing, rejected_reason, replaces_nid, before_nid, after_nid,"
-            " point_nid, auth_nids, json) VALUES %s",
-            rows,
-        )
+        if len(rows) >= MANY:
+            txn.copy(_COLUMNS, [[None if value is None else str(value) for value in row] for row in rows])
+        else:
+            txn.insert(f"INSERT INTO {_COLUMNS} VALUES %s", rows)
 
     def cached(self, nids: Iterable[int]) -> dict[int, StoredEvent]:
         """Those of the events that are in memory: no I/O."""

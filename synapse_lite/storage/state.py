@@ -23,6 +23,19 @@ EMPTY = 0  # the snapshot of a room without state
 FIRST_ORDINAL = 2**40  # however large the first snapshot of a room is, no later one copies it
 
 
+_FEW_ENTRIES = (
+    "SELECT s.snapshot_nid, k.nid, s.event_nids[array_position(s.key_nids, k.nid)]"
+    " FROM state_snapshots s CROSS JOIN unnest(%s::bigint[]) AS k (nid)"
+    " WHERE s.snapshot_nid = ANY(%s::bigint[])"
+)
+_MANY_ENTRIES = (
+    "SELECT s.snapshot_nid, e.key_nid, e.event_nid FROM unnest(%s::bigint[]) AS k (nid)"
+    " JOIN (state_snapshots s CROSS JOIN LATERAL unnest(s.key_nids, s.event_nids) AS e (key_nid, event_nid))"
+    " ON e.key_nid = k.nid WHERE s.snapshot_nid = ANY(%s::bigint[])"
+)
+FEW_KEYS = 10
+"""So many are looked for one by one, for each of which PostgreSQL unpacks the arrays; for more it goes through all entries once."""
+
 LARGE = 2000  # entries: of a larger snapshot single keys are read, and it is not kept in memory
 
 
@@ -151,9 +164,9 @@ class StateStore:
 
     def grow(self, txn: Transaction, snapshot_nid: int, state: Mapping[StateKey, int]) -> NidMap:
         """Let a growing snapshot, and so all that are based on it, say these; what it said of them before."""
-        key_nids = self.find_keys(txn, state)
-        key_nids |= self.number_keys(txn, [key for key in state if key not in key_nids])
-        said = _read_entries(txn, [snapshot_nid], key_nids.values()).get(snapshot_nid, {})
+        known = self.find_keys(txn, state)
+        said = _read_entries(txn, [snapshot_nid], known.values()).get(snapshot_nid, {})
+        key_nids = known | self.number_keys(txn, [key for key in state if key not in known])
         new = [key for key in state if key_nids[key] not in said]
         txn.execute(
             "UPDATE state_snapshots SET key_nids = key_nids || %s::bigint[], event_nids = event_nids || %s::bigint[]"
@@ -205,8 +218,14 @@ class StateStore:
         """The numbers of keys that had none; sorted, so that no two writers wait for each other."""
         if not keys:
             return {}
-        txn.insert("INSERT INTO state_keys (type, state_key) VALUES %s ON CONFLICT DO NOTHING", sorted(keys))
-        return _key_nids(txn, keys)
+        rows = txn.fetch_values(
+            "INSERT INTO state_keys (type, state_key) VALUES %s ON CONFLICT DO NOTHING"
+            " RETURNING type, state_key, state_key_nid",
+            sorted(keys),
+        )
+        new = {(kind, key): nid for kind, key, nid in rows}
+        others = [key for key in keys if key not in new]  # which somebody else has numbered meanwhile
+        return {**new, **_key_nids(txn, others)}
 
     def _chains(self, txn: Transaction, snapshot_nids: Iterable[SnapshotNid]) -> dict[int, Snapshot]:
         """The snapshots, their bases, the bases of those …, by nid; what is not in memory in one statement."""
@@ -279,12 +298,10 @@ def _read_entries(
     txn: Transaction, snapshot_nids: Collection[int], key_nids: Collection[int]
 ) -> dict[int, dict[int, int]]:
     """The entries of some keys, by snapshot: without taking the arrays to this side."""
-    rows = txn.rows(
-        "SELECT s.snapshot_nid, k.nid, s.event_nids[array_position(s.key_nids, k.nid)]"
-        " FROM state_snapshots s CROSS JOIN unnest(%s::bigint[]) AS k (nid)"
-        " WHERE s.snapshot_nid = ANY(%s::bigint[])",
-        (nid_array(key_nids), nid_array(snapshot_nids)),
-    )
+    if not key_nids:
+        return {}
+    sql = _FEW_ENTRIES if len(key_nids) <= FEW_KEYS else _MANY_ENTRIES
+    rows = txn.rows(sql, (nid_array(key_nids), nid_array(snapshot_nids)))
     found: dict[int, dict[int, int]] = {}
     for snapshot_nid, key_nid, event_nid in rows:
         if event_nid is not None:

@@ -64,3 +64,22 @@ async def test_a_look_at_a_large_snapshot_keeps_little(database: Database) -> No
         assert store._snapshots._weight <= MOST_BYTES
 
     await database.transact(run)
+
+
+@ensureDeferred
+async def test_a_growing_snapshot_says_what_was_put_into_it(database: Database) -> None:
+    """However many of its keys are looked for; what is put in again takes the place of what was there."""
+
+    def run(txn: Transaction) -> None:
+        store = StateStore(10**7)
+        nid = store.insert_growing(txn, ROOM, {_key(1): 1})
+        assert store.grow(txn, nid, {_key(number): number for number in range(2, 40)}) == {}
+        changed = {_key(number): 1000 + number for number in range(20, 60)}
+        assert store.grow(txn, nid, changed) == {_key(number): number for number in range(20, 40)}
+        known = {_key(number): number for number in range(1, 20)} | changed
+        for keys in (list(known)[:3], list(known)):
+            wanted = [*keys, _key(100)]
+            assert store.at(txn, nid, wanted) == {key: known[key] for key in keys}
+        assert store.whole(txn, nid) == known
+
+    await database.transact(run)
