@@ -35,8 +35,9 @@ LEVELS = {"owner": 100, "moderator": 50}
 BEAT = (0.3, 1.5)  # seconds from one fault to the next
 PAUSE = (0.05, 0.3)  # of a user
 PATIENCE = 120.0  # seconds that a request may take
-CONVERGENCE = 600.0  # Synapse may have much to work off
-NUDGE = 10.0
+ROUNDS = 20
+PAUSE_FOR_WORK = 5.0  # seconds after which what was said is known to wait somewhere
+STANDSTILL = 600.0  # seconds in which one event at least is worked off
 RETRIES = {"destination_min_retry_interval": "1s", "destination_max_retry_interval": "2s"}
 _NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
 _OF_SYNAPSE = {
@@ -177,7 +178,7 @@ class Federation:
             room = self.rooms[version] = owner.moderator.ask("POST", "createRoom", body)["room_id"]
             for person in (one for server in self.servers for one in (server.moderator, server.other)):
                 wait_until(lambda: person.enters(room, owner.name), f"{person.user_id} in {room}")  # noqa: B023
-        self._wait_for_agreement(CONVERGENCE)
+        self._wait_for_agreement()
 
     def run(self, seconds: float) -> None:
         """Everybody does what they like, while the ground shakes."""
@@ -198,13 +199,15 @@ class Federation:
 
     def settle(self) -> None:
         """AssertionError unless all servers agree in the end: on the state, and on what has happened."""
-        self._wait_for_agreement(CONVERGENCE)
-        deadline = time.monotonic() + CONVERGENCE
-        self._scroll()
-        while misjudged := self._misjudged():
-            assert time.monotonic() < deadline, self._explained(misjudged)
-            time.sleep(NUDGE)
+        self._wait_for_agreement()
+        for _ in range(ROUNDS):
             self._scroll()
+            misjudged = self._misjudged()
+            if not misjudged:
+                break
+            time.sleep(PAUSE_FOR_WORK)
+        else:
+            raise AssertionError(self._explained(misjudged))
         for server in self.servers:
             records = [server.host.records().of(room) for room in self.rooms.values()]
             self.done[f"soft-failed by {server.name}"] = sum(
@@ -280,18 +283,33 @@ class Federation:
 
     # The end
 
-    def _wait_for_agreement(self, seconds: float) -> None:
-        """Now and then somebody says something: what a server lacks, it asks for when it hears of something newer."""
-        deadline, nudged = time.monotonic() + seconds, 0.0
-        while differing := self._differences():
-            assert time.monotonic() < deadline, self._explained(differing)
-            if time.monotonic() - nudged > NUDGE:
-                nudged = time.monotonic()
-                for server in self.servers:
-                    for room in self.rooms.values():
-                        content = {"msgtype": "m.text", "body": "still here"}
-                        self._note(room, server.moderator.send(room, "m.room.message", content))
+    def _wait_for_agreement(self) -> None:
+        """In rounds: when all has been worked off, everybody says something, since what a server lacks it asks for when it hears of
+        something newer. How long it takes decides nothing.
+        """
+        for _ in range(ROUNDS):
+            self._work_off()
+            differing = self._differences()
+            if not differing:
+                return
+            self._say_something()
+            time.sleep(PAUSE_FOR_WORK)
+        raise AssertionError(self._explained(differing))
+
+    def _work_off(self) -> None:
+        """Until no event waits anywhere; AssertionError when there are no fewer for long."""
+        fewest, deadline = float("inf"), time.monotonic() + STANDSTILL
+        while waiting := sum(server.host.records().waiting() for server in self.servers):
+            if waiting < fewest:
+                fewest, deadline = waiting, time.monotonic() + STANDSTILL
+            assert time.monotonic() < deadline, self._explained([f"{waiting} events wait"])
             time.sleep(0.5)
+
+    def _say_something(self) -> None:
+        content = {"msgtype": "m.text", "body": "still here"}
+        for server in self.servers:
+            for room in self.rooms.values():
+                self._note(room, server.moderator.send(room, "m.room.message", content))
 
     def _differences(self) -> list[str]:
         found = []

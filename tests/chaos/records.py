@@ -54,6 +54,9 @@ class RoomRecords:
 class Records(Protocol):
     def of(self, room: str) -> RoomRecords: ...
 
+    def waiting(self) -> int:
+        """How many events wait on their way in or out, as far as it can be told."""
+
 
 @frozen
 class OurRecords:
@@ -79,6 +82,12 @@ class OurRecords:
             },
             self._waiting(room),
         )
+
+    def waiting(self) -> int:
+        count: int = self.site.value(
+            "SELECT (SELECT count(*) FROM staged_events) + (SELECT count(*) FROM outgoing_events)"
+        )
+        return count
 
     def _states(self, room_nid: int, ids: Mapping[int, str]) -> Callable[[int], State]:
         keys = {nid: (kind, key) for nid, kind, key in self.site.rows("SELECT * FROM state_keys")}
@@ -148,6 +157,11 @@ class SynapseRecords:
                     *_lines("server", rows("SELECT destination, retry_interval FROM destinations WHERE retry_interval > ?", 0)),
                 ],
             )  # fmt: skip
+
+    def waiting(self) -> int:
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            (count,) = connection.execute("SELECT count(*) FROM federation_inbound_events_staging").fetchone()
+            return int(count)
 
 
 def explain(records: Mapping[str, Records], room: str) -> str:

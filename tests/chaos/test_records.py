@@ -15,6 +15,9 @@ class Told:
     def of(self, _room: str) -> RoomRecords:
         return self.records
 
+    def waiting(self) -> int:
+        return 0
+
 
 def test_where_servers_differ() -> None:
     """Their ends, what waits, who refuses an event and why, who lacks one, and after which one their states differ."""
