@@ -7,7 +7,7 @@ decides who is shown an event, not what the state is. Whatever decides who has w
 that is not accepted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from attrs import define, field, frozen
 
@@ -28,6 +28,7 @@ from synapse_lite.storage.events import EventStore, NewEvent, Standing, StoredEv
 from synapse_lite.storage.heads import RoomHead, lock_heads, read_head
 from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.redactions import targets_awaited
+from synapse_lite.storage.room_gaps import close_gaps, missing_among
 from synapse_lite.storage.state import REMOVED, StateStore
 
 State = Mapping[StateKey, int]
@@ -82,12 +83,16 @@ class _Branch:
 
 @frozen
 class _Prepared:
-    """What is to be stored, if the room is still at `head`. `changes` are those of the current state, `tips` the extremities beside."""
+    """What is to be stored, if the room is still at `head`. `changes` are those of the current state, `tips` the extremities beside,
+    `ends` those that the branch adds, `followed` those of its events that known ones follow.
+    """
 
     head: RoomHead
     links: Sequence[_Link]
     tips: Sequence[StoredEvent]
     changes: State
+    ends: Collection[int]
+    followed: Collection[str]
 
 
 class BranchReceiver:
@@ -215,10 +220,13 @@ class BranchReceiver:
         links, head = list(branch.links.values()), branch.head
         previous = {one for link in links for one in link.event.prev_events if one in branch.stored}
         tips = tips_left(txn, self._events, head, [branch.stored[one] for one in previous])
-        states = [*(link.after for link in _ends(links)), *map(state_after, tips)]
+        followed = missing_among(txn, head.room.nid, list(branch.links)) if tips else set()
+        ends = [link for link in _ends(links) if link.event.event_id not in followed]
+        states = [*(link.after for link in ends), *map(state_after, tips)]
         new = {link.nid: link.event for link in links}
         resolved = self._resolver.resolve(txn, head.room.version, states, new)
-        return _Prepared(head, links, tips, self._resolver.difference(txn, head.snapshot_nid, resolved))
+        changes = self._resolver.difference(txn, head.snapshot_nid, resolved)
+        return _Prepared(head, links, tips, changes, {link.nid for link in ends}, followed)
 
     # Storing
 
@@ -242,6 +250,8 @@ class BranchReceiver:
                 batch.gaps[stored.nid] = link.gaps
         self._move_head(txn, batch, prepared, placed)
         self._store.store(txn, batch)
+        if prepared.followed:
+            close_gaps(txn, room_nid, prepared.followed)
         for link, stored in zip(prepared.links, placed, strict=True):
             if link.was_outlier:
                 self._events.promote(txn, stored)
@@ -281,8 +291,7 @@ class BranchReceiver:
             cause = own.get(nid, placed[-1])
             delta = StateDelta(key, events.get(nid), events.get(previous_nids.get(key, REMOVED)), cause)
             batch.deltas.setdefault(cause.nid, []).append(delta)
-        ends = {link.nid for link in _ends(prepared.links)}
-        tips = [*prepared.tips, *(stored for stored in placed if stored.nid in ends)]
+        tips = [*prepared.tips, *(stored for stored in placed if stored.nid in prepared.ends)]
         depth = max(head.depth, *(stored.event.depth for stored in placed))
         batch.moved[head.room.nid] = Head(
             head.room, tips, depth, self._snapshot(txn, prepared, tips), last_nid=placed[-1].nid

@@ -4,7 +4,7 @@ What takes long, resolving states, happens before the room is locked. Under the 
 if it moved meanwhile, the event is prepared again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve, field, frozen
 
@@ -38,6 +38,7 @@ from synapse_lite.storage.event_transactions import ClientRequest, client_of, fi
 from synapse_lite.storage.events import EventStore, NewEvent, Standing, StoredEvent
 from synapse_lite.storage.heads import RoomHead, lock_heads, read_head
 from synapse_lite.storage.nids import NidSequence
+from synapse_lite.storage.room_gaps import close_gaps, missing_among
 from synapse_lite.storage.state import REMOVED, StateStore
 
 ATTEMPTS = 3
@@ -73,6 +74,7 @@ class _Prepared:
     """What is to be stored, if the room is still at `head`. `before` is the state before the event, by the graph;
     `known` are the nids of events that are stored, `outliers` the auth events that are new. Of an accepted event
     `tips` are the extremities beside it, `changes` those of the current state. `gaps` are the previous events that are not known.
+    `is_followed`: events that are known follow it, so it is no extremity.
     """
 
     head: RoomHead
@@ -89,6 +91,7 @@ class _Prepared:
     changes: Mapping[StateKey, int] = field(factory=dict)
     gaps: Sequence[str] = ()
     request: ClientRequest | None = None
+    is_followed: bool = False
 
 
 class EventReceiver:
@@ -193,7 +196,9 @@ class EventReceiver:
         if verdict.standing is not Standing.ACCEPTED:
             return prepared
         tips = tips_left(txn, self._events, head, previous)
-        return evolve(prepared, tips=tips, changes=self._changes(txn, head, tips, prepared))
+        is_followed = bool(tips) and bool(missing_among(txn, head.room.nid, [event.event_id]))
+        prepared = evolve(prepared, tips=tips, is_followed=is_followed)
+        return evolve(prepared, changes=self._changes(txn, prepared))
 
     def _commit(self, txn: Transaction, prepared: _Prepared) -> StoredEvent | None:
         """Store what was prepared; None: the room moved on, or another one stored some of it."""
@@ -229,6 +234,8 @@ class EventReceiver:
         if prepared.request is not None:
             batch.requests.append(((room_nid, prepared.request), stored.nid))
         self._store.store(txn, batch)
+        if prepared.is_followed:
+            close_gaps(txn, room_nid, [stored.event_id])
         if prepared.was_outlier:
             self._events.promote(txn, stored)
         if stored.standing is Standing.SOFT_FAILED and stored.nid not in batch.redacted:
@@ -297,14 +304,12 @@ class EventReceiver:
             return StateAt(head.snapshot_nid)
         return self._resolver.resolve(txn, head.room.version, map(state_after, previous), {})
 
-    def _changes(
-        self, txn: Transaction, head: RoomHead, tips: Iterable[StoredEvent], prepared: _Prepared
-    ) -> dict[StateKey, int]:
-        """How the current state changes when the event becomes an extremity beside the tips."""
-        event, after = prepared.event, prepared.before
+    def _changes(self, txn: Transaction, prepared: _Prepared) -> dict[StateKey, int]:
+        """How the current state changes when the event becomes an extremity beside the tips, or goes below them."""
+        event, head, after = prepared.event, prepared.head, prepared.before
         if event.is_state:
             after = after.changed({event.key: prepared.nid})
-        states = [after, *map(state_after, tips)]
+        states = [*([] if prepared.is_followed else [after]), *map(state_after, prepared.tips)]
         resolved = self._resolver.resolve(txn, head.room.version, states, {prepared.nid: event})
         return self._resolver.difference(txn, head.snapshot_nid, resolved)
 
@@ -348,8 +353,8 @@ class EventReceiver:
         ]
         snapshot_nid = self._new_snapshot(txn, prepared, stored)
         depth = max(prepared.head.depth, stored.event.depth)
-        head = Head(room, [*prepared.tips, stored], depth, snapshot_nid, last_nid=stored.nid)
-        batch.moved[room.nid] = head
+        tips = prepared.tips if prepared.is_followed else [*prepared.tips, stored]
+        batch.moved[room.nid] = Head(room, list(tips), depth, snapshot_nid, last_nid=stored.nid)
 
     def _new_snapshot(self, txn: Transaction, prepared: _Prepared, stored: StoredEvent) -> int:
         """The snapshot of the current state; the event's own where nothing else changes."""

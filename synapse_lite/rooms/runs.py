@@ -23,6 +23,7 @@ from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.heads import lock_free_heads
 from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.redactions import targets_awaited
+from synapse_lite.storage.room_gaps import missing_among
 from synapse_lite.storage.state import StateKey, StateStore
 
 Known = dict[str, StoredEvent]
@@ -74,6 +75,8 @@ class RunReceiver:
             return False  # that redaction has to be stored before its target can be
         if not _goes_on(head, known, event) or _is_policed(head, event):
             return False
+        if len(head.tips) > 1 and missing_among(txn, head.room.nid, [event.event_id]):
+            return False  # it is below another end, and none itself
         auth_events = [known[one] for one in event.auth_events if one in known]
         if len(auth_events) < len(event.auth_events) or not _is_allowed(head, event, auth_events):
             return False

@@ -59,6 +59,15 @@ def below_joins(txn: Transaction, room_nid: int, server_name: str) -> list[str]:
     return [event_id for (event_id,) in rows]
 
 
+def missing_among(txn: Transaction, room_nid: int, event_ids: Collection[str]) -> set[str]:
+    """Those of the events that are missing: what is known follows them already."""
+    rows = txn.rows(
+        "SELECT DISTINCT missing_event_id FROM room_gaps WHERE room_nid = %s AND missing_event_id = ANY(%s)",
+        (room_nid, list(event_ids)),
+    )
+    return {event_id for (event_id,) in rows}
+
+
 def close_gaps(txn: Transaction, room_nid: int, event_ids: Collection[str]) -> None:
     """These events are missing no longer."""
     txn.execute(

@@ -27,6 +27,7 @@ class Record:
 
     standing: str
     reason: str
+    kind: str
     sender: str
     text: str
     depth: int
@@ -219,7 +220,7 @@ def _record(
         if one is not None
     )  # fmt: skip
     after = None if group is None else state(group)
-    return Record(standing, reason or "", event["sender"], what, event["depth"], after)
+    return Record(standing, reason or "", event["type"], event["sender"], what, event["depth"], after)
 
 
 def _standing(outlier: int, reason: str | None, metadata: str) -> str:

@@ -5,7 +5,7 @@ from attrs import evolve, frozen
 from tests.chaos.records import ACCEPTED, REJECTED, Record, RoomRecords, explain
 
 TOPIC = ("m.room.topic", "")
-SAID = Record(ACCEPTED, "", "@a:one", "a message", 1, {TOPIC: "$old"})
+SAID = Record(ACCEPTED, "", "m.room.message", "@a:one", "a message", 1, {TOPIC: "$old"})
 
 
 @frozen

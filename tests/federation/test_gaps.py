@@ -134,6 +134,37 @@ async def test_a_long_gap_is_bridged_by_the_state_behind_it(
 
 
 @ensureDeferred
+async def test_what_was_missing_comes_later(server: TestServer, other: Scripted) -> None:
+    """It is no end of the room, since what is known follows it: neither with what lies below it, nor alone, nor at the head."""
+    room, _ = await remote_room(server, other)
+    (head,) = room.tips
+    history = History(room)
+    said = await history.chain(120)
+    await send(server, other, said[119].pdu)
+    assert await missing(server) == [said[68].event_id]
+    await send(server, other, said[68].pdu)
+    assert await ends(room) == {head.event_id, said[119].event_id}
+    assert await missing(server) == [said[17].event_id]
+    del other.scripts[f"{V1}/get_missing_events"]
+    await send(server, other, said[17].pdu)
+    assert await ends(room) == {head.event_id, said[119].event_id}
+    assert await missing(server) == [said[15].event_id]
+    await send(server, other, *(one.pdu for one in said[:16]))
+    assert await ends(room) == {said[119].event_id}
+    assert await missing(server) == []
+
+
+async def missing(server: TestServer) -> list[str]:
+    rows = await server.database.read(lambda txn: txn.rows("SELECT missing_event_id FROM room_gaps"))
+    return [event_id for (event_id,) in rows]
+
+
+async def ends(room: RemoteRoom) -> set[str]:
+    await room.look()
+    return {one.event_id for one in room.tips}
+
+
+@ensureDeferred
 async def test_missing_state_events_lie_after_what_is_missing(server: TestServer, other: Scripted) -> None:
     """The missing event may be a state event itself: it counts, though no state before it has it."""
     room, token = await remote_room(server, other)
