@@ -1,7 +1,7 @@
 """Fetching the past of a room from other servers (server-server API, "Backfilling and retrieving missing events")."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from attrs import frozen
@@ -15,7 +15,7 @@ from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.rooms.history import HistoryFiller, Past
 from synapse_lite.rooms.receive import EventReceiver
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.events import EventStore
+from synapse_lite.storage.events import EventStore, StoredEvent
 from synapse_lite.storage.partial_rooms import is_partial
 from synapse_lite.storage.room_gaps import Gap, gaps_between
 from synapse_lite.storage.room_servers import servers_in_room
@@ -40,7 +40,7 @@ States = Mapping[str, Mapping[StateKey, int]]
 class _Known:
     """Of the events of an answer and those that they name, which are placed already; and those that lack auth events."""
 
-    placed: Collection[str]
+    placed: Mapping[str, StoredEvent]
     lacking_auth: Sequence[Event]
 
 
@@ -99,6 +99,9 @@ class Backfill:
         if not events:
             return False
         known = await self._database.read(self._know, events)
+        for event in events:
+            if event.event_id in known.placed:
+                await self._receiver.complete(known.placed[event.event_id], event)
         events = causes_first(
             below(missing, {one.event_id: one for one in events if one.event_id not in known.placed})
         )
@@ -134,7 +137,7 @@ class Backfill:
         named = {event_id for one in events for event_id in (*one.prev_events, *one.auth_events)}
         stored = self._events.by_ids(txn, named | given)
         known = stored.keys() | given
-        placed = {event_id for event_id, one in stored.items() if one.is_placed}
+        placed = {event_id: one for event_id, one in stored.items() if one.is_placed}
         return _Known(placed, [one for one in events if not known >= set(one.auth_events)])
 
     def _note(self, room: Room, missing: Sequence[str]) -> None:

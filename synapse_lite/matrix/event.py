@@ -168,6 +168,19 @@ def essence(pdu: JsonObject, version: RoomVersion) -> bytes:
     return encode_event(_without(UNSIGNED_KEYS, redact(pdu, version)), version)
 
 
+def completes(event: Event, copy: Event) -> bool:
+    """Whether the event is the whole of what the copy has only as a redaction leaves it.
+
+    Servers that may not show an event tell such copies of it, and of one whose hash is wrong one is made
+    ("Validating hashes and signatures on received events").
+    """
+    if event.content == copy.content or event.pdu["hashes"] != copy.pdu["hashes"]:
+        return False
+    return event.pdu["hashes"].get("sha256") == content_hash(event.pdu, event.version) and essence(
+        event.pdu, event.version
+    ) == essence(copy.pdu, copy.version)
+
+
 def _encode_hash(hashed: bytes, version: RoomVersion) -> str:
     digest = sha256(hashed).digest()
     return encode_base64_url(digest) if version.event_id_is_url_safe else encode_base64(digest)

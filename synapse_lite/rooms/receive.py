@@ -14,6 +14,7 @@ from synapse_lite.matrix.auth_rules.state import CREATE
 from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.policy import POLICY, is_exempt
 from synapse_lite.rooms.batch import Batch, BatchStore
+from synapse_lite.rooms.completion import Completion, is_missed
 from synapse_lite.rooms.heads import Head
 from synapse_lite.rooms.judge import (
     Judged,
@@ -112,6 +113,7 @@ class EventReceiver:
         self._redactions = LateRedactions(events, self._resolver)
         self._bans = RedactOnBan(events, state)
         self._store = BatchStore(events, clock, contributors)
+        self._completion = Completion(events, state, contributors)
         self._nids = NidSequence("event_nids")
 
     async def receive(self, received: Received) -> StoredEvent:
@@ -124,11 +126,17 @@ class EventReceiver:
         for _ in range(ATTEMPTS):
             prepared = await self._database.snapshot(self._prepare, received, nid)
             if isinstance(prepared, StoredEvent):
-                return prepared
+                return await self.complete(prepared, received.event)
             stored = await self._database.transact(self._commit, prepared)
             if stored is not None:
                 return stored
         return await self._database.transact(self._receive_locked, received, nid)
+
+    async def complete(self, stored: StoredEvent, event: Event) -> StoredEvent:
+        """The event as stored, whole from now on if only a redacted copy of it was."""
+        if not is_missed(event, stored):
+            return stored
+        return await self._database.transact(self._completion.complete, stored, event)
 
     async def store_outliers(self, room_nid: int, events: Sequence[Event]) -> dict[str, int]:
         """Keep events that others name, each judged by its auth events: the nids of all that are known now."""

@@ -12,6 +12,7 @@ from synapse_lite.matrix.auth_rules.state import CREATE
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.policy import POLICY, is_exempt
 from synapse_lite.rooms.batch import Batch, BatchStore
+from synapse_lite.rooms.completion import is_missed
 from synapse_lite.rooms.extend import Extender, KeyNids
 from synapse_lite.rooms.heads import Head, HeadReader
 from synapse_lite.rooms.judge import Judged, judge_by_auth_events, judge_by_state
@@ -70,7 +71,8 @@ class RunReceiver:
         """False: this one needs more than the head of the room."""
         stored = known.get(event.event_id)
         if stored is not None:
-            return stored.is_placed and stored.room_nid == head.room.nid
+            is_here = stored.is_placed and stored.room_nid == head.room.nid
+            return is_here and not is_missed(event, stored)
         if any(one.stored.event.redacts == event.event_id for one in batch.new):
             return False  # that redaction has to be stored before its target can be
         if not _goes_on(head, known, event) or _is_policed(head, event):

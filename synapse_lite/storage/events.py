@@ -10,15 +10,16 @@ from itertools import accumulate
 from sys import getsizeof
 from typing import Final, NamedTuple
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from synapse_lite.canonical_json import decode_exact, dump
 from synapse_lite.errors import not_found
-from synapse_lite.matrix.event import Event, client_event, redacted
+from synapse_lite.matrix.event import Event, client_event, completes, redacted
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Row, Transaction
 from synapse_lite.storage.nids import nid_array
+from synapse_lite.storage.stream import Change, Kind
 
 
 class Standing(IntEnum):
@@ -140,6 +141,9 @@ class Marks:
 
 NO_MARKS: Final = Marks()
 
+MAX_COMPLETED = 100_000
+"""Numbers of events that were completed; they are few."""
+
 # Sub-selects, because they are read from an index also where a table has no statistics yet.
 _SELECT = (
     "SELECT e.event_nid, e.room_nid, e.event_id, e.json, e.before_nid, e.after_nid, e.replaces_nid,"
@@ -169,10 +173,13 @@ class EventStore:
 
     def __init__(self, cache_bytes: int) -> None:
         self._cache: Cache[int, StoredEvent] = Cache(cache_bytes)
+        self._completed: set[int] = set()
 
     def remember(self, stored: StoredEvent, json: str) -> None:
         """Put an event into the cache; `json` is what is stored of it."""
         self._cache.put(stored.nid, stored, _size_in_memory(json))
+        if stored.nid in self._completed:
+            self.forget(stored.nid)
 
     def insert(self, txn: Transaction, new: Sequence[NewEvent], now_ms: int) -> None:
         rows = []
@@ -244,15 +251,49 @@ class EventStore:
     def promote(self, txn: Transaction, stored: StoredEvent) -> None:
         """An outlier has found its place in the history."""
         place = (stored.replaces_nid, stored.before_nid, stored.after_nid, stored.point_nid)
-        txn.execute(
+        json = dump(stored.event.pdu).decode()
+        row = txn.row(
             "UPDATE events SET standing = %s, rejected_reason = NULL, replaces_nid = %s, before_nid = %s,"
-            " after_nid = %s, point_nid = %s WHERE event_nid = %s",
-            (int(stored.standing), *place, stored.nid),
+            " after_nid = %s, point_nid = %s WHERE event_nid = %s"
+            " RETURNING CASE WHEN json = %s THEN NULL ELSE json END",
+            (int(stored.standing), *place, stored.nid, json),
         )
+        known = None if row is None or row[0] is None else decode_exact(row[0])
+        if known is not None and completes(stored.event, Event.from_pdu(known, stored.event.version)):
+            txn.execute("UPDATE events SET json = %s WHERE event_nid = %s", (json, stored.nid))
 
     def forget(self, nid: int) -> None:
         """It is read again."""
         self._cache.remove(nid)
+
+    def complete(self, txn: Transaction, event_id: str, event: Event) -> StoredEvent | None:
+        """The event as it is stored now; None if nothing lacked, or it is redacted. For who holds the head of its room.
+
+        Publishes `COMPLETED`, so that every process forgets what it has of it.
+        """
+        row = txn.row(
+            f"{_SELECT} WHERE e.event_id = %s AND NOT EXISTS"
+            " (SELECT FROM redactions r WHERE r.target_nid = e.event_nid AND r.applied)",
+            (event_id,),
+        )
+        if row is None or not completes(event, _event_of(row)):
+            return None
+        stored = evolve(self._read(row), event=event)
+        txn.execute(
+            "UPDATE events SET json = %s WHERE event_nid = %s", (dump(event.pdu).decode(), stored.nid)
+        )
+        txn.publish(Kind.COMPLETED, room_nid=stored.room_nid, key=str(stored.nid))
+        return stored
+
+    def on_changes(self, changes: Sequence[Change]) -> None:
+        """An event that was completed is not kept in memory any more: a reading under way may still find the copy."""
+        for change in changes:
+            if change.kind is Kind.COMPLETED and change.key is not None:
+                nid = int(change.key)
+                if len(self._completed) >= MAX_COMPLETED:
+                    self._completed.clear()
+                self._completed.add(nid)
+                self.forget(nid)
 
     def in_room(self, txn: Transaction, room_id: str, event_id: str) -> StoredEvent:
         """The event of that room; 404 `M_NOT_FOUND` else."""
@@ -319,15 +360,18 @@ class EventStore:
         return {target: redactions[redaction] for target, redaction in nids.items()}
 
     def _read(self, row: Row) -> StoredEvent:
-        nid, room_nid, event_id, json, before_nid, after_nid, replaces_nid, point_nid = row[:8]
-        session, txn_id, standing, version = row[8:]
-        event = Event.from_pdu(decode_exact(json), ROOM_VERSIONS[version], event_id)
+        nid, room_nid, _, json, before_nid, after_nid, replaces_nid, point_nid = row[:8]
+        session, txn_id, standing, _ = row[8:]
         stored = StoredEvent(
-            nid, room_nid, event, before_nid, after_nid, replaces_nid, point_nid, session, txn_id, Standing(standing)
+            nid, room_nid, _event_of(row), before_nid, after_nid, replaces_nid, point_nid, session, txn_id, Standing(standing)
         )  # fmt: skip
         if stored.is_placed:  # else it may yet find its place, on any process
             self.remember(stored, json)
         return stored
+
+
+def _event_of(row: Row) -> Event:
+    return Event.from_pdu(decode_exact(row[3]), ROOM_VERSIONS[row[11]], row[2])
 
 
 def _size_in_memory(json: str) -> int:

@@ -88,6 +88,7 @@ def build_core(
     events = EventStore(config.caches.event_bytes)
     state = StateStore(config.caches.state_bytes)
     log = ChangeLog(requests, events, infrastructure.bus, clock)
+    log.listen(events.on_changes)
     for database in infrastructure.databases:
         database.on_commit(log.committed)
     extensions = Extensions(

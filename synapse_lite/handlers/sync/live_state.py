@@ -43,6 +43,8 @@ class LiveState:
                 self.members.forget((change.room_nid, change.user_id))
             if change.redacts_nid is not None:
                 self.views.forget(change.redacts_nid)
+            if change.kind is Kind.COMPLETED and change.key is not None:
+                self.views.forget(int(change.key))
 
     def _members(self, txn: Transaction, keys: Collection[Member]) -> dict[Member, MemberAt]:
         position = read_position(txn)
