@@ -6,8 +6,15 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation.discovery import Discovery, Location
-from synapse_lite.federation.peers import MAX_ANSWER, MAX_ERROR_TEXT, TIMEOUT_SECONDS, PeerError, read_answer
-from synapse_lite.http.client import HttpClient, Reply, RequestError, Route
+from synapse_lite.federation.peers import (
+    MAX_ANSWER,
+    MAX_ERROR_TEXT,
+    TIMEOUT_SECONDS,
+    PeerError,
+    TooLargeError,
+    read_answer,
+)
+from synapse_lite.http.client import BodyTooLargeError, HttpClient, Reply, RequestError, Route
 from synapse_lite.ids import is_server_name
 from synapse_lite.matrix.server_auth import sign_request
 from synapse_lite.matrix.signing import SigningKey
@@ -61,6 +68,8 @@ class FederationClient:
                 location, destination, method, target, body, timeout, redirects
             ) as reply:
                 yield reply
+        except BodyTooLargeError as error:
+            raise TooLargeError(str(error)) from None
         except RequestError as error:
             self._discovery.forget(destination)
             raise PeerError(str(error)) from None

@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation.pdus import PduChecker
-from synapse_lite.federation.peers import OK, PeerError, Peers
+from synapse_lite.federation.peers import MAX_ANSWER, OK, PeerError, Peers
 from synapse_lite.matrix.event import Event
 from synapse_lite.storage.rooms import Room
 
@@ -94,11 +94,12 @@ class EventFetcher:
         found = await self._checked(room, listed(answer, "auth_chain", MAX_STATE))
         return list(found.values())
 
-    async def state_ids(self, server: str, room: Room, event_id: str) -> tuple[list[str], list[str]]:
-        """Of the state before the event, and of the auth chains of that."""
-        answer = await self._peers.ask(
-            server, "GET", f"{V1}/state_ids/{part(room.room_id)}?event_id={part(event_id)}"
-        )
+    async def state_ids(
+        self, server: str, room: Room, event_id: str, max_bytes: int = MAX_ANSWER
+    ) -> tuple[list[str], list[str]]:
+        """Of the state before the event, and of the auth chains of that. `TooLargeError` above `max_bytes`."""
+        target = f"{V1}/state_ids/{part(room.room_id)}?event_id={part(event_id)}"
+        answer = await self._peers.ask(server, "GET", target, max_bytes=max_bytes)
         ids, chain = (listed(answer, key, MAX_STATE) for key in ("pdu_ids", "auth_chain_ids"))
         if not all(isinstance(one, str) for one in (*ids, *chain)):
             raise PeerError(f"{server} does not give event ids")

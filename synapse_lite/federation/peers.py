@@ -40,6 +40,10 @@ class PeerError(SynapseLiteError):
         return self.status is None or self.status == TOO_MANY_REQUESTS or self.status >= SERVER_FAULTS
 
 
+class TooLargeError(PeerError):
+    """The answer is larger than who asked takes; it was not read."""
+
+
 class Peers(Protocol):
     async def ask(
         self,
@@ -53,7 +57,8 @@ class Peers(Protocol):
     ) -> JsonObject:
         """The answer to a signed request; `target` is the path with its query, encoded.
 
-        Numbers in it are as exact as they were sent. Raises `PeerError`, also for an answer that is no object.
+        Numbers in it are as exact as they were sent. Raises `PeerError`, also for an answer that is no object;
+        `TooLargeError` for one of more than `max_bytes`.
         """
 
     def open(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import frozen
 
 from synapse_lite.federation.fetching import EventFetcher
-from synapse_lite.federation.peers import PeerError
+from synapse_lite.federation.peers import PeerError, TooLargeError
 from synapse_lite.federation.turns import take_turns
 from synapse_lite.matrix.event import Event
 from synapse_lite.replication.bus import Bus
@@ -31,6 +31,7 @@ TOPIC = "whole rooms"
 SLICE = 500  # events of one commit
 SLICES = 10  # that are filled in before it is written down how far it is
 FEW = 200  # events that are fetched while the user who joins waits for it
+FEW_BYTES = 64 * 1024  # of the ids of a state that may lack only few events: a longer list is not read
 TOLERATED = 20
 """Of so many events one may be missing: there are some in old rooms that nobody can verify any more."""
 MAX_SERVERS = 5  # that are asked, one after the other, before it is tried again later
@@ -120,7 +121,7 @@ class RoomResync:
 
     async def _learn_from(self, server: str, stay: _Stay, most: int | None) -> None:
         room = stay.room
-        state_ids, chain_ids = await self._fetcher.state_ids(server, room, stay.join_id)
+        state_ids, chain_ids = await self._state_ids(server, stay, most)
         wanted = {*state_ids, *chain_ids}
         lacking = wanted - await self._database.read(partial_rooms.known_event_ids, wanted)
         if most is not None and len(lacking) > most:
@@ -135,6 +136,14 @@ class RoomResync:
             raise PeerError(f"{server} gives {len(known)} of the {len(state_ids)} events of the state")
         if not await self._database.transact(self._note, stay, state_ids):
             raise PeerError(f"{server} tells the state of another room")
+
+    async def _state_ids(self, server: str, stay: _Stay, most: int | None) -> tuple[list[str], list[str]]:
+        if most is None:
+            return await self._fetcher.state_ids(server, stay.room, stay.join_id)
+        try:
+            return await self._fetcher.state_ids(server, stay.room, stay.join_id, FEW_BYTES)
+        except TooLargeError as error:
+            raise TooManyError(str(error)) from None
 
     # In a database thread
 

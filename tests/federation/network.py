@@ -9,7 +9,7 @@ from attrs import define, field
 
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.federation.peers import PeerError
+from synapse_lite.federation.peers import MAX_ANSWER, PeerError, TooLargeError
 from synapse_lite.http.client import Reply, RequestError
 from synapse_lite.matrix.server_auth import sign_request
 from synapse_lite.matrix.server_keys import write_key_answer
@@ -68,14 +68,21 @@ class NetworkPeers:
     key: SigningKey
 
     async def ask(
-        self, destination: str, method: str, target: str, body: JsonObject | None = None, **_limits: Any
+        self,
+        destination: str,
+        method: str,
+        target: str,
+        body: JsonObject | None = None,
+        *,
+        max_bytes: int = MAX_ANSWER,
+        **_limits: Any,
     ) -> JsonObject:
         self.network.asked.append((destination, method, target))
         server = self.network.servers.get(destination)
         if server is None:
             raise PeerError(f"{destination} cannot be reached")
         if isinstance(server, Scripted):
-            return await server.answer(method, target, body)
+            return _within(max_bytes, await server.answer(method, target, body))
         answer = await send_signed(server, self.key, method, target, body)
         content = json.loads(answer.body)
         if answer.status != 200:
@@ -104,6 +111,13 @@ class NetworkPeers:
     async def open_url(self, url: str, **_limits: Any) -> AsyncIterator[Reply]:
         self.network.asked.append(("", "GET", url))
         yield self.network.pages[url]()
+
+
+def _within(max_bytes: int, answer: JsonObject) -> JsonObject:
+    size = len(canonical_json.encode_exact(answer))
+    if size > max_bytes:
+        raise TooLargeError(f"{size} bytes")
+    return answer
 
 
 async def send_signed(

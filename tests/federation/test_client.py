@@ -14,7 +14,7 @@ from twisted.internet.task import LoopingCall
 from synapse_lite.clock import ReactorClock
 from synapse_lite.federation.client import FederationClient
 from synapse_lite.federation.discovery import Discovery
-from synapse_lite.federation.peers import MAX_ANSWER, PeerError
+from synapse_lite.federation.peers import MAX_ANSWER, PeerError, TooLargeError
 from synapse_lite.federation.services import DnsServices
 from synapse_lite.federation.well_known import WellKnown
 from synapse_lite.http.addresses import AddressPolicy
@@ -364,7 +364,7 @@ async def test_an_answer_that_is_read_piece_by_piece() -> None:
             assert (reply.status, await reply.read(10)) == (404, b"no")
         async with asking.client.open_url(f"https://b.test:{other.port}/file") as reply:
             assert reply.status == 200
-        with pytest.raises(PeerError, match="larger than 10 bytes"):
+        with pytest.raises(TooLargeError, match="larger than 10 bytes"):
             async with asking.client.open("a.test", "GET", "/file") as reply:
                 await reply.read(10)
         with pytest.raises(PeerError, match="cannot be reached"):

@@ -279,6 +279,20 @@ async def test_the_task_begins_when_there_are_many(server: TestServer, other: Sc
 
 
 @ensureDeferred
+async def test_a_join_does_not_read_a_long_list(
+    server: TestServer, other: Scripted, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the ids of the state: by its length they are too many. The task reads it."""
+    monkeypatch.setattr(resync, "FEW", 2 * MANY)
+    monkeypatch.setattr(resync, "FEW_BYTES", 10 * MANY, raising=False)
+    _, bob = await entered(server, other)
+    assert await partial(server)
+    assert not [target for _, _, target in network.asked if "/state/" in target]
+    assert isinstance(await fetch_members(server), Done)
+    assert len(await members(server, ROOM, bob)) == MANY + 2
+
+
+@ensureDeferred
 async def test_leaving_and_coming_back(server: TestServer, other: Scripted) -> None:
     """Who has left needs no members any more; who comes back gets all of the room with the join."""
     resident, bob = await entered(server, other)
