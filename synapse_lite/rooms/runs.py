@@ -77,7 +77,7 @@ class RunReceiver:
             return False  # that redaction has to be stored before its target can be
         if not _goes_on(head, known, event) or _is_policed(head, event):
             return False
-        if len(head.tips) > 1 and missing_among(txn, head.room.nid, [event.event_id]):
+        if _leaves_ends(head, event) and missing_among(txn, head.room.nid, [event.event_id]):
             return False  # it is below another end, and none itself
         auth_events = [known[one] for one in event.auth_events if one in known]
         if len(auth_events) < len(event.auth_events) or not _is_allowed(head, event, auth_events):
@@ -108,6 +108,11 @@ def _goes_on(head: Head, known: Known, event: Event) -> bool:
     if followed == {tip.nid for tip in head.tips}:
         return True
     return all(one.after_nid == head.snapshot_nid for one in (*previous, *beside))
+
+
+def _leaves_ends(head: Head, event: Event) -> bool:
+    """Whether the room has ends beside those that the event follows."""
+    return not {tip.event_id for tip in head.tips}.issubset(event.prev_events)
 
 
 def _is_policed(head: Head, event: Event) -> bool:
