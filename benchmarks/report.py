@@ -158,8 +158,8 @@ BOUNDS: dict[str, str] = {
     "user_directory": "CPU: HTTP and one hop to a thread. PostgreSQL takes 0.8 ms to plan, to find the thousand users whose names "
     "begin so, and to put them into order by one number and their ids.",
     "pushers": "CPU: a push costs the worker 0.1 ms for the request and its part of what is read for its user, PostgreSQL 0.09 ms and the "
-    "load generator, which is the gateway, 0.09 ms; connections to the gateway are kept. What there is to push is a dozen statements for "
-    "each user, and what was pushed a few rows of a transaction that many share.",
+    "load generator, which is the gateway, 0.09 ms; connections to the gateway are kept. What there is to push is one statement for each "
+    "user and six for all that are claimed together, and what was pushed a few rows of a transaction that many share.",
     "real_clients": "CPU: to a send come its answers to the 25 clients of the room, and their receipts, which are told to all of them "
     "again: 4 to 5 ms of main, most of it HTTP, and 2 to 2.5 ms of PostgreSQL (a receipt takes two statements in a savepoint). Counts "
     "come from memory.",

@@ -88,21 +88,34 @@ def put_own_read(txn: Transaction, position: int, room_nid: int, user_id: str, t
 
 
 _MARKS = """
-SELECT r.room_nid, m.thread_id, max(m.position) FROM unnest(%(rooms)s::bigint[]) AS r (room_nid)
+SELECT r.user_id, r.room_nid, m.thread_id, max(m.position)
+FROM unnest(%s::text[], %s::bigint[]) AS r (user_id, room_nid)
 CROSS JOIN LATERAL (
     SELECT thread_id, coalesce(position, (SELECT s.position FROM stream s WHERE s.event_nid = (
         SELECT e.event_nid FROM events e WHERE e.event_id = receipts.event_id AND e.room_nid = r.room_nid))) AS position
-    FROM receipts WHERE room_nid = r.room_nid AND user_id = %(user)s
-    UNION ALL SELECT thread_id, position FROM own_reads WHERE room_nid = r.room_nid AND user_id = %(user)s OFFSET 0) AS m
-WHERE m.position IS NOT NULL GROUP BY 1, 2
+    FROM receipts WHERE room_nid = r.room_nid AND user_id = r.user_id
+    UNION ALL SELECT thread_id, position FROM own_reads
+    WHERE room_nid = r.room_nid AND user_id = r.user_id OFFSET 0) AS m
+WHERE m.position IS NOT NULL GROUP BY 1, 2, 3
 """
 
 
 def read_marks(txn: Transaction, user_id: str, room_nids: Collection[int]) -> Mapping[int, Marks]:
     """How far the user has read, by room: by receipts, by what they wrote, by joining."""
-    marks: dict[int, dict[str, int]] = {nid: {} for nid in room_nids}
-    for room_nid, thread_id, position in txn.rows(_MARKS, {"rooms": list(room_nids), "user": user_id}):
-        marks[room_nid][thread_id] = position
+    return read_marks_of(txn, {user_id: room_nids})[user_id]
+
+
+def read_marks_of(
+    txn: Transaction, room_nids: Mapping[str, Collection[int]]
+) -> Mapping[str, Mapping[int, Marks]]:
+    """As `read_marks`, of several users, each with their rooms."""
+    marks: dict[str, dict[int, dict[str, int]]] = {
+        user_id: {nid: {} for nid in nids} for user_id, nids in room_nids.items()
+    }
+    pairs = [(user_id, nid) for user_id, nids in marks.items() for nid in nids]
+    rows = txn.rows(_MARKS, ([user_id for user_id, _ in pairs], [nid for _, nid in pairs]))
+    for user_id, room_nid, thread_id, position in rows:
+        marks[user_id][room_nid][thread_id] = position
     return marks
 
 

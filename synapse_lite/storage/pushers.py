@@ -72,6 +72,15 @@ class Queued:
     queued_ts: int
 
 
+@attrs.frozen
+class Invite:
+    """A room into which a user may come, and who says so."""
+
+    room_nid: int
+    sender: str
+    is_forgotten: bool
+
+
 _PUSHES = "kind = 'http' AND enabled"
 # Who writes several rows locks them in one order: else two would wait for each other.
 _IN_ORDER = "ORDER BY app_id, pushkey, user_id FOR NO KEY UPDATE"
@@ -221,16 +230,20 @@ def next_run(txn: Transaction) -> int | None:
     return at
 
 
-def queued_for(txn: Transaction, user_id: str, after: int) -> list[Queued]:
-    rows = txn.rows(
-        "SELECT position, room_nid, event_nid, thread_id, tweaks, queued_ts FROM push_queue"
-        " WHERE user_id = %s AND position > %s ORDER BY position",
-        (user_id, after),
-    )
-    return [
-        Queued(user_id, position, room_nid, event_nid, thread_id, orjson.loads(tweaks), queued_ts)
-        for position, room_nid, event_nid, thread_id, tweaks, queued_ts in rows
-    ]
+def queued_for(txn: Transaction, after: Mapping[str, int]) -> dict[str, list[Queued]]:
+    """By user, what is queued after a position of each."""
+    found: dict[str, list[Queued]] = {user_id: [] for user_id in after}
+    for user_id, position, room_nid, event_nid, thread_id, tweaks, queued_ts in txn.rows(
+        "SELECT q.user_id, q.position, room_nid, event_nid, thread_id, tweaks, queued_ts"
+        " FROM unnest(%s::text[], %s::bigint[]) AS u (user_id, after)"
+        " CROSS JOIN LATERAL (SELECT * FROM push_queue WHERE user_id = u.user_id AND position > u.after OFFSET 0) AS q"
+        " ORDER BY q.position",
+        (list(after), list(after.values())),
+    ):
+        found[user_id].append(
+            Queued(user_id, position, room_nid, event_nid, thread_id, orjson.loads(tweaks), queued_ts)
+        )
+    return found
 
 
 def record(txn: Transaction, progress: Sequence[Progress]) -> set[PusherKey]:
@@ -294,14 +307,16 @@ def drop_queued(txn: Transaction, before_ms: int, limit: int) -> int:
     )
 
 
-def count_invites(txn: Transaction, user_id: str, ignored: Collection[str]) -> int:
-    """Those of `ignored` senders do not count: nobody sees them."""
-    return int(
-        txn.value(
-            "SELECT count(*) FROM memberships WHERE user_id = %s AND membership = 'invite' AND sender <> ALL(%s)",
-            (user_id, list(ignored)),
-        )
-    )
+def invites_of(txn: Transaction, user_ids: Collection[str]) -> dict[str, list[Invite]]:
+    """By user."""
+    found: dict[str, list[Invite]] = {user_id: [] for user_id in user_ids}
+    for user_id, *invite in txn.rows(
+        "SELECT user_id, room_nid, sender, forgotten FROM memberships"
+        " WHERE user_id = ANY(%s) AND membership = 'invite'",
+        (list(user_ids),),
+    ):
+        found[user_id].append(Invite(*invite))
+    return found
 
 
 _IS_SAME = "app_id = %s AND pushkey = %s AND user_id = %s AND version = %s"

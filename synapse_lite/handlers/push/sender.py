@@ -2,9 +2,7 @@
 
 import logging
 import random
-from collections.abc import Awaitable, Sequence
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Awaitable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred, ensureDeferred
 
@@ -14,7 +12,7 @@ from synapse_lite.handlers.push.pushes import MAX_AGE_MS, PushReader, Work
 from synapse_lite.handlers.push.recorder import Recorder
 from synapse_lite.storage import pushers as store
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.pushers import ClaimedPusher, Progress
+from synapse_lite.storage.pushers import ClaimedPusher, Progress, PusherKey
 from synapse_lite.tasks.signals import Signal
 
 logger = logging.getLogger(__name__)
@@ -62,9 +60,8 @@ class PushSender:
                 logger.exception("pushers are not looked at; tried again in a moment")
                 claimed = []
             self._busy += len(claimed)
-            by_user = attrgetter("pusher.user_id")
-            for _, group in groupby(sorted(claimed, key=by_user), by_user):
-                ensureDeferred(self._push_all([*group]))
+            if claimed:
+                ensureDeferred(self._push_all(claimed))
             if not claimed or self._busy > AT_ONCE // 2:
                 await self._signal.wait(POLL_SECONDS)
 
@@ -83,15 +80,25 @@ class PushSender:
         return run_at is not None and run_at <= self._clock.now_ms()
 
     async def _push_all(self, claimed: Sequence[ClaimedPusher]) -> None:
-        """Pushers of one user."""
-        works: Sequence[Work | None] = [None] * len(claimed)
+        works = await self._works([one for one in claimed if self._pause(one) == 0])
+        for one in claimed:
+            ensureDeferred(self._push_one(one, works.get(one.key)))
+
+    async def _works(self, claimed: Sequence[ClaimedPusher]) -> Mapping[PusherKey, Work]:
+        """What is known; of all together first, so that what cannot be read of one user keeps nobody else from theirs."""
+        users = sorted({one.pusher.user_id for one in claimed})
+        if not users:
+            return {}
         try:
-            if any(self._pause(one) == 0 for one in claimed):
-                works = await self._database.snapshot(self._reader.work_for, claimed, self._clock.now_ms())
+            return await self._database.snapshot(self._reader.work_for, claimed, self._clock.now_ms())
         except Exception:
-            logger.exception("what there is to push to %s is not known", claimed[0].pusher.user_id)
-        for one, work in zip(claimed, works, strict=True):
-            ensureDeferred(self._push_one(one, work))
+            logger.exception("what there is to push to %s is not known", ", ".join(users))
+        if len(users) == 1:
+            return {}
+        works: dict[PusherKey, Work] = {}
+        for user_id in users:
+            works |= await self._works([one for one in claimed if one.pusher.user_id == user_id])
+        return works
 
     async def _push_one(self, claimed: ClaimedPusher, work: Work | None) -> None:
         try:

@@ -84,7 +84,19 @@ class UnreadReader:
     def count(self, txn: Transaction, user_id: str, rooms: RoomIds, upto: int) -> dict[int, RoomCounts]:
         """By room nid, what the user has not seen at `upto`."""
         rules, reader = self.rules(txn, user_id), Reader(user_id, read_ignored(txn, user_id))
-        marks = read_marks(txn, reader.user_id, rooms)
+        return self.count_after(txn, rules, reader, read_marks(txn, user_id, rooms), rooms, upto)
+
+    def count_after(
+        self,
+        txn: Transaction,
+        rules: Rules,
+        reader: Reader,
+        marks: Mapping[int, Marks],
+        rooms: RoomIds,
+        upto: int,
+    ) -> dict[int, RoomCounts]:
+        """As `count`, of a user of whom the rest is known; `marks` of these rooms, and maybe of others."""
+        user_id = reader.user_id
         deviations = {nid: rules.deviation(room_id) for nid, room_id in rooms.items()}
         followed = self.followed(txn, user_id, rooms)
         deviations |= {nid: Deviation.OTHER for nid in followed if deviations[nid] is not Deviation.MUTED}
