@@ -22,6 +22,7 @@ from synapse_lite.rooms.receive import EventReceiver, Received
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.heads import read_head
+from synapse_lite.storage.outlines import Outline, read_outlines
 from synapse_lite.storage.partial_rooms import known_event_ids
 from synapse_lite.storage.room_gaps import below_joins
 from synapse_lite.storage.room_servers import servers_in_room
@@ -233,13 +234,13 @@ class InboundEvents:
     async def state_before(self, room: Room, event: Event, server: str) -> dict[StateKey, int]:
         """The state before the event as the server tells it, by events that are stored here now."""
         state_ids, chain_ids = await self._fetcher.state_ids(server, room, event.event_id)
-        known = await self._database.read(self._events.by_ids, {*state_ids, *chain_ids})
-        lacking = {*state_ids, *chain_ids}.difference(known)
+        wanted = {*state_ids, *chain_ids}
+        lacking = wanted - await self._database.read(known_event_ids, wanted)
         fetched: dict[str, Event] = {}
         if lacking:
             fetched = await self._fetcher.state_events(server, room, event.event_id, lacking)
             await self._receiver.store_outliers(room.nid, list(fetched.values()))
-        stored = await self._database.read(self._events.by_ids, state_ids)
+        stored = await self._database.read(read_outlines, state_ids)
         return _by_key(room, state_ids, stored)
 
     # Asking around
@@ -270,16 +271,16 @@ class InboundEvents:
         return _Known(list(self._events.ids_of(txn, head.extremities).values()), head.depth)
 
 
-def _by_key(room: Room, state_ids: Sequence[str], stored: Mapping[str, StoredEvent]) -> dict[StateKey, int]:
+def _by_key(room: Room, state_ids: Sequence[str], stored: Mapping[str, Outline]) -> dict[StateKey, int]:
     """Raises `PeerError` for a state that cannot be one of this room."""
     state: dict[StateKey, int] = {}
     for event_id in state_ids:
         one = stored.get(event_id)
         if one is None or one.standing is Standing.REJECTED:
             continue
-        if one.room_nid != room.nid or not one.event.is_state or one.event.key in state:
+        if one.room_nid != room.nid or one.key is None or one.key in state:
             raise PeerError(f"{event_id} cannot be a part of the state")
-        state[one.event.key] = one.nid
+        state[one.key] = one.nid
     if ("m.room.create", "") not in state:
         raise PeerError("There is no create event in the state")
     return state
