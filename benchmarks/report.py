@@ -109,10 +109,11 @@ BOUNDS: dict[str, str] = {
     "a tenth), 0.41 ms of PostgreSQL and the load generator, on two cores.",
     "send_shared": "As send_rooms.",
     "sliding_sync": "CPU of main: a delivery costs it a send and an answer, both mostly HTTP; neither asks the database for "
-    "the client, nor looks at each room, but the answer carries the ids of all rooms in the window. A first answer costs 2 ms, "
-    "half of it HTTP, and takes three round trips to PostgreSQL in one hop: the position, account data, and the row that is "
-    "written. Scrolling and all state are bound by the events that are read and written as JSON: 14 ms of main for 100 rooms, "
-    "3.6 where they were shown lately.",
+    "the client, nor looks at each room, but the answer carries the ids of all rooms in the window. /sync takes as long for "
+    "the same messages in the same rhythm: four fifths of a delivery are the send, and a send after a pause of 50 ms takes a fifth "
+    "longer than one after 10 ms, as in sync_latency. A first answer costs 2 ms, half of it HTTP, and takes two round trips to "
+    "PostgreSQL in one hop: the position, and the row that is written. Scrolling and all state are bound by the events that are "
+    "read and written as JSON: 14 ms of main for 100 rooms, 3.6 where they were shown lately.",
     "sliding_large": "As sliding_sync. A step of scrolling costs main 25 ms (9 to 13 where the rooms were shown lately): 6 to 10 of "
     "them look at all 5,000 rooms of the list once more, write the ids of those in the window, and what the client knows.",
     "big_room": "As send_seq: one sender. The size of the room costs nothing, because a message changes no state.",

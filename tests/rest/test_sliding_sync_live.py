@@ -13,6 +13,7 @@ from synapse_lite.handlers.sliding_sync.reading import SlidingReader
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage.database import Database, Transaction
 from tests.builders import SERVER
+from tests.rest.conftest import BuildServer
 from tests.rest.test_sliding_sync import EXTENSIONS, id_of, say, sync, texts
 from tests.server import TestServer, path_part, user_path
 
@@ -148,6 +149,35 @@ async def test_opening_an_app_again(server: TestServer) -> None:
     assert third["rooms"][id_of(tea)]["notification_count"] == 2
     assert third["extensions"]["receipts"]["rooms"].keys() == {id_of(tea)}
     assert third["extensions"]["account_data"]["rooms"].keys() == {id_of(cake)}
+
+
+@ensureDeferred
+async def test_own_account_data_is_read_once(build_server: BuildServer) -> None:
+    """Whoever begins anew gets it from memory, unless it changed meanwhile, in whatever process."""
+    one = await build_server()
+    other = await build_server(bus=one.bus)
+    alice = await one.user("alice")
+
+    async def begun(conn_id: str) -> tuple[Any, list[str]]:
+        statements: list[str] = []
+        with count_statements(statements):
+            answer = await sync(one, alice, {**ALL, "conn_id": conn_id})
+        shown = {event["type"]: event["content"] for event in answer["extensions"]["account_data"]["global"]}
+        return shown, [sql for sql in statements if "account_data" in sql]
+
+    path = user_path("alice", "account_data/org.test")
+    await one.ok("PUT", path, {"v": 1}, alice)
+    assert (await begun("1"))[0]["org.test"] == {"v": 1}
+    shown, statements = await begun("2")
+    assert shown["org.test"] == {"v": 1}
+    assert "m.push_rules" in shown
+    assert statements == []
+    await other.ok("PUT", path, {"v": 2}, alice)
+    assert (await begun("3"))[0]["org.test"] == {"v": 2}
+    await one.ok("PUT", path, {"v": 3}, alice)
+    shown, statements = await begun("4")
+    assert shown["org.test"] == {"v": 3}
+    assert len(statements) == 1
 
 
 @ensureDeferred

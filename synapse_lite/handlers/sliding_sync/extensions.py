@@ -1,6 +1,7 @@
 """The extensions of sliding sync: the sections of /sync, written as this one has them. Runs in database threads."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 
 from attrs import frozen
 
@@ -9,6 +10,7 @@ from synapse_lite.handlers.sliding_sync.values import RoomConfig, SlidingRequest
 from synapse_lite.handlers.sync.sections import (
     RoomSection,
     Sections,
+    Shown,
     SyncSection,
     UserParts,
     of_kinds,
@@ -31,6 +33,7 @@ SECTIONS = {
 _KINDS = {ACCOUNT_DATA: Kind.ACCOUNT_DATA, RECEIPTS: Kind.RECEIPT, TYPING: Kind.TYPING}
 _COUNTS = frozenset({Kind.EVENT})
 
+Initial = Callable[[SyncSection], Shown | None]
 RoomExtensions = dict[str, dict[int, JsonObject]]  # by name and room nid
 
 
@@ -49,10 +52,13 @@ class Extensions:
     sections: Sections
     more: Sequence[SyncSection] = ()
 
-    def of(self, name: str) -> list[SyncSection]:
-        return [
-            section for section in (*self.sections.user, *self.more) if section.key in SECTIONS.get(name, ())
-        ]
+    def of(self, name: str) -> Sequence[SyncSection]:
+        return self._by_name.get(name, ())
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Sequence[SyncSection]]:
+        sections = (*self.sections.user, *self.more)
+        return {name: [one for one in sections if one.key in keys] for name, keys in SECTIONS.items()}
 
     def kinds(self, names: Iterable[str]) -> frozenset[Kind]:
         """Which changes concern these extensions, as far as they belong to no room."""
@@ -64,17 +70,18 @@ class Extensions:
         await prepare([one for name in names for one in self.of(name)], request.as_sync(None), ())
 
     def of_user(
-        self, reading: Reading, on: Mapping[str, bool], changes: Sequence[Change]
+        self, reading: Reading, on: Mapping[str, bool], changes: Sequence[Change], initial: Initial
     ) -> tuple[JsonObject, bool]:
-        """What belongs to no room, and whether it is news. `on`: whether the client had the extension before."""
+        """What belongs to no room, and whether it is news. `on`: whether the client had the extension before.
+
+        `initial` gives what a section shows to begin with.
+        """
         found = {
             name: UserParts.gather(
                 [
                     (
                         section,
-                        section.since(reading, of_kinds(changes, section.kinds))
-                        if had
-                        else section.initial(reading),
+                        section.since(reading, of_kinds(changes, section.kinds)) if had else initial(section),
                     )
                     for section in self.of(name)
                 ],

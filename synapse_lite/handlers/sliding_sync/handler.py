@@ -142,7 +142,7 @@ class SlidingSyncHandler:
         self, request: SlidingRequest, base: SlidingPosition | None, *, is_over: bool
     ) -> "_Answer":
         listed = self._reader.listings.position(request.user_id)
-        known = base.position if base is not None else None
+        known = self._reader.own_data.position(request.user_id) if base is None else base.position
         positions = [one for one in (listed, known) if one is not None]
         recent = Recent.of(self._log, positions)
         if base is None:

@@ -14,6 +14,7 @@ from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.device_lists import list_changes_between
 from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.sliding_sync.extensions import (
+    ACCOUNT_DATA,
     E2EE,
     Before,
     Extensions,
@@ -22,7 +23,8 @@ from synapse_lite.handlers.sliding_sync.extensions import (
     write_room_extensions,
 )
 from synapse_lite.handlers.sliding_sync.listings import Listings
-from synapse_lite.handlers.sliding_sync.lists import find_windows, read_spaces
+from synapse_lite.handlers.sliding_sync.lists import Windows, find_windows, read_spaces
+from synapse_lite.handlers.sliding_sync.own_data import RememberedAccountData
 from synapse_lite.handlers.sliding_sync.recent import Recent, rooms_of
 from synapse_lite.handlers.sliding_sync.remembered import RememberedRooms
 from synapse_lite.handlers.sliding_sync.rooms import Found, SlidingRoomReader
@@ -30,6 +32,7 @@ from synapse_lite.handlers.sliding_sync.scene import Listed, Scene, told
 from synapse_lite.handlers.sliding_sync.values import SlidingRequest, SlidingResult, SlidingRoom
 from synapse_lite.handlers.sync.joined import is_own_membership
 from synapse_lite.handlers.sync.own import read_own_changes
+from synapse_lite.handlers.sync.sections import Shown, SyncSection
 from synapse_lite.handlers.sync.unread import is_about_all
 from synapse_lite.handlers.sync.values import Reading
 from synapse_lite.handlers.visibility import Visibility
@@ -98,6 +101,7 @@ class SlidingReader:
         self._broken = broken
         self._sent: Cache[tuple[int, int], bytes] = Cache(REMEMBERED_BYTES)
         self.listings = Listings(events)
+        self.own_data = RememberedAccountData()
 
     def read(
         self,
@@ -121,10 +125,8 @@ class SlidingReader:
         outside = self._rooms.invited(reading, scene.outside)
         departed, lost = self._departures(reading, scene), scene.lost
         of_user, is_news = self._of_user(reading, request, base, recent)
-        rooms = [
-            evolve(room, lists=windows.lists.get(nid, ()))
-            for nid, room in {**joined.rooms, **outside, **departed}.items()
-        ]
+        shown = {**joined.rooms, **outside, **departed}
+        rooms = _in_lists(shown, windows) if request.is_merged else [*shown.values()]
         rooms += self._removals(reading, lost)
         result = SlidingResult(
             position,
@@ -225,7 +227,7 @@ class SlidingReader:
         for nid, one in found.items():
             for name, part in one.parts.items():
                 parts.setdefault(name, {})[nid] = part
-        known = _Joined({nid: evolve(one.room, counts=counts.get(nid)) for nid, one in found.items()}, parts)
+        known = _Joined({nid: _counting(one.room, counts.get(nid)) for nid, one in found.items()}, parts)
         others = [nid for nid in nids if nid not in found]
         read = self._joined_at_once(reading, scene, recent, others) if others else _Joined({}, {})
         rooms = {nid: room for nid, room in read.rooms.items() if room.initial and nid in fresh}
@@ -259,12 +261,14 @@ class SlidingReader:
     def _of_user(
         self, reading: Reading, request: SlidingRequest, base: SlidingPosition | None, recent: Recent
     ) -> tuple[JsonObject, bool]:
-        kinds = self._extensions.kinds(request.extensions)
+        kinds = self._extensions.kinds(request.extensions) if base is not None else ()
         changes: Sequence[Change] = ()
-        if base is not None and kinds:
+        if kinds:
             changes = recent.quiet(reading.txn, request.user_id, (), kinds, reading.since)
         on = {name: base is not None and name in base.extensions for name in request.extensions}
-        shown, is_news = self._extensions.of_user(reading, on, changes)
+        shown, is_news = self._extensions.of_user(
+            reading, on, changes, lambda section: self._initial(section, reading, recent)
+        )
         if request.to_device_since is not None and on.get(E2EE) is False:
             # A client that begins anew still has the keys of others, as they were when it got its last messages.
             missed = list_changes_between(
@@ -272,6 +276,11 @@ class SlidingReader:
             )
             shown[E2EE] |= {"device_lists": missed.answer()} if missed else {}
         return shown, is_news
+
+    def _initial(self, section: SyncSection, reading: Reading, recent: Recent) -> Shown | None:
+        if section.key == ACCOUNT_DATA:
+            return self.own_data.initial(section, reading, recent)
+        return section.initial(reading)
 
     # Other rooms
 
@@ -296,6 +305,15 @@ class SlidingReader:
         return self._rooms.removed(
             reading, [*(one for one in still if one[0] not in purged), *purged.values()]
         )
+
+
+def _counting(room: SlidingRoom, counts: JsonObject | None) -> SlidingRoom:
+    return room if room.counts == counts else evolve(room, counts=counts)
+
+
+def _in_lists(rooms: Found, windows: Windows) -> list[SlidingRoom]:
+    """With the names of the lists that show them, which only one of the forms tells."""
+    return [evolve(room, lists=windows.lists.get(nid, ())) for nid, room in rooms.items()]
 
 
 def _changes(reading: Reading, recent: Recent, before: Mapping[int, Before]) -> list[Change]:

@@ -27,7 +27,7 @@ Subject = int | tuple[str, int]  # a room, or a user in a room
 
 @frozen
 class Fresh:
-    """A room without its counts, and what extensions tell of it by name, as of a position of the stream."""
+    """A room, with counts of that time, and what extensions tell of it by name, as of a position of the stream."""
 
     position: int
     read_ts: int
