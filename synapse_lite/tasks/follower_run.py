@@ -126,9 +126,12 @@ class FollowerRun:
         logger.warning("%s is dropped: its runner expired", self._title)
 
     async def _wait(self) -> None:
+        """Until there is news, and something may have gathered: what comes after a rest is not kept waiting."""
+        caught_up = self._clock.monotonic()
         await self.news.wait(IDLE_SECONDS)
-        if self._spec.pause_seconds and not self._draining:
-            self._pausing = self._clock.sleep(self._spec.pause_seconds)
+        left = caught_up + self._spec.pause_seconds - self._clock.monotonic()
+        if left > 0 and not self._draining:
+            self._pausing = self._clock.sleep(left)
             with suppress(CancelledError):
                 await self._pausing
             self._pausing = None

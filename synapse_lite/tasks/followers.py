@@ -31,8 +31,8 @@ class Shard:
 class FollowerSpec:
     """A follower of the changes of some kinds.
 
-    It is handed at most `batch` changes at a time, and lets them gather for `pause_seconds` when it has caught up.
-    Each of the `shards` sees all changes, and acts on the destinations that it `owns`. A new follower begins at the
+    It is handed at most `batch` changes at a time, and lets them gather: when it has caught up, it looks again after
+    `pause_seconds` at the earliest. Each of the `shards` sees all changes, and acts on the destinations that it `owns`. A new follower begins at the
     start of the stream.
     """
 

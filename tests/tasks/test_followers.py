@@ -1,10 +1,11 @@
 """Followers of the stream, on real databases: once each, taken over, paused, retried; deliveries with keys."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from attrs import define, field
+from prometheus_client import CollectorRegistry
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
@@ -12,10 +13,14 @@ from synapse_lite.replication.changes import TOPIC as STREAM
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.stream import Change, Kind
-from synapse_lite.storage.tasks import FollowerState
+from synapse_lite.storage.tasks import FollowerLease, FollowerState
+from synapse_lite.tasks.follower_run import Advanced, FollowerRun
 from synapse_lite.tasks.followers import FollowerSpec, RegisteredFollower, Shard
+from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.registry import RegistryError, TaskRegistry
+from synapse_lite.tasks.run import Backoff
 from synapse_lite.tasks.scheduler import TaskScheduler
+from tests.http.memory import ManualClock
 from tests.tasks.conftest import Engine, fire
 
 SPEC = FollowerSpec("test", frozenset({Kind.SESSION}), batch=2)
@@ -244,3 +249,36 @@ def test_names_are_taken_once() -> None:
         registry.register_follower(RegisteredFollower(SPEC, Copying()))
     with pytest.raises(RegistryError, match="after the scheduler"):
         registry.freeze().register_follower(RegisteredFollower(SPEC, Copying()))
+
+
+@ensureDeferred
+async def test_what_comes_after_a_rest_is_not_kept_waiting() -> None:
+    """News lets more gather only when the last look was a moment ago."""
+    steps = []
+
+    class Database:
+        async def transact(self, function: Any, *_: Any) -> Advanced:
+            steps.append(function)
+            return Advanced()
+
+    clock = ManualClock()
+    run = FollowerRun(
+        FollowerLease("test", 0, 1, "one#1"),
+        RegisteredFollower(FollowerSpec("test", SPEC.kinds, pause_seconds=2.0), Copying()),
+        cast("Any", Database()),
+        clock=clock,
+        metrics=TaskMetrics(CollectorRegistry()),
+        backoff=Backoff(),
+        is_current=lambda _: True,
+    )
+    ended = Deferred.fromCoroutine(run.run())
+    looked = [len(steps)]
+    for rest in (0.0, 3.0):
+        clock.advance(rest)
+        run.news.set()
+        looked.append(len(steps))
+        clock.advance(2.0)
+        looked.append(len(steps))
+    assert looked == [1, 1, 2, 3, 3]
+    run.drain()
+    await ended
