@@ -92,7 +92,7 @@ class Keyring:
             old.key_id: read_verify_key(old.public_key) for old in retired
         }
         self._notaries = [notary for notary in notaries if notary.server_name != self._own_name]
-        self._fetching: dict[str, Deferred[None]] = {}
+        self._fetching: dict[str, Deferred[BaseException | None]] = {}
         self._failed: dict[str, float] = {}
         self._fetched: dict[str, float] = {}
 
@@ -173,7 +173,9 @@ class Keyring:
         await self._fetch({server_name})
 
     async def _fetch(self, server_names: Collection[str]) -> None:
-        """From the servers themselves, and what they do not tell from notaries. Never raises `PeerError`."""
+        """From the servers themselves, and what they do not tell from notaries. Never raises `PeerError`; a fault of ours
+        is nobody's bad signature, and raised.
+        """
         waiting = []
         for server_name in sorted(server_names):
             if self._has_just_failed(server_name):
@@ -183,13 +185,15 @@ class Keyring:
                 flight = self._fetching[server_name] = Deferred()
                 Deferred.fromCoroutine(self._fetch_one(server_name)).addBoth(self._landed, server_name)
             waiting.append(_follow(flight))
-        if waiting:
-            await DeferredList(waiting)
+        for _, fault in await DeferredList(waiting):
+            if fault is not None:
+                raise fault
 
     def _landed(self, result: Any, server_name: str) -> None:
-        self._fetching.pop(server_name).callback(None)
-        if result is not None:
-            logger.error("keys of %s cannot be stored: %s", server_name, result.value)
+        fault = None if result is None else result.value
+        self._fetching.pop(server_name).callback(fault)
+        if fault is not None:
+            logger.error("keys of %s cannot be stored: %s", server_name, fault)
 
     def _has_just_failed(self, server_name: str) -> bool:
         return self._failed.get(server_name, 0) > self._clock.monotonic()
@@ -278,13 +282,13 @@ def _is_signed(answer: JsonObject, notary: Notary, key_id: str, public_key: str)
     return True
 
 
-def _follow(flight: "Deferred[None]") -> "Deferred[None]":
+def _follow(flight: "Deferred[BaseException | None]") -> "Deferred[BaseException | None]":
     """Fires with the flight; who gives up waiting does not end it for others."""
-    follower: Deferred[None] = Deferred()
+    follower: Deferred[BaseException | None] = Deferred()
 
     def land(result: Any) -> Any:
         if not follower.called:
-            follower.callback(None)
+            follower.callback(result)
         return result
 
     flight.addBoth(land)

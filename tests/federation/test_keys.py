@@ -221,3 +221,57 @@ async def test_a_new_key_of_ours(join_network: JoinNetwork, network: Network) ->
     assert results[:2] == [None, None]
     assert isinstance(results[2], SignatureError)
     assert network.asked == []
+
+
+@ensureDeferred
+async def test_the_same_key_several_times(join_network: JoinNetwork, network: Network) -> None:
+    """In one answer of a notary, as a key in use and as a retired one, and in requests side by side: it is kept once."""
+    other, notary = network.scripted(OTHER), network.scripted("notary.test")
+    answers = [
+        write_key_answer(other.key, [RetiredKey(key_id, public(other.key), 5000)], FOREVER)
+        for key_id in ("ed25519:old", other.key.key_id)
+    ]
+    vouched = [{**one, "signatures": {**one["signatures"]}} for one in (*answers, *answers)]
+    notary.scripts["/_matrix/key/v2/query"] = lambda *_: {"server_keys": vouched}
+    del network.servers[OTHER]
+    server = await join_network(trusted_key_servers=[{"server_name": "notary.test"}])
+    keyring = server.core.federation.keyring
+    asking = [Deferred.fromCoroutine(keyring.verify(signed_by(other, 1000))) for _ in range(5)]
+    await gatherResults(asking)
+    kept = await server.database.read(
+        lambda txn: txn.rows("SELECT key_id FROM server_keys WHERE server_name = %s", (OTHER,))
+    )
+    assert sorted(kept) == sorted([("ed25519:old",), (other.key.key_id,)])
+
+
+@ensureDeferred
+async def test_keys_that_cannot_be_stored(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours makes no signature a bad one: who asks fails, and asks again."""
+    keyring = server.core.federation.keyring
+
+    def break_down(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("synapse_lite.storage.server_keys.put_keys", break_down)
+        with pytest.raises(RuntimeError, match="broken"):
+            await keyring.verify_all([signed_by(other, None)])
+    assert await keyring.verify_all([signed_by(other, None)]) == [None]
+
+
+@ensureDeferred
+async def test_keys_that_are_known_need_nobody(server: TestServer, other: Scripted, network: Network) -> None:
+    """While a key is good its server may be gone; after that what it signed before is still believed, and nothing new."""
+    keyring = server.core.federation.keyring
+    now = server.clock.now_ms()
+    other.scripts[KEYS] = lambda *_: write_key_answer(other.key, [], now + 3_600_000)
+    await keyring.verify(signed_by(other, now))
+    del network.servers[OTHER]
+    network.asked.clear()
+    await keyring.verify(signed_by(other, now + 3_599_000))
+    assert network.asked == []
+    results = await keyring.verify_all([signed_by(other, at) for at in (now, now + 3_601_000)])
+    assert results[0] is None
+    assert isinstance(results[1], SignatureError)

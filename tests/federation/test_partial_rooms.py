@@ -21,7 +21,8 @@ from synapse_lite.tasks.actions.resync_room import RESYNC_ROOM, ResyncRoom
 from synapse_lite.tasks.outcome import Done, Later
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import join_path, members, text
-from tests.federation.remote_room import send
+from tests.federation.remote_room import remote_room, send
+from tests.federation.sending import Inbox, Sending
 from tests.federation.tasks import run_pending
 from tests.federation.test_join_answers import CREATOR, FEDERATION, ROOM, VERSION, Hall
 from tests.server import TestServer, path_part
@@ -345,3 +346,67 @@ async def test_what_is_interrupted_goes_on(
         )
     )
     assert counted == (MANY + 2, MANY + 2)
+
+
+@ensureDeferred
+async def test_devices_that_change_meanwhile(server: TestServer, other: Scripted) -> None:
+    """What the server of a member who is not known yet tells is not lost: with the member comes that their devices may be others."""
+    resident, bob = await entered(server, other)
+    member = resident.name_of(3)
+    since = (await server.ok("GET", "sync", token=bob))["next_batch"]
+    update = {"user_id": member, "device_id": "PHONE", "stream_id": 5}
+    await send(server, other, edus=[{"edu_type": "m.device_list_update", "content": update}])
+    await fetch_members(server)
+    assert not await partial(server)
+    synced = await server.ok("GET", f"sync?since={since}", token=bob)
+    assert member in synced["device_lists"]["changed"]
+
+
+@ensureDeferred
+async def test_leaving_before_the_members_are_known(server: TestServer, other: Scripted) -> None:
+    """Whoever is met again elsewhere is asked for their keys, whatever was told before."""
+    resident, bob = await entered(server, other)
+    asked: list[JsonObject] = []
+
+    def tell(_method: str, _target: str, body: JsonObject | None) -> JsonObject:
+        assert body is not None
+        asked.append(body["device_keys"])
+        return {"device_keys": {}}
+
+    other.scripts[f"{FEDERATION}/v1/user/keys/query"] = tell
+    wanted = {"device_keys": {resident.name_of(3): []}}
+    for _ in range(2):
+        await server.ok("POST", "keys/query", wanted, bob)
+    await server.ok("POST", f"rooms/{path_part(ROOM)}/leave", {}, bob)
+    update = {"user_id": resident.name_of(3), "device_id": "PHONE", "stream_id": 5}
+    await send(server, other, edus=[{"edu_type": "m.device_list_update", "content": update}])
+    await server.ok("POST", "keys/query", wanted, bob)
+    assert len(asked) == 3
+
+
+@ensureDeferred
+async def test_a_partial_room_holds_up_no_server(
+    server: TestServer, other: Scripted, network: Network
+) -> None:
+    """Who was away gets what was said in it, and in other rooms, before its members are known."""
+    inbox, sending = Inbox(network.scripted(THIRD)), Sending(server)
+    _, bob = await entered(server, other)
+    whole, alice = await remote_room(server, inbox.other)
+    await sending.deliver()
+    inbox.clear()
+    inbox.answers += [PeerError("away")] * 6
+    path = f"rooms/{path_part(ROOM)}/send/m.room.message"
+    await server.ok("PUT", f"{path}/1", text("first"), bob)
+    await sending.deliver()
+    for seconds in (5.1, 10.1, 20.1, 40.1, 80.1):
+        server.clock.advance(seconds)
+        await sending.deliver()
+    await server.ok("PUT", f"{path}/2", text("second"), bob)
+    other_room = f"rooms/{path_part(whole.room_id)}/send/m.room.message"
+    await server.ok("PUT", f"{other_room}/1", text("third"), alice)
+    await sending.follow()
+    server.clock.advance(160.1)
+    await sending.settled()
+    assert await partial(server)
+    assert inbox.texts[0] == "first"
+    assert set(inbox.texts[1:]) == {"second", "third"}

@@ -210,3 +210,33 @@ async def test_one_time_keys(server: TestServer, other: Scripted) -> None:
     assert set(answer["one_time_keys"][keys.user]) == {"PHONE"}
     assert one["signatures"]
     assert set(answer["one_time_keys"]) == {keys.user}
+
+
+@ensureDeferred
+async def test_an_update_of_devices_asks_nobody(
+    server: TestServer, other: Scripted, network: Network
+) -> None:
+    """However long their server takes to tell keys: what it sends is taken, and only who wants the keys waits."""
+    _, token = await remote_room(server, other)
+    user = f"@carol:{other.name}"
+    silent: Deferred[JsonObject] = Deferred()
+
+    async def never(*_: Any) -> JsonObject:
+        return await silent
+
+    other.scripts[QUERY] = never
+    other.scripts["/_matrix/federation/v1/user/devices/"] = never
+    network.asked.clear()
+    updates = [
+        {
+            "edu_type": "m.device_list_update",
+            "content": {"user_id": user, "device_id": "X", "stream_id": number},
+        }
+        for number in (1, 7)
+    ]
+    await send(server, other, edus=updates)
+    assert [target for _, _, target in network.asked if "/user/" in target] == []
+    asked = Deferred.fromCoroutine(query(server, token, user))
+    await send(server, other, edus=updates)
+    silent.callback({"device_keys": {user: {}}})
+    assert (await asked)["device_keys"] == {user: {}}

@@ -347,3 +347,25 @@ async def test_events_that_the_other_server_refuses(server: TestServer, other: S
     await say(server, room, token, "taken")
     await sending.deliver()
     assert inbox.texts == ["refused", "taken"]
+
+
+@ensureDeferred
+async def test_a_redaction_of_what_nobody_has(server: TestServer, other: Scripted) -> None:
+    """It reaches the others, and /sync goes on from wherever it stood."""
+    inbox, sending = Inbox(other), Sending(server)
+    room, token = await remote_room(server, other)
+    await sending.deliver()
+    inbox.clear()
+    await room.look()
+    unknown = "$" + "u" * 43
+    redaction = await room.build("m.room.redaction", {"redacts": unknown}, redacts=unknown)
+    since = (await server.ok("GET", "sync", token=token))["next_batch"]
+    assert await send(server, other, redaction.pdu) == {redaction.event_id: {}}
+    after = (await server.ok("GET", f"sync?since={since}", token=token))["next_batch"]
+    await say(server, room, token, "on")
+    synced = await server.ok("GET", f"sync?since={after}", token=token)
+    (said,) = synced["rooms"]["join"][room.room_id]["timeline"]["events"]
+    assert said["content"]["body"] == "on"
+    await sending.deliver()
+    assert inbox.texts == ["on"]
+    assert inbox.pdus[-1]["prev_events"] == [redaction.event_id]

@@ -1,0 +1,63 @@
+"""Rooms of which something is lost in the database: they go on."""
+
+from typing import Any
+
+from pytest_twisted import ensureDeferred
+
+from synapse_lite.storage.events import Standing
+from tests.federation.network import Scripted
+from tests.federation.remote_room import RemoteRoom, remote_room, send
+from tests.server import TestServer
+
+
+async def lose(room: RemoteRoom, kind: str) -> None:
+    """The event of that type that is in force, without a trace in memory."""
+    event = await room.stored(room.state[kind, ""])
+    assert event is not None
+    await room.server.database.transact(
+        lambda txn: txn.execute("DELETE FROM events WHERE event_nid = %s", (event.nid,))
+    )
+    room.server.core.events.forget(event.nid)
+
+
+async def says(server: TestServer, room: RemoteRoom, token: str) -> list[Any]:
+    """What the newest page has of messages and topics."""
+    page = await server.ok("GET", f"rooms/{room.room_id}/messages?dir=b&limit=50", token=token)
+    return [one["content"].get("body") or one["content"].get("topic") for one in page["chunk"]]
+
+
+@ensureDeferred
+async def test_a_lost_acl(server: TestServer, other: Scripted) -> None:
+    """What cannot be read shuts out nobody: the room still receives (synapse#6867)."""
+    room, token = await remote_room(server, other)
+    await server.ok("PUT", f"rooms/{room.room_id}/state/m.room.server_acl/", {"allow": ["*"]}, token)
+    path = f"rooms/{room.room_id}/send/m.room.message/1"
+    await server.ok("PUT", path, {"msgtype": "m.text", "body": "before"}, token)
+    await room.look()
+    await lose(room, "m.room.server_acl")
+    said = await room.say("hello")
+    assert await send(server, other, said.pdu) == {said.event_id: {}}
+    assert (await says(server, room, token))[0] == "hello"
+
+
+@ensureDeferred
+async def test_a_lost_event_of_the_state(server: TestServer, other: Scripted) -> None:
+    """Branches meet by what is known, and whoever is in the room reads on (synapse#6605)."""
+    levels = {"users": {f"@carol:{other.name}": 50}}
+    room, token = await remote_room(server, other, power_level_content_override=levels)
+    path = f"rooms/{room.room_id}"
+    await server.ok("PUT", f"{path}/state/m.room.topic/", {"topic": "first"}, token)
+    await room.look()
+    since = (await server.ok("GET", "sync", token=token))["next_batch"]
+    await server.ok("PUT", f"{path}/state/m.room.topic/", {"topic": "ours"}, token)
+    theirs = await room.build("m.room.topic", {"topic": "theirs"}, "")
+    for kind in ("m.room.join_rules", "m.room.history_visibility"):
+        await lose(room, kind)
+    assert await send(server, other, theirs.pdu) == {theirs.event_id: {}}
+    stored = await room.stored(theirs)
+    assert stored is not None
+    assert stored.standing is Standing.ACCEPTED
+    assert (await server.ok("GET", f"{path}/state/m.room.topic/", token=token))["topic"] in {"ours", "theirs"}
+    await server.ok("GET", f"sync?since={since}", token=token)
+    await server.ok("GET", "sync", token=token)
+    await server.ok("PUT", f"{path}/send/m.room.message/1", {"msgtype": "m.text", "body": "on"}, token)
