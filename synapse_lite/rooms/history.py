@@ -123,7 +123,7 @@ class HistoryFiller:
             )
         stored = StoredEvent(nid, past.room_nid, event, before_nid, after_nid, replaced, standing=standing)
         if known is not None:
-            self._events.promote(txn, stored)
+            self._events.promote(txn, stored, reason)
         else:
             new = NewEvent(stored, [one.nid for one in auth_events], reason)
             self._events.insert(txn, [new], self._clock.now_ms())

@@ -245,7 +245,7 @@ class EventReceiver:
         if prepared.is_followed:
             close_gaps(txn, room_nid, [stored.event_id])
         if prepared.was_outlier:
-            self._events.promote(txn, stored)
+            self._events.promote(txn, stored, prepared.verdict.reason)
         if stored.standing is Standing.SOFT_FAILED and stored.nid not in batch.redacted:
             self._redactions.wait(txn, stored, batch.targets)
         self._redactions.link(txn, stored)

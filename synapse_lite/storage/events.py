@@ -248,15 +248,15 @@ class EventStore:
         )
         return dict(rows)
 
-    def promote(self, txn: Transaction, stored: StoredEvent) -> None:
-        """An outlier has found its place in the history."""
+    def promote(self, txn: Transaction, stored: StoredEvent, reason: str | None = None) -> None:
+        """An outlier has found its place in the history; `reason` is why it is not accepted there."""
         place = (stored.replaces_nid, stored.before_nid, stored.after_nid, stored.point_nid)
         json = dump(stored.event.pdu).decode()
         row = txn.row(
-            "UPDATE events SET standing = %s, rejected_reason = NULL, replaces_nid = %s, before_nid = %s,"
+            "UPDATE events SET standing = %s, rejected_reason = %s, replaces_nid = %s, before_nid = %s,"
             " after_nid = %s, point_nid = %s WHERE event_nid = %s"
             " RETURNING CASE WHEN json = %s THEN NULL ELSE json END",
-            (int(stored.standing), *place, stored.nid, json),
+            (int(stored.standing), reason, *place, stored.nid, json),
         )
         known = None if row is None or row[0] is None else decode_exact(row[0])
         if known is not None and completes(stored.event, Event.from_pdu(known, stored.event.version)):

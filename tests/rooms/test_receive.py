@@ -181,6 +181,25 @@ async def test_missing_events_are_named(meeting: Meeting) -> None:
 
 
 @ensureDeferred
+async def test_why_an_auth_event_is_not_accepted_in_its_place(meeting: Meeting) -> None:
+    """It is on record as for an event that nobody named before."""
+    remote, room = meeting.remote, meeting.room
+    before = await remote.state(meeting.joined)
+    ban = await meeting.ban(CAROL)
+    name = remote.build(
+        room, [ban.event], before, "m.room.member", CAROL, {"membership": "join"}, state_key=CAROL
+    )
+    said = remote.build(room, [ban.event], {**before, name.key: name}, "m.room.message", CAROL, TEXT)
+    await remote.receive(room, said, name)
+    stored = await remote.receive(room, name)
+    assert stored.standing is Standing.REJECTED
+    reason = await meeting.do(
+        lambda txn: txn.value("SELECT rejected_reason FROM events WHERE event_nid = %s", (stored.nid,))
+    )
+    assert "banned" in reason
+
+
+@ensureDeferred
 async def test_an_auth_event_finds_its_place_later(meeting: Meeting) -> None:
     """It is an outlier, which changes nothing, until it is received by itself: then the same row is history."""
     remote, room = meeting.remote, meeting.room
