@@ -102,7 +102,10 @@ def long_list(search: UserSearch, order_by: str, *, backwards: bool) -> LongList
     """In one of `ORDERS`; users that are equal by it in the order of their ids."""
     condition, arguments = _condition(search)
     source = _USERS_SEEN if order_by == "last_seen_ts" else _USERS
-    return LongList(source, condition, ORDERS[order_by].turned(backwards), arguments, _narrowing(search))
+    # What is equal of all is no order: PostgreSQL would walk to a page's mark through all index entries before it.
+    equal = {f"u.{name}" for name in _flags(search)}
+    order = Order(tuple(column for column in ORDERS[order_by].columns if column not in equal), backwards)
+    return LongList(source, condition, order, arguments, _narrowing(search))
 
 
 def list_users(txn: Transaction, wanted: LongList, survey: Survey, *, offset: int, limit: int) -> list[User]:
@@ -225,15 +228,7 @@ def _condition(search: UserSearch) -> tuple[str, dict[str, object]]:
     if search.id_part is not None:
         conditions.append("lower(u.user_id) LIKE lower(%(id_part)s)")
         arguments |= {"id_part": containing(search.id_part), "id_text": search.id_part}
-    flags = {
-        "is_guest": search.guests,
-        "deactivated": search.deactivated,
-        "locked": search.locked,
-        "is_admin": search.admins,
-    }
-    conditions += [
-        f"u.{name}" if wanted else f"NOT u.{name}" for name, wanted in flags.items() if wanted is not None
-    ]
+    conditions += [f"u.{name}" if wanted else f"NOT u.{name}" for name, wanted in _flags(search).items()]
     types = [user_type for user_type in search.without_types if user_type is not None]
     if types:
         conditions.append("(u.user_type IS NULL OR u.user_type <> ALL (%(types)s))")
@@ -241,6 +236,17 @@ def _condition(search: UserSearch) -> tuple[str, dict[str, object]]:
     if None in search.without_types:
         conditions.append("u.user_type IS NOT NULL")
     return " AND ".join(conditions), arguments
+
+
+def _flags(search: UserSearch) -> dict[str, bool]:
+    """Columns that are the same of all users that are found."""
+    flags = {
+        "is_guest": search.guests,
+        "deactivated": search.deactivated,
+        "locked": search.locked,
+        "is_admin": search.admins,
+    }
+    return {name: wanted for name, wanted in flags.items() if wanted is not None}
 
 
 def _narrowing(search: UserSearch) -> Narrowing | None:

@@ -179,6 +179,29 @@ async def test_pages_are_those_of_plain_offsets_and_read_little(database: Databa
                 assert read < MOST_READ, (wanted, offset, read)
 
 
+@ensureDeferred
+async def test_pages_by_a_flag_that_is_the_same_of_all_are_found_by_their_mark(database: Database) -> None:
+    """In blocks of indexes: entries that are walked through and left out are not counted as read."""
+    await database.transact(seed)
+    await database.transact(lambda txn: txn.execute("ANALYZE"))
+
+    def read(txn: Transaction, wanted: LongList, survey: Survey) -> int:
+        blocks = (
+            "SELECT sum(pg_stat_get_xact_blocks_fetched(indexrelid)) FROM pg_index"
+            " WHERE indrelid = 'users'::regclass"
+        )
+        before = txn.value(blocks)
+        assert len(read_page(txn, "u.user_id", wanted, survey, offset=last, limit=LIMIT)) == LIMIT
+        return int(txn.value(blocks) - before)
+
+    for turned, order in product((False, True), ("deactivated", "locked")):
+        same = UserSearch(locked=False, deactivated=False)
+        wanted = user_admin.long_list(same, order, backwards=turned)
+        survey = await database.snapshot(survey_list, wanted)
+        last = (len(survey.marks) - 2) * STEP
+        assert await database.snapshot(read, wanted, survey) < LIMIT, wanted
+
+
 def seed_uploads(txn: Transaction) -> None:
     """Two files of each user."""
     txn.execute("INSERT INTO media_blobs (sha256, size) VALUES ('x', 1)")
