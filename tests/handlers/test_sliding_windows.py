@@ -1,11 +1,12 @@
 """Windows that are brought up to date are those that one finds anew, or are not told."""
 
+import pytest
 from attrs import evolve
 from hypothesis import event, given
 from hypothesis import strategies as st
 
 from synapse_lite.handlers.sliding_sync.listings import Listing
-from synapse_lite.handlers.sliding_sync.lists import find_windows
+from synapse_lite.handlers.sliding_sync.lists import find_windows, is_in_list
 from synapse_lite.handlers.sliding_sync.settled import moved_windows
 from synapse_lite.handlers.sliding_sync.values import ListFilters, RoomConfig, RoomList, SlidingRequest
 from synapse_lite.storage.room_lists import ListedRoom
@@ -65,6 +66,28 @@ def test_rooms_that_move(request: SlidingRequest, made: list[tuple[str, str]], m
         (name, one.count, [(span, list(ids)) for span, ids in one.ops]) for name, one in windows.shown.items()
     ] == [(name, one.count, [(span, list(ids)) for span, ids in one.ops]) for name, one in anew.shown.items()]
     assert (windows.wanted, windows.lists) == (anew.wanted, anew.lists)
+
+
+@pytest.mark.parametrize("membership", ["invite", "ban"])
+def test_what_is_unknown_of_a_room_fits_no_filter_that_asks_for_it(membership: str) -> None:
+    """An invite without stripped state, and a room that one was put out of: only what leaves out may show them."""
+    unknown = evolve(listed(1, membership, ""), is_known=False, name=None)
+    listing = Listing(10, 10, {1: unknown}, (), {})
+    request = SlidingRequest(requester(ALICE), "", None, 0, {}, {}, {})
+    asking = [
+        ListFilters(is_encrypted=True),
+        ListFilters(is_encrypted=False),
+        ListFilters(room_types=["m.space"]),
+        ListFilters(room_types=[None]),
+        ListFilters(room_name_like="a"),
+        ListFilters(tags=["u.x"]),
+    ]
+    assert [one for one in asking if is_in_list(unknown, request, one, listing)] == []
+    for left_out in (ListFilters(), ListFilters(not_room_types=["m.space"]), ListFilters(not_tags=["u.x"])):
+        assert is_in_list(unknown, request, left_out, listing)
+    known = evolve(unknown, is_known=True, room_type="m.space", encryption="x", name="Tea")
+    fits = [one for one in asking if is_in_list(known, request, one, listing)]
+    assert fits == [asking[0], asking[2], asking[4]]
 
 
 def test_a_room_that_moves_in_its_window() -> None:

@@ -7,6 +7,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
 from synapse_lite.handlers.sliding_sync.summaries import SummaryReader
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.rooms import room_by_id
 from synapse_lite.storage.sent_rooms import SentRoom, decode, encode
 from synapse_lite.storage.sliding_sync import delete_unused_connections
@@ -22,7 +23,7 @@ ALL = {"lists": {"all": LIST}}
 NAMES = ("account_data", "receipts", "typing", "to_device", "e2ee")
 EXTENSIONS = {"extensions": {name: {"enabled": True} for name in NAMES}}
 UNKNOWN_POS = (400, "M_UNKNOWN_POS")
-BOB = f"@bob:{SERVER}"
+ALICE, BOB = f"@alice:{SERVER}", f"@bob:{SERVER}"
 
 
 async def sync(server: TestServer, token: str, body: Any, pos: str | None = None, wait_ms: int = 0) -> Any:
@@ -428,6 +429,44 @@ async def test_ignored_users(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_ignoring_who_invites(server: TestServer) -> None:
+    """Before an invite, after it and between two: what goes on and what begins anew agree, here and with /sync."""
+    token, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(bob)
+    pos = (await sync(server, token, ALL))["pos"]
+
+    async def ignore(*users: str) -> None:
+        content = {"ignored_users": {user: {} for user in users}}
+        await server.ok("PUT", user_path("alice", "account_data/m.ignored_user_list"), content, token)
+
+    async def shown(conn_id: str) -> set[bool]:
+        nonlocal pos
+        goes_on = await sync(server, token, ALL, pos)
+        anew = await sync(server, token, {**ALL, "conn_id": conn_id})
+        v3 = await server.ok("GET", "sync", None, token)
+        pos = goes_on["pos"]
+        listed = [one["lists"]["all"]["count"] == 1 for one in (goes_on, anew)]
+        return {*listed, id_of(room) in anew["rooms"], id_of(room) in v3.get("rooms", {}).get("invite", {})}
+
+    async def invite() -> None:
+        await server.ok("POST", f"{room}/invite", {"user_id": ALICE}, bob)
+
+    await invite()
+    assert await shown("1") == {True}
+    await ignore(BOB)
+    assert await shown("2") == {False}
+    await ignore()
+    assert await shown("3") == {True}
+    await server.ok("POST", f"{room}/leave", {}, token)
+    assert await shown("4") == {False}
+    await ignore(BOB)
+    await invite()
+    assert await shown("5") == {False}
+    await ignore()
+    assert await shown("6") == {True}
+
+
+@ensureDeferred
 async def test_waiting(server: TestServer) -> None:
     """Who knows everything waits until something happens in their rooms."""
     token = await server.user("alice")
@@ -449,6 +488,25 @@ async def test_unused_connections(server: TestServer) -> None:
     assert await server.database.transact(delete_unused_connections, far, 10) == 1
     assert await count(server, "sliding_positions") == 0
     assert await server.refusal("POST", f"{PATH}?pos={first['pos']}", ALL, token) == UNKNOWN_POS
+
+
+@ensureDeferred
+async def test_an_unused_connection_takes_no_other_along(server: TestServer) -> None:
+    """Each of a device's connections lasts by itself; whose is gone begins anew after one refusal."""
+    token = await server.user("alice")
+    room = await server.room(token)
+    idle = await sync(server, token, {**ALL, "conn_id": "idle"})
+    used_ms = server.clock.now_ms()
+    used = await sync(server, token, {**ALL, "conn_id": "used"})
+    statement = "UPDATE sliding_connections SET used_ts = %s WHERE conn_id = 'idle'"
+    await server.database.transact(Transaction.execute, statement, (used_ms - 1000,))
+    assert await server.database.transact(delete_unused_connections, used_ms, 10) == 1
+    asked = f"{PATH}?pos={idle['pos']}", {**ALL, "conn_id": "idle"}
+    assert await server.refusal("POST", *asked, token) == UNKNOWN_POS
+    assert (await sync(server, token, {**ALL, "conn_id": "idle"}))["rooms"].keys() == {id_of(room)}
+    await say(server, token, room, "one")
+    answer = await sync(server, token, {**ALL, "conn_id": "used"}, used["pos"])
+    assert texts(answer["rooms"][id_of(room)]) == ["one"]
 
 
 @ensureDeferred

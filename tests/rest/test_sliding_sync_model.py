@@ -38,8 +38,11 @@ PATTERNS = (
     ["*", "*"],
     ["*", ""],
 )
-RANGES = ([[0, 0]], [[0, 1]], [[1, 2]], [[0, 0], [2, 3]], [[0, 99]])
-FILTERS = ({}, {}, {"is_invite": False}, {"not_tags": ["u.x"]}, {"is_encrypted": True})
+RANGES = ([[0, 0]], [[0, 1]], [[0, 0], [2, 3]], [[0, 99]])
+FILTERS = (
+    {}, {}, {"is_invite": False}, {"not_tags": ["u.x"]}, {"is_encrypted": True}, {"is_dm": False},
+    {"room_name_like": "room 1"}, {"room_types": [None]},
+)  # fmt: skip
 EXTENSIONS = ("account_data", "receipts", "typing")
 ON = {"enabled": True}
 EVERYTHING = {
@@ -83,13 +86,15 @@ class Restart:
 
 limits = st.sampled_from([0, 1, 3, 20])
 processes = st.integers(0, 1)
+spans = st.builds(lambda start, more: [start, start + more], st.integers(0, 4), st.integers(0, 4))
+ranges = st.one_of(st.sampled_from(RANGES), st.lists(spans, min_size=1, max_size=3))
 configs = st.fixed_dictionaries(
     {"required_state": st.lists(st.sampled_from(PATTERNS), max_size=3), "timeline_limit": limits}
 )
 lists = st.builds(
     lambda config, ranges, filters: {**config, "ranges": ranges, "filters": filters},
     configs,
-    st.sampled_from(RANGES),
+    ranges,
     st.sampled_from(FILTERS),
 )
 extensions = st.dictionaries(
