@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
 from synapse_lite.errors import UnavailableError
-from synapse_lite.storage.bulk import COPIED_AT_ONCE, copied, with_values
+from synapse_lite.storage.bulk import copied, fields, lines, with_values
 from synapse_lite.storage.outage import SHORTAGES, DatabaseUnavailableError, Outage
 from synapse_lite.storage.pool import Pool, close_if_broken
 from synapse_lite.storage.prepared import Prepared
@@ -126,9 +126,16 @@ class Transaction:
 
     def copy(self, columns: str, rows: Iterable[Sequence[str | None]]) -> None:
         """Add rows to `table (columns)`, at half of what INSERT costs for large ones. What waits is sent first."""
+        self._copy(f"COPY {columns} FROM STDIN", lines(rows))
+
+    def copy_texts(self, columns: str, rows: Iterable[Sequence[str]], common: Sequence[str | int]) -> None:
+        """As `copy`, at three quarters of what that costs: columns are TEXT, and the last, `common` to all rows, may be BIGINT."""
+        self._copy(f"COPY {columns} FROM STDIN (FORMAT binary)", fields(rows, common))
+
+    def _copy(self, sql: str, parts: Iterable[bytes]) -> None:
         self.finish()
         self._sent += 1
-        self._cursor.copy_expert(f"COPY {columns} FROM STDIN", copied(rows), COPIED_AT_ONCE)
+        self._cursor.copy_expert(sql, copied(parts))
 
     def fetch_values(
         self, sql: str, rows: Collection[Sequence[object]], template: str | None = None
@@ -245,7 +252,7 @@ class Transaction:
 
 Function = Callable[..., Any]
 AtPosition = Callable[[Transaction, int], None]
-"""Called under the lock of the stream: it may only `insert` and `later`, which go with the COMMIT, and `copy`."""
+"""Called under the lock of the stream: it may only `insert` and `later`, which go with the COMMIT, and copy."""
 
 
 class Database:

@@ -95,9 +95,8 @@ def put_messages(
             rows = [(*address, position, sender, message_type, content) for address, content in contents]
             txn.insert(_INSERT, rows)
         else:
-            common = (str(position), sender, message_type)
-            copied = ((*address, *common, content) for address, content in contents if address in existing)
-            txn.copy(_COLUMNS, copied)
+            copied = ((*address, content) for address, content in contents if address in existing)
+            txn.copy_texts(_COPIED, copied, (position, sender, message_type))
 
     publish_for_devices(txn, Kind.TO_DEVICE, addresses, at_position=store)
     return _trim(txn, addresses) if contents and randbelow(TRIMMED_ONE_IN) == 0 else {}
@@ -186,6 +185,7 @@ def _columns(addresses: Sequence[Address]) -> tuple[list[str], list[str]]:
 
 
 _COLUMNS = "device_inbox (user_id, device_id, position, sender, type, content)"
+_COPIED = "device_inbox (user_id, device_id, content, position, sender, type)"
 _INSERT = (
     f"INSERT INTO {_COLUMNS}"
     " SELECT message.* FROM (VALUES %s) AS message (user_id, device_id, position, sender, type, content)"

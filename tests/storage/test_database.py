@@ -11,6 +11,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.errors import MatrixError
+from synapse_lite.storage.bulk import PIECE_BYTES
 from synapse_lite.storage.database import CommitUncertainError, Database, Transaction
 from synapse_lite.storage.stream import Change, Kind, read_changes, read_position
 
@@ -200,18 +201,40 @@ async def test_rows_carry_the_position_of_their_change(database: Database) -> No
     assert rows == [(10, 1, "A"), (20, 2, "B")]
 
 
+_COPIED_TEXTS = ["", "plain", "a\tb", "a\nb\r", "\\N", "\\.", "\\", "\\\\t", "'\"", "\x7f\u2028", "日本語 🎉"]
+_COPIED_TEXTS += ["x" * PIECE_BYTES, *["y" * 1000] * 100]
+
+
+@ensureDeferred
+async def test_texts_are_copied_as_they_are(database: Database) -> None:
+    """Whatever is in them, and in what all rows have in common; in several pieces, or none at all."""
+
+    def copy(txn: Transaction) -> list[tuple[object, ...]]:
+        columns = "number TEXT, text TEXT, common TEXT, position BIGINT"
+        txn.later(f"CREATE TEMPORARY TABLE copies ({columns}) ON COMMIT DROP")
+        rows = ((text, str(number)) for number, text in enumerate(_COPIED_TEXTS))
+        txn.copy_texts("copies (text, number, position, common)", rows, (2**63 - 1, "é\t"))
+        txn.copy_texts("copies (text, position)", (), (1,))
+        return txn.rows("SELECT number::int, text, position, common FROM copies ORDER BY 1")
+
+    copied = [(number, text, 2**63 - 1, "é\t") for number, text in enumerate(_COPIED_TEXTS)]
+    assert await database.transact(copy) == copied
+
+
 @ensureDeferred
 async def test_rows_are_copied_as_they_are(database: Database) -> None:
     """Whatever is in them, after what waited to be sent; all of them or none."""
-    texts = ["", "plain", "a\tb", "a\nb\r", "\\N", "\\.", "\\", "\\\\t", "'\"", "\x7f\u2028", "日本語 🎉"]
 
     def copy(txn: Transaction) -> list[tuple[object, ...]]:
-        txn.later("CREATE TEMPORARY TABLE copies (number INT, text TEXT) ON COMMIT DROP")
-        txn.copy("copies (text, number)", ((text, str(number)) for number, text in enumerate(texts)))
+        txn.later("CREATE TEMPORARY TABLE copies (number INT, text TEXT, absent INT) ON COMMIT DROP")
+        rows = ((text, str(number), None) for number, text in enumerate(_COPIED_TEXTS))
+        txn.copy("copies (text, number, absent)", rows)
+        txn.copy("copies (text, number)", ((text, str(-1)) for text in ["a\tb", "plain"]))
         txn.copy("copies (text, number)", ())
-        return txn.rows("SELECT number, text FROM copies ORDER BY number")
+        return txn.rows("SELECT number, text, absent FROM copies ORDER BY number, text")
 
-    assert await database.transact(copy) == list(enumerate(texts))
+    copied = [(number, text, None) for number, text in enumerate(_COPIED_TEXTS)]
+    assert await database.transact(copy) == [(-1, "a\tb", None), (-1, "plain", None), *copied]
 
     def copy_wrong(txn: Transaction) -> tuple[object, list[tuple[object, ...]]]:
         txn.later("CREATE TEMPORARY TABLE copies (number INT) ON COMMIT DROP")
