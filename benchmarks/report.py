@@ -133,7 +133,7 @@ BOUNDS: dict[str, str] = {
     "with one signature each); the members come from the peer, which writes 5,000 of them as JSON.",
     "fed_fanout": "CPU: a told event costs 0.02 ms of main and 0.04 ms of PostgreSQL, as one transaction hands out for many "
     "servers; the rest are 100 TLS connections, and the peers in the client.",
-    "fed_hostile": "CPU: a transaction of 50 events costs 11 ms of main, in slices of 3 ms (format, hashes and signatures of each); what "
+    "fed_hostile": "CPU: a transaction of 50 events costs 11 ms of main, in slices of 1 ms (format, hashes and signatures of each); what "
     "leads nowhere is asked for 20 times, then once a second. On two cores the attacker itself takes its share.",
     "fed_backfill": "CPU: an event costs 1.0 ms of main (format, two hashes, a signature, rules, a snapshot of the state around it) "
     "and 0.9 ms of PostgreSQL; each page of 100 is asked for when the one before has been shown.",

@@ -15,7 +15,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, forbidden
 from synapse_lite.federation.fetching import MAX_STATE, listed, part
-from synapse_lite.federation.pdus import PduChecker
+from synapse_lite.federation.pdus import PduChecker, Refused
 from synapse_lite.federation.peers import PeerError, Peers
 from synapse_lite.federation.shown_rooms import read_shown
 from synapse_lite.ids import is_local, is_server_name, is_user_id
@@ -136,8 +136,8 @@ class Handshakes:
             raise PeerError(f"{server} leaves members out, although all were asked for")
         state, chain = (listed(answer, name, MAX_STATE) for name in ("state", "auth_chain"))
         checked = await self._checker.check_all([event.pdu, *state, *chain], event.version, event.room_id)
-        if isinstance(checked[0], MatrixError):
-            raise PeerError(f"{server} took a join that is not good: {checked[0]}")
+        if isinstance(checked[0], Refused):
+            raise PeerError(f"{server} took a join that is not good: {checked[0].error}")
         end = 1 + len(state)
         good, good_chain = (
             [one for one in some if isinstance(one, Event)] for some in (checked[1:end], checked[end:])

@@ -66,10 +66,13 @@ class Signed:
         return [key_id for key_id in own if key_id.startswith("ed25519:")] if isinstance(own, dict) else []
 
 
-def signed_event(pdu: JsonObject, version: RoomVersion, server_name: str) -> Signed:
-    """From room version 5 on the key must have been valid when the event was made."""
+def signed_event(
+    pdu: JsonObject, version: RoomVersion, server_name: str, covered: bytes | None = None
+) -> Signed:
+    """From room version 5 on the key must have been valid when the event was made. `covered`: the event's essence, if it is known."""
     at = pdu["origin_server_ts"] if version.enforce_key_validity else None
-    return Signed(server_name, pdu.get("signatures"), essence(pdu, version), at)
+    data = essence(pdu, version) if covered is None else covered
+    return Signed(server_name, pdu.get("signatures"), data, at)
 
 
 class Keyring:

@@ -13,13 +13,22 @@ from synapse_lite.errors import MatrixError, SynapseLiteError, bad_json
 from synapse_lite.federation.keyring import Keyring, Signed, signed_event
 from synapse_lite.federation.turns import map_in_turns
 from synapse_lite.ids import domain_of
-from synapse_lite.matrix.event import Event, content_hash
+from synapse_lite.matrix.event import Event, content_hash, essence, id_by_essence
 from synapse_lite.matrix.event_format import check_format
 from synapse_lite.matrix.redaction import redact
 from synapse_lite.matrix.room_versions import RoomVersion
 from synapse_lite.matrix.types import MEMBER
 
-Checked = Event | MatrixError
+
+@frozen
+class Refused:
+    """Why an event is dropped; `event_id` where that can be told."""
+
+    error: MatrixError
+    event_id: str | None = None
+
+
+Checked = Event | Refused
 """The event, cut down to what a redaction leaves where its hash is wrong; or why there is none."""
 
 
@@ -38,8 +47,8 @@ class PduChecker:
     async def check(self, pdu: Any, version: RoomVersion, room_id: str) -> Event:
         """Raises `MatrixError` for what is to be dropped."""
         (checked,) = await self.check_all([pdu], version, room_id)
-        if isinstance(checked, MatrixError):
-            raise checked
+        if isinstance(checked, Refused):
+            raise checked.error
         return checked
 
     async def check_signature(self, event: Event, server_name: str) -> None:
@@ -58,21 +67,29 @@ class PduChecker:
 
 
 def _first(failures: Sequence[MatrixError | None], event: Event) -> Checked:
-    return next((failure for failure in failures if failure is not None), event)
+    failure = next((failure for failure in failures if failure is not None), None)
+    return event if failure is None else Refused(failure, event.event_id)
 
 
-def _shape(pdu: Any, version: RoomVersion, room_id: str) -> _Shaped | MatrixError:
+def _shape(pdu: Any, version: RoomVersion, room_id: str) -> _Shaped | Refused:
     try:
-        event = read_pdu(pdu, version)
-        if event.room_id != room_id:
-            return bad_json("The event is of another room")
-        return _Shaped(event, [signed_event(event.pdu, version, name) for name in signers(event)])
+        plain = _read_plain(pdu, version)
     except MatrixError as error:
-        return error
+        return Refused(error)
+    covered = essence(plain, version)
+    event = Event.from_pdu(plain, version, id_by_essence(plain, covered, version))
+    if event.room_id != room_id:
+        return Refused(bad_json("The event is of another room"), event.event_id)
+    return _Shaped(event, [signed_event(plain, version, name, covered) for name in signers(event)])
 
 
 def read_pdu(pdu: Any, version: RoomVersion) -> Event:
     """The event; nothing of `unsigned` is taken over. Raises 400 `M_BAD_JSON`, 413 `M_TOO_LARGE`."""
+    return Event.from_pdu(_read_plain(pdu, version), version)
+
+
+def _read_plain(pdu: Any, version: RoomVersion) -> JsonObject:
+    """What there is to be kept of it."""
     if not isinstance(pdu, dict):
         raise bad_json("An event must be a JSON object")
     plain: JsonObject = {key: value for key, value in pdu.items() if key != "unsigned"}
@@ -82,7 +99,7 @@ def read_pdu(pdu: Any, version: RoomVersion) -> Event:
     hashes = plain["hashes"]
     if hashes.get("sha256") != content_hash(plain, version):
         plain = redact(plain, version)
-    return Event.from_pdu(plain, version)
+    return plain
 
 
 def signers(event: Event) -> list[str]:

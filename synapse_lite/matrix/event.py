@@ -139,7 +139,12 @@ def _event_id(pdu: JsonObject, version: RoomVersion) -> str:
     if not version.event_id_is_hash:
         event_id: str = pdu["event_id"]
         return event_id
-    return "$" + reference_hash(pdu, version)
+    return id_by_essence(pdu, essence(pdu, version), version)
+
+
+def id_by_essence(pdu: JsonObject, covered: bytes, version: RoomVersion) -> str:
+    """The id of an event whose `essence` is known."""
+    return "$" + _encode_hash(covered, version) if version.event_id_is_hash else str(pdu["event_id"])
 
 
 def encode_event(value: JsonObject, version: RoomVersion) -> bytes:

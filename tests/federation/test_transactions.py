@@ -6,9 +6,11 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
+from synapse_lite.federation import pdus
 from synapse_lite.federation.inbound import InboundEvents
 from synapse_lite.federation.staging import StagedRooms
 from synapse_lite.matrix.event import Event
+from synapse_lite.matrix.event_format import check_format
 from synapse_lite.matrix.signing import generate_signing_key
 from synapse_lite.rooms.branches import BranchReceiver
 from synapse_lite.rooms.runs import RunReceiver
@@ -429,3 +431,24 @@ async def test_what_waits_for_a_room_that_is_gone_is_dropped(server: TestServer,
         )
     )
     assert left == 0
+
+
+@ensureDeferred
+async def test_what_is_refused_is_read_once(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who forges signatures costs no more than who does not: the answer has the ids that were found out already."""
+    room, _ = await remote_room(server, other)
+    forged = [await room.say(str(number)) for number in range(3)]
+    signatures = {other.name: {other.key.key_id: "A" * 86}}
+    read: list[object] = []
+
+    def check(pdu: Any, version: Any) -> None:
+        read.append(pdu)
+        check_format(pdu, version)
+
+    monkeypatch.setattr(pdus, "check_format", check)
+    results = await send(server, other, *({**one.pdu, "signatures": signatures} for one in forged))
+    assert results.keys() == {one.event_id for one in forged}
+    assert all("error" in result for result in results.values())
+    assert len(read) == len(forged)

@@ -5,6 +5,7 @@ afterwards, see `federation.staging`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import field, frozen
@@ -13,8 +14,9 @@ from twisted.internet.defer import Deferred
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError, bad_json, forbidden, invalid_param
-from synapse_lite.federation.pdus import PduChecker, event_id_of
+from synapse_lite.federation.pdus import Checked, PduChecker, Refused, event_id_of
 from synapse_lite.federation.staging import TOPIC
+from synapse_lite.federation.turns import map_in_turns
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.federation.acl import shuts_out
 from synapse_lite.handlers.federation.edus import Edus
@@ -124,7 +126,7 @@ class Transactions:
     ) -> None:
         room = found.room
         if found.is_shut:
-            checked: Sequence[Event | MatrixError] = [forbidden("Server is banned from room")] * len(pdus)
+            checked: Sequence[Checked] = await map_in_turns(partial(_shut_out, room), pdus)
         else:
             wanted = pdus if found.is_ours else [pdu for pdu in pdus if pdu.get("type") == MEMBER]
             checked = await self._checker.check_all(wanted, room.version, room.room_id)
@@ -133,12 +135,12 @@ class Transactions:
                 if isinstance(one, Event):
                     await self._invites.withdraw(room, one, origin)
             return
-        for pdu, one in zip(pdus, checked, strict=True):
+        for one in checked:
             if isinstance(one, Event):
                 accepted.results[one.event_id] = {}
                 accepted.arrivals.append(Arrival(room.room_id, one.event_id, one.pdu))
-            elif event_id := event_id_of(pdu, room.version):
-                accepted.results[event_id] = {"error": one.message}
+            elif one.event_id is not None:
+                accepted.results[one.event_id] = {"error": one.error.message}
 
     # In a database thread
 
@@ -169,6 +171,10 @@ class Transactions:
             if isinstance(outcome, Exception) and not isinstance(outcome, MatrixError):
                 raise outcome
         return answer
+
+
+def _shut_out(room: Room, pdu: Any) -> Refused:
+    return Refused(forbidden("Server is banned from room"), event_id_of(pdu, room.version))
 
 
 def _handling(edus: Edus, origin: str, edu: Any) -> Callable[[Transaction], None]:
