@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,22 @@ def reused_database(postgres: dict[str, Any]) -> Iterator[ReusedDatabase]:
         database = ReusedDatabase(arguments)
         yield database
         database.close()
+
+
+@pytest.fixture(scope="session")
+def further_databases(postgres: dict[str, Any]) -> Iterator[Callable[[int], ReusedDatabase]]:
+    """By number: for the servers of a test besides its first one. Each is made when it is asked for, and stays."""
+    with ExitStack() as stack:
+        made: list[ReusedDatabase] = []
+
+        def get(number: int) -> ReusedDatabase:
+            while len(made) <= number:
+                database = ReusedDatabase(stack.enter_context(new_database(postgres, "reused")))
+                stack.callback(database.close)
+                made.append(database)
+            return made[number]
+
+        yield get
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A server of ours on a network of the test."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack
+from itertools import count
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from twisted.internet import reactor
 from synapse_lite.matrix.signing import generate_signing_key
 from synapse_lite.storage.database import Database
 from tests.builders import SERVER
-from tests.databases import new_database
+from tests.databases import ReusedDatabase
 from tests.federation.network import Network, Scripted
 from tests.server import OPEN, TestServer
 
@@ -30,20 +30,27 @@ def other(network: Network) -> Scripted:
 
 
 @pytest.fixture
-def new_databases(postgres: dict[str, Any]) -> Iterator[Callable[[], dict[str, Any]]]:
-    with ExitStack() as stack:
-        yield lambda: stack.enter_context(new_database(postgres))
+def more_databases(further_databases: Callable[[int], ReusedDatabase]) -> Iterator[dict[str, Any]]:
+    """Connection arguments of empty databases, besides the first one."""
+
+    def each() -> Iterator[dict[str, Any]]:
+        for number in count():
+            database = further_databases(number)
+            database.empty()
+            yield database.arguments
+
+    return each()
 
 
 @pytest_twisted.async_yield_fixture
 async def join_network(
-    network: Network, database_arguments: dict[str, Any], new_databases: Callable[[], dict[str, Any]]
+    network: Network, database_arguments: dict[str, Any], more_databases: Iterator[dict[str, Any]]
 ) -> AsyncIterator[JoinNetwork]:
-    """Starts servers of ours by name, each with a database of its own: the first has the reused one."""
+    """Starts servers of ours by name, each with a database of its own."""
     servers: list[TestServer] = []
 
     async def start(name: str = SERVER, **options: Any) -> TestServer:
-        arguments = new_databases() if servers else database_arguments
+        arguments = next(more_databases) if servers else database_arguments
         database = Database(reactor, arguments, name=name, size=4, settings={})
         database.start()
         key = generate_signing_key(name)
