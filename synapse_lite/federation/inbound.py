@@ -24,7 +24,7 @@ from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.heads import read_head
 from synapse_lite.storage.outlines import Outline, read_outlines
 from synapse_lite.storage.partial_rooms import known_event_ids
-from synapse_lite.storage.room_gaps import below_joins
+from synapse_lite.storage.room_gaps import below_joins, purged_depth
 from synapse_lite.storage.room_servers import servers_in_room
 from synapse_lite.storage.rooms import Room
 
@@ -206,11 +206,14 @@ class InboundEvents:
         while len(waiting) > 1:
             done = await self.receive_together(room, waiting) or await self._place(room, waiting, origin)
             waiting = waiting[done:]
-        if missing & history:  # it branches off below what is known: only others know the state there
-            await self._place(room, [event], origin)
         for event_id in sorted(missing - given - history):
             found = await self.ask_around(room, origin, partial(self._fetch_event, room, event_id))
-            await self._place(room, [found], origin)
+            if await self._database.read(self._history_among, room.nid, [found]):
+                history.add(event_id)
+            else:
+                await self._place(room, [found], origin)
+        if missing & history:  # it branches off below what is known: only others know the state there
+            await self._place(room, [event], origin)
 
     async def _fetch_event(self, room: Room, event_id: str, server: str) -> Event:
         return await self._fetcher.event(server, room, event_id)
@@ -259,10 +262,14 @@ class InboundEvents:
         raise UnobtainableError("; ".join(failures) or "no other server is in the room")
 
     def _history_among(self, txn: Transaction, room_nid: int, events: Sequence[Event]) -> set[str]:
-        """Those of the events that are below what this server came into the room with: they are fetched when somebody scrolls up."""
+        """Those of the events that are below what this server came into the room with, or were purged: they are fetched when
+        somebody scrolls up.
+        """
         joins = below_joins(txn, room_nid, self._server_name)
         history = below(joins, {one.event_id: one for one in events})
-        return {one.event_id for one in (*history, *(one for one in events if not one.prev_events))}
+        purged = purged_depth(txn, room_nid) if events else 0
+        past = (one for one in events if not one.prev_events or one.depth < purged)
+        return {one.event_id for one in (*history, *past)}
 
     def _read_known(self, txn: Transaction, room_nid: int) -> _Known:
         head = read_head(txn, room_nid)

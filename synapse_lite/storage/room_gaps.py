@@ -59,6 +59,17 @@ def below_joins(txn: Transaction, room_nid: int, server_name: str) -> list[str]:
     return [event_id for (event_id,) in rows]
 
 
+def purged_depth(txn: Transaction, room_nid: int) -> int:
+    """Below it the history of the room was purged: the depth of the oldest event that pages show. 0: nothing was."""
+    was_purged = f"EXISTS (SELECT FROM stream WHERE room_nid = %s AND kind = {Kind.KEPT:d})"
+    depth = txn.value(
+        f"SELECT depth FROM stream JOIN events USING (event_nid) WHERE stream.room_nid = %s AND kind = {Kind.EVENT:d}"
+        f" AND {was_purged} ORDER BY position, minor LIMIT 1",
+        (room_nid, room_nid),
+    )
+    return depth or 0
+
+
 def missing_among(txn: Transaction, room_nid: int, event_ids: Collection[str]) -> set[str]:
     """Those of the events that are missing: what is known follows them already."""
     rows = txn.rows(

@@ -9,7 +9,7 @@ from synapse_lite.storage.tasks import Claimed
 from synapse_lite.tasks.lease import Answer, read_for_asking, run_step
 from synapse_lite.tasks.outcome import Next
 from synapse_lite.tasks.registry import Registered
-from synapse_lite.tasks.specs import TaskSpec
+from synapse_lite.tasks.specs import AsksOutside, TaskSpec
 from tests.server import TestServer
 
 BATCH = 100
@@ -24,7 +24,8 @@ async def run_pending(server: TestServer, spec: TaskSpec[Any, Any], handler: Any
         return None
     while True:
         view = await server.database.transact(read_for_asking, claimed.lease, work, BATCH)
-        answer = None if view is None else Answer(await handler.ask(view))
+        asks = view is not None and isinstance(handler, AsksOutside)
+        answer = Answer(await handler.ask(view)) if asks else None
         outcome = await server.database.transact(run_step, claimed.lease, work, BATCH, answer)
         if not isinstance(outcome, Next):
             return outcome
