@@ -284,6 +284,33 @@ async def test_badges(build_server: BuildServer, gateway: Gateway) -> None:
     assert gateway.requests == 4
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (user_path("alice", "account_data/m.ignored_user_list"), {"ignored_users": {"@bob:hs.test": {}}}),
+        ("pushrules/global/override/.m.rule.master/enabled", {"enabled": True}),
+    ],
+)
+@ensureDeferred
+async def test_badges_of_what_does_not_count_any_more(phone: Phone, path: str, body: Body) -> None:
+    """Whom one ignores and which rules one has changes the number, without an event; other account data do not."""
+    await phone.say()
+    assert (await phone.heard())["counts"] == {"unread": 1}
+    await phone.settled()
+    await phone.server.ok("PUT", user_path("alice", "account_data/org.example"), {"a": 1}, phone.alice)
+    await phone.follow()
+    assert await phone.server.database.read(_pending) == 0
+    await phone.server.ok("PUT", path, body, phone.alice)
+    await phone.follow()
+    assert await phone.server.database.read(_pending) == 1
+    await phone.later(5)
+    assert (await phone.gateway.next())["counts"] == {"unread": 0}
+
+
+def _pending(txn: Transaction) -> int:
+    return int(txn.value("SELECT count(*) FROM pushers WHERE pending"))
+
+
 @ensureDeferred
 async def test_badges_count_what_is_there_to_read(phone: Phone) -> None:
     """Invites that wait, and rooms that one is in: neither what was declined, nor rooms that one was put out of."""

@@ -30,7 +30,11 @@ from synapse_lite.tasks.followers import FollowerSpec, Shard
 
 _TELLING = (Kind.EVENT, Kind.STATE)
 """Of kind STATE only those name an event that tell of invites to rooms in which this server has nobody."""
-PUSH = FollowerSpec("push", frozenset({*_TELLING, *RECEIPTS}), batch=200, pause_seconds=0.05)
+_COUNTING = frozenset({PUSH_RULES, IGNORED})
+"""Account data that say what counts."""
+PUSH = FollowerSpec(
+    "push", frozenset({*_TELLING, *RECEIPTS, Kind.ACCOUNT_DATA}), batch=200, pause_seconds=0.05
+)
 BADGE_DELAY_MS = 3_000
 """Who reads one room after the other gets one push for all of them."""
 
@@ -46,7 +50,7 @@ class PushFollower:
     wake: Callable[[], None]
 
     def follow(self, txn: Transaction, changes: Sequence[Change], _shard: Shard) -> bool:
-        readers = {change.user_id for change in changes if change.kind in RECEIPTS and change.user_id}
+        readers = {change.user_id for change in changes if change.user_id and _may_change_badge(change)}
         events = {
             change.event_nid: change
             for change in changes
@@ -111,6 +115,11 @@ class PushFollower:
                     dict(actions.tweaks),
                     self.clock.now_ms(),
                 )
+
+
+def _may_change_badge(change: Change) -> bool:
+    """Without an event: who has read something, ignores somebody else or has other rules."""
+    return change.kind in RECEIPTS or (change.kind is Kind.ACCOUNT_DATA and change.key in _COUNTING)
 
 
 def _always(answer: bool | None) -> Callable[[], bool | None]:
