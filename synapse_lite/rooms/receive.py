@@ -32,7 +32,7 @@ from synapse_lite.rooms.partial import check_members_known
 from synapse_lite.rooms.policy import UnsignedError, policy_in_force
 from synapse_lite.rooms.redact_on_ban import RedactOnBan
 from synapse_lite.rooms.resolution import StateAt, StateResolver
-from synapse_lite.rooms.tips import tips_left
+from synapse_lite.rooms.tips import missing_below, tips_left
 from synapse_lite.rooms.values import Contributor, StateDelta
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.event_transactions import ClientRequest, client_of, find_sent
@@ -74,7 +74,8 @@ class _Verdict:
 class _Prepared:
     """What is to be stored, if the room is still at `head`. `before` is the state before the event, by the graph;
     `known` are the nids of events that are stored, `outliers` the auth events that are new. Of an accepted event
-    `tips` are the extremities beside it, `changes` those of the current state. `gaps` are the previous events that are not known.
+    `tips` are the extremities beside it, `changes` those of the current state. `gaps` are the previous events that are not known,
+    and those of soft-failed ones below it.
     `is_followed`: events that are known follow it, so it is no extremity.
     """
 
@@ -205,7 +206,8 @@ class EventReceiver:
             return prepared
         tips = tips_left(txn, self._events, head, previous)
         is_followed = bool(tips) and bool(missing_among(txn, head.room.nid, [event.event_id]))
-        prepared = evolve(prepared, tips=tips, is_followed=is_followed)
+        gaps = sorted({*prepared.gaps, *missing_below(txn, self._events, previous)})
+        prepared = evolve(prepared, tips=tips, is_followed=is_followed, gaps=gaps)
         return evolve(prepared, changes=self._changes(txn, prepared))
 
     def _commit(self, txn: Transaction, prepared: _Prepared) -> StoredEvent | None:

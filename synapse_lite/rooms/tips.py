@@ -26,3 +26,17 @@ def tips_left(
         frontier = list(events.by_ids(txn, below - followed).values()) if below else []
     tips = events.load(txn, head.extremities).values()
     return [tip for tip in tips if tip.event_id not in followed]
+
+
+def missing_below(txn: Transaction, events: EventStore, previous: Iterable[StoredEvent]) -> set[str]:
+    """What is not known of the events below those previous ones that are outside the room's graph: nobody else leads there."""
+    missing: set[str] = set()
+    seen: set[str] = set()
+    frontier = [stored for stored in previous if stored.standing in _OUTSIDE]
+    while frontier:
+        below = {event_id for stored in frontier for event_id in stored.event.prev_events} - seen
+        seen |= below
+        known = events.by_ids(txn, below) if below else {}
+        missing |= {event_id for event_id in below if event_id not in known or not known[event_id].is_placed}
+        frontier = [stored for stored in known.values() if stored.standing in _OUTSIDE]
+    return missing

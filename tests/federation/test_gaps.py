@@ -154,6 +154,32 @@ async def test_what_was_missing_comes_later(server: TestServer, other: Scripted)
     assert await missing(server) == []
 
 
+@ensureDeferred
+async def test_a_gap_below_a_soft_failed_event(server: TestServer, other: Scripted, network: Network) -> None:
+    """It is on record below what follows that one: nothing else leads there."""
+    room, token = await remote_room(server, other)
+    third = RemoteRoom(server, network.scripted("third.test"), room.room_id)
+    await third.join()
+    await room.look()
+    history = History(room)
+    said = await history.chain(3)
+    await server.ok("POST", f"rooms/{room.room_id}/kick", {"user_id": room.user}, token)
+    await room.look()
+    for script in (f"{V1}/get_missing_events", f"{V1}/event/"):
+        del other.scripts[script]
+    third.other.scripts.update(other.scripts)
+    history.events.pop(said[0].event_id)
+    other.scripts[f"{V1}/get_missing_events"] = lambda *_: {"events": [said[1].pdu]}
+    third.other.scripts[f"{V1}/get_missing_events"] = other.scripts[f"{V1}/get_missing_events"]
+    after = await third.say("after", previous=[said[2], *room.tips], state=room.state)
+    await send(server, other, said[2].pdu)
+    stored = await room.stored(said[1])
+    assert stored is not None
+    assert stored.standing is Standing.SOFT_FAILED
+    await send(server, third.other, after.pdu)
+    assert await missing(server) == [said[0].event_id]
+
+
 async def missing(server: TestServer) -> list[str]:
     rows = await server.database.read(lambda txn: txn.rows("SELECT missing_event_id FROM room_gaps"))
     return [event_id for (event_id,) in rows]
