@@ -24,6 +24,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
@@ -33,8 +34,8 @@ from synapse_lite.workers.guardian import Guardian
 from tests.chaos.driver import ABILITIES, Chaos
 from tests.chaos.faults import Faults
 from tests.chaos.federation import federation
+from tests.chaos.kills import CONCURRENCY, Kills
 from tests.chaos.kills import WORKERS as KILLED
-from tests.chaos.kills import Kills
 from tests.chaos.kinds import KINDS, MEDIA_KINDS, Kind
 from tests.chaos.ledger import Ledger, Verdict
 from tests.chaos.postgres import FallibleDatabase
@@ -77,8 +78,9 @@ def purge(directory: Path, seed: int, count: int) -> None:
 
 def kill(directory: Path, seed: int, kinds: Sequence[Kind], count: int) -> None:
     """AssertionError when an outcome is another than without kills."""
-    with scene(directory, KILLED) as found:
-        print(Kills(found, Stage.of(found), seed).run(kinds, count), flush=True)
+    with scene(directory, KILLED, CONCURRENCY) as found:
+        tell = partial(print, flush=True)
+        tell(Kills(found, Stage.of(found), seed, tell).run(kinds, count))
 
 
 def federate(directory: Path, seed: int, minutes: float) -> None:

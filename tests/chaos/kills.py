@@ -1,12 +1,14 @@
 """Workers killed at random moments, while they are in the middle of steps of tasks of every kind.
 
-All kinds run side by side. A kill strikes every kind of which the worker was running a step; it is repeated, with new
-subjects, for those that were not struck often enough, because their task was over.
+All kinds run side by side, many in each worker: starting one takes longer than what it is killed in. A kill strikes
+every kind of which the worker was running a step; it is repeated, with new subjects, for those that were not struck
+often enough, because their task was over.
 """
 
+import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from attrs import define, field, frozen
@@ -20,46 +22,57 @@ from tests.chaos.scene import Scene
 from tests.chaos.stage import Stage, Subject
 
 WORKERS = ("a", "b", "c")
+CONCURRENCY = 6  # steps of a worker at the same time
 SOON = 0.1  # seconds before the first kill of a round
-PAUSE = (0.05, 0.8)  # seconds from one kill to the next
+PAUSE = (0.0, 0.4)  # seconds from one kill to the next
 LONGEST = 0.05  # seconds between the sight of a step and the kill
 POLL = 0.01
-PATIENCE = 300.0  # seconds without a kill
+PATIENCE = 600.0  # seconds without a kill
 MOST_ROUNDS = 30
-IN_A_ROW = 5
-"""Kills without progress in between: ten, and the engine gives a task up."""
+MOST_SUBJECTS = 6  # of a kind, in a round
+IN_A_ROW = 3
+"""Attempts without progress after which a worker is spared; ten, and the engine gives a task up."""
+NEARLY_GIVEN_UP = 7
+"""Attempts after which everybody is spared: whoever takes the task may do so between the look and the kill."""
 
-_RUNNING = """
+_ACTIVE = """
 WITH RECURSIVE tree AS (
     SELECT id, id AS root FROM scheduled_tasks WHERE id = ANY(%s)
     UNION ALL SELECT t.id, tree.root FROM scheduled_tasks t JOIN tree ON t.parent_id = tree.id)
-SELECT tree.root, t.id, t.owner, t.done || coalesce(t.cursor::text, '')
-FROM tree JOIN scheduled_tasks t USING (id) JOIN pg_stat_activity a ON a.application_name = 'task ' || t.id
-WHERE t.status = 'active' AND a.datname = current_database()
+SELECT tree.root, t.owner, t.attempt, EXISTS (SELECT FROM pg_stat_activity a
+    WHERE a.application_name = 'task ' || t.id AND a.datname = current_database())
+FROM tree JOIN scheduled_tasks t USING (id) WHERE t.status = 'active'
 """
-_PENDING = "SELECT count(*) FROM scheduled_tasks WHERE id = ANY(%s) AND finished_at IS NULL"
+_STATUS = "SELECT id, status, error FROM scheduled_tasks WHERE id = ANY(%s) AND status <> 'complete'"
 
 
 @frozen
-class Step:
-    """A step that runs, of a part of the task `root`; `progress` changes with each checkpoint."""
+class Held:
+    """A part of the task `root` that a worker has claimed.
+
+    `attempt` starts again with each checkpoint. `in_step`: not between two steps.
+    """
 
     root: str
-    task_id: str
     owner: str
-    progress: str
+    attempt: int
+    in_step: bool
 
 
 @define
 class Kills:
-    """`struck` counts by action. The scene has `WORKERS`."""
+    """`struck` and `seeded` count by action. The scene has `WORKERS`, each of which runs `CONCURRENCY` steps.
+
+    `tell` is told of each round.
+    """
 
     scene: Scene
     stage: Stage
     seed: int
+    tell: Callable[[str], None]
     struck: Counter[str] = field(factory=Counter)
+    seeded: Counter[str] = field(factory=Counter)
     kills: int = 0
-    _in_a_row: dict[str, tuple[str, int]] = field(factory=dict)
     _random: Random = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -67,18 +80,24 @@ class Kills:
 
     def run(self, kinds: Sequence[Kind], count: int) -> str:
         """A summary. AssertionError unless each kind was struck so often and every outcome is exact."""
-        rounds = 0
+        rounds, began = 0, time.monotonic()
         while missing := [kind for kind in kinds if self.struck[kind.action] < count]:
             rounds += 1
             assert rounds <= MOST_ROUNDS, f"too fast to be struck: {[kind.action for kind in missing]}"
             self._round(missing, count)
-        return (
-            f"{self.kills} kills in {rounds} rounds; {', '.join(f'{n} {a}' for a, n in self.struck.items())}"
-        )
+            exact = f"{self.seeded.total()} outcomes exact after {self.kills} kills"
+            self.tell(
+                f"{time.monotonic() - began:5.0f} s  round {rounds}: {exact}; struck {dict(self.struck)}"
+            )
+        struck = ", ".join(f"{number} {action}" for action, number in self.struck.items())
+        return f"{self.seeded.total()} outcomes exact after {self.kills} kills in {rounds} rounds; struck: {struck}"
 
     def _round(self, kinds: Sequence[Kind], count: int) -> None:
-        subjects = {kind.action: kind.seed(self.stage) for kind in kinds}
-        tasks = {self._ask(subject): action for action, subject in subjects.items()}
+        chosen = [kind for kind in kinds for _ in range(self._subjects(kind, count))]
+        subjects = [(kind.action, kind.seed(self.stage)) for kind in chosen]
+        self.seeded.update(kind.action for kind in chosen)
+        asked = {self._ask(subject): (action, subject) for action, subject in subjects}
+        tasks = {task_id: action for task_id, (action, _) in asked.items()}
         next_kill = time.monotonic() + self._random.uniform(0, SOON)
         while self._pending(tasks):
             assert time.monotonic() < next_kill + PATIENCE, (
@@ -88,8 +107,15 @@ class Kills:
             if time.monotonic() >= next_kill and self._kill(tasks, count):
                 next_kill = time.monotonic() + self._random.uniform(*PAUSE)
             time.sleep(POLL)
-        for task_id, action in tasks.items():
-            self._check(task_id, action, subjects[action])
+        for task_id, (action, subject) in asked.items():
+            self._check(task_id, action, subject)
+
+    def _subjects(self, kind: Kind, count: int) -> int:
+        """As many as promise the strikes that are missing, as those before them were struck."""
+        if kind.of_server or not self.seeded[kind.action]:
+            return 1
+        missing, each = count - self.struck[kind.action], self.struck[kind.action] / self.seeded[kind.action]
+        return min(MOST_SUBJECTS, math.ceil(missing / max(1, each)))
 
     def _ask(self, subject: Subject) -> str:
         admin = self.scene.admin.user_id
@@ -100,29 +126,29 @@ class Kills:
 
     def _kill(self, tasks: dict[str, str], count: int) -> bool:
         """One worker with a step of a kind that needs it most, unless its steps do not get on as it is."""
-        steps = self._steps(tasks)
-        for step in steps:
-            if self._in_a_row.get(step.task_id, ("", 0))[0] != step.progress:
-                self._in_a_row[step.task_id] = (step.progress, 0)
-        tired = {step.owner for step in steps if self._in_a_row[step.task_id][1] >= IN_A_ROW}
-        choice = [step for step in steps if step.owner not in tired and self.struck[tasks[step.root]] < count]
+        parts = self._parts(tasks)
+        if any(part.attempt >= NEARLY_GIVEN_UP for part in parts):
+            return False
+        living = [part for part in parts if self._runs(part.owner)]
+        tired = {part.owner for part in living if part.attempt >= IN_A_ROW}
+        choice = [
+            part
+            for part in living
+            if part.in_step and part.owner not in tired and self.struck[tasks[part.root]] < count
+        ]
         if not choice:
             return False
         self._random.shuffle(choice)
-        victim = min(choice, key=lambda step: self.struck[tasks[step.root]]).owner
+        victim = min(choice, key=lambda part: self.struck[tasks[part.root]]).owner
         time.sleep(self._random.uniform(0, LONGEST))
         self.scene.site.processes[victim.partition("#")[0]].kill()
         self.kills += 1
-        fallen = [step for step in steps if step.owner == victim]
-        for step in fallen:
-            self._in_a_row[step.task_id] = (step.progress, self._in_a_row[step.task_id][1] + 1)
-        self.struck.update({tasks[step.root] for step in fallen})
+        self.struck.update({tasks[part.root] for part in living if part.in_step and part.owner == victim})
         return True
 
-    def _steps(self, tasks: dict[str, str]) -> list[Step]:
-        """Of workers that run."""
-        found = self.stage.session.read(lambda txn: txn.rows(_RUNNING, (list(tasks),)))
-        return [step for row in found if self._runs((step := Step(*row)).owner)]
+    def _parts(self, tasks: dict[str, str]) -> list[Held]:
+        """Also of workers that were killed, until somebody else takes them."""
+        return [Held(*row) for row in self.stage.session.read(lambda txn: txn.rows(_ACTIVE, (list(tasks),)))]
 
     def _runs(self, owner: str) -> bool:
         """Not a step of a process that was killed, while its connection is open still."""
@@ -142,8 +168,13 @@ class Kills:
                 self.scene.site.launch(name)
 
     def _pending(self, tasks: dict[str, str]) -> int:
-        pending: int = self.stage.session.read(lambda txn: txn.value(_PENDING, (list(tasks),)))
-        return pending
+        """How many have not ended; AssertionError when one has failed."""
+        found = self.stage.session.read(lambda txn: txn.rows(_STATUS, (list(tasks),)))
+        for task_id, status, error in found:
+            assert status in {"scheduled", "active"}, (
+                f"{tasks[task_id]} {status}, after {self.kills} kills: {error}"
+            )
+        return len(found)
 
     def _check(self, task_id: str, action: str, subject: Subject) -> None:
         task = self.stage.do(store.read_task, task_id)

@@ -40,10 +40,14 @@ from tests.chaos.stage import Stage, Subject
 
 @frozen
 class Kind:
-    """`seed` makes something for a task of this action to be about, which no other one touches."""
+    """`seed` makes something for a task of this action to be about, which no other one touches.
+
+    `of_server`: it is about all that is like it, so that there is one at a time.
+    """
 
     action: str
     seed: Callable[[Stage], Subject]
+    of_server: bool = False
 
 
 KINDS = (
@@ -60,17 +64,17 @@ KINDS = (
     Kind(ERASE_USERS.action, accounts.erased_users),
     Kind(DEACTIVATE_USER.action, accounts.closed_account),
     Kind(PRUNE_DEVICES.action, accounts.stale_devices),
-    Kind(DELETE_OLD_OTKS.action, accounts.old_keys),
+    Kind(DELETE_OLD_OTKS.action, accounts.old_keys, of_server=True),
     Kind(DELETE_DEVICE_MESSAGES.action, accounts.inbox),
     Kind(QUARANTINE_MEDIA.action, media.shown),
     Kind(DELETE_MEDIA.action, media.uploaded),
-    Kind(REBUILD.action, rooms.counted_room),
+    Kind(REBUILD.action, rooms.counted_room, of_server=True),
 )
 
 MEDIA_KINDS = (
     Kind(QUARANTINE_MEDIA.action, media.shown_again),
     Kind(DELETE_MEDIA.action, media.copied),
-    Kind(CLEAN_MEDIA.action, media.cleaned),
+    Kind(CLEAN_MEDIA.action, media.cleaned, of_server=True),
 )
 """More of what may be done to media; the last one is periodic, and deletes files."""
 

@@ -16,7 +16,7 @@ from synapse_lite.storage.migrate import migrate
 from synapse_lite.storage.session import Session
 from synapse_lite.workers.guardian import Guardian
 from tests.chaos.postgres import FallibleDatabase
-from tests.processes.site import SERVER, Site
+from tests.processes.site import LEASE, SERVER, Site
 
 WORKERS = ("a", "b")
 
@@ -36,8 +36,8 @@ class Scene:
 
 
 @contextmanager
-def scene(directory: Path, workers: Sequence[str] = WORKERS) -> Iterator[Scene]:
-    """A guardian ends everything should this process be killed."""
+def scene(directory: Path, workers: Sequence[str] = WORKERS, concurrency: int = 2) -> Iterator[Scene]:
+    """`concurrency`: steps of a worker at the same time. A guardian ends everything should this process be killed."""
     with ExitStack() as stack:
         database = FallibleDatabase(directory / "postgres")
         guardian = Guardian(database.stop_command)
@@ -46,7 +46,8 @@ def scene(directory: Path, workers: Sequence[str] = WORKERS) -> Iterator[Scene]:
         stack.callback(database.stop)
         arguments = database.start()
         migrate(arguments)
-        site = Site(directory, arguments, runners=workers, group=guardian.group)
+        tasks = {"lease": f"{LEASE:.0f}s", "concurrency": concurrency}
+        site = Site(directory, arguments, runners=workers, group=guardian.group, options={"tasks": tasks})
         stack.callback(site.close)
         site.start("main", *workers)
         session = Session(arguments, {})

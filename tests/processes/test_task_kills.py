@@ -8,7 +8,7 @@ from random import SystemRandom
 
 import pytest
 
-from tests.chaos.kills import WORKERS, Kills
+from tests.chaos.kills import CONCURRENCY, WORKERS, Kills
 from tests.chaos.kinds import KINDS, MEDIA_KINDS, Kind, actions_without_a_kind
 from tests.chaos.scene import scene
 from tests.chaos.stage import Stage
@@ -34,7 +34,8 @@ def test_media_survive_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def survive(directory: Path, capsys: pytest.CaptureFixture[str], kinds: Sequence[Kind], strikes: int) -> None:
     seed = int(os.environ.get("CHAOS_SEED") or SystemRandom().randrange(10**6))
-    with scene(directory, WORKERS) as found:
-        summary = Kills(found, Stage.of(found), seed).run(kinds, strikes)
+    rounds: list[str] = []
+    with scene(directory, WORKERS, CONCURRENCY) as found:
+        summary = Kills(found, Stage.of(found), seed, rounds.append).run(kinds, strikes)
     with capsys.disabled():
         sys.stdout.write(f"\nCHAOS_SEED={seed}\n{summary}\n")
