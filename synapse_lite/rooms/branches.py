@@ -21,7 +21,7 @@ from synapse_lite.rooms.heads import Head
 from synapse_lite.rooms.judge import Judged, judge_by_auth_events, judge_by_state, needs_of
 from synapse_lite.rooms.late_redactions import LateRedactions, state_after
 from synapse_lite.rooms.resolution import StateAt, StateResolver
-from synapse_lite.rooms.tips import tips_left
+from synapse_lite.rooms.tips import missing_below, tips_left
 from synapse_lite.rooms.values import Contributor, StateDelta
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, NewEvent, Standing, StoredEvent
@@ -190,8 +190,16 @@ class BranchReceiver:
             before,
             nids.get(event.key) if event.is_state else None,
             stored is not None,
-            [one for one in event.prev_events if branch.after(one) is None],
+            self._gaps(txn, branch, event),
         )
+
+    def _gaps(self, txn: Transaction, branch: _Branch, event: Event) -> list[str]:
+        """The previous events that are not known, and those of soft-failed ones below it."""
+        missing = {one for one in event.prev_events if branch.after(one) is None}
+        stored = [
+            branch.stored[one] for one in event.prev_events if one in branch.stored and one not in missing
+        ]
+        return sorted(missing | missing_below(txn, self._events, stored))
 
     def _before(self, txn: Transaction, branch: _Branch, event: Event, state: State | None) -> StateAt | None:
         """The state before the event; None where it is not known, or would have to be resolved."""

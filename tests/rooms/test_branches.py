@@ -11,6 +11,7 @@ from synapse_lite.matrix.state_resolution import resolve
 from synapse_lite.rooms import resolution
 from synapse_lite.rooms.branches import BranchReceiver
 from synapse_lite.rooms.contributors import room_contributors
+from synapse_lite.rooms.receive import Received
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.events import Standing, StoredEvent
 from synapse_lite.storage.stream import Change, Kind
@@ -81,6 +82,12 @@ async def branch_of(meeting: Meeting) -> Branch:
     return branch
 
 
+async def nids_by_key(meeting: Meeting, state: State) -> dict[tuple[str, str], int]:
+    """A state as another server's answer is passed on."""
+    found = await meeting.database.read(meeting.world.events.by_ids, [one.event_id for one in state.values()])
+    return {key: found[one.event_id].nid for key, one in state.items()}
+
+
 async def standings(meeting: Meeting, events: list[Event]) -> list[Standing]:
     found = await meeting.database.read(meeting.world.events.by_ids, [one.event_id for one in events])
     return [found[one.event_id].standing for one in events]
@@ -124,10 +131,23 @@ async def test_where_another_server_tells_the_state(meeting: Meeting, branches: 
     branch.say()
     branch.join(USERS[0])
     assert await branches.receive(meeting.room.nid, branch.events) == 0
-    state = await meeting.remote.state(meeting.joined)
-    nids = await meeting.database.read(meeting.world.events.by_ids, [one.event_id for one in state.values()])
-    told = {key: nids[one.event_id].nid for key, one in state.items()}
+    told = await nids_by_key(meeting, await meeting.remote.state(meeting.joined))
     assert await branches.receive(meeting.room.nid, branch.events, told) == 2
+    gaps = await meeting.do(lambda txn: txn.rows("SELECT missing_event_id FROM room_gaps"))
+    assert gaps == [(missing.event_id,)]
+
+
+@ensureDeferred
+async def test_a_gap_below_a_soft_failed_event(meeting: Meeting, branches: BranchReceiver) -> None:
+    """It is on record below what follows that one: nothing else leads there."""
+    branch = await branch_of(meeting)
+    told = await nids_by_key(meeting, branch.state)
+    missing, unseen = branch.say(), branch.say()
+    await meeting.ban(CAROL)
+    soft_failed = await meeting.remote.receiver.receive(Received(meeting.room.nid, unseen, state=told))
+    assert soft_failed.standing is Standing.SOFT_FAILED
+    accepted = [branch.join(USERS[0]), branch.say(USERS[0])]
+    assert await branches.receive(meeting.room.nid, accepted) == 2
     gaps = await meeting.do(lambda txn: txn.rows("SELECT missing_event_id FROM room_gaps"))
     assert gaps == [(missing.event_id,)]
 
