@@ -21,9 +21,9 @@ from urllib.parse import quote
 from attrs import define, field, frozen
 
 from synapse_lite.cli.api import ApiError, call
-from synapse_lite.matrix.types import MEMBER
+from tests.chaos.agreement import misjudged
 from tests.chaos.links import Links
-from tests.chaos.records import REJECTED, SOFT_FAILED, OurRecords, Records, SynapseRecords, explain
+from tests.chaos.records import SOFT_FAILED, OurRecords, Records, SynapseRecords, explain
 from tests.interop.synapse import Synapse
 from tests.ports import free_port
 from tests.processes.harness import wait_until
@@ -349,28 +349,12 @@ class Federation:
         ]
 
     def _misjudged_in(self, room: str) -> dict[str, list[str]]:
-        found = {server.name: server.host.records().of(room).events for server in self.servers}
-        accepted = {
-            one: record for events in found.values() for one, record in events.items() if record.is_accepted
-        }
+        found = {server.name: server.host.records().of(room) for server in self.servers}
         moderators = {one.moderator.user_id for one in self.servers}
-        lines: dict[str, list[str]] = {}
-        for server in self.servers:
-            has = found[server.name]
-            lines[server.name] = [
-                f"rejects {one}" for one, record in has.items() if record.standing == REJECTED
-            ]
-            for one, record in accepted.items():
-                is_beyond_doubt = record.sender in moderators and record.kind != MEMBER
-                if isinstance(server.host, Theirs) and not is_beyond_doubt:
-                    continue  # it does not fetch all that it needs for nothing
-                if one not in has or not has[one].is_placed:
-                    lines[server.name].append(f"lacks {one}")
-                elif is_beyond_doubt and not has[one].is_accepted:
-                    lines[server.name].append(f"does not show {one}")
-        known = {one for events in found.values() for one in events}
+        (theirs,) = (one.name for one in self.servers if isinstance(one.host, Theirs))
+        known = {one for records in found.values() for one in records.events}
         lost = [one.event_id for one in self.sent if one.room == room and one.event_id not in known]
-        return {**lines, "nobody": [f"has {one}" for one in lost]}
+        return {**misjudged(found, moderators, theirs), "nobody": [f"has {one}" for one in lost]}
 
 
 @contextmanager

@@ -45,11 +45,14 @@ class Record:
 
 @frozen
 class RoomRecords:
-    """`tips` are the forward extremities, `events` all that are known, by id. `waiting`: what is on its way in or out."""
+    """`tips` are the forward extremities, `events` all that are known, by id. `waiting`: what is on its way in or out.
+    `passed_over`: what the server has on record as missing, and asks nobody for.
+    """
 
     tips: Sequence[str] = ()
     events: Mapping[str, Record] = field(factory=dict)
     waiting: Sequence[str] = ()
+    passed_over: Sequence[str] = ()
 
 
 class Records(Protocol):
@@ -157,12 +160,24 @@ class SynapseRecords:
                     *_lines("pulled in vain", rows("SELECT event_id, num_attempts, last_cause FROM event_failed_pull_attempts WHERE room_id = ?")),
                     *_lines("server", rows("SELECT destination, retry_interval FROM destinations WHERE retry_interval > ?", 0)),
                 ],
+                passed_over(connection, room),
             )  # fmt: skip
 
     def waiting(self) -> int:
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             (count,) = connection.execute("SELECT count(*) FROM federation_inbound_events_staging").fetchone()
             return int(count)
+
+
+def passed_over(connection: sqlite3.Connection, room: str) -> list[str]:
+    """What Synapse knows to be missing below redactions only: from there it does not go on (synapse#13675)."""
+    rows = connection.execute(
+        "SELECT event_id FROM event_backward_extremities b WHERE room_id = ? AND NOT EXISTS ("
+        "SELECT 1 FROM event_edges f JOIN events e USING (event_id) WHERE f.prev_event_id = b.event_id"
+        " AND NOT e.outlier AND e.type != 'm.room.redaction')",
+        (room,),
+    )
+    return [event_id for (event_id,) in rows]
 
 
 def explain(records: Mapping[str, Records], room: str) -> str:
