@@ -4,7 +4,7 @@ They are judged as they would have been then, by their auth events and by the st
 not concern them: no head moves, nobody is told, only pages of the past show them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import field, frozen
 
@@ -17,12 +17,13 @@ from synapse_lite.rooms.judge import judge_by_auth_events, judge_by_state, judge
 from synapse_lite.rooms.late_redactions import LateRedactions, state_after
 from synapse_lite.rooms.redact_on_ban import RedactOnBan
 from synapse_lite.rooms.resolution import StateAt, StateResolver
+from synapse_lite.rooms.tips import fill_gaps, missing_below
 from synapse_lite.rooms.values import Contributor, Written
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, NewEvent, Standing, StoredEvent
 from synapse_lite.storage.heads import RoomHead, lock_heads
 from synapse_lite.storage.nids import NidSequence
-from synapse_lite.storage.room_gaps import PlacedHistory, close_gaps, insert_gap, place_history
+from synapse_lite.storage.room_gaps import PlacedHistory, insert_gap, place_history
 from synapse_lite.storage.state import StateStore
 
 
@@ -172,14 +173,13 @@ class HistoryFiller:
             PlacedHistory(one.nid, _nid(filling.redacted.get(one.nid))) for one in reversed(filling.placed)
         ]
         place_history(txn, past.room_nid, past.position, newest_first)
-        close_gaps(txn, past.room_nid, [event_id for event_id, one in filling.known.items() if one.is_placed])
+        known = {event_id: one for event_id, one in filling.known.items() if one.is_placed}
+        fill_gaps(txn, self._events, past.room_nid, known.values())
         for stored in filling.placed:
-            for event_id in _missing(filling, stored.event.prev_events):
+            previous = [known[one] for one in stored.event.prev_events if one in known]
+            below = missing_below(txn, self._events, previous)
+            for event_id in below.union(stored.event.prev_events).difference(known):
                 insert_gap(txn, past.room_nid, event_id, stored.nid, past.position)
-
-
-def _missing(filling: _Filling, event_ids: Iterable[str]) -> list[str]:
-    return [event_id for event_id in event_ids if not _is_placed(filling.known.get(event_id))]
 
 
 def _is_placed(stored: StoredEvent | None) -> bool:

@@ -32,14 +32,14 @@ from synapse_lite.rooms.partial import check_members_known
 from synapse_lite.rooms.policy import UnsignedError, policy_in_force
 from synapse_lite.rooms.redact_on_ban import RedactOnBan
 from synapse_lite.rooms.resolution import StateAt, StateResolver
-from synapse_lite.rooms.tips import missing_below, tips_left
+from synapse_lite.rooms.tips import fill_gaps, missing_below, tips_left
 from synapse_lite.rooms.values import Contributor, StateDelta
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.event_transactions import ClientRequest, client_of, find_sent
 from synapse_lite.storage.events import EventStore, NewEvent, Standing, StoredEvent
 from synapse_lite.storage.heads import RoomHead, lock_heads, read_head
 from synapse_lite.storage.nids import NidSequence
-from synapse_lite.storage.room_gaps import close_gaps, missing_among
+from synapse_lite.storage.room_gaps import missing_among
 from synapse_lite.storage.state import REMOVED, StateStore
 
 ATTEMPTS = 3
@@ -244,8 +244,8 @@ class EventReceiver:
         if prepared.request is not None:
             batch.requests.append(((room_nid, prepared.request), stored.nid))
         self._store.store(txn, batch)
-        if prepared.is_followed:
-            close_gaps(txn, room_nid, [stored.event_id])
+        if prepared.is_followed or stored.standing is not Standing.ACCEPTED:
+            fill_gaps(txn, self._events, room_nid, [stored])
         if prepared.was_outlier:
             self._events.promote(txn, stored, prepared.verdict.reason)
         if stored.standing is Standing.SOFT_FAILED and stored.nid not in batch.redacted:

@@ -1,10 +1,11 @@
 """Which ends of a room are left beside events that are put into it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.heads import RoomHead
+from synapse_lite.storage.room_gaps import lower_gaps, missing_among
 
 _OUTSIDE = frozenset({Standing.SOFT_FAILED, Standing.REJECTED})
 
@@ -40,3 +41,10 @@ def missing_below(txn: Transaction, events: EventStore, previous: Iterable[Store
         missing |= {event_id for event_id in below if event_id not in known or not known[event_id].is_placed}
         frontier = [stored for stored in known.values() if stored.standing in _OUTSIDE]
     return missing
+
+
+def fill_gaps(txn: Transaction, events: EventStore, room_nid: int, known: Collection[StoredEvent]) -> None:
+    """These events of a room are missing no longer; what is not known below those outside the room's graph is so in their place."""
+    by_id = {stored.event_id: stored for stored in known}
+    for event_id in missing_among(txn, room_nid, by_id.keys()):
+        lower_gaps(txn, room_nid, event_id, missing_below(txn, events, [by_id[event_id]]))

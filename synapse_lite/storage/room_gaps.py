@@ -87,6 +87,17 @@ def close_gaps(txn: Transaction, room_nid: int, event_ids: Collection[str]) -> N
     )
 
 
+def lower_gaps(txn: Transaction, room_nid: int, event_id: str, below: Collection[str]) -> None:
+    """One event is missing no longer; where it was, those below it are missing now."""
+    txn.execute(
+        "INSERT INTO room_gaps (room_nid, missing_event_id, event_nid, position)"
+        " SELECT room_nid, below, event_nid, position FROM room_gaps, unnest(%s::text[]) below"
+        " WHERE room_nid = %s AND missing_event_id = %s ON CONFLICT DO NOTHING",
+        (list(below), room_nid, event_id),
+    )
+    close_gaps(txn, room_nid, [event_id])
+
+
 def place_history(txn: Transaction, room_nid: int, position: int, events: Sequence[PlacedHistory]) -> None:
     """Put events, the newest first, below what stands at the position already: in their place, and news to nobody."""
     lowest = txn.value("SELECT coalesce(min(minor), 0) FROM stream WHERE position = %s", (position,))

@@ -6,15 +6,19 @@ import pytest
 from pytest_twisted import async_fixture, ensureDeferred
 
 from synapse_lite.errors import MatrixError
+from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.redact_on_ban import REDACT_EVENTS
+from synapse_lite.rooms.contributors import HISTORY_CONTRIBUTORS
+from synapse_lite.rooms.history import HistoryFiller, Past
 from synapse_lite.rooms.judge import MissingEventsError
+from synapse_lite.rooms.receive import Received
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import Standing, StoredEvent
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.state_deltas import membership_deltas, net_changes
 from synapse_lite.storage.stream import Change, Kind
 from tests.builders import ALICE, BOB, World
-from tests.rooms.remote import CAROL, DAVE, Remote
+from tests.rooms.remote import CAROL, DAVE, Remote, State
 
 pytestmark = pytest.mark.parametrize("version", ["6", "10", "11", "12"])
 
@@ -129,6 +133,64 @@ async def test_the_state_after_a_rejected_event_is_that_before(meeting: Meeting)
     assert said.standing is Standing.ACCEPTED
     assert await meeting.remote.head(meeting.room) == [said]
     assert TOPIC not in await meeting.remote.current(meeting.room)
+
+
+class BesideTheRoom:
+    """Messages that follow each other, received with the state before them told."""
+
+    def __init__(self, meeting: Meeting, start: StoredEvent, state: State) -> None:
+        self.meeting, self.tip, self.state = meeting, start.event, state
+
+    def say(self, sender: str) -> Event:
+        self.tip = self.meeting.remote.build(
+            self.meeting.room, [self.tip], self.state, "m.room.message", sender, TEXT
+        )
+        return self.tip
+
+    async def receive(self, event: Event) -> Standing:
+        found = await self.meeting.database.read(
+            self.meeting.world.events.by_ids, [one.event_id for one in self.state.values()]
+        )
+        told = {key: found[one.event_id].nid for key, one in self.state.items()}
+        received = Received(self.meeting.room.nid, event, state=told)
+        return (await self.meeting.remote.receiver.receive(received)).standing
+
+    async def missing(self) -> list[str]:
+        rows = await self.meeting.do(lambda txn: txn.rows("SELECT missing_event_id FROM room_gaps"))
+        return [event_id for (event_id,) in rows]
+
+
+@ensureDeferred
+async def test_what_was_missing_is_soft_failed(meeting: Meeting) -> None:
+    """What is not known below it is missing in its place: nothing else leads there."""
+    dave = await meeting.remote.member(meeting.room, meeting.joined, DAVE, DAVE, "join")
+    branch = BesideTheRoom(meeting, dave, await meeting.remote.state(dave))
+    first = branch.say(CAROL)
+    second, last = branch.say(CAROL), branch.say(DAVE)
+    assert await branch.receive(last) is Standing.ACCEPTED
+    assert await branch.missing() == [second.event_id]
+    await meeting.ban(CAROL)
+    assert await branch.receive(second) is Standing.SOFT_FAILED
+    assert await branch.missing() == [first.event_id]
+    assert await branch.receive(first) is Standing.SOFT_FAILED
+    assert await branch.missing() == []
+
+
+@ensureDeferred
+async def test_history_after_a_soft_failed_event(meeting: Meeting) -> None:
+    """What is not known below that one is missing below what follows it."""
+    dave = await meeting.remote.member(meeting.room, meeting.joined, DAVE, DAVE, "join")
+    branch = BesideTheRoom(meeting, dave, await meeting.remote.state(dave))
+    first = branch.say(CAROL)
+    second, third, last = branch.say(CAROL), branch.say(DAVE), branch.say(DAVE)
+    await branch.receive(last)
+    await meeting.ban(CAROL)
+    assert await branch.receive(second) is Standing.SOFT_FAILED
+    ((position,),) = await meeting.do(lambda txn: txn.rows("SELECT position FROM room_gaps"))
+    world = meeting.world
+    filler = HistoryFiller(meeting.database, world.events, world.state, world.clock, HISTORY_CONTRIBUTORS)
+    assert await filler.fill(Past(meeting.room.nid, position, [third])) == [third.event_id]
+    assert await branch.missing() == [first.event_id]
 
 
 @ensureDeferred
