@@ -32,6 +32,7 @@ class Record:
     text: str
     depth: int
     after: State | None
+    previous: Sequence[str] = ()
 
     @property
     def is_accepted(self) -> bool:
@@ -46,12 +47,13 @@ class Record:
 @frozen
 class RoomRecords:
     """`tips` are the forward extremities, `events` all that are known, by id. `waiting`: what is on its way in or out.
-    `passed_over`: what the server has on record as missing, and asks nobody for.
+    `missing`: what the server has on record as such; `passed_over`: that of it which it asks nobody for.
     """
 
     tips: Sequence[str] = ()
     events: Mapping[str, Record] = field(factory=dict)
     waiting: Sequence[str] = ()
+    missing: Sequence[str] = ()
     passed_over: Sequence[str] = ()
 
 
@@ -160,6 +162,7 @@ class SynapseRecords:
                     *_lines("pulled in vain", rows("SELECT event_id, num_attempts, last_cause FROM event_failed_pull_attempts WHERE room_id = ?")),
                     *_lines("server", rows("SELECT destination, retry_interval FROM destinations WHERE retry_interval > ?", 0)),
                 ],
+                [event_id for (event_id,) in rows("SELECT event_id FROM event_backward_extremities WHERE room_id = ?")],
                 passed_over(connection, room),
             )  # fmt: skip
 
@@ -235,7 +238,10 @@ def _record(
         if one is not None
     )  # fmt: skip
     after = None if group is None else state(group)
-    return Record(standing, reason or "", event["type"], event["sender"], what, event["depth"], after)
+    previous = event["prev_events"]
+    return Record(
+        standing, reason or "", event["type"], event["sender"], what, event["depth"], after, previous
+    )
 
 
 def _standing(outlier: int, reason: str | None, metadata: str) -> str:

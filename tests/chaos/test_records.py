@@ -92,6 +92,21 @@ def test_what_synapse_passes_over() -> None:
     assert judged(hole, one=ACCEPTED, synapse=REJECTED)["synapse"][0] == "rejects $a"
 
 
+def test_what_only_leads_to_what_synapse_passes_over() -> None:
+    """It cannot be reached either, however much of it there is; unless it is on record as missing below something else."""
+    said = {"$a": SAID, "$b": evolve(SAID, previous=["$a"]), "$c": evolve(SAID, previous=["$b"])}
+    ours = RoomRecords(events={**said, "$d": evolve(SAID, previous=["$c"])})
+    for missing, lacks in (
+        (["$c"], []),
+        (["$c", "$b"], ["lacks $a", "lacks $b"]),
+        (["$c", "$a"], ["lacks $a"]),
+    ):
+        theirs = RoomRecords(
+            events={"$d": evolve(SAID, previous=["$c"])}, missing=missing, passed_over=["$c"]
+        )
+        assert misjudged({"one": ours, "synapse": theirs}, {SAID.sender}, "synapse")["synapse"] == lacks
+
+
 def test_what_may_be_soft_failed() -> None:
     """By anybody, what others than moderators say, and who is let in by whom; only Synapse may lack that."""
     for doubtful in (evolve(SAID, sender="@b:one"), evolve(SAID, kind="m.room.member")):
@@ -101,7 +116,8 @@ def test_what_may_be_soft_failed() -> None:
         assert misjudged({"one": has, "other": hidden, "synapse": lacking}, {SAID.sender}, "synapse") == {
             "one": [], "other": [], "synapse": [],
         }  # fmt: skip
-        assert misjudged({"one": has, "other": lacking}, {SAID.sender}, "synapse")["other"] == ["lacks $a"]
+        judged = misjudged({"one": has, "other": lacking, "synapse": lacking}, {SAID.sender}, "synapse")
+        assert judged["other"] == ["lacks $a"]
 
 
 def test_what_is_below_redactions_only() -> None:
