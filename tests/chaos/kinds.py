@@ -73,7 +73,7 @@ KINDS = (
 
 MEDIA_KINDS = (
     Kind(QUARANTINE_MEDIA.action, media.shown_again),
-    Kind(DELETE_MEDIA.action, media.copied),
+    Kind(DELETE_MEDIA.action, media.copied, of_server=True),
     Kind(CLEAN_MEDIA.action, media.cleaned, of_server=True),
 )
 """More of what may be done to media; the last one is periodic, and deletes files."""
