@@ -56,7 +56,8 @@ class Origin:
     route: Route
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.host}:{self.port}"
+        host, port = self.route.targets[-1]
+        return f"{self.scheme}://{host}:{port}"
 
 
 @implementer(IReactorTCP, IReactorTime, IReactorPluggableNameResolver)

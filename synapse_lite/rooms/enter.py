@@ -27,6 +27,7 @@ from synapse_lite.rooms.judge import (
 )
 from synapse_lite.rooms.outliers import new_outliers
 from synapse_lite.rooms.resolution import StateAt, StateResolver
+from synapse_lite.rooms.tips import missing_below
 from synapse_lite.rooms.values import Contributor, StateDelta
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, NewEvent, StoredEvent
@@ -64,7 +65,7 @@ class _Known:
 
     judged: Mapping[str, Judged]
     nids: Mapping[str, int]
-    placed: frozenset[str]
+    placed: Mapping[str, StoredEvent]
 
 
 class RoomEntrance:
@@ -118,7 +119,7 @@ class RoomEntrance:
         stored = self._place(txn, head, entry, known)
         auth_nids = [known.nids[event_id] for event_id in stored.event.auth_events]
         batch.new.append(NewEvent(stored, auth_nids))
-        batch.gaps[stored.nid] = [one for one in stored.event.prev_events if one not in known.placed]
+        batch.gaps[stored.nid] = self._gaps(txn, known, entry.join)
         self._move_head(txn, batch, head, stored)
         self._store.store(txn, batch)
         forget_stripped(txn, room.nid)
@@ -153,8 +154,14 @@ class RoomEntrance:
         nids = {event_id: one.nid for event_id, one in stored.items()}
         batch.new += new_outliers(txn, self._nids, head.room.nid, list(judged.values()), nids)
         nids |= {new.stored.event_id: new.stored.nid for new in batch.new}
-        placed = frozenset(event_id for event_id, one in stored.items() if one.is_placed)
+        placed = {event_id: one for event_id, one in stored.items() if one.is_placed}
         return _Known(judged_earlier(stored) | judged, nids, placed)
+
+    def _gaps(self, txn: Transaction, known: _Known, join: Event) -> list[str]:
+        """What is not known right below the join, and below soft-failed events that it follows."""
+        previous = [known.placed[one] for one in join.prev_events if one in known.placed]
+        below = missing_below(txn, self._events, previous)
+        return sorted(below.union(join.prev_events).difference(known.placed))
 
     def _place(self, txn: Transaction, head: RoomHead, entry: Entry, known: _Known) -> StoredEvent:
         """The join, with the state around it."""

@@ -86,6 +86,14 @@ class History:
         return list(found)
 
 
+async def joined_by_third(room: RemoteRoom, network: Network) -> RemoteRoom:
+    """The room as one more server has it."""
+    third = RemoteRoom(room.server, network.scripted("third.test"), room.room_id)
+    await third.join()
+    await room.look()
+    return third
+
+
 def counts(network: Network) -> dict[str, int]:
     found: dict[str, int] = {}
     for _, _, target in network.asked:
@@ -158,9 +166,7 @@ async def test_what_was_missing_comes_later(server: TestServer, other: Scripted)
 async def test_a_gap_below_a_soft_failed_event(server: TestServer, other: Scripted, network: Network) -> None:
     """It is on record below what follows that one: nothing else leads there."""
     room, token = await remote_room(server, other)
-    third = RemoteRoom(server, network.scripted("third.test"), room.room_id)
-    await third.join()
-    await room.look()
+    third = await joined_by_third(room, network)
     history = History(room)
     said = await history.chain(3)
     await server.ok("POST", f"rooms/{room.room_id}/kick", {"user_id": room.user}, token)
@@ -334,9 +340,7 @@ async def test_a_state_that_lies_is_not_believed(server: TestServer, other: Scri
 async def test_a_state_that_only_others_know(server: TestServer, other: Scripted, network: Network) -> None:
     """Its sender has an event of which it never knew the state: the next server of the room is asked."""
     room, token = await remote_room(server, other)
-    third = RemoteRoom(server, network.scripted("third.test"), room.room_id)
-    await third.join()
-    await room.look()
+    third = await joined_by_third(room, network)
     history = History(room)
     said = await history.chain(120)
     third.other.scripts[f"{V1}/state_ids"] = other.scripts.pop(f"{V1}/state_ids")

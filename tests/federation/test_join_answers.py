@@ -8,11 +8,11 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation.peers import PeerError
-from synapse_lite.matrix.event import Draft, Event, build_event
+from synapse_lite.matrix.event import Draft, Event, StateKey, build_event
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.rooms.enter import Entry, RoomEntrance
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.events import StoredEvent
+from synapse_lite.storage.events import Standing, StoredEvent
 from tests.builders import SERVER
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import join_path, members
@@ -43,12 +43,16 @@ class Hall:
         other.scripts[f"{FEDERATION}/v1/make_join/"] = self.make
         other.scripts[f"{FEDERATION}/v2/send_join/"] = self.send
 
-    def add(self, kind: str, content: JsonObject, state_key: str = "", sender: str = CREATOR) -> Event:
+    def add(self, kind: str, content: JsonObject, state_key: str | None = "", sender: str = CREATOR) -> Event:
         self.events.append(self.build(kind, content, state_key, sender))
         return self.events[-1]
 
-    def build(self, kind: str, content: JsonObject, state_key: str, sender: str = CREATOR) -> Event:
-        by_key = {one.key: one for one in self.events}
+    @property
+    def current(self) -> dict[StateKey, Event]:
+        return {one.key: one for one in self.events if one.is_state}
+
+    def build(self, kind: str, content: JsonObject, state_key: str | None, sender: str = CREATOR) -> Event:
+        by_key = self.current
         names = [("m.room.create", ""), ("m.room.power_levels", ""), ("m.room.member", sender)]
         if content.get("membership") == "join":
             names.append(("m.room.join_rules", ""))
@@ -68,8 +72,8 @@ class Hall:
     def send(self, _method: str, _target: str, body: JsonObject | None) -> JsonObject:
         assert body is not None
         self.taken.append(body)
-        state = [one.pdu for one in self.events]
-        return self.answered({"state": state, "auth_chain": state, "event": body, "members_omitted": False})
+        state, chain = ([one.pdu for one in some] for some in (self.current.values(), self.events))
+        return self.answered({"state": state, "auth_chain": chain, "event": body, "members_omitted": False})
 
     user: str = ""
 
@@ -343,3 +347,31 @@ async def test_what_branches_off_before_the_join(server: TestServer, other: Scri
     assert [event["content"].get("body") for event in page["chunk"]] == ["meanwhile", None]
     assert page["chunk"][1]["state_key"] == hall.user
     assert (await members(server, ROOM, bob)) == {CREATOR: "join", hall.user: "join"}
+
+
+@ensureDeferred
+async def test_a_gap_below_what_the_join_follows(server: TestServer, other: Scripted) -> None:
+    """That is a soft-failed event, which is known; what is not known below it is on record: nothing else leads there."""
+    hall, bob = await hall_and_bob(server, other)
+    dave = "@dave:other.test"
+    hall.add("m.room.member", {"membership": "join"}, dave, dave)
+    await server.ok("POST", join_path(ROOM), {}, bob)
+    hall.events.append(Event.from_pdu(hall.taken[-1], VERSION))
+    state = [one.event_id for one in hall.events]
+    lost, found, said = (hall.add("m.room.message", {"body": text}, None, dave) for text in "abc")
+    del hall.events[-3:]
+    ban = hall.add("m.room.member", {"membership": "ban"}, dave)
+    other.scripts[f"{FEDERATION}/v1/get_missing_events/"] = lambda *_: {"events": [found.pdu]}
+    other.scripts[f"{FEDERATION}/v1/state_ids/"] = lambda *_: {"pdu_ids": state, "auth_chain_ids": state}
+    await send(server, other, ban.pdu, said.pdu)
+    assert await standing(server, said) is Standing.SOFT_FAILED
+    await server.ok("POST", f"rooms/{path_part(ROOM)}/leave", {}, bob)
+    hall.proposed = lambda made: {**made, "event": {**made["event"], "prev_events": [said.event_id]}}
+    await server.ok("POST", join_path(ROOM), {}, bob)
+    gaps = await server.database.read(lambda txn: txn.rows("SELECT missing_event_id FROM room_gaps"))
+    assert (lost.event_id,) in gaps
+
+
+async def standing(server: TestServer, event: Event) -> Standing:
+    found = await server.database.read(server.core.events.by_ids, [event.event_id])
+    return found[event.event_id].standing

@@ -28,6 +28,8 @@ from tests.tasks.shutting_down import SHUTDOWN, furnished, replacement, shut_dow
 from tests.tasks.steps import ADMIN, Crash, Steps
 
 versions = pytest.mark.parametrize("version", ["10", "12"])
+
+
 # Everything goes
 
 

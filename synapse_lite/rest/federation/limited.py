@@ -10,20 +10,20 @@ from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Handler, Route
-from synapse_lite.http.turns import Turns
+from synapse_lite.http.throttle import Throttle
 
 
-def limited(routes: Iterable[Route], turns: Turns) -> list[Route]:
+def limited(routes: Iterable[Route], throttle: Throttle) -> list[Route]:
     """The same routes; requests of other servers wait for their turn."""
     return [
-        evolve(route, handler=_limited(route.handler, turns)) if route.access is Access.SERVER else route
+        evolve(route, handler=_limited(route.handler, throttle)) if route.access is Access.SERVER else route
         for route in routes
     ]
 
 
-def _limited(handler: Handler, turns: Turns) -> Handler:
+def _limited(handler: Handler, throttle: Throttle) -> Handler:
     async def handle(request: Request, origin: str, **params: Any) -> JsonObject | Response:
-        async with turns.turn(origin):
+        async with throttle.turn(origin):
             return await handler(request, origin, **params)
 
     return handle

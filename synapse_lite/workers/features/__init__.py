@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from attrs import evolve
 
 from synapse_lite.handlers.audit import AuditLog
-from synapse_lite.http.turns import Turns
+from synapse_lite.http.throttle import Throttle
 from synapse_lite.rest.admin.audited import audited
 from synapse_lite.rest.federation.limited import limited
 from synapse_lite.workers.core import Core
@@ -99,9 +99,9 @@ FEATURES: tuple[Build, ...] = (
 
 def build_features(core: Core, builds: Sequence[Build] = FEATURES) -> tuple[Feature, ...]:
     """Each feature's extensions are known to the core then."""
-    log, turns = AuditLog(core.requests, core.clock), Turns(core.clock, core.config.rc_federation)
+    log, throttle = AuditLog(core.requests, core.clock), Throttle(core.clock, core.config.rc_federation)
     features = tuple(
-        evolve(feature, routes=limited(audited(feature.routes, log), turns))
+        evolve(feature, routes=limited(audited(feature.routes, log), throttle))
         for feature in (build(core) for build in builds)
     )
     for feature in features:

@@ -12,7 +12,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.errors import limit_exceeded
 
 
-class TurnLimits(Protocol):
+class ThrottleLimits(Protocol):
     """`window_size` and `sleep_delay` are milliseconds; see `rc_federation`."""
 
     @property
@@ -40,10 +40,10 @@ class _Caller:
     under_way: int = 0
 
 
-class Turns:
+class Throttle:
     """In the memory of this process. A caller is forgotten when nothing of it is under way, and its window is over."""
 
-    def __init__(self, clock: Clock, limits: TurnLimits) -> None:
+    def __init__(self, clock: Clock, limits: ThrottleLimits) -> None:
         self._clock = clock
         self._limits = limits
         self._window = limits.window_size / 1000

@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 
 from synapse_lite.config.rate_limits import FederationLimits
 from synapse_lite.errors import MatrixError
-from synapse_lite.http.turns import Turns
+from synapse_lite.http.throttle import Throttle
 from tests.http.memory import ManualClock
 
 
@@ -16,7 +16,7 @@ class House:
 
     def __init__(self, **limits: int) -> None:
         self.clock = ManualClock()
-        self.turns = Turns(self.clock, FederationLimits(**limits))
+        self.throttle = Throttle(self.clock, FederationLimits(**limits))
         self.served: list[str] = []
         self._ends: dict[str, Deferred[None]] = {}
 
@@ -27,7 +27,7 @@ class House:
         self._ends.pop(request).callback(None)
 
     async def _serve(self, request: str, caller: str) -> None:
-        async with self.turns.turn(caller):
+        async with self.throttle.turn(caller):
             self.served.append(request)
             self._ends[request] = Deferred()
             await self._ends[request]
@@ -97,9 +97,9 @@ async def test_callers_are_forgotten(sleep_limit: int) -> None:
     house = House(sleep_limit=sleep_limit, sleep_delay=0, window_size=1000)
     for number in range(100):
         house.clock.advance(0.5)
-        async with house.turns.turn(f"s{number}"):
+        async with house.throttle.turn(f"s{number}"):
             pass
-    assert len(house.turns) <= 4
+    assert len(house.throttle) <= 4
 
 
 def test_who_is_served_is_not_forgotten() -> None:
