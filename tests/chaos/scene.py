@@ -12,10 +12,12 @@ from benchmarks.seed_room import Seeder
 from synapse_lite.cli.demo.connection import User
 from synapse_lite.clock import ReactorClock
 from synapse_lite.matrix.signing import generate_signing_key
+from synapse_lite.storage import tasks as store
 from synapse_lite.storage.migrate import migrate
 from synapse_lite.storage.session import Session
 from synapse_lite.workers.guardian import Guardian
 from tests.chaos.postgres import FallibleDatabase
+from tests.processes.harness import wait_until
 from tests.processes.site import LEASE, SERVER, Site
 
 WORKERS = ("a", "b")
@@ -33,6 +35,12 @@ class Scene:
     def ask(self, method: str, path: str, **body: Any) -> Any:
         with self.admin.connect() as connection:
             return connection.call(method, path, body)
+
+    def wait_for_followers(self) -> None:
+        """Until they have seen everything: what is compared later does not change by them."""
+        wait_until(
+            lambda: not any(one.lag for one in self.session.read(store.read_followers)), "the followers"
+        )
 
 
 @contextmanager
