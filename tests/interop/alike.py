@@ -5,6 +5,7 @@ A scenario is a function that makes its requests through a `Caller`, under a lab
 """
 
 import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -46,7 +47,7 @@ class Caller:
     """Makes the requests of a scenario on one server, and keeps the answers by label.
 
     `names` has what a server chose (ids, tokens), by what the scenario calls it: it is shown by this name where
-    answers are compared, on both servers.
+    answers are compared, on both servers. Many scenarios share the servers: what must be unique there has `unique`.
     """
 
     server: Synapse | Server
@@ -54,11 +55,17 @@ class Caller:
     answers: dict[str, Answer] = field(factory=dict)
     tokens: dict[str, str] = field(factory=dict)
     server_name: str = ""
+    _suffix: str = field(factory=lambda: secrets.token_hex(4))
+
+    def unique(self, name: str) -> str:
+        """A localpart, for example, that no other scenario has: "ada-0123abcd"."""
+        self.names[f"unique {name}"] = f"{name}-{self._suffix}"
+        return self.names[f"unique {name}"]
 
     def register(self, *names: str, admin: bool = False) -> None:
-        """Accounts that `by` can name from now on."""
+        """Accounts that `by` can name from now on, with the password "secret"."""
         for name in names:
-            made = self.server.register(name, admin=admin)
+            made = self.server.register(self.unique(name), admin=admin)
             self.tokens[name] = made["access_token"]
             self.names[name] = made["user_id"]
             self.names[f"device of {name}"] = made["device_id"]

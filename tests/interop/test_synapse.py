@@ -1,24 +1,8 @@
 """The same requests to Synapse and to this server have the same answers."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from tests.interop.alike import Caller, differences
 from tests.interop.synapse import Synapse
 from tests.processes.harness import Server
-
-
-@pytest.fixture(scope="module")
-def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
-    with Synapse(tmp_path_factory.mktemp("synapse")) as synapse:
-        yield synapse
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("server")) as server:
-        yield server
 
 
 def conversation(caller: Caller) -> None:
@@ -26,7 +10,7 @@ def conversation(caller: Caller) -> None:
     caller.register("ada")
     login = {
         "type": "m.login.password",
-        "identifier": {"type": "m.id.user", "user": "ada"},
+        "identifier": {"type": "m.id.user", "user": caller.names["ada"]},
         "password": "secret",
         "device_id": "PHONE",
     }
