@@ -5,7 +5,7 @@ from collections.abc import Collection
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, not_found
-from synapse_lite.ids import domain_of
+from synapse_lite.ids import check_user_id, is_local
 from synapse_lite.storage import devices
 from synapse_lite.storage.accounts import find_account
 from synapse_lite.storage.database import Database
@@ -25,8 +25,8 @@ class Devices:
         self._server_name = server_name
 
     async def check_user(self, user_id: str) -> None:
-        """400 for a user of another server, 404 `M_NOT_FOUND` for one that does not exist."""
-        if domain_of(user_id) != self._server_name:
+        """400 for no user id and for a user of another server, 404 `M_NOT_FOUND` for one that does not exist."""
+        if not is_local(check_user_id(user_id), self._server_name):
             raise MatrixError(400, Errcode.UNKNOWN, "Can only lookup local users")
         account = await self._database.read(find_account, user_id)
         if account is None or account.user_id != user_id:

@@ -167,6 +167,7 @@ class UserAdmin:
         return user is not None and user.is_admin
 
     async def reset_password(self, user_id: str, password: str, *, log_out: bool) -> None:
+        ids.check_user_id(user_id)
         self._passwords.check_new(password)
         if await self._database.read(user_admin.find_user, user_id) is None:
             raise not_found("Unknown user")

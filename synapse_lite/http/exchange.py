@@ -282,7 +282,9 @@ class Exchange:
         lines.append(b"Date: " + self._service.dates.now())
         if _has_body(response.status):
             lines.append(b"Content-Type: " + _field(response.content_type))
-            if response.length is not None:
+            if "Content-Length" in response.headers:
+                pass  # a handler of HEAD says what GET would send
+            elif response.length is not None:
                 lines.append(b"Content-Length: %d" % response.length)
             elif self._head.version == "1.0":
                 self._keeps_alive = False

@@ -134,6 +134,7 @@ class Connection:
         assert found, "no answer yet"
         status, *lines = head.decode().split("\r\n")
         fields = dict(line.split(": ", 1) for line in lines)
+        assert len(fields) == len(lines), f"a header comes twice: {lines}"
         is_chunked = fields.get("Transfer-Encoding") == "chunked"
         return Answer(int(status.split()[1]), fields, b"".join(_chunks(body)) if is_chunked else body)
 

@@ -57,12 +57,15 @@ async def test_what_administrators_may_not(server: TestServer) -> None:
         assert await server.refusal(method, f"{unknown}/{path}", body, admin) == (404, "M_NOT_FOUND")
         remote = PATH.replace("hs.test", "elsewhere.test")
         assert await server.refusal(method, f"{remote}/{path}", body, admin) == (400, "M_UNKNOWN")
+        no_id = f"/_synapse/admin/v2/users/name/{path}"
+        assert await server.refusal(method, no_id, body, admin) == (400, "M_INVALID_PARAM")
     refusals = [
         ("GET", "devices/B", None, (404, "M_NOT_FOUND")),
         ("PUT", "devices/B", {}, (404, "M_NOT_FOUND")),
         ("PUT", "devices/A", {"display_name": "x" * 101}, (400, "M_TOO_LARGE")),
         ("POST", "devices", {}, (400, "M_MISSING_PARAM")),
         ("POST", "devices", {"device_id": 1}, (400, "M_BAD_JSON")),
+        ("POST", "devices", {"device_id": ""}, (400, "M_INVALID_PARAM")),
         ("POST", "delete_devices", {}, (400, "M_MISSING_PARAM")),
     ]
     for method, path, body, refusal in refusals:

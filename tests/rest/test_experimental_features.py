@@ -90,6 +90,7 @@ async def test_what_is_refused(server: TestServer) -> None:
         ({"features": {"msc3881": True, "msc1": True}}, "M_UNKNOWN"),
         ({"features": {"msc3881": "yes"}}, "M_BAD_JSON"),
         ({"features": []}, "M_BAD_JSON"),
+        ({"features": {}}, "M_INVALID_PARAM"),
     ):
         assert await server.refusal("PUT", FEATURES, body, admin) == (400, errcode), body
     assert not (await server.ok("GET", FEATURES, None, admin))["features"]["msc3881"]

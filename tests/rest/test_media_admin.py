@@ -118,6 +118,9 @@ async def test_protection(server: AdminServer) -> None:
     await server.admin("POST", f"{V1}/media/unprotect/{media_id(media)}", {})
     await server.admin("POST", f"{V1}/media/quarantine/{media}", {})
     assert not await sees(server, alice, media)
+    for action in ("protect", "unprotect"):
+        refused = await server.refusal("POST", f"{V1}/media/{action}/unknown", {}, server.token)
+        assert refused == (404, "M_NOT_FOUND")
 
 
 @ensureDeferred

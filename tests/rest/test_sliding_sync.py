@@ -523,7 +523,6 @@ async def test_refusals(server: TestServer) -> None:
         {**LIST, "required_state": [["m.room.name"]]},
         {**LIST, "filters": {"is_dm": "yes"}},
         {**LIST, "filters": {"room_types": [1]}},
-        {"ranges": [[0, 1]]},
         [],
     )
     for one in lists:
@@ -537,7 +536,11 @@ async def test_refusals(server: TestServer) -> None:
     )
     for body in bodies:
         assert await server.refusal("POST", PATH, body, token) == (400, "M_BAD_JSON"), body
+    for name in ("required_state", "timeline_limit"):
+        one = {key: value for key, value in LIST.items() if key != name}
+        assert await server.refusal("POST", PATH, {"lists": {"all": one}}, token) == (400, "M_MISSING_PARAM")
     assert await server.refusal("POST", PATH, ALL) == (401, "M_MISSING_TOKEN")
+    await server.ok("POST", PATH, dict.fromkeys(("lists", "room_subscriptions", "extensions")), token)
     features = (await server.ok("GET", "/_matrix/client/versions"))["unstable_features"]
     assert features["org.matrix.simplified_msc3575"] is True
 

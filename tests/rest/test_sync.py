@@ -47,6 +47,22 @@ async def test_sync(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_full_state(server: TestServer) -> None:
+    """All state and all account data come again, also without news."""
+    token = await server.user("alice")
+    room_id = (await server.room(token)).removeprefix("rooms/")
+    data = f"user/{path_part(f'@alice:{SERVER}')}"
+    await server.ok("PUT", f"{data}/account_data/m.direct", {"@bob:hs.test": [room_id]}, token)
+    await server.ok("PUT", f"{data}/rooms/{room_id}/tags/m.favourite", {}, token)
+    since = (await server.ok("GET", "sync", None, token))["next_batch"]
+    again = await server.ok("GET", f"sync?since={since}&full_state=true", None, token)
+    assert {one["type"] for one in again["account_data"]["events"]} == {"m.push_rules", "m.direct"}
+    room = again["rooms"]["join"][room_id]
+    assert "m.room.create" in {event["type"] for event in room["state"]["events"]}
+    assert [one["type"] for one in room["account_data"]["events"]] == ["m.tag"]
+
+
+@ensureDeferred
 async def test_filters(build_server: BuildServer) -> None:
     """As JSON or by id; the server's own limit on timelines holds."""
     server = await build_server(filter_timeline_limit=TIMELINE_LIMIT)

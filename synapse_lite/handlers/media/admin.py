@@ -10,7 +10,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, invalid_param, not_found
 from synapse_lite.handlers.long_lists import LongLists
-from synapse_lite.ids import domain_of, is_user_id
+from synapse_lite.ids import check_user_id, is_local
 from synapse_lite.matrix.media import Mxc
 from synapse_lite.storage import accounts
 from synapse_lite.storage.database import Database, Transaction
@@ -104,7 +104,9 @@ class MediaAdmin:
         )
 
     async def protect(self, media_id: str, protected: bool) -> None:
-        await self._database.transact(files.protect, self._server_name, media_id, protected)
+        """404 for what is none of our files."""
+        if not await self._database.transact(files.protect, self._server_name, media_id, protected):
+            raise not_found("Unknown media")
 
     async def quarantine_changes(self, after: int) -> JsonObject:
         """400 `M_INVALID_PARAM` for a position that is not there yet."""
@@ -234,7 +236,7 @@ class MediaAdmin:
             raise MatrixError(400, Errcode.UNKNOWN, "Can only delete local media")
 
     def _check_local(self, user_id: str) -> None:
-        if not is_user_id(user_id) or domain_of(user_id) != self._server_name:
+        if not is_local(check_user_id(user_id), self._server_name):
             raise MatrixError(400, Errcode.UNKNOWN, "Can only look up local users")
 
     def _reason(self, asked: Asked) -> Reason:

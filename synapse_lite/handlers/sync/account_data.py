@@ -14,7 +14,7 @@ KINDS = frozenset({Kind.ACCOUNT_DATA})
 
 
 class GlobalAccountData(SyncSection):
-    """Of the types that changed what is stored now; to begin with, all of it and the push rules.
+    """Of the types that changed what is stored now; to begin with and with `full_state`, all of it and the push rules.
 
     `follows_threads` as of `PushRules`.
     """
@@ -30,6 +30,8 @@ class GlobalAccountData(SyncSection):
         return _events(self._shown(reading, {PUSH_RULES: {}, **stored}), reading.request.filter.account_data)
 
     def since(self, reading: Reading, changes: Sequence[Change]) -> JsonObject | None:
+        if reading.request.full_state:
+            return self.initial(reading)
         types = _types(changes, None)
         if not types:
             return None

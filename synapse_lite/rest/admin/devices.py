@@ -1,7 +1,7 @@
 """Devices of users, for administrators."""
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import not_found
+from synapse_lite.errors import invalid_param, not_found
 from synapse_lite.handlers.cross_signing import CrossSigning
 from synapse_lite.handlers.devices import Devices
 from synapse_lite.handlers.requester import Requester
@@ -44,7 +44,10 @@ class AdminDevicesApi:
     async def create(self, request: Request, _requester: Requester, user_id: str) -> Response:
         """`POST /_synapse/admin/v2/users/{user_id}/devices`"""
         await self._devices.check_user(user_id)
-        await self._devices.create(user_id, text(request.json_object(), "device_id", MAX_DEVICE_ID))
+        device_id = text(request.json_object(), "device_id", MAX_DEVICE_ID)
+        if not device_id:
+            raise invalid_param("A device id must not be empty")
+        await self._devices.create(user_id, device_id)
         return Response(201, {})
 
     async def device(

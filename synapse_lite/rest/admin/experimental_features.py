@@ -1,7 +1,7 @@
 """Experimental features of single users."""
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import bad_json
+from synapse_lite.errors import bad_json, invalid_param
 from synapse_lite.handlers.experimental_features import ExperimentalFeatures
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
@@ -29,6 +29,8 @@ class ExperimentalFeaturesApi:
     async def set(self, request: Request, _requester: Requester, user_id: str) -> JsonObject:
         """`PUT /_synapse/admin/v1/experimental_features/{user_id}`: those that are not named stay as they are."""
         features: JsonObject = parameter(request.json_object(), "features", dict)
+        if not features:
+            raise invalid_param("You must provide features to set.")
         if not all(isinstance(enabled, bool) for enabled in features.values()):
             raise bad_json("Parameter 'features' must be an object of booleans")
         await self._features.set(user_id, features)

@@ -201,10 +201,12 @@ def delete_expired_reservations(txn: Transaction, now_ms: int, limit: int) -> in
     )
 
 
-def protect(txn: Transaction, origin: str, media_id: str, protected: bool) -> None:
-    txn.execute(
+def protect(txn: Transaction, origin: str, media_id: str, protected: bool) -> bool:
+    """False: there is no such file."""
+    changed = txn.execute(
         "UPDATE media SET protected = %s WHERE origin = %s AND media_id = %s", (protected, origin, media_id)
     )
+    return changed > 0
 
 
 def note_access(txn: Transaction, nids: Collection[int], now_ms: int) -> None:

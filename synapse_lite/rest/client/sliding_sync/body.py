@@ -8,7 +8,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from synapse_lite.canonical_json import JsonObject, encode
-from synapse_lite.errors import Errcode, MatrixError, bad_json
+from synapse_lite.errors import Errcode, MatrixError, bad_json, missing_param
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.sliding_sync.extensions import OF_ROOMS, SECTIONS, THREAD_SUBSCRIPTIONS, TO_DEVICE
 from synapse_lite.handlers.sliding_sync.values import (
@@ -52,7 +52,7 @@ def read_request(
     requester: Requester, body: JsonObject, form: Form, pos: str | None, timeout_ms: int
 ) -> SlidingRequest:
     """400 `M_BAD_JSON` for what does not fit, `M_UNKNOWN_POS` for what is no position of ours."""
-    extensions = parameter(body, "extensions", dict, {})
+    extensions = parameter(body, "extensions", dict, None) or {}
     messages = _enabled(extensions, TO_DEVICE)
     since = parameter(messages, "since", str, None) if messages else None
     return SlidingRequest(
@@ -131,7 +131,7 @@ def _range(span: Any) -> tuple[int, int]:
 def _subscriptions(body: JsonObject, form: Form) -> dict[str, RoomConfig]:
     rooms = parameter(body, "room_subscriptions", dict, None) or {}
     if len(rooms) > MAX_ITEMS or not all(is_room_id(room_id) for room_id in rooms):
-        raise bad_json(f"'room_subscriptions' must have at most {MAX_ITEMS} room ids")
+        raise bad_json(f"'room_subscriptions' must be by room id, and at most {MAX_ITEMS}")
     return {
         room_id: _config(_object(one, f"room_subscriptions.{room_id}"), form)
         for room_id, one in rooms.items()
@@ -139,8 +139,9 @@ def _subscriptions(body: JsonObject, form: Form) -> dict[str, RoomConfig]:
 
 
 def _config(one: JsonObject, form: Form) -> RoomConfig:
-    if "required_state" not in one or "timeline_limit" not in one:
-        raise bad_json("A list or subscription must have 'required_state' and 'timeline_limit'")
+    for name in ("required_state", "timeline_limit"):
+        if name not in one:
+            raise missing_param(name)
     config = form.required(parameter(one, "required_state", form.state_type))
     return evolve(config, timeline_limit=_bounded(one, "timeline_limit", MAX_TIMELINE))
 
