@@ -51,7 +51,11 @@ _COMMON_HEADERS = b"\r\n".join(
         b"Access-Control-Expose-Headers: ETag, Synapse-Trace-Id, Server",
     ]
 )
-_JSON_HEADERS = b"X-Content-Type-Options: nosniff\r\nCache-Control: no-store"
+_JSON_HEADERS = (
+    ("X-Content-Type-Options", b"X-Content-Type-Options: nosniff"),
+    ("Cache-Control", b"Cache-Control: no-store"),
+)
+"""Of JSON for which a handler does not say otherwise."""
 _NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -292,7 +296,7 @@ class Exchange:
                 self._is_chunked = self._head.method != b"HEAD"
                 lines.append(b"Transfer-Encoding: chunked")
             if response.content_type == JSON:
-                lines.append(_JSON_HEADERS)
+                lines += [line for name, line in _JSON_HEADERS if name not in response.headers]
         lines += [b"%s: %s" % (_field(name), _field(text)) for name, text in response.headers.items()]
         if not self._keeps_alive:
             lines.append(b"Connection: close")

@@ -40,6 +40,17 @@ def test_a_response_chooses_status_headers_and_type():
     assert answer.headers["Content-Type"] == "text/plain"
 
 
+def test_a_header_comes_once():
+    """What a handler says takes the place of what JSON is sent with."""
+
+    async def handler(request):
+        return Response(200, {}, {"Cache-Control": "max-age=1", "Content-Length": "2"})
+
+    answer = fetch(site([route(handler)]), "HEAD", "/x")
+    assert (answer.headers["Cache-Control"], answer.headers["Content-Length"]) == ("max-age=1", "2")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
 def test_a_matrix_error_is_rendered_with_its_extra_keys():
     """The standard error response."""
     error = MatrixError(403, "M_FORBIDDEN", "No", {"hint": 1})
