@@ -9,7 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import DeferredQueue
 from twisted.web.http import Request
 from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.web.server import NOT_DONE_YET, Site
 
 Body = dict[str, Any]
 Answer = tuple[int, Any, dict[str, str]]  # status, body, headers
@@ -21,9 +21,9 @@ def accept(_body: Body) -> Answer:
 
 @define(eq=False)
 class Gateway:
-    """`answer` decides about each request; what came is in `told`, in order."""
+    """`answer` decides about each request (None: the connection is closed); what came is in `told`, in order."""
 
-    answer: Callable[[Body], Answer] = accept
+    answer: Callable[[Body], Answer | None] = accept
     told: "DeferredQueue[Body]" = field(factory=DeferredQueue)
     requests: int = 0
     _port: Any = None
@@ -45,11 +45,16 @@ class Gateway:
         """What the next request says, in `notification`."""
         return await self.told.get()
 
-    def _render(self, request: Request) -> bytes:
+    def _render(self, request: Request) -> bytes | int:
         assert request.path == b"/_matrix/push/v1/notify"
         body = json.loads(request.content.read())["notification"]  # type: ignore[union-attr]
         self.requests += 1
-        status, answer, headers = self.answer(body)
+        answered = self.answer(body)
+        if answered is None:
+            self.told.put(body)
+            request.loseConnection()
+            return NOT_DONE_YET
+        status, answer, headers = answered
         request.setResponseCode(status)
         for name, value in headers.items():
             request.setHeader(name, value)

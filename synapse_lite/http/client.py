@@ -127,15 +127,17 @@ class HttpClient:
         body: bytes | None = None,
         redirects: int = 0,
         route: Route | None = None,
+        is_repeatable: bool = False,
     ) -> AsyncIterator[Reply]:
         """Ask, follow at most so many redirects, and give the connection back at the end of the block.
 
-        `route`: where to, instead of the host of the URL, which is then sent as it is. `timeout` (seconds) is for all of it, the reading of the body too. Raises `RequestError`.
+        `route`: where to, instead of the host of the URL, which is then sent as it is. `timeout` (seconds) is for all of it, the reading of the body too.
+        `is_repeatable`: twice does no harm, whatever the method. Raises `RequestError`.
         """
         deadline = _Deadline(self._clock, timeout, url)
         answer: Answer | None = None
         try:
-            reply = await self._follow(deadline, method, url, dict(headers or {}), body, redirects, route)
+            reply = await self._follow(deadline, method, url, dict(headers or {}), body, redirects, route, is_repeatable)
             answer = reply._body  # noqa: SLF001 (made here)
             yield reply
         finally:
@@ -152,11 +154,12 @@ class HttpClient:
         body: bytes | None,
         redirects: int,
         route: Route | None,
+        is_repeatable: bool,
     ) -> Reply:
         while True:
             # What goes by a route is signed as it is written.
             url = normal_url(url) if route is None else url
-            reply = await self._ask(deadline, method, url, headers, body, route)
+            reply = await self._ask(deadline, method, url, headers, body, route, is_repeatable)
             location = reply.headers.get("location")
             if reply.status not in _REDIRECTS or location is None or redirects == 0:
                 return reply
@@ -178,6 +181,7 @@ class HttpClient:
         headers: Mapping[str, str],
         body: bytes | None,
         route: Route | None,
+        is_repeatable: bool,
     ) -> Reply:
         scheme, netloc, target = _parts(url)
         origin = _origin(scheme, netloc, route)
@@ -188,7 +192,7 @@ class HttpClient:
                 deadline, kept or await self._connect(deadline, origin), url, request
             )
         except UnansweredError:
-            if kept is None or method not in _REPEATABLE:
+            if kept is None or not (is_repeatable or method in _REPEATABLE):
                 raise
             answer = await self._exchange(deadline, await self._connect(deadline, origin), url, request)
         return Reply(answer.status, answer.headers, url, _length(answer.headers), answer)

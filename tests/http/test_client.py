@@ -288,9 +288,12 @@ async def test_what_nobody_asked_for() -> None:
             await asking.stop()
 
 
-@pytest.mark.parametrize(("method", "is_repeated"), [("GET", True), ("PUT", True), ("POST", False)])
+@pytest.mark.parametrize(
+    ("method", "options", "is_repeated"),
+    [("GET", {}, True), ("PUT", {}, True), ("POST", {}, False), ("POST", {"is_repeatable": True}, True)],
+)
 @ensureDeferred
-async def test_a_kept_connection_that_ends(method: str, is_repeated: bool) -> None:
+async def test_a_kept_connection_that_ends(method: str, options: dict[str, Any], is_repeated: bool) -> None:
     """What may be asked twice is asked again, once, when the other side had closed; what may not is an error."""
 
     def say(line: Line, request: bytes) -> None:
@@ -302,7 +305,7 @@ async def test_a_kept_connection_that_ends(method: str, is_repeated: bool) -> No
     async with origin(say) as server:
         asking = client(persistent=True)
         await get(asking, server.url())
-        asked = asking.request(method, server.url("/end"), timeout=SECONDS)
+        asked = asking.request(method, server.url("/end"), timeout=SECONDS, **options)
         if is_repeated:
             async with asked as reply:
                 assert await reply.read(10) == b"hello"

@@ -52,6 +52,7 @@ class Gateways:
                 timeout=TIMEOUT_SECONDS,
                 headers={"content-type": "application/json"},
                 body=orjson.dumps(body),
+                is_repeatable=True,  # who gets an event twice shows it once
             ) as reply:
                 answer = await reply.read(MAX_ANSWER_BYTES)
                 status, retry_after = reply.status, reply.headers.get("retry-after", "")
