@@ -1,6 +1,7 @@
 """The index of what can be searched for in events (docs/decisions/040-search.md)."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import Enum
 
 from attrs import field, frozen
 
@@ -15,6 +16,7 @@ MAX_RANKED = 2000
 FEW_ROOMS = 50  # that are asked for in the index itself
 SLICE = 8192  # positions of the stream that share a token, so that the newest hits of a common word are found alone
 MAX_SLICES = 64  # asked for at once
+MOSTLY = 2  # at most half of the hits are in other rooms
 
 KEYS: Mapping[str, str] = {
     "m.room.message": "content.body",
@@ -55,6 +57,14 @@ class Page:
     limit: int
     by_rank: bool = False
     skipped: int = 0
+
+
+class Within(Enum):
+    """Where the rooms of a question are looked at. Each costs the index as much for a hit as the hit itself does."""
+
+    ALL = "nowhere: what is found is everybody's"
+    ROWS = "in the rows that the index finds"
+    INDEX = "in the index, where they are few"
 
 
 @frozen
@@ -127,20 +137,25 @@ def forget_events(txn: Transaction, event_nids: Collection[int]) -> None:
 
 def find(txn: Transaction, question: Question, page: Page) -> Found:
     """What the follower has not seen redacted yet is among the hits."""
-    newest, width = question.upto // SLICE, 1
+    newest, width, within = question.upto // SLICE, 1, Within.ALL
     while width <= min(MAX_SLICES, newest // 2):
-        found = _find(txn, question, page, range(newest, newest - width, -1))
-        count = sum(found.counts.values())
+        found = _find(txn, question, page, range(newest, newest - width, -1), within)
+        everywhere = sum(found.counts.values())
+        count = sum(found.counts.get(nid, 0) for nid in question.room_nids)
         if count == MAX_RANKED:
             return found
+        if within is Within.ALL:
+            within = Within.ROWS if 0 < everywhere <= MOSTLY * count else Within.INDEX
+            if everywhere == MAX_RANKED:
+                continue  # there are more in this slice
         # A slice may be full of what others do elsewhere.
         width = max(2 * width, 3 * MAX_RANKED * width // (2 * count)) if count else 8 * width
-    return _find(txn, question, page, ())
+    return _find(txn, question, page, (), Within.INDEX if within is Within.ALL else within)
 
 
 def newest_hits(txn: Transaction, question: Question, limit: int) -> list[Hit]:
     """Without their ranks, newest first."""
-    where, arguments = _where(question, ())
+    where, arguments = _where(question, (), Within.INDEX)
     rows = txn.rows(
         f"SELECT event_nid, room_nid, position, 0 FROM event_search s WHERE {where} ORDER BY position DESC LIMIT %s",
         (*arguments, limit),
@@ -148,9 +163,9 @@ def newest_hits(txn: Transaction, question: Question, limit: int) -> list[Hit]:
     return [Hit(*row) for row in rows]
 
 
-def _find(txn: Transaction, question: Question, page: Page, slices: Collection[int]) -> Found:
+def _find(txn: Transaction, question: Question, page: Page, slices: Collection[int], within: Within) -> Found:
     """Among the newest `MAX_RANKED`, in one statement; of the slices only, where there are any."""
-    where, arguments = _where(question, slices)
+    where, arguments = _where(question, slices, within)
     rank, words = _rank(question)
     ranked = f"SELECT event_nid, room_nid, position, {rank} AS rank FROM"
     if page.by_rank:
@@ -175,14 +190,15 @@ def _rank(question: Question) -> tuple[str, list[object]]:
     return f"({often}) / (1 + ln(1 + length(body)))", [part for word in words for part in (word, len(word))]
 
 
-def _where(question: Question, slices: Collection[int]) -> tuple[str, list[object]]:
+def _where(question: Question, slices: Collection[int], within: Within) -> tuple[str, list[object]]:
     """A condition about `event_search s`, and its arguments."""
     more, arguments = condition_of(question.selection)
+    in_index = within is Within.INDEX and len(question.room_nids) <= FEW_ROOMS
     conditions: list[tuple[str, object]] = [
-        ("tokens @@ %s::tsquery", _query(question, slices)),
+        ("tokens @@ %s::tsquery", _query(question, slices, in_index)),
         ("position <= %s", question.upto),
     ]
-    if len(question.room_nids) > FEW_ROOMS:
+    if within is not Within.ALL and not in_index:
         conditions.append(("room_nid = ANY(%s)", [*question.room_nids]))
     if set(question.keys) != set(KEYS.values()):
         conditions.append(("key = ANY(%s)", [*question.keys]))
@@ -193,10 +209,10 @@ def _where(question: Question, slices: Collection[int]) -> tuple[str, list[objec
     return f"{where}{more}", [*(argument for _, argument in conditions), *arguments]
 
 
-def _query(question: Question, slices: Collection[int]) -> str:
+def _query(question: Question, slices: Collection[int], with_rooms: bool) -> str:
     """For the index: all terms, one of the rooms, one of the senders, one of the slices."""
     more = []
-    if len(question.room_nids) <= FEW_ROOMS:
+    if with_rooms:
         more.append(_any(f"#{nid}" for nid in question.room_nids))
     if question.selection.senders:
         more.append(_any(question.selection.senders))

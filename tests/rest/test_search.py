@@ -5,75 +5,17 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from attrs import define
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage import search
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.history_purge import delete_events, hide_events
 from synapse_lite.storage.purge import TABLES, delete_slice
-from synapse_lite.storage.stream import END, Change, read_changes_of
-from synapse_lite.tasks.actions.search import SEARCH, SearchIndex
-from synapse_lite.tasks.followers import Shard
+from synapse_lite.storage.stream import read_position
 from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
+from tests.rest.talk import Talk, ids_in
 from tests.server import TestServer, path_part, user_path
-
-
-@define
-class Talk:
-    """Alice's public room, in which Bob is. `index` does what the follower does."""
-
-    server: TestServer
-    alice: str
-    bob: str
-    room: str
-    sent: int = 0
-    indexed: int = 0
-
-    @property
-    def room_id(self) -> str:
-        return self.room.removeprefix("rooms/")
-
-    async def say(self, body: str, token: str | None = None, room: str | None = None) -> str:
-        self.sent += 1
-        content = {"msgtype": "m.text", "body": body}
-        path = f"{room or self.room}/send/m.room.message/{self.sent}"
-        event_id: str = (await self.server.ok("PUT", path, content, token or self.alice))["event_id"]
-        return event_id
-
-    async def redact(self, event_id: str) -> None:
-        self.sent += 1
-        path = f"{self.room}/redact/{path_part(event_id)}/{self.sent}"
-        await self.server.ok("PUT", path, {}, self.alice)
-
-    async def index(self) -> None:
-        await self.follow(await self.changes())
-
-    async def changes(self) -> list[Change]:
-        """What the follower does not know yet."""
-        return await self.server.database.read(read_changes_of, SEARCH.kinds, self.indexed, END, 1000)
-
-    async def follow(self, changes: list[Change]) -> None:
-        follower = SearchIndex(self.server.core.events)
-        await self.server.database.transact(follower.follow, changes, Shard(0, 1))
-        self.indexed = changes[-1].position if changes else self.indexed
-
-    async def search(
-        self, term: str, token: str | None = None, start: str | None = None, **criteria: Any
-    ) -> Any:
-        body = {"search_categories": {"room_events": {"search_term": term, "order_by": "recent", **criteria}}}
-        path = "search" if start is None else f"search?next_batch={start}"
-        answer = await self.server.ok("POST", path, body, token or self.alice)
-        assert answer.keys() == {"search_categories"}
-        return answer["search_categories"]["room_events"]
-
-    async def ids(self, term: str, token: str | None = None, **criteria: Any) -> list[str]:
-        return ids_in(await self.search(term, token, **criteria))
-
-
-def ids_in(answer: Any) -> list[str]:
-    return [one["result"]["event_id"] for one in answer["results"]]
 
 
 @pytest_twisted.async_yield_fixture
@@ -263,6 +205,40 @@ async def test_a_common_word_is_found_among_the_newest(
         start = answer.get("next_batch")
     assert found == said[::-1]
     assert await talk.ids("rare") == [said[20]]
+
+
+@ensureDeferred
+@pytest.mark.parametrize("max_ranked", [2, 2000])
+async def test_a_word_that_is_common_elsewhere(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, max_ranked: int
+) -> None:
+    """The index is asked for one's rooms, too, which costs it as much for each hit and room as the hit; else the rows are."""
+    monkeypatch.setattr(search, "MAX_RANKED", max_ranked)
+    carol = await talk.server.user("carol")
+    other = await talk.server.room(carol)
+    said = []
+    for number in range(30):
+        await talk.say("tide elsewhere", carol, other)
+        if number % 3 == 0:
+            said.append(await talk.say("tide here"))
+    last = await talk.server.database.read(read_position)
+    monkeypatch.setattr(search, "SLICE", (last - 12) // 2)  # the newest one is that of the last dozen
+    await talk.index()
+    queries: list[str] = []
+    rows = Transaction.rows
+
+    def spy(txn: Transaction, sql: str, arguments: Any = ()) -> Any:
+        if "event_search" in sql:
+            queries.append(arguments[0])
+        return rows(txn, sql, arguments)
+
+    monkeypatch.setattr(Transaction, "rows", spy)
+    for word, in_index in (("tide", True), ("here", False), ("elsewhere", True)):
+        queries.clear()
+        answer = await talk.search(word, filter={"limit": 50})
+        assert answer["count"] == (0 if word == "elsewhere" else min(len(said), max_ranked))
+        assert said[::-1][: len(ids_in(answer))] == ids_in(answer)
+        assert "#" in queries[-1] if in_index else not any("#" in query for query in queries)
 
 
 @ensureDeferred
