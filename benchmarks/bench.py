@@ -5,7 +5,7 @@ import itertools
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import aiohttp
 
@@ -72,6 +72,17 @@ class Bench:
 
     def _spent(self) -> float:
         return self.server.cpu_seconds() + self.server.spent().postgres
+
+    async def fill(self, rooms: Mapping[str, User], texts: Sequence[str]) -> None:
+        """Each user says all of the texts in their room, the first by a client, the others in the database; then the
+        server starts anew.
+        """
+        await each(lambda room: rooms[room].send(room, texts[0]), rooms)
+        await self.rest()  # what the server does with a new message later on is copied, too
+        senders = {room: user.user_id for room, user in rooms.items()}
+        await asyncio.to_thread(self.server.add_messages, senders, texts[1:])
+        await asyncio.to_thread(self.server.restart)
+        await self.rest()
 
     async def room_with(self, owner: User, members: Iterable[User]) -> str:
         room = await owner.create_room()

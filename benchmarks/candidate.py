@@ -1,7 +1,9 @@
 """The server under test: synapse_lite as main and workers for its tasks."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,6 +49,10 @@ def candidate(site: Site) -> Server:
         command = [sys.executable, "-m", "benchmarks.seed_room", "-c", homeserver, *sizes]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
 
+    def add_messages(rooms: Mapping[str, str], texts: Sequence[str]) -> None:
+        command = [sys.executable, "-m", "benchmarks.seed_messages", "-c", homeserver]
+        subprocess.run(command, check=True, input=json.dumps({"rooms": rooms, "texts": texts}), text=True)
+
     main: list[str | Path] = [*program, "main", "-c", homeserver]
     return Server(
         f"synapse_lite {version('synapse-lite')} (main and background1)",
@@ -55,5 +61,6 @@ def candidate(site: Site) -> Server:
         [worker(name) for name in (*WORKERS, *SINGLE)],
         usual=WORKERS[:1],
         seed=seed,
+        add_messages=add_messages,
         metrics_port=metrics_port,
     )

@@ -56,6 +56,8 @@ GOALS = {
     ("pushers", "push_p50_ms"): Goal(0.1),
     ("presence", "cpu_ms"): Goal(0.2),
     ("search", "p50_ms"): Goal(0.2),
+    ("search", "rank_p50_ms"): Goal(0.2),
+    ("search", "element_p50_ms"): Goal(0.2),
     ("search", "chinese_found_gain"): Goal(1, own=True),
     ("hierarchy", "p50_ms"): Goal(0.2),
     ("public_rooms", "p50_ms"): Goal(0.1),

@@ -29,7 +29,7 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.ephemeral import Receipt
 from synapse_lite.storage.event_transactions import ClientRequest
 from synapse_lite.storage.events import EventStore
-from synapse_lite.storage.rooms import Room
+from synapse_lite.storage.rooms import Room, rooms_by_id
 from synapse_lite.storage.session import Session
 from synapse_lite.storage.state import StateStore
 from synapse_lite.workers.keys import load_signing_key
@@ -71,6 +71,10 @@ class Seeder:
         for numbers in _batches(range(plan.events - len(others) - 4)):
             self._transact(self._speak, room, plan, creator, numbers)
         return room
+
+    def say(self, messages: Sequence[tuple[str, str, str]]) -> None:
+        """Room id, sender and text of each; in one transaction."""
+        self._transact(self._say, messages)
 
     def close(self) -> None:
         self._session.close()
@@ -117,6 +121,18 @@ class Seeder:
                 drafts.append(self._draft("m.room.message", user, content, None))
         self._append(txn, room, drafts, first=numbers[0])
 
+    def _say(self, txn: Transaction, messages: Sequence[tuple[str, str, str]]) -> None:
+        known = rooms_by_id(txn, {room_id for room_id, _, _ in messages})
+        writes = [
+            Write(
+                known[room_id].nid,
+                self._draft("m.room.message", sender, {"msgtype": "m.text", "body": text}, None),
+                None,
+            )
+            for room_id, sender, text in messages
+        ]
+        self._write(txn, writes)
+
     def _append(
         self, txn: Transaction, room: Room, drafts: Sequence[Draft], first: int | None = None
     ) -> None:
@@ -129,6 +145,9 @@ class Seeder:
             )
             for number, draft in enumerate(drafts, start=first or 0)
         ]
+        self._write(txn, writes)
+
+    def _write(self, txn: Transaction, writes: Sequence[Write]) -> None:
         for result in self._appender.append(txn, writes):
             if isinstance(result, MatrixError):
                 raise result

@@ -4,7 +4,7 @@ import json
 import secrets
 import urllib.request
 from base64 import b64encode
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,9 +125,10 @@ class Server:
     """The processes of one homeserver.
 
     `services` are what it needs running first, each with a check that it is ready. `workers`, by name, may
-    run in addition to `main`; those in `usual` do unless a scenario asks for others. `seed` makes a room of
-    so many events and members in the database, and returns its id; `copy_room` makes many rooms like one, which the
-    server knows after a restart, and returns their ids. None: rooms are made by clients only.
+    run in addition to `main`; those in `usual` do unless a scenario asks for others. `add_messages` writes all of the
+    texts into each of the rooms, by the sender of its newest message; the server knows them after a restart. So it is with
+    `copy_room`, which makes many rooms like one and returns their ids. `seed` makes a room of so many events and members
+    in the database, and returns its id. None: rooms are made by clients only.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Server:
         workers: Sequence[Worker] = (),
         services: Sequence[tuple[Process, Callable[[], bool]]] = (),
         *,
+        add_messages: Callable[[Mapping[str, str], Sequence[str]], None],
         usual: Sequence[str] = (),
         seed: Callable[[int, int], str] | None = None,
         copy_room: Callable[[str, int], list[str]] | None = None,
@@ -152,6 +154,7 @@ class Server:
         self.usual = usual
         self.seed = seed
         self.copy_room = copy_room
+        self.add_messages = add_messages
         self._metrics_port = metrics_port
         self.empty_start_s = 0.0
         self._main = main

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.processes import Process, free_port, listening
 from benchmarks.server import Server, Site, Worker, listener
+from benchmarks.synapse_messages import add_messages
 from benchmarks.synapse_rooms import copy_room
 
 VERSION = "1.163.2"
@@ -56,6 +57,7 @@ def synapse(site: Site, python: Path, with_worker: bool) -> Server:
         services,
         usual=[WORKER] if with_worker else [],
         copy_room=partial(copy_room, site),
+        add_messages=partial(add_messages, site),
     )
 
 

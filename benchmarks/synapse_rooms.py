@@ -97,10 +97,9 @@ def copy_room(site: Site, room_id: str, count: int) -> list[str]:
             for start in range(0, count, BATCH):
                 copies = [copy(template, key, one) for one in range(start, min(count, start + BATCH))]
                 room_ids += [copied for copied, _ in copies]
-                _write(cursor, [rows for _, rows in copies])
+                insert(cursor, [rows for _, rows in copies])
             last = template.spans["stream_ordering"].moved(template.spans["stream_ordering"].first, count) - 1
-            for statement in _POSITIONS:
-                cursor.execute(statement, {"last": last})
+            move_positions(cursor, last)
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")
@@ -108,17 +107,17 @@ def copy_room(site: Site, room_id: str, count: int) -> list[str]:
 
 
 def _read(cursor: Cursor, room_id: str) -> Template:
-    rows = {table: _rows(cursor, table, "room_id", [room_id]) for table in _OF_ROOM}
+    rows = {table: rows_of(cursor, table, "room_id", [room_id]) for table in _OF_ROOM}
     events = sorted(rows["events"], key=lambda row: int(row["stream_ordering"]))
     event_ids = [row["event_id"] for row in events]
-    rows |= {table: _rows(cursor, table, "event_id", event_ids) for table in _OF_EVENTS}
+    rows |= {table: rows_of(cursor, table, "event_id", event_ids) for table in _OF_EVENTS}
     groups = [row["id"] for row in rows["state_groups"]]
     chains = [row["chain_id"] for row in rows["event_auth_chains"]]
-    rows["state_group_edges"] = _rows(cursor, "state_group_edges", "state_group", groups)
-    rows["event_auth_chain_links"] = _rows(cursor, "event_auth_chain_links", "origin_chain_id", chains)
-    stream = Span.of([row["stream_ordering"] for row in events], _last(cursor, "events_stream_seq"))
-    group = Span.of(groups, _last(cursor, "state_group_id_seq"))
-    chain = Span.of(chains, _last(cursor, "event_auth_chain_id"))
+    rows["state_group_edges"] = rows_of(cursor, "state_group_edges", "state_group", groups)
+    rows["event_auth_chain_links"] = rows_of(cursor, "event_auth_chain_links", "origin_chain_id", chains)
+    stream = Span.of([row["stream_ordering"] for row in events], last_number(cursor, "events_stream_seq"))
+    group = Span.of(groups, last_number(cursor, "state_group_id_seq"))
+    chain = Span.of(chains, last_number(cursor, "event_auth_chain_id"))
     texts = {row["event_id"]: row["json"] for row in rows["event_json"]}
     return Template(
         room_id,
@@ -133,12 +132,12 @@ def _read(cursor: Cursor, room_id: str) -> Template:
     )
 
 
-def _rows(cursor: Cursor, table: str, column: str, values: Sequence[Any]) -> list[Row]:
+def rows_of(cursor: Cursor, table: str, column: str, values: Sequence[Any]) -> list[Row]:
     cursor.execute(f"SELECT row_to_json(t) FROM {table} AS t WHERE {column} = ANY(%s)", (list(values),))
     return [row for (row,) in cursor.fetchall()]
 
 
-def _last(cursor: Cursor, sequence: str) -> int:
+def last_number(cursor: Cursor, sequence: str) -> int:
     cursor.execute(f"SELECT last_value FROM {sequence}")
     return int(cursor.fetchall()[0][0])
 
@@ -196,7 +195,13 @@ def _moved(template: Template, table: str, row: Row, number: int) -> Row:
     }
 
 
-def _write(cursor: Cursor, copies: Sequence[Rows]) -> None:
+def move_positions(cursor: Cursor, last: int) -> None:
+    """To the last event there is."""
+    for statement in _POSITIONS:
+        cursor.execute(statement, {"last": last})
+
+
+def insert(cursor: Cursor, copies: Sequence[Rows]) -> None:
     for table in copies[0]:
         rows = list(_joined(copies, table))
         cursor.execute(

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import statistics
 import time
 from typing import Any
 from urllib.parse import quote
@@ -127,24 +128,30 @@ async def initial_sync_unread(bench: Bench) -> Metrics:
     sizes = bench.sizes
     speakers = (await bench.users(SPEAKERS))[:SPEAKERS]
     reader = await bench.register()
-
-    async def fill(number: int) -> str:
-        speaker = speakers[number % SPEAKERS]
-        room = await bench.room_with(speaker, [reader])
-        await send_many(speaker, room, sizes.unread_messages)
-        return room
-
-    rooms = await each(fill, range(sizes.sync_rooms), SPEAKERS)
+    owners = [speakers[number % SPEAKERS] for number in range(sizes.sync_rooms)]
+    made = await each(lambda owner: bench.room_with(owner, [reader]), owners)
+    rooms = dict(zip(made, owners, strict=True))
+    await bench.fill(rooms, [f"message {number}" for number in range(sizes.unread_messages)])
     sessions = [reader, *[await reader.another_session() for _ in range(5)]]
-    times = []
+    times, costs = [], []
     for number, session in enumerate(sessions):
         await session.make_filter()
-        start = time.perf_counter()
+        before, start = bench.server.spent(), time.perf_counter()
         answer = await session.sync(timeout_ms=number)
         times.append(time.perf_counter() - start)
-        counts = [answer["rooms"]["join"][room]["unread_notifications"] for room in rooms]
-        check(all(one["notification_count"] >= sizes.unread_messages for one in counts), "wrong counts")
-    return {"first_ms": 1000 * times[0], **latency(times[1:], "other_session_")}
+        costs.append(sum(bench.server.spent().each_ms(before, 1).values()))
+        for room in rooms:
+            shown = answer["rooms"]["join"][room]
+            unread = shown["unread_notifications"]["notification_count"]
+            check(unread >= sizes.unread_messages, "wrong counts")
+            last = shown["timeline"]["events"][-1]["content"]["body"]
+            check(last == f"message {sizes.unread_messages - 1}", "not the newest messages")
+    return {
+        "first_ms": 1000 * times[0],
+        "first_cpu_ms": costs[0],
+        **latency(times[1:], "other_session_"),
+        "other_session_cpu_ms": statistics.median(costs[1:]),
+    }
 
 
 class Gateway:

@@ -1,11 +1,13 @@
 """What somebody looks for: messages, rooms of the directory, rooms of a space, users."""
 
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 from urllib.parse import quote
 
-from benchmarks.bench import Bench, send_many
+from benchmarks.bench import Bench
 from benchmarks.client import CLIENT, Json, Metrics, check, each, latency, until_done
 from benchmarks.multiply import multiply
 
@@ -15,6 +17,7 @@ WORDS = ("kettle", "明天")
 EVERY = 100  # messages, of which one has the words
 WAIT_S = 120.0
 PAGE = 100
+FEW = 10
 WIDTH = 4
 
 
@@ -25,39 +28,50 @@ async def timed(ask: Callable[[], Awaitable[Json]]) -> tuple[Json, float]:
 
 
 async def search(bench: Bench) -> Metrics:
-    """/search for a word in one of a hundred messages of eight rooms; `chinese_` for two characters of a sentence."""
+    """/search for a word in one of a hundred of 100,000 messages, the newest first; `rank_` the best first, `element_`
+    with what is around them, `common_` for a word of every message, `chinese_` for two characters of a sentence.
+    """
     users = await bench.users(SPEAKERS)
     searcher = await bench.register()
-    share = bench.sizes.search_messages // SPEAKERS
-    rooms = [await bench.room_with(user, [searcher]) for user in users]
-    marks = [f"{word}{secrets.token_hex(4)}" for word in WORDS[:1]] + [WORDS[1]]
+    rooms = {await user.create_room(): user for user in users}
+    mark = f"{WORDS[0]}{secrets.token_hex(4)}"
+    marked = f"the {mark} whistles: 我们{WORDS[1]}去北京喝茶"
+    share = max(EVERY, bench.sizes.search_messages // SPEAKERS)
+    await bench.fill(
+        rooms, [f"message {n} {marked}" if n % EVERY == 0 else f"message {n}" for n in range(share)]
+    )
+    await each(searcher.join, rooms)
+    wanted = min(PAGE, SPEAKERS * math.ceil(share / EVERY))
 
-    async def speak(number: int) -> None:
-        for _ in range(max(1, share // EVERY)):
-            await send_many(users[number], rooms[number], EVERY - 1)
-            await users[number].send(rooms[number], f"the {marks[0]} whistles: 我们{marks[1]}去北京喝茶")
-
-    await each(speak, range(SPEAKERS), SPEAKERS)
-    wanted = min(PAGE, SPEAKERS * max(1, share // EVERY))
-
-    async def ask(word: str, limit: int) -> Json:
-        criteria = {"search_term": word, "order_by": "recent", "filter": {"limit": limit, "rooms": rooms}}
-        body = {"search_categories": {"room_events": criteria}}
+    async def ask(word: str, limit: int = FEW, **more: Any) -> Json:
+        criteria = {"search_term": word, "order_by": "recent", "filter": {"limit": limit, "rooms": [*rooms]}}
+        body = {"search_categories": {"room_events": {**criteria, **more}}}
         answer = await searcher.call("POST", f"{CLIENT}/search", body)
         return answer["search_categories"]["room_events"]
 
     async def is_found() -> bool:
-        return len((await ask(marks[0], PAGE))["results"]) == wanted
+        return len((await ask(mark, PAGE))["results"]) == wanted
 
     await until_done(is_found, WAIT_S, 0.2)
+    await bench.rest()
     metrics: Metrics = {}
-    for prefix, word in zip(("", "chinese_"), marks, strict=True):
-        answers = [await timed(lambda word=word: ask(word, 10)) for _ in range(bench.sizes.questions)]  # type: ignore[misc]
+    around = {"before_limit": 1, "after_limit": 1, "include_profile": True}
+    for prefix, word, more in (
+        ("", mark, {}),
+        ("rank_", mark, {"order_by": "rank"}),
+        ("element_", mark, {"event_context": around}),
+        ("common_", "message", {}),
+        ("chinese_", WORDS[1], {}),
+    ):
+        before = bench.server.spent()
+        answers = [await timed(lambda w=word, m=more: ask(w, **m)) for _ in range(bench.sizes.questions)]  # type: ignore[misc]
+        cost = bench.server.spent().each_ms(before, bench.sizes.questions)
         found = len(answers[-1][0]["results"])
-        check(bool(prefix) or found == min(10, wanted), "messages are not found")
+        check(prefix == "chinese_" or found == FEW, "messages are not found")
         if found:  # who finds nothing is not quick
             metrics |= latency([seconds for _, seconds in answers], prefix)
-        metrics[f"{prefix}found_gain"] = found
+            metrics[f"{prefix}cpu_ms"] = sum(cost.values())
+    metrics["chinese_found_gain"] = found
     return metrics
 
 
