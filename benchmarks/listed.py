@@ -13,7 +13,8 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class)
 
 from benchmarks.sizes import Sizes
 
-RARE = "qz"  # in the name of one user
+RARE = "qz"  # in the name of one user, and of one room
+UPLOADER = "@listed1:bench.test"  # of a fifth of all media
 
 _OURS = """
 CREATE TEMP TABLE seeded AS SELECT n, nextval(pg_get_serial_sequence('rooms', 'room_nid')) AS nid
@@ -28,15 +29,32 @@ INSERT INTO user_last_seen SELECT user_id, CASE WHEN created_ts % 3 > 0 THEN cre
 INSERT INTO rooms (room_nid, room_id, version, creator, created_ts, is_public) OVERRIDING SYSTEM VALUE
     SELECT nid, '!listed' || nid, 10, '@listed' || n || ':bench.test', n, n % 5 = 0 FROM seeded;
 INSERT INTO room_summary (room_nid, name, canonical_alias, join_rule, joined, joined_local, state_events)
-    SELECT nid, CASE WHEN n % 3 > 0 THEN 'Room ' || n % 30000 END, CASE WHEN n % 4 = 0 THEN '#a' || n || ':bench.test' END,
+    SELECT nid, {room_name}, CASE WHEN n % 4 = 0 THEN '#a' || n || ':bench.test' END,
     'invite', n % 700, n % 300, n % 900 FROM seeded;
+INSERT INTO room_sizes SELECT room_nid, joined, joined_local, state_events FROM room_summary ON CONFLICT DO NOTHING;
+INSERT INTO room_stats (room_nid, events, state_events, messages, bytes, last_event_ts)
+    SELECT nid, 1, 1, 0, n % 7000, n FROM seeded;
 INSERT INTO event_reports (received_ts, room_id, event_id, sender, event, user_id, reason)
     SELECT n, '!listed' || nid, '$' || i, '@listed' || i || ':bench.test', '{{}}', '@listed1:bench.test', 'spam'
     FROM generate_series(1, {reports}) i JOIN seeded ON n = 1 + i % {rooms};
 INSERT INTO room_reports (received_ts, room_id, user_id, reason)
     SELECT n, '!listed' || nid, '@listed1:bench.test', 'spam' FROM generate_series(1, {reports}) i JOIN seeded ON n = 1 + i % {rooms};
 INSERT INTO user_reports (received_ts, target_user_id, user_id, reason)
-    SELECT n, '@listed' || n || ':bench.test', '@listed1:bench.test', 'spam' FROM generate_series(1, {reports}) n
+    SELECT n, '@listed' || n || ':bench.test', '@listed1:bench.test', 'spam' FROM generate_series(1, {reports}) n;
+INSERT INTO media_blobs (sha256, size, stored) VALUES ('listed', 1, TRUE);
+INSERT INTO media (origin, media_id, sha256, size, user_id, media_type, upload_name, created_ts, last_access_ts, authenticated)
+    SELECT 'bench.test', 'listed' || n, 'listed', n % 5000, CASE WHEN n % 5 = 0 THEN {uploader} ELSE '@listed' || n || ':bench.test' END,
+    'image/png', n % 900 || '.png', n, CASE WHEN n % 2 > 0 THEN n END, TRUE FROM generate_series(1, {rooms}) n;
+INSERT INTO destinations (server_name, failing_since, attempted_ts, retry_interval, sent_position)
+    SELECT 'listed' || n || '.test', CASE WHEN n % 3 > 0 THEN n % 5000 END, n % 4000, n % 50, CASE WHEN n % 2 > 0 THEN n END
+    FROM generate_series(1, {rooms}) n;
+INSERT INTO audit_log (ts, user_id, ip, user_agent, method, path, request)
+    SELECT n, '@listed' || n % 9 || ':bench.test', '', '', 'POST', '/', '{{}}' FROM generate_series(1, {rooms}) n;
+INSERT INTO scheduled_tasks (id, action, version, status, requester, endpoint, priority, run_at, params, max_attempts,
+    created_at, updated_at, finished_at) SELECT 'listed' || n, 'noop', 1, 'complete', '@listed1:bench.test', '', 0, n, '{{}}', 3,
+    n, n, n FROM generate_series(1, {rooms}) n;
+INSERT INTO registration_tokens (token, uses_allowed, completed, expiry_ts)
+    SELECT 'listed' || n, n % 3, n % 2, n FROM generate_series(1, {rooms} / 100) n
 """
 _SYNAPSE = """
 INSERT INTO users (name, creation_ts, admin, is_guest, user_type, deactivated, shadow_banned, approved)
@@ -50,7 +68,7 @@ INSERT INTO user_ips (user_id, access_token, device_id, ip, user_agent, last_see
 INSERT INTO rooms (room_id, is_public, creator, room_version, has_auth_chain_index)
     SELECT '!listed' || n, n % 5 = 0, '@listed' || n || ':bench.test', '10', TRUE FROM generate_series(1, {rooms}) n;
 INSERT INTO room_stats_state (room_id, name, canonical_alias, join_rules, history_visibility, is_federatable)
-    SELECT '!listed' || n, CASE WHEN n % 3 > 0 THEN 'Room ' || n % 30000 END,
+    SELECT '!listed' || n, {room_name},
     CASE WHEN n % 4 = 0 THEN '#a' || n || ':bench.test' END, 'invite', 'shared', TRUE FROM generate_series(1, {rooms}) n;
 INSERT INTO room_stats_current (room_id, current_state_events, joined_members, invited_members, left_members,
     banned_members, local_users_in_room, completed_delta_stream_id, knocked_members)
@@ -70,8 +88,18 @@ INSERT INTO user_reports (id, received_ts, target_user_id, user_id, reason)
 
 
 _TABLES = (
-    *("users", "user_last_seen", "profiles", "user_ips", "rooms", "room_summary", "room_stats_state"),
-    *("room_stats_current", "events", "event_json", "event_reports", "room_reports", "user_reports"),
+    *(
+        "users",
+        "user_last_seen",
+        "profiles",
+        "user_ips",
+        "rooms",
+        "room_summary",
+        "room_sizes",
+        "room_stats_state",
+    ),
+    *("room_stats_current", "events", "event_json", "event_reports", "room_reports", "user_reports", "media"),
+    *("room_stats", "destinations", "audit_log", "scheduled_tasks"),
 )
 _INDEXES = (
     "SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index i"
@@ -83,9 +111,11 @@ _INDEXES = (
 def seed_listed(arguments: dict[str, Any], sizes: Sizes, *, is_ours: bool) -> None:
     """Blocks until the statistics of the tables are there, too."""
     name = f"CASE WHEN n = 4321 THEN '{RARE}' ELSE 'Name ' || n % 100000 END"
+    room_name = f"CASE WHEN n = 43 THEN '{RARE}' WHEN n % 3 > 0 THEN 'Room ' || n % 30000 END"
     statements = (_OURS if is_ours else _SYNAPSE).format(
-        users=sizes.listed_users, rooms=sizes.listed_rooms, reports=sizes.listed_reports, name=name
-    )
+        users=sizes.listed_users, rooms=sizes.listed_rooms, reports=sizes.listed_reports, name=name,
+        room_name=room_name, uploader=f"'{UPLOADER}'",
+    )  # fmt: skip
     with closing(psycopg2.connect(**arguments)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor, _without_indexes(cursor, _TABLES):

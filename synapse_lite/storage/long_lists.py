@@ -69,13 +69,17 @@ class Narrowing:
 
 @frozen
 class LongList:
-    """What is listed: `source` and `condition` are SQL for FROM and WHERE."""
+    """What is listed: `source` and `condition` are SQL for FROM and WHERE.
+
+    `counted`: a smaller source of the same rows, without what only the order needs.
+    """
 
     source: str
     condition: str
     order: Order
     arguments: Mapping[str, object] = field(factory=dict, hash=False)
     narrowing: Narrowing | None = None
+    counted: str | None = None
 
 
 @frozen
@@ -107,8 +111,8 @@ def read_page(
 
 
 def count_rows(txn: Transaction, wanted: LongList) -> int:
-    condition = narrowed_condition(txn, wanted)
-    return int(txn.value(f"SELECT count(*) FROM {wanted.source} WHERE {condition}", wanted.arguments))
+    source, condition = wanted.counted or wanted.source, narrowed_condition(txn, wanted)
+    return int(txn.value(f"SELECT count(*) FROM {source} WHERE {condition}", wanted.arguments))
 
 
 def survey_list(txn: Transaction, wanted: LongList) -> Survey:
@@ -127,6 +131,7 @@ def survey_list(txn: Transaction, wanted: LongList) -> Survey:
         wanted,
         condition=f"({wanted.condition}) AND {behind}",
         arguments={**wanted.arguments, **arguments},
+        counted=None,
     )
     return Survey((len(marks) - 1) * STEP + count_rows(txn, rest), [mark[1:] for mark in marks])
 

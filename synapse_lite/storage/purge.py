@@ -45,6 +45,7 @@ TABLES = (
     Table("current_state", ("type", "state_key")),
     Table("room_summary", ("room_nid",)),
     Table("room_directory", ("room_nid",)),
+    Table("room_sizes", ("room_nid",)),
     Table("stripped_state", ("user_id",)),
     Table("partial_rooms", ("room_nid",)),
     Table("room_stats", ("events",)),

@@ -1,12 +1,12 @@
 """Rooms as operators see them: lists in any order, details, forward extremities."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.long_lists import LongList, Narrowing, Order, Survey, nullable, read_page
-from synapse_lite.storage.patterns import containing, has_trigrams
+from synapse_lite.storage.patterns import containing, has_short_parts, has_trigrams
 from synapse_lite.storage.room_summary import RoomSummary, read_summaries
 
 
@@ -22,8 +22,8 @@ class RoomSearch:
 ANY_ROOM = RoomSearch()
 
 
-_ROOM, _SUMMARY = "r.room_nid", "s.room_nid"
-_SIZE = Order(("s.joined", _SUMMARY), descending=True)
+_ROOM, _SUMMARY, _SIZES = "r.room_nid", "s.room_nid", "z.room_nid"
+_SIZE = Order(("z.joined", _SIZES), descending=True)
 _NAME = Order((*nullable("s.name", "''"), _SUMMARY))
 
 ORDERS: Mapping[str, Order] = {
@@ -32,7 +32,7 @@ ORDERS: Mapping[str, Order] = {
     "canonical_alias": Order((*nullable("s.canonical_alias", "''"), _SUMMARY)),
     "joined_members": _SIZE,
     "size": _SIZE,
-    "joined_local_members": Order(("s.joined_local", _SUMMARY), descending=True),
+    "joined_local_members": Order(("z.joined_local", _SIZES), descending=True),
     "version": Order(
         ("coalesce(CASE WHEN r.version ~ '^[0-9]+$' THEN r.version::int END, 0)", _ROOM), descending=True
     ),
@@ -43,20 +43,27 @@ ORDERS: Mapping[str, Order] = {
     "join_rules": Order((*nullable("s.join_rule", "''"), _SUMMARY)),
     "guest_access": Order((*nullable("s.guest_access", "''"), _SUMMARY)),
     "history_visibility": Order((*nullable("s.history_visibility", "''"), _SUMMARY)),
-    "state_events": Order(("s.state_events", _SUMMARY), descending=True),
+    "state_events": Order(("z.state_events", _SIZES), descending=True),
 }
 
+_TABLES = {"r": "rooms r", "s": "room_summary s", "z": "room_sizes z"}
 _SEARCHED = "coalesce(s.name, '') || E'\\n' || coalesce(s.canonical_alias, '')"
-_BOTH = "rooms r JOIN room_summary s USING (room_nid)"
+_NAMES = "coalesce(s.name, '') || E'\\n' || coalesce(split_part(substr(s.canonical_alias, 2), ':', 1), '')"
 
 
 def long_list(search: RoomSearch, order_by: str, *, turned: bool) -> LongList:
     """In one of `ORDERS`; of rooms that are equal by it the oldest first."""
-    condition, arguments = _condition(search)
     order = ORDERS[order_by].turned(turned)
-    source = "rooms r" if order.columns[-1] == _ROOM else "room_summary s"
-    source = source if search == ANY_ROOM else _BOTH
-    return LongList(source, condition, order, arguments, _narrowing(search.term))
+    conditions, arguments = _conditions(search)
+    source = _joined((order.columns[-1][0], *conditions))
+    # Rooms that this server was never in have no other row than that of `rooms`.
+    counted = None if conditions.keys() <= {"r"} else _joined(conditions)
+    # What is equal of all is no order: see `user_admin.long_list`.
+    equal = {"r.is_public"} if search.public is not None else set[str]()
+    equal |= {"z.joined"} if search.empty else set()
+    order = evolve(order, columns=tuple(column for column in order.columns if column not in equal))
+    condition = " AND ".join(conditions.values()) or "TRUE"
+    return LongList(source, condition, order, arguments, _narrowing(search.term), counted)
 
 
 def list_rooms(
@@ -144,23 +151,32 @@ def keep_newest_extremity(txn: Transaction, room_nid: int) -> int:
     return len(nids) - 1
 
 
-def _condition(search: RoomSearch) -> tuple[str, dict[str, object]]:
-    conditions, arguments = ["TRUE"], {}
+def _joined(names: Iterable[str]) -> str:
+    first, *others = dict.fromkeys(names)
+    return _TABLES[first] + "".join(f" JOIN {_TABLES[other]} USING (room_nid)" for other in others)
+
+
+def _conditions(search: RoomSearch) -> tuple[dict[str, str], dict[str, object]]:
+    """By the table that they are about."""
+    conditions, arguments = dict[str, str](), dict[str, object]()
     if search.term is not None:
-        conditions.append(
-            "(r.room_id = %(term)s OR lower(s.name) LIKE lower(%(pattern)s)"
+        conditions["s"] = (
+            "(s.room_nid = (SELECT room_nid FROM rooms WHERE room_id = %(term)s)"
+            " OR lower(s.name) LIKE lower(%(pattern)s)"
             " OR lower(split_part(substr(s.canonical_alias, 2), ':', 1)) LIKE lower(%(pattern)s))"
         )
         arguments = {"term": search.term, "pattern": containing(search.term)}
     if search.public is not None:
-        conditions.append("r.is_public" if search.public else "NOT r.is_public")
+        conditions["r"] = "r.is_public" if search.public else "NOT r.is_public"
     if search.empty is not None:
-        conditions.append("s.joined = 0" if search.empty else "s.joined > 0")
-    return " AND ".join(conditions), dict(arguments)
+        conditions["z"] = "z.joined = 0" if search.empty else "z.joined > 0"
+    return conditions, arguments
 
 
 def _narrowing(term: str | None) -> Narrowing | None:
-    by_index = has_trigrams(_SEARCHED, "term", term) if term else None
+    if not term:
+        return None
+    by_index = has_trigrams(_SEARCHED, "term", term) or has_short_parts(_NAMES, "term", term)
     if by_index is None:
         return None
     summaries = "room_summary s"

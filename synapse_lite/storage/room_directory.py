@@ -1,7 +1,7 @@
 """The published rooms, in a table of their own: pages of the directory are read from one index.
 
 `rooms.is_public` says what is published. Who changes it, or opens or closes a room, calls `refresh_listing`; what the
-directory shows of a published room changes with its summary, in the same statement (`with_directory`).
+directory shows of a published room changes with its summary, in the same statement (`changed_listing`).
 """
 
 from collections.abc import Collection
@@ -29,14 +29,11 @@ _SOURCES = frozenset(
 )
 
 
-def with_directory(upsert: str, changed: Collection[str]) -> str:
-    """A statement that writes `changed` columns of room_summary: also into the directory, if that shows them."""
+def changed_listing(changed: Collection[str]) -> str | None:
+    """A statement that brings the directory up to date with `s`, a row of room_summary whose `changed` columns were written."""
     if _SOURCES.isdisjoint(changed):
-        return upsert
-    return (
-        f"WITH s AS ({upsert} RETURNING room_summary.*)"
-        f" UPDATE room_directory d SET ({_COLUMNS}) = ROW({_SHOWN}) FROM s WHERE d.room_nid = s.room_nid"
-    )
+        return None
+    return f"UPDATE room_directory d SET ({_COLUMNS}) = ROW({_SHOWN}) FROM s WHERE d.room_nid = s.room_nid"
 
 
 def refresh_listing(txn: Transaction, room_nid: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.room_directory import with_directory
+from synapse_lite.storage.room_directory import changed_listing
 
 
 @frozen
@@ -38,6 +38,7 @@ class RoomSummary:
     last_event_nid: int | None
 
 
+_SIZES = frozenset({"joined", "joined_local", "state_events"})
 _SELECT = (
     "SELECT r.room_nid, r.room_id, r.version, r.creator, r.is_public, s.name, s.topic, s.avatar_url,"
     " s.canonical_alias, s.join_rule, s.history_visibility, s.guest_access, s.encryption, s.room_type,"
@@ -72,4 +73,24 @@ def add_to_summary(
             f"INSERT INTO room_summary ({', '.join(columns)}) VALUES %s"
             f" ON CONFLICT (room_nid) DO UPDATE SET {', '.join(updates)}"
         )
-        txn.insert(with_directory(upsert, columns), [(room_nid, *counts.values(), *values.values())])
+        txn.insert(_with_copies(upsert, columns), [(room_nid, *counts.values(), *values.values())])
+
+
+def _with_copies(upsert: str, changed: Collection[str]) -> str:
+    """The statement, and with it what other tables hold of the `changed` columns."""
+    copies = [copy for copy in (changed_listing(changed), _changed_sizes(changed)) if copy]
+    if not copies:
+        return upsert
+    *others, last = copies
+    also = "".join(f", copy_{number} AS ({copy})" for number, copy in enumerate(others))
+    return f"WITH s AS ({upsert} RETURNING room_summary.*){also} {last}"
+
+
+def _changed_sizes(changed: Collection[str]) -> str | None:
+    """As `changed_listing`, of the counts by which rooms are listed."""
+    if _SIZES.isdisjoint(changed):
+        return None
+    return (
+        "INSERT INTO room_sizes SELECT room_nid, joined, joined_local, state_events FROM s ON CONFLICT (room_nid)"
+        " DO UPDATE SET (joined, joined_local, state_events) = ROW(excluded.joined, excluded.joined_local, excluded.state_events)"
+    )

@@ -76,7 +76,7 @@ _ID = "u.user_id"
 _SEARCHED = "u.user_id || E'\\n' || coalesce(u.displayname, '')"
 _NAMES = "split_part(substr(u.user_id, 2), ':', 1) || E'\\n' || coalesce(u.displayname, '')"
 _USERS = "users u"
-_USERS_SEEN = "users u JOIN user_last_seen s USING (user_id)"
+_SEEN = "user_last_seen s"
 
 ORDERS: Mapping[str, Order] = {
     "name": Order((_ID,)),
@@ -101,16 +101,25 @@ _PROFILE = frozenset({"displayname", "avatar_url"})
 def long_list(search: UserSearch, order_by: str, *, backwards: bool) -> LongList:
     """In one of `ORDERS`; users that are equal by it in the order of their ids."""
     condition, arguments = _condition(search)
-    source = _USERS_SEEN if order_by == "last_seen_ts" else _USERS
+    source = _USERS
+    if order_by == "last_seen_ts":
+        source = _SEEN if search == UserSearch() else f"{_USERS} JOIN {_SEEN} USING (user_id)"
     # What is equal of all is no order: PostgreSQL would walk to a page's mark through all index entries before it.
     equal = {f"u.{name}" for name in _flags(search)}
     order = Order(tuple(column for column in ORDERS[order_by].columns if column not in equal), backwards)
-    return LongList(source, condition, order, arguments, _narrowing(search))
+    return LongList(source, condition, order, arguments, _narrowing(search), counted=_USERS)
 
 
 def list_users(txn: Transaction, wanted: LongList, survey: Survey, *, offset: int, limit: int) -> list[User]:
     """A page of it."""
-    return [User(*row) for row in read_page(txn, _USER, wanted, survey, offset=offset, limit=limit)]
+    ids = read_page(txn, wanted.order.columns[-1], wanted, survey, offset=offset, limit=limit)
+    rows = txn.rows(
+        "SELECT found.* FROM unnest(%s::text[]) WITH ORDINALITY AS wanted (user_id, number)"
+        f" CROSS JOIN LATERAL (SELECT {_USER} FROM users u WHERE u.user_id = wanted.user_id OFFSET 0) AS found"
+        " ORDER BY number",
+        ([user_id for (user_id,) in ids],),
+    )
+    return [User(*row) for row in rows]
 
 
 def search_users(txn: Transaction, id_part: str, limit: int) -> list[User]:

@@ -118,6 +118,8 @@ class Remote:
                 "SELECT count(*) FROM memberships WHERE room_nid = %s AND membership = 'join'", (room.nid,)
             )
             assert state_events == len(current)
+            sizes = "SELECT room_nid, joined, joined_local, state_events FROM"
+            assert txn.rows(f"{sizes} room_sizes") == txn.rows(f"{sizes} room_summary")
             return current
 
         return await self.database.read(read)

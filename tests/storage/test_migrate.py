@@ -94,6 +94,19 @@ def test_rooms_published_before_there_was_a_directory(empty: dict[str, Any]) -> 
     ]
 
 
+def test_rooms_from_before_there_were_lists_by_size(empty: dict[str, Any]) -> None:
+    """They are in these, with their counts."""
+    migrate(empty)
+    execute(
+        empty,
+        "DROP TABLE room_sizes; DROP INDEX room_summary_short_parts;"
+        " DELETE FROM schema_migrations WHERE name LIKE '%_room_lists.sql';"
+        " INSERT INTO room_summary (room_nid, joined, joined_local, state_events) VALUES (5, 3, 2, 9)",
+    )
+    assert migrate(empty) == ["0052_room_lists.sql"]
+    assert rows(empty, "SELECT * FROM room_sizes") == [(5, 3, 2, 9)]
+
+
 def test_what_a_release_has_does_not_change(tmp_path: Path) -> None:
     """A frozen migration that is edited or removed is found; `make freeze` adds those of a release."""
     schema = resources.files(storage).joinpath("schema")
