@@ -43,6 +43,7 @@ _HANDLERS = {
     "synapse.logging.handlers.PeriodicallyFlushingMemoryHandler": "logging.handlers.MemoryHandler",
 }
 _SYNAPSE = "synapse."
+_SOURCE = logging._srcfile  # noqa: SLF001 (see `_look_up`)
 
 
 def scrub(text: str) -> str:
@@ -142,6 +143,7 @@ def set_up(log: Log, log_config: Path | None, *, process: str, context: Context)
         description = _describe(log, process, context)
     else:
         description = adapt(read_yaml(log_config), process, context)
+    _look_up(callers=log_config is not None)
     try:
         logging.config.dictConfig(description)
     except (ValueError, TypeError, AttributeError, ImportError) as error:
@@ -150,6 +152,12 @@ def set_up(log: Log, log_config: Path | None, *, process: str, context: Context)
         handler.addFilter(OutageFilter())
         handler.addFilter(ContextFilter(context))
         handler.addFilter(SecretFilter())
+
+
+def _look_up(*, callers: bool) -> None:
+    """Which line and which thread logs: our own formats do not show it, and to find it takes a sixth of the access log's time."""
+    logging._srcfile = _SOURCE if callers else None  # noqa: SLF001 (as Python's "Logging HOWTO" has it)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = callers
 
 
 def check(log_config: Path) -> None:

@@ -109,6 +109,17 @@ def test_the_log_config_of_a_synapse_works(tmp_path: Path) -> None:
     assert "DEBUG synapse_lite.test <PUT-7> quiet" in lines
 
 
+def test_a_log_config_may_name_lines_and_threads(tmp_path: Path) -> None:
+    """What our own formats leave out is looked up for the formats of others."""
+    file = tmp_path / "log.yaml"
+    own = {"formatters": {"long": {"format": "%(threadName)s %(funcName)s %(lineno)d %(message)s"}}}
+    handlers = {"console": {"class": "logging.StreamHandler", "formatter": "long"}}
+    root = {"level": "INFO", "handlers": ["console"]}
+    file.write_text(yaml.safe_dump({"version": 1, **own, "handlers": handlers, "root": root}))
+    line = _SCRIPT[: _SCRIPT.index("logger.info")].count("\n") + 1
+    assert _run("console", str(file)).splitlines()[0] == f"MainThread <module> {line} started well"
+
+
 def test_a_wrong_log_config_is_an_error_of_the_configuration(tmp_path: Path) -> None:
     """The message names the file and what is wrong in it."""
     file = tmp_path / "log.yaml"
