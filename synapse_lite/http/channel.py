@@ -21,7 +21,7 @@ from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.errors import SynapseLiteError
 from synapse_lite.http.exchange import Exchange, Service
 from synapse_lite.http.head import Head
-from synapse_lite.http.kernel import is_plain_socket
+from synapse_lite.http.kernel import write_now
 
 HEADERS_SECONDS = 20.0
 """From the first byte of a request to the end of its headers, however slowly the bytes come."""
@@ -137,13 +137,13 @@ class Channel(Protocol):
 
     def on_url(self, url: bytes) -> None:
         self._target.append(url)
-        self._count(url)
+        self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Also for what follows a chunked body, where proxies do not look: that is nothing to go by."""
         if not self._reads_head:
             return
-        self._count(name, value)
+        self._count(len(name) + len(value))
         name = name.lower()
         if name == b"transfer-encoding" and (name in self._headers or value.lower() != b"chunked"):
             # Proxies in front may read another end of the body than we.
@@ -177,10 +177,9 @@ class Channel(Protocol):
 
     def write_at_once(self, data: bytes) -> None:
         """As `write`, for a whole answer: what the socket takes now does not wait for the next turn of the reactor."""
-        transport = self.transport
-        transport.write(data)
-        if is_plain_socket(transport) and not transport.disconnected:
-            transport.doWrite()  # its errors are met again, and told, by the reactor
+        rest = data[write_now(self.transport, data) :]
+        if rest:
+            self.transport.write(rest)
 
     def register_producer(self, producer: Any) -> None:
         """`producer` (Twisted's `IPushProducer`) is told when the client takes no more, and when it does again."""
@@ -239,8 +238,8 @@ class Channel(Protocol):
         """For the parser."""
         self._reads_head = True
 
-    def _count(self, *parts: bytes) -> None:
-        self._head_bytes += sum(map(len, parts))
+    def _count(self, length: int) -> None:
+        self._head_bytes += length
         if self._head_bytes > MAX_HEAD_BYTES or len(self._headers) >= MAX_HEADERS:
             raise _RefusedHeadError("too much of headers")
 

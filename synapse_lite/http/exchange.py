@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from email.utils import formatdate
+from functools import cache
 from http import HTTPStatus
 from itertools import count
 from time import perf_counter
@@ -56,6 +57,7 @@ _JSON_HEADERS = (
     ("Cache-Control", b"Cache-Control: no-store"),
 )
 """Of JSON for which a handler does not say otherwise."""
+_STATUSES = frozenset(HTTPStatus)
 _NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -88,10 +90,10 @@ class Dates:
         self._second = -1
         self._text = b""
 
-    def now(self) -> bytes:
+    def header(self) -> bytes:
         second = self._clock.now_ms() // 1000
         if second != self._second:
-            self._second, self._text = second, formatdate(second, usegmt=True).encode()
+            self._second, self._text = second, b"Date: " + formatdate(second, usegmt=True).encode()
         return self._text
 
 
@@ -282,8 +284,7 @@ class Exchange:
     def _head_of(self, response: Response) -> bytes:
         if not self.is_complete:
             self._keeps_alive = False
-        lines = [b"HTTP/1.1 %d %s" % (response.status, _reason(response.status)), _COMMON_HEADERS]
-        lines.append(b"Date: " + self._service.dates.now())
+        lines = [_status_line(response.status), _COMMON_HEADERS, self._service.dates.header()]
         if _has_body(response.status):
             lines.append(b"Content-Type: " + _field(response.content_type))
             if "Content-Length" in response.headers:
@@ -375,11 +376,10 @@ def _has_body(status: int) -> bool:
     return status not in _NO_BODY
 
 
-def _reason(status: int) -> bytes:
-    try:
-        return HTTPStatus(status).phrase.encode()
-    except ValueError:
-        return b"Unknown"
+@cache
+def _status_line(status: int) -> bytes:
+    reason = HTTPStatus(status).phrase if status in _STATUSES else "Unknown"
+    return f"HTTP/1.1 {status} {reason}".encode()
 
 
 def _field(text: str) -> bytes:

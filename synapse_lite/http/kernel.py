@@ -18,6 +18,21 @@ def is_plain_socket(transport: Any) -> bool:
     return isinstance(transport, Connection) and not transport.TLS
 
 
+def write_now(transport: Any, data: bytes) -> int:
+    """How many of the bytes the socket took: 0 where something else waits for it, or is between it and us.
+
+    The reactor would be told to look at the socket, and then to look no more: two calls of the system for nothing.
+    """
+    if not is_plain_socket(transport) or transport.disconnected or _has_unsent(transport):
+        return 0
+    sent = transport.writeSomeData(data)
+    return sent if isinstance(sent, int) else 0  # an error is met again, and told, by the reactor
+
+
+def _has_unsent(transport: Connection) -> bool:
+    return bool(transport.dataBuffer) or transport._tempDataLen > 0  # noqa: SLF001 (Twisted tells it in no other way)
+
+
 @implementer(IPullProducer)
 class KernelSender:
     """Stands in for the channel at its transport, between the headers and the end of an answer."""

@@ -21,6 +21,8 @@ from tests.http.memory import ManualClock, fetch, site
 
 SIZE = 8_000_000  # more than the buffers of two sockets
 PIECE = 100_000
+TEXT = 80_000
+TEXTS = 100  # of three digits each: together more than the buffers of two sockets
 SECONDS = 300
 
 
@@ -32,17 +34,23 @@ class File:
         path.write_bytes(self.data)
         self._file = path.open("rb")
         self._place = 0
+        self._told = 100
         self._was_full = False
         self.is_full: Deferred[None] = Deferred()
         self.is_closed: Deferred[None] = Deferred()
         self.route = Route("GET", "/file", self.handle, Access.NONE)
         self.word = Route("GET", "/word", self.say, Access.NONE)
+        self.text = Route("GET", "/text", self.recite, Access.NONE)
 
     async def handle(self, _request: object) -> Response:
         return Response(200, Stream(self, SIZE, self), content_type="video/mp4")
 
     async def say(self, _request: object) -> Response:
         return Response(200, {"word": "yes"})
+
+    async def recite(self, _request: object) -> Response:
+        self._told += 1
+        return Response(200, b"%d" % self._told * TEXT)
 
     async def prepare(self) -> None:
         pass
@@ -79,7 +87,7 @@ def file(tmp_path: Path) -> File:
 
 @contextmanager
 def listening(file: File, clock: ManualClock) -> Iterator[int]:
-    port = reactor.listenTCP(0, site([file.route, file.word], clock=clock), interface="127.0.0.1")
+    port = reactor.listenTCP(0, site([file.route, file.word, file.text], clock=clock), interface="127.0.0.1")
     try:
         yield port.getHost().port
     finally:
@@ -102,6 +110,25 @@ async def test_a_file_and_what_follows(file: File) -> None:
     with listening(file, ManualClock()) as port:
         assert await deferToThread(ask_twice, port) == (file.data, b'{"word":"yes"}')
         assert await file.is_closed == 0, "nothing was read"
+
+
+@ensureDeferred
+async def test_answers_to_who_reads_late(file: File) -> None:
+    """What the socket does not take at once goes out later, and before what comes after it."""
+
+    def ask_much(port: int) -> list[bytes]:
+        with socket.create_connection(("127.0.0.1", port), SECONDS) as client:
+            client.sendall(b"GET /text HTTP/1.1\r\nHost: x\r\n\r\n" * TEXTS)
+            client.sendall(b"GET /word HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            with client.makefile("rb") as stream:
+                return [
+                    part.partition(b"\r\n\r\n")[2] for part in stream.read().split(b"HTTP/1.1 200 OK")[1:]
+                ]
+
+    with listening(file, ManualClock()) as port:
+        texts = [b"%d" % number * TEXT for number in range(101, 101 + TEXTS)]
+        assert await deferToThread(ask_much, port) == [*texts, b'{"word":"yes"}']
+    await file.aclose()
 
 
 @ensureDeferred
