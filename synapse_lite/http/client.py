@@ -137,7 +137,9 @@ class HttpClient:
         deadline = _Deadline(self._clock, timeout, url)
         answer: Answer | None = None
         try:
-            reply = await self._follow(deadline, method, url, dict(headers or {}), body, redirects, route, is_repeatable)
+            reply = await self._follow(
+                deadline, method, url, dict(headers or {}), body, redirects, route, is_repeatable
+            )
             answer = reply._body  # noqa: SLF001 (made here)
             yield reply
         finally:
