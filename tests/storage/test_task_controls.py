@@ -10,7 +10,7 @@ from twisted.internet.threads import deferToThread
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.tasks import ActionFullError, Claimed
-from tests.storage.test_tasks import NOOP, add, claim, claimed_lease, execute, expire, read, register
+from tests.storage.task_rows import NOOP, add, claim, claimed_lease, execute, expire, read, register
 
 
 async def control(database: Database, *, paused: bool = False, max_running: int | None = None) -> None:
