@@ -6,6 +6,7 @@ from synapse_lite.canonical_json import JsonObject, encode
 from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param, not_found
 from synapse_lite.handlers.filters import DEFAULT_LIMIT, read_sync_filter
 from synapse_lite.handlers.push_rules import PUSH_RULES, shown_push_rules
+from synapse_lite.ids import is_room_id
 from synapse_lite.storage import account_data
 from synapse_lite.storage.account_data import GLOBAL
 from synapse_lite.storage.database import Database, Transaction
@@ -126,6 +127,8 @@ def _change_tags(txn: Transaction, user_id: str, room_id: str, tag: str, content
 def _room_nid(txn: Transaction, room_id: str | None) -> int:
     if room_id is None:
         return GLOBAL
+    if not is_room_id(room_id):
+        raise invalid_param(f"{room_id[:80]!r} is not a valid room ID")
     room_nid = account_data.find_room_nid(txn, room_id)
     if room_nid is None:
         raise not_found("Unknown room")

@@ -13,11 +13,13 @@ from synapse_lite.handlers.access_tokens import (
 from synapse_lite.handlers.login_tokens import LoginTokens
 from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.handlers.requester import Requester
+from synapse_lite.handlers.threepids import canonical_address
 from synapse_lite.http.ratelimit import RateLimiter, network_of
 from synapse_lite.ids import is_user_id
 from synapse_lite.storage import accounts
 from synapse_lite.storage.accounts import Account
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.user_admin import user_of_threepid
 
 
 @attrs.frozen
@@ -27,6 +29,14 @@ class LoginLimiters:
     address: RateLimiter
     account: RateLimiter
     failed_attempts: RateLimiter
+
+
+@attrs.frozen
+class Threepid:
+    """A user is known by it: an e-mail address, a telephone number (`msisdn`)."""
+
+    medium: str
+    address: str
 
 
 @attrs.frozen
@@ -54,8 +64,10 @@ class Logins:
         self._limiters = limiters
         self._server_name = server_name
 
-    async def log_in(self, user: str, password: str, device: DeviceRequest, *, client_ip: str) -> Login:
-        """`user` is a localpart or a user id.
+    async def log_in(
+        self, user: str | Threepid, password: str, device: DeviceRequest, *, client_ip: str
+    ) -> Login:
+        """`user` is a localpart, a user id, or what else the account is known by.
 
         Raises 403 `M_FORBIDDEN` (wrong user or password), 403 `M_USER_DEACTIVATED`, 401
         `M_USER_LOCKED`, 429.
@@ -82,8 +94,16 @@ class Logins:
         _admit(account)
         return Login(account.user_id, await self._access_tokens.open(account.user_id, device))
 
-    async def _check(self, user: str, password: str) -> Account:
-        user_id = user if user.startswith("@") else f"@{user}:{self._server_name}"
+    async def _user_id(self, user: str | Threepid) -> str:
+        """Whether there is such a user or not; of an unknown address the address, which is no user id."""
+        if isinstance(user, Threepid):
+            address = canonical_address(user.medium, user.address)
+            found = await self._database.read(user_of_threepid, user.medium, address)
+            return found or f"{user.medium} {address}"
+        return user if user.startswith("@") else f"@{user}:{self._server_name}"
+
+    async def _check(self, user: str | Threepid, password: str) -> Account:
+        user_id = await self._user_id(user)
         # Spent before the check, as guesses may come at once; who was right gets it back.
         failures = self._limiters.failed_attempts
         await failures.check(user_id.lower())

@@ -56,7 +56,7 @@ class Profiles:
         self._fixed = fixed
 
     async def profile(self, requester: Requester | None, user_id: str) -> JsonObject:
-        """The fields that are set; 404 `M_NOT_FOUND` for an unknown user.
+        """The fields that are set; 404 `M_NOT_FOUND` for an unknown user, and for one who has none.
 
         Of users of other servers see `RemoteProfiles`: only who has an account makes this server ask others, without
         one it is 401 `M_MISSING_TOKEN`.
@@ -66,7 +66,7 @@ class Profiles:
                 raise MatrixError(401, Errcode.MISSING_TOKEN, "Missing access token")
             return await self._remote.of(user_id)
         profile = await self._database.read(accounts.read_profile, user_id)
-        if profile is None:
+        if not profile:
             raise not_found("Profile was not found")
         return profile
 

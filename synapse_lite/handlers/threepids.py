@@ -5,6 +5,11 @@ from synapse_lite.storage.database import Database
 from synapse_lite.storage.user_admin import delete_threepid, threepids_of
 
 
+def canonical_address(medium: str, address: str) -> str:
+    """E-mail addresses do not tell capitals from small letters."""
+    return address.strip().casefold() if medium == "email" else address
+
+
 class Threepids:
     """Administrators add them; there is no identity server here, which would have to forget them too."""
 
@@ -23,6 +28,5 @@ class Threepids:
         ]
 
     async def delete(self, user_id: str, medium: str, address: str) -> None:
-        """Nothing happens when it is none of theirs. Addresses of e-mail are one whatever their case."""
-        folded = address.lower() if medium == "email" else address
-        await self._database.transact(delete_threepid, user_id, medium, folded)
+        """Nothing happens when it is none of theirs."""
+        await self._database.transact(delete_threepid, user_id, medium, canonical_address(medium, address))

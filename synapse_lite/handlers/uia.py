@@ -6,7 +6,7 @@ import attrs
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden
+from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param
 from synapse_lite.ids import random_text
 from synapse_lite.storage import uia
 from synapse_lite.storage.database import Database
@@ -142,13 +142,13 @@ class InteractiveAuth:
     ) -> MatrixError | None:
         """Why the proof is not accepted, or None."""
         if not any(stage in flow for flow in flows):
-            raise MatrixError(400, Errcode.UNRECOGNIZED, "Unknown authentication type")
+            raise invalid_param("Unknown authentication type")
         if stage in {DUMMY, TERMS}:
             return None
         if stage == REGISTRATION_TOKEN:
             return await self._try_token(_required_text(auth, "token"))
         if stage != PASSWORD:
-            raise MatrixError(400, Errcode.UNRECOGNIZED, "Unsupported authentication type")
+            raise invalid_param("Unsupported authentication type")
         try:
             proved = await self._check_password(_named_user(auth), _required_text(auth, "password"))
         except MatrixError as error:

@@ -16,6 +16,7 @@ from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.handlers.profiles import ShowsProfiles
 from synapse_lite.handlers.registration import Registration, user_in_use
 from synapse_lite.handlers.requester import Requester
+from synapse_lite.handlers.threepids import canonical_address
 from synapse_lite.storage import accounts, deactivation, user_admin
 from synapse_lite.storage.accounts import NewAccount
 from synapse_lite.storage.database import Database, Transaction
@@ -272,11 +273,6 @@ def check_local(user_id: str, server_name: str, refusal: str) -> None:
     ids.check_user_id(user_id)
     if not ids.is_local(user_id, server_name):
         raise MatrixError(400, Errcode.UNKNOWN, refusal)
-
-
-def canonical_address(medium: str, address: str) -> str:
-    """E-mail addresses do not tell capitals from small letters."""
-    return address.strip().casefold() if medium == "email" else address
 
 
 def _check_not_self(requester: Requester, user_id: str) -> None:

@@ -102,8 +102,8 @@ async def test_a_session_is_bound_to_its_operation(auth: InteractiveAuth) -> Non
 
 
 UNREADABLE: list[tuple[JsonObject, tuple[int, str]]] = [
-    ({"type": "m.login.recaptcha"}, (400, "M_UNRECOGNIZED")),
-    ({"type": DUMMY}, (400, "M_UNRECOGNIZED")),
+    ({"type": "m.login.recaptcha"}, (400, "M_INVALID_PARAM")),
+    ({"type": DUMMY}, (400, "M_INVALID_PARAM")),
     ({"type": 1}, (400, "M_BAD_JSON")),
     ({"type": PASSWORD, "user": USER}, (400, "M_MISSING_PARAM")),
     ({"type": PASSWORD, "password": SECRET}, (400, "M_MISSING_PARAM")),

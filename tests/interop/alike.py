@@ -22,13 +22,15 @@ _LONG_AGO = 10**9
 """A larger number is a time, in seconds or milliseconds."""
 _TOKENS = frozenset(
     {"next_batch", "prev_batch", "start", "end", "next_token", "prev_token", "pos", "bump_stamp"}
+    | {"session", "access_token", "refresh_token", "login_token"}
 )
 _UNORDERED = frozenset(
     {"state", "required_state", "invite_state", "knock_state", "stripped_state", "presence"}
     | {"org.matrix.msc4222.state_after", "changed", "left", "heroes", "room_ids"}
 )
 """Lists in which clients look for no order, or in which Synapse has none."""
-_AGES = frozenset({"age", "last_active_ago", "last_seen_ts"})
+_AGES = frozenset({"age", "last_active_ago", "last_seen_ts", "expires_in_ms"})
+_DEVICE_ID = re.compile(r"[A-Z]{10}")
 _IDS = re.compile(
     r"\$[A-Za-z0-9_-]{43}|[!@#][A-Za-z0-9._=/+-]+:[A-Za-z0-9.:-]+|![A-Za-z0-9_-]{43}|mxc://\S+|sy[a-z]_\w+"
 )
@@ -153,7 +155,7 @@ class Caller:
     def _plain_text(self, text: str) -> str:
         for name, chosen in sorted(self.names.items(), key=lambda item: -len(item[1])):
             text = text.replace(chosen, f"<{name}>")
-        text = _IDS.sub("<id>", text)
+        text = "<device>" if _DEVICE_ID.fullmatch(text) else _IDS.sub("<id>", text)
         return text.replace(self.server_name, "<server>") if self.server_name else text
 
 

@@ -42,6 +42,16 @@ async def test_account_data_is_read_as_written(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_data_of_rooms_that_are_none(server: TestServer) -> None:
+    """What is no id of a room is told from a room that nobody knows."""
+    token = await server.register("name")
+    for room_id, refusal in (("room", (400, "M_INVALID_PARAM")), ("!room:hs.test", (404, "M_NOT_FOUND"))):
+        path = user_path("name", f"rooms/{room_id}/account_data/m.test")
+        assert await server.refusal("GET", path, None, token) == refusal
+        assert await server.refusal("PUT", path, {}, token) == refusal
+
+
+@ensureDeferred
 async def test_deleted_data_is_as_if_never_set(server: TestServer) -> None:
     """Who follows is told of empty content, who begins of none; a second time nobody is told anything (MSC3391)."""
     token = await server.user("name")

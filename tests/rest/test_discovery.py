@@ -10,10 +10,11 @@ from tests.server import OPEN, TestServer
 
 @ensureDeferred
 async def test_versions_are_told_to_anybody(server: TestServer) -> None:
-    """From r0.6.1 to the newest one that is whole; tools for operators read the version of Synapse."""
+    """From the oldest one, which old clients look for, to the newest one that is whole; tools for operators read the version of Synapse."""
     answer = await server.ok("GET", "/_matrix/client/versions")
     assert answer["unstable_features"]["org.matrix.msc3814"] is True
-    assert answer["versions"][0] == "r0.6.1"
+    assert answer["versions"][0] == "r0.0.1"
+    assert "r0.5.0" in answer["versions"]
     assert answer["versions"][-1] == VERSIONS[-1]
     told = await server.ok("GET", "/_synapse/admin/v1/server_version")
     assert told["server_version"].split()[0] == "1.163.2"

@@ -4,6 +4,7 @@ from typing import Any
 
 from pytest_twisted import ensureDeferred
 
+from synapse_lite.storage.user_admin import replace_threepids
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, TestServer
 
@@ -60,6 +61,29 @@ async def test_bad_logins_are_refused(server: TestServer) -> None:
     ]
     for body, refusal in refusals:
         assert await server.refusal("POST", "login", body) == refusal, body
+
+
+@ensureDeferred
+async def test_users_log_in_with_their_addresses(server: TestServer) -> None:
+    """An e-mail address in whatever case, a telephone number; in the old form, too. Others learn nothing from it."""
+    await server.register("name")
+    threepids = [("email", "name@mail.test"), ("msisdn", "441234567890")]
+    await server.database.transact(replace_threepids, "@name:hs.test", threepids, 5)
+    for medium, address in (("email", "Name@Mail.test"), ("msisdn", "441234567890")):
+        known = {"medium": medium, "address": address}
+        by_address = {"type": "m.id.thirdparty", **known}
+        for body in (
+            _login(identifier=by_address),
+            {"type": "m.login.password", "password": "secret"} | known,
+        ):
+            assert (await server.ok("POST", "login", body))["user_id"] == "@name:hs.test"
+        refused = (403, "M_FORBIDDEN")
+        assert await server.refusal("POST", "login", _login(identifier=by_address, password="x")) == refused
+    for address in ("other@mail.test", "@name:hs.test"):
+        unknown = {"type": "m.id.thirdparty", "medium": "email", "address": address}
+        assert await server.refusal("POST", "login", _login(identifier=unknown)) == (403, "M_FORBIDDEN")
+    incomplete = {"type": "m.id.thirdparty", "medium": "email"}
+    assert await server.refusal("POST", "login", _login(identifier=incomplete)) == (400, "M_MISSING_PARAM")
 
 
 @ensureDeferred

@@ -86,6 +86,16 @@ async def test_bad_profile_requests(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_a_profile_without_fields(server: TestServer) -> None:
+    """There is none; it comes back with its first field."""
+    token = await server.register("name")
+    await server.ok("DELETE", f"{MINE}/displayname", None, token)
+    assert await server.refusal("GET", MINE) == (404, "M_NOT_FOUND")
+    await server.ok("PUT", f"{MINE}/m.tz", {"m.tz": "Europe/Rome"}, token)
+    assert await server.ok("GET", MINE) == {"m.tz": "Europe/Rome"}
+
+
+@ensureDeferred
 async def test_profiles_can_be_for_users_only_and_fixed(build_server: BuildServer) -> None:
     """By configuration: reading needs a token, names stay as they are."""
     server = await build_server(**OPEN, require_auth_for_profile_requests=True, enable_set_displayname=False)

@@ -59,7 +59,7 @@ async def test_bad_registrations_are_refused(server: TestServer) -> None:
         (_body(device_id="x" * 513, auth=DUMMY), (400, "M_INVALID_PARAM")),
         (_body(inhibit_login="yes", auth=DUMMY), (400, "M_BAD_JSON")),
         (_body(auth="dummy"), (400, "M_BAD_JSON")),
-        (_body(auth={"type": "m.login.password"}), (400, "M_UNRECOGNIZED")),
+        (_body(auth={"type": "m.login.password"}), (400, "M_INVALID_PARAM")),
         (_body(auth={**DUMMY, "session": "never"}), (400, "M_UNKNOWN")),
         ({"username": "name", "auth": DUMMY}, (400, "M_MISSING_PARAM")),
         ([], (400, "M_BAD_JSON")),
@@ -187,7 +187,7 @@ async def test_registration_with_a_token(build_server: BuildServer) -> None:
     assert await server.refusal("GET", validity) == (400, "M_MISSING_PARAM")
     assert await server.refusal("POST", "register", _body(**auth("xyz"))) == (401, "M_UNAUTHORIZED")
     assert await server.refusal("POST", "register", _body(**auth(1))) == (400, "M_BAD_JSON")
-    assert await server.refusal("POST", "register", _body(auth=DUMMY)) == (400, "M_UNRECOGNIZED")
+    assert await server.refusal("POST", "register", _body(auth=DUMMY)) == (400, "M_INVALID_PARAM")
     assert (await server.ok("POST", "register", _body(**auth("abc"))))["user_id"] == "@name:hs.test"
     used = await server.database.read(find_token, "abc", server.clock.now_ms())
     assert used is not None

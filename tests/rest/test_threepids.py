@@ -35,7 +35,7 @@ async def test_nothing_is_sent_to_an_address(server: TestServer) -> None:
     """Without mail and without an identity server each request is refused in words, and nothing is kept."""
     alice = await server.user("alice")
     for asked, refusal in (
-        ("account/3pid", (403, "M_FORBIDDEN")),
+        ("account/3pid", (400, "M_THREEPID_MEDIUM_NOT_SUPPORTED")),
         ("account/password", (400, "M_UNKNOWN")),
         ("register", (400, "M_UNKNOWN")),
     ):

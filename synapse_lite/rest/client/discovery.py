@@ -16,7 +16,11 @@ from synapse_lite.matrix.experimental_features import (
 )
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 
-VERSIONS = ("r0.6.1", *(f"v1.{minor}" for minor in range(1, 19)))
+VERSIONS = (
+    # Clients look for one in the list, older ones for one of the oldest: r0.5.0 tells them to load members lazily.
+    *("r0.0.1", "r0.1.0", "r0.2.0", "r0.3.0", "r0.4.0", "r0.5.0", "r0.6.0", "r0.6.1"),
+    *(f"v1.{minor}" for minor in range(1, 19)),
+)
 """Up to the newest one of which nothing is missing that a server must have."""
 
 _UNSTABLE_FEATURES = {

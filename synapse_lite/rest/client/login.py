@@ -3,7 +3,7 @@
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.handlers.access_tokens import AccessTokens, DeviceRequest, NewSession
-from synapse_lite.handlers.login import Logins
+from synapse_lite.handlers.login import Logins, Threepid
 from synapse_lite.handlers.login_tokens import LoginTokens
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
@@ -23,6 +23,7 @@ from synapse_lite.rest.body import (
 PASSWORD = "m.login.password"  # noqa: S105 (the name of a login type)
 TOKEN = "m.login.token"  # noqa: S105 (the name of a login type)
 MAX_TOKEN = 255
+MAX_ADDRESS = 500
 
 
 class LoginApi:
@@ -120,11 +121,18 @@ def read_device_request(body: JsonObject) -> DeviceRequest:
     )
 
 
-def _named_user(body: JsonObject) -> str:
-    """From `identifier`, or from the old field `user`."""
+def _named_user(body: JsonObject) -> str | Threepid:
+    """From `identifier`, or from the old fields `user` or `medium` and `address`."""
     identifier = parameter(body, "identifier", dict, None)
     if identifier is None:
-        return text(body, "user", MAX_USERNAME)
-    if parameter(identifier, "type", str) != "m.id.user":
+        return text(body, "user", MAX_USERNAME) if "medium" not in body else _threepid(body)
+    kind = parameter(identifier, "type", str)
+    if kind == "m.id.thirdparty":
+        return _threepid(identifier)
+    if kind != "m.id.user":
         raise MatrixError(400, Errcode.UNKNOWN, "Unknown login identifier type")
     return text(identifier, "user", MAX_USERNAME)
+
+
+def _threepid(body: JsonObject) -> Threepid:
+    return Threepid(text(body, "medium", MAX_ADDRESS), text(body, "address", MAX_ADDRESS))

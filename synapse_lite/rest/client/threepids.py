@@ -11,6 +11,7 @@ from synapse_lite.rest.body import text
 
 MEDIA = ("email", "msisdn")
 MAX_ADDRESS = 500
+NO_CHANGES = "Addresses are added by the administrators of this server"
 
 
 class ThreepidsApi:
@@ -56,7 +57,7 @@ class ThreepidsApi:
 
     async def add(self, _request: Request, _requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/account/3pid`, `/account/3pid/add`: nobody could prove that an address is theirs"""
-        raise _no_changes()
+        raise forbidden(NO_CHANGES)
 
     async def bind(self, _request: Request, _requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/account/3pid/bind`"""
@@ -72,7 +73,7 @@ class ThreepidsApi:
 
     async def no_changes(self, _request: Request) -> JsonObject:
         """`POST /_matrix/client/v3/account/3pid/email/requestToken`, `.../msisdn/...`"""
-        raise _no_changes()
+        raise MatrixError(400, Errcode.THREEPID_MEDIUM_NOT_SUPPORTED, NO_CHANGES)
 
     async def no_password(self, _request: Request) -> JsonObject:
         """`POST /_matrix/client/v3/account/password/email/requestToken`, `.../msisdn/...`"""
@@ -85,7 +86,3 @@ class ThreepidsApi:
     async def no_registration(self, _request: Request) -> JsonObject:
         """`POST /_matrix/client/v3/register/email/requestToken`, `.../msisdn/...`"""
         raise MatrixError(400, Errcode.UNKNOWN, "Nobody registers by e-mail or phone on this server")
-
-
-def _no_changes() -> MatrixError:
-    return forbidden("Addresses are added by the administrators of this server")
