@@ -124,6 +124,10 @@ class PasswordChanges:
         self._database = database
         self._passwords = passwords
 
+    def check_new(self, password: str) -> None:
+        """400 for one that may not be chosen: before the user proves anything."""
+        self._passwords.check_new(password)
+
     async def change(self, requester: Requester, password: str, *, log_out_others: bool) -> None:
         """Raises 400 for a password that may not be chosen."""
         self._passwords.check_new(password)

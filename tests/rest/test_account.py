@@ -71,6 +71,17 @@ async def test_bad_changes_are_refused(build_server: BuildServer) -> None:
 
 
 @ensureDeferred
+async def test_a_password_that_may_not_be_chosen(build_server: BuildServer) -> None:
+    """It is refused before the old one is asked for."""
+    policy = {"enabled": True, "minimum_length": 6, "require_digit": True}
+    server = await build_server(**OPEN, password_config={"policy": policy})
+    token = await server.register("name", password="secret1")
+    for new, errcode in (("12345", "M_PASSWORD_TOO_SHORT"), ("letters", "M_PASSWORD_NO_DIGIT")):
+        assert await server.refusal("POST", PATH, {"new_password": new}, token) == (400, errcode)
+    assert (await server.call("POST", PATH, {"new_password": "secret2"}, token)).status == 401
+
+
+@ensureDeferred
 async def test_no_table_holds_a_secret(server: TestServer, caplog: pytest.LogCaptureFixture) -> None:
     """Neither passwords nor tokens are in any row or in the log, after all that is done with them."""
     caplog.set_level(logging.DEBUG)

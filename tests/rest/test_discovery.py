@@ -104,10 +104,12 @@ async def test_capabilities_follow_the_configuration(build_server: BuildServer, 
     assert answer["m.room_versions"] == {"default": "12", "available": stable}
     assert answer["m.change_password"] == {"enabled": True}
     assert answer["m.profile_fields"] == {"enabled": True}
+    assert answer["org.matrix.msc4140.delayed_events"]["max_delay_ms"] == 0
     strict = await build_server(
         default_room_version="11",
         enable_set_displayname=False,
         forget_rooms_on_leave=True,
+        max_event_delay_duration="1h",
         password_config={"enabled": False},
     )
     answer = (await strict.ok("GET", "capabilities", token=token))["capabilities"]
@@ -117,6 +119,7 @@ async def test_capabilities_follow_the_configuration(build_server: BuildServer, 
     assert answer["m.profile_fields"] == {"enabled": True, "disallowed": ["displayname"]}
     assert answer["m.forget_forced_upon_leave"] == {"enabled": True}
     assert answer["m.change_password"] == {"enabled": False}
+    assert answer["org.matrix.msc4140.delayed_events"] == {"max_delay_ms": 3_600_000, "max_scheduled": 100}
 
 
 @ensureDeferred

@@ -48,6 +48,8 @@ class AccountApi:
         body = request.json_object()
         password = optional_text(body, "new_password", MAX_PASSWORD)
         log_out_others = parameter(body, "logout_devices", bool, True)
+        if password is not None:
+            self._password_changes.check_new(password)
         challenge = await self._auth.check(
             f"change the password of {requester.user_id}",
             parameter(body, "auth", dict, None),

@@ -4,6 +4,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.config.accounts import PasswordPolicy
 from synapse_lite.config.model import Config
 from synapse_lite.errors import Errcode, MatrixError, not_found
+from synapse_lite.handlers.delayed_events import MAX_WAITING
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
@@ -200,6 +201,10 @@ def capabilities(config: Config) -> JsonObject:
         "m.3pid_changes": {"enabled": False},
         "m.get_login_token": {"enabled": config.login_via_existing_session.enabled},
         "m.forget_forced_upon_leave": {"enabled": config.forget_rooms_on_leave},
+        "org.matrix.msc4140.delayed_events": {
+            "max_delay_ms": config.max_event_delay_duration or 0,
+            "max_scheduled": MAX_WAITING,
+        },
     }
 
 
