@@ -12,7 +12,8 @@ from urllib.parse import quote, urlencode
 from attrs import field, frozen
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.federation.pdus import PduChecker
+from synapse_lite.federation.keyring import KeysAwayError
+from synapse_lite.federation.pdus import PduChecker, Refused
 from synapse_lite.federation.peers import MAX_ANSWER, OK, PeerError, Peers
 from synapse_lite.matrix.event import Event
 from synapse_lite.storage.rooms import Room
@@ -33,6 +34,10 @@ class RemoteState:
 
     state_ids: Sequence[str]
     events: Mapping[str, Event] = field(factory=dict)
+
+
+class UnverifiedError(PeerError):
+    """What came cannot be verified at the moment, for want of keys."""
 
 
 def part(text: str) -> str:
@@ -67,7 +72,7 @@ class EventFetcher:
 
     async def event(self, server: str, room: Room, event_id: str) -> Event:
         answer = await self._peers.ask(server, "GET", f"{V1}/event/{part(event_id)}")
-        found = await self._checked(room, listed(answer, "pdus", 1))
+        found = await self._all_checked(room, listed(answer, "pdus", 1))
         if event_id not in found:
             raise PeerError(f"{server} does not give {event_id}, but something else", OK)
         return found[event_id]
@@ -106,9 +111,12 @@ class EventFetcher:
         return ids, chain
 
     async def state_events(
-        self, server: str, room: Room, event_id: str, lacking: Collection[str]
+        self, server: str, room: Room, event_id: str, lacking: Collection[str], *, patient: bool = False
     ) -> dict[str, Event]:
-        """Those of the state before the event, and of its auth chains, that are lacking, and that the server has."""
+        """Those of the state before the event, and of its auth chains, that are lacking, and that the server has.
+
+        What cannot be verified at the moment is left out; who is `patient` gets an `UnverifiedError`.
+        """
         if len(lacking) > SINGLE_EVENTS:
             answer = await self._peers.ask(
                 server,
@@ -118,11 +126,14 @@ class EventFetcher:
                 max_bytes=200 * 1024 * 1024,
             )
             pdus = [*listed(answer, "pdus", MAX_STATE), *listed(answer, "auth_chain", MAX_STATE)]
-            return await self._checked(room, pdus)
+            return await (self._all_checked if patient else self._checked)(room, pdus)
         found: dict[str, Event] = {}
         for one in lacking:
             try:
                 found[one] = await self.event(server, room, one)
+            except UnverifiedError:
+                if patient:
+                    raise
             except PeerError as error:
                 if error.is_passing:  # a state without it would stay wrong for ever
                     raise
@@ -132,6 +143,14 @@ class EventFetcher:
     async def _checked(self, room: Room, pdus: Sequence[Any]) -> dict[str, Event]:
         """Those that are good, by id: a bad one does no harm to the others."""
         checked = await self._checker.check_all(pdus, room.version, room.room_id)
+        return {one.event_id: one for one in checked if isinstance(one, Event)}
+
+    async def _all_checked(self, room: Room, pdus: Sequence[Any]) -> dict[str, Event]:
+        """As `_checked`, but `UnverifiedError` if that cannot be told of one of them now."""
+        checked = await self._checker.check_all(pdus, room.version, room.room_id)
+        for one in checked:
+            if isinstance(one, Refused) and isinstance(one.error, KeysAwayError):
+                raise UnverifiedError(f"{one.event_id}: {one.error}")
         return {one.event_id: one for one in checked if isinstance(one, Event)}
 
 

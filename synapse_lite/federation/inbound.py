@@ -227,21 +227,26 @@ class InboundEvents:
             lacking = missing.event_ids & set(event.prev_events)
             if not lacking:
                 raise UnobtainableError(f"{event.event_id}: {missing}") from None
-            state = await self.ask_around(room, origin, partial(self.state_before, room, event))
+            state = await self.ask_around(room, origin, partial(self.state_before, room, event, patient=True))
             done = await self.receive_together(room, events, state)
             if done:
                 return done
             await self._receive(room, event, origin, state)
         return 1
 
-    async def state_before(self, room: Room, event: Event, server: str) -> dict[StateKey, int]:
-        """The state before the event as the server tells it, by events that are stored here now."""
+    async def state_before(
+        self, room: Room, event: Event, server: str, *, patient: bool = False
+    ) -> dict[StateKey, int]:
+        """The state before the event as the server tells it, by events that are stored here now.
+
+        Who is `patient` gets a `PeerError` where a part of it cannot be verified yet, for want of keys.
+        """
         state_ids, chain_ids = await self._fetcher.state_ids(server, room, event.event_id)
         wanted = {*state_ids, *chain_ids}
         lacking = wanted - await self._database.read(known_event_ids, wanted)
         fetched: dict[str, Event] = {}
         if lacking:
-            fetched = await self._fetcher.state_events(server, room, event.event_id, lacking)
+            fetched = await self._fetcher.state_events(server, room, event.event_id, lacking, patient=patient)
             await self._receiver.store_outliers(room.nid, list(fetched.values()))
         stored = await self._database.read(read_outlines, state_ids)
         return _by_key(room, state_ids, stored)

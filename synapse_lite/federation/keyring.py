@@ -35,12 +35,18 @@ KEYS_TIMEOUT = 10.0
 MAX_KEYS_ANSWER = 1024 * 1024
 RETRY_SECONDS = 30.0
 """A server whose keys could not be had is left alone for so long, whatever of it has to be verified."""
+PATIENCE_SECONDS = 120.0
+"""For so long after the first failure its keys may be there soon; then the server counts as one that is gone."""
 MAX_NOTED = 10_000  # servers
 MAX_SERVERS_A_QUERY = 100
 MAX_SIGNATURES = 8  # of one server that are looked at
 
 KeyName = tuple[str, str]  # server name, key id
 Keys = Mapping[KeyName, Sequence[ServerKey]]
+
+
+class KeysAwayError(SignatureError):
+    """The keys of a server cannot be had at the moment, by which the signature may be a good one."""
 
 
 @frozen
@@ -97,6 +103,7 @@ class Keyring:
         self._notaries = [notary for notary in notaries if notary.server_name != self._own_name]
         self._fetching: dict[str, Deferred[BaseException | None]] = {}
         self._failed: dict[str, float] = {}
+        self._failing_since: dict[str, float] = {}
         self._fetched: dict[str, float] = {}
 
     async def verify(self, signed: Signed) -> None:
@@ -114,7 +121,7 @@ class Keyring:
         """What may have signed it, as `check` takes it. Raises `SignatureError` where there is nothing."""
         keys = await self._keys([signed])
         if not self._usable(signed, keys):
-            raise _unknown_key(signed)
+            raise self._unknown_key(signed)
         return keys
 
     def check(self, signed: Signed, keys: Keys) -> None:
@@ -142,7 +149,7 @@ class Keyring:
         return keys
 
     def _failure(self, signed: Signed, keys: Keys) -> SignatureError | None:
-        failure = _unknown_key(signed)
+        failure = self._unknown_key(signed)
         for key_id, verify_key in self._usable(signed, keys):
             try:
                 verify_signature(signed.signatures, signed.data, signed.server_name, key_id, verify_key)
@@ -151,6 +158,13 @@ class Keyring:
             else:
                 return None
         return failure
+
+    def _unknown_key(self, signed: Signed) -> SignatureError:
+        name = signed.server_name
+        since = self._failing_since.get(name)
+        if since is not None and self._clock.monotonic() < since + PATIENCE_SECONDS:
+            return KeysAwayError(f"The keys of {name} cannot be had now")
+        return SignatureError(f"No signature of {name} by a key that is known")
 
     def _usable(self, signed: Signed, keys: Keys) -> list[tuple[str, VerifyKey]]:
         if signed.server_name == self._own_name:
@@ -208,12 +222,18 @@ class Keyring:
             )
             await self._store(server_name, [answer])
             _note(self._fetched, server_name, self._clock.monotonic())
+            self._failing_since.pop(server_name, None)
         except (PeerError, MatrixError) as error:
             logger.info("no keys from %s: %s", server_name, error)
         else:
             return
-        if not await self._ask_notaries(server_name):
-            _note(self._failed, server_name, self._clock.monotonic() + RETRY_SECONDS)
+        if await self._ask_notaries(server_name):
+            self._failing_since.pop(server_name, None)
+            return
+        now = self._clock.monotonic()
+        _note(self._failed, server_name, now + RETRY_SECONDS)
+        if server_name not in self._failing_since:
+            _note(self._failing_since, server_name, now)
 
     async def _ask_notaries(self, server_name: str) -> bool:
         for notary in self._notaries:
@@ -245,10 +265,6 @@ class Keyring:
             found += 1
         if not found:
             raise SignatureError(f"There are no keys of {server_name} in the answer")
-
-
-def _unknown_key(signed: Signed) -> SignatureError:
-    return SignatureError(f"No signature of {signed.server_name} by a key that is known")
 
 
 def _note(times: dict[str, float], server_name: str, time: float) -> None:

@@ -40,18 +40,19 @@ class StagedRooms:
     """Puts staged events into their rooms, whatever process took them, also after a crash.
 
     What goes on at the heads of rooms is put there by one process for many rooms in one transaction. The room of an event that
-    needs more gets a place of its own, until its events go on by themselves again.
+    needs more gets a place of its own, until its events go on by themselves again. `name` is that of the process.
     """
 
     def __init__(
-        self, database: Database, inbound: InboundEvents, runs: RunReceiver, bus: Bus, clock: Clock
+        self, database: Database, inbound: InboundEvents, runs: RunReceiver, bus: Bus, clock: Clock, name: str
     ) -> None:
         self._database = database
         self._inbound = inbound
         self._runs = runs
         self._bus = bus
         self._clock = clock
-        self._owner = random_text(12)
+        self._name = name
+        self._owner = f"{name}#{random_text(12)}"
         self._working: set[Deferred[None]] = set()
         self._slow: set[str] = set()
         self._is_running = False
@@ -61,7 +62,9 @@ class StagedRooms:
         self._timer: DelayedCall | None = None
         self._unsubscribe: Any = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """What was at work when the last process of this name ended goes on at once."""
+        await self._database.transact(staged_events.release_all, f"{self._name}#")
         self._unsubscribe = self._bus.subscribe(TOPIC, lambda _: self.look())
         self._tick()
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from synapse_lite.canonical_json import JsonObject, encode
-from synapse_lite.errors import not_found
+from synapse_lite.errors import Errcode, MatrixError, not_found
 from synapse_lite.matrix.auth_rules import (
     auth_keys,
     check_event,
@@ -23,7 +23,12 @@ _ENTERING = frozenset({"join", "invite", "knock"})
 def build_next(
     head: Head, write: Write, targets: Mapping[str, StoredEvent], signing_key: SigningKey
 ) -> tuple[Event, list[StoredEvent]]:
-    """The event that follows the head, and its auth events; `AuthError` when the rules of the room forbid it."""
+    """The event that follows the head, and its auth events; `AuthError` when the rules of the room forbid it.
+
+    500 for a room of which too much is lost.
+    """
+    if head.is_damaged:
+        raise MatrixError(500, Errcode.UNKNOWN, "This server has lost events on which the room is built")
     draft, version = write.draft, head.room.version
     auth_events = [head.state[key] for key in _auth_keys(draft, head) if key in head.state]
     previous = sorted(head.tips, key=lambda tip: tip.event.depth)[-MAX_PREV_EVENTS:]

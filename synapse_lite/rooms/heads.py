@@ -4,11 +4,13 @@ A room has one head, at which its forward extremities meet. A redaction that mus
 room (see `Write.point`) gets a head of its own there.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from attrs import define, field, frozen
 
 from synapse_lite.matrix.auth_rules import needed_keys
+from synapse_lite.matrix.auth_rules.state import POWER_LEVELS
 from synapse_lite.matrix.event import Draft, Event, StateKey
 from synapse_lite.matrix.policy import POLICY
 from synapse_lite.matrix.room_versions import RoomVersion
@@ -16,22 +18,29 @@ from synapse_lite.rooms.values import Point, Write
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
-from synapse_lite.storage.heads import RoomHead
+from synapse_lite.storage.heads import RoomHead, deepest_events
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.state import REMOVED, StateStore
 
+logger = logging.getLogger(__name__)
+
 AUTH_CACHE = 100_000  # entries
+LOOKED_AT = 100  # events among which lost ends of a room are replaced
 
 
 @define
 class Head:
-    """`tips` are the events to follow, `state` is what is known of the state after them."""
+    """`tips` are the events to follow, `state` is what is known of the state after them.
+
+    `is_damaged`: nothing can be built on it, since the events are lost that it stands on, or that say who may do what.
+    """
 
     room: Room
     tips: list[StoredEvent]
     depth: int
     snapshot_nid: int
     is_blocked: bool = False
+    is_damaged: bool = False
     state: dict[StateKey, StoredEvent] = field(factory=dict)
     last_nid: int | None = None
 
@@ -86,7 +95,7 @@ class HeadReader:
         nids.update(nid for _, point in past for nid in point.prev_nids)
         nids.update(nid for state in (*states.values(), *states_past.values()) for nid in state.values())
         events = self._events.load(txn, nids)
-        heads = {nid: _head(row, states[nid], events) for nid, row in rooms.items()}
+        heads = {nid: self._head(txn, row, states[nid], events) for nid, row in rooms.items()}
         points = {
             (nid, point): _head_at(rooms[nid], point, state, events)
             for (nid, point), state in states_past.items()
@@ -97,7 +106,7 @@ class HeadReader:
     def read_one(self, txn: Transaction, row: RoomHead, keys: Collection[StateKey]) -> Head:
         """The head of a locked room, with some of its state."""
         state = self.current(txn, row, keys)
-        return _head(row, state, self._events.load(txn, [*row.extremities, *state.values()]))
+        return self._head(txn, row, state, self._events.load(txn, [*row.extremities, *state.values()]))
 
     def current(self, txn: Transaction, head: RoomHead, keys: Collection[StateKey]) -> dict[StateKey, int]:
         """Current state events; the snapshot's nid names the state, so that what was read once is known."""
@@ -111,6 +120,27 @@ class HeadReader:
                 found[key] = read.get((room_nid, key), REMOVED)
                 self._current.put((snapshot_nid, key), found[key])
         return {key: nid for key, nid in found.items() if nid != REMOVED}
+
+    def _head(
+        self,
+        txn: Transaction,
+        row: RoomHead,
+        state: Mapping[StateKey, int],
+        events: Mapping[int, StoredEvent],
+    ) -> Head:
+        tips = [events[nid] for nid in row.extremities if nid in events]
+        if len(tips) < len(row.extremities):
+            logger.error("ends of room %s are lost; it goes on from what nothing follows", row.room.room_id)
+            tips = self._ends(txn, row)
+        known = {key: events[nid] for key, nid in state.items() if nid in events}
+        is_damaged = not tips or POWER_LEVELS in state.keys() - known.keys()
+        return Head(row.room, tips, row.depth, row.snapshot_nid, row.is_blocked, is_damaged, known)
+
+    def _ends(self, txn: Transaction, row: RoomHead) -> list[StoredEvent]:
+        """Those of the deepest events that none of them follows."""
+        deepest = self._events.load(txn, deepest_events(txn, row.room.nid, LOOKED_AT)).values()
+        followed = {event_id for stored in deepest for event_id in stored.event.prev_events}
+        return [stored for stored in deepest if stored.event_id not in followed]
 
 
 def draft_needs(draft: Draft, version: RoomVersion) -> list[StateKey]:
@@ -140,16 +170,10 @@ def _wanted(writes: Iterable[Write], rooms: Mapping[int, RoomHead]) -> tuple[_Cu
     return current, past
 
 
-def _head(row: RoomHead, state: Mapping[StateKey, int], events: Mapping[int, StoredEvent]) -> Head:
-    tips = [events[nid] for nid in row.extremities]
-    known = {key: events[nid] for key, nid in state.items()}
-    return Head(row.room, tips, row.depth, row.snapshot_nid, row.is_blocked, known)
-
-
 def _head_at(
     row: RoomHead, point: Point, state: Mapping[StateKey, int], events: Mapping[int, StoredEvent]
 ) -> Head:
     tips = [events[nid] for nid in point.prev_nids]
     depth = max(tip.event.depth for tip in tips)
     known = {key: events[nid] for key, nid in state.items() if nid in events}
-    return Head(row.room, tips, depth, point.snapshot_nid, row.is_blocked, known)
+    return Head(row.room, tips, depth, point.snapshot_nid, row.is_blocked, False, known)

@@ -38,6 +38,7 @@ class ManyTips:
             head.depth,
             self.resolver.store(txn, head.room.nid, state),
             head.is_blocked,
+            head.is_damaged,
             {key: known[nid] for key, nid in nids.items()},
         )
 

@@ -121,7 +121,11 @@ def _is_policed(head: Head, event: Event) -> bool:
 
 
 def _is_allowed(head: Head, event: Event, auth_events: Sequence[StoredEvent]) -> bool:
-    if CREATE not in head.state or any(one.standing is Standing.REJECTED for one in auth_events):
+    if (
+        CREATE not in head.state
+        or head.is_damaged
+        or any(one.standing is Standing.REJECTED for one in auth_events)
+    ):
         return False
     judged = [Judged(one.event) for one in auth_events]
     return (

@@ -62,6 +62,15 @@ def read_head(txn: Transaction, room_nid: int) -> RoomHead | None:
     return _head(row) if row else None
 
 
+def deepest_events(txn: Transaction, room_nid: int, limit: int) -> list[int]:
+    """Of those that make up the room, the nids of the ones that are farthest from its beginning."""
+    rows = txn.rows(
+        "SELECT event_nid FROM events WHERE room_nid = %s AND standing = 0 ORDER BY depth DESC, event_nid DESC LIMIT %s",
+        (room_nid, limit),
+    )
+    return [nid for (nid,) in rows]
+
+
 def _head(row: Row) -> RoomHead:
     return RoomHead(Room(row[0], row[1], ROOM_VERSIONS[row[2]]), *row[3:])
 

@@ -116,3 +116,11 @@ def release(txn: Transaction, room_ids: Collection[str], owner: str, pause_secon
         " THEN clock_timestamp() + %s * interval '1 second' ELSE '-infinity' END WHERE room_id = ANY(%s)",
         (pause_seconds, pause_seconds, ours),
     )
+
+
+def release_all(txn: Transaction, owner_prefix: str) -> None:
+    """Give back the rooms of all owners whose names begin so."""
+    txn.execute(
+        "UPDATE staged_rooms SET owner = NULL, leased_until = '-infinity' WHERE left(owner, length(%s)) = %s",
+        (owner_prefix, owner_prefix),
+    )

@@ -4,9 +4,12 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
+import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.federation.fetching import SINGLE_EVENTS
+from synapse_lite.federation.keyring import PATIENCE_SECONDS, RETRY_SECONDS
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.matrix.event import MAX_PREV_EVENTS, Event
 from synapse_lite.storage.events import Standing
@@ -388,6 +391,58 @@ async def test_more_branches_than_an_event_may_follow(server: TestServer, other:
     await room.look()
     assert len(room.tips) == 1
     assert room.state[name.key].event_id == name.event_id
+
+
+@ensureDeferred
+@pytest.mark.parametrize("members", [1, SINGLE_EVENTS + 1])
+async def test_a_state_of_which_a_part_cannot_be_verified_now(
+    server: TestServer, other: Scripted, network: Network, members: int
+) -> None:
+    """It waits for the keys."""
+    room, token = await remote_room(server, other)
+    history = History(room)
+    third = network.scripted("third.test")
+    del network.servers["third.test"]
+    joins = [
+        history.add(
+            await room.build(
+                "m.room.member", {"membership": "join"}, f"@u{n}:third.test",
+                sender=f"@u{n}:third.test", key=third.key,
+            )
+        )
+        for n in range(members)
+    ]  # fmt: skip
+    room.state.update({one.key: one for one in joins})
+    said = await history.chain(120, joins[-1])
+    await send(server, other, said[-3].pdu)
+    assert await room.stored(said[-3]) is None
+    network.servers["third.test"] = third
+    server.clock.advance(RETRY_SECONDS + 1)
+    await send(server, other, said[-2].pdu)
+    assert await texts(server, room, token) == ["118"]
+    assert await room.membership("@u0:third.test") == "join"
+
+
+@ensureDeferred
+async def test_a_state_of_which_a_part_cannot_be_verified_for_long(
+    server: TestServer, other: Scripted, network: Network
+) -> None:
+    """It is taken without what a server said that may be gone for ever."""
+    room, token = await remote_room(server, other)
+    history = History(room)
+    gone = RemoteRoom(server, Scripted("gone.test", network), room.room_id)
+    join = history.add(
+        await room.build(
+            "m.room.member", {"membership": "join"}, gone.user, sender=gone.user, key=gone.other.key
+        )
+    )
+    room.state[join.key] = join
+    said = await history.chain(120, join)
+    await send(server, other, said[-3].pdu)
+    server.clock.advance(PATIENCE_SECONDS + 1)
+    await send(server, other, said[-2].pdu)
+    assert await texts(server, room, token) == ["118"]
+    assert await room.membership(gone.user) is None
 
 
 @ensureDeferred

@@ -61,3 +61,43 @@ async def test_a_lost_event_of_the_state(server: TestServer, other: Scripted) ->
     await server.ok("GET", f"sync?since={since}", token=token)
     await server.ok("GET", "sync", token=token)
     await server.ok("PUT", f"{path}/send/m.room.message/1", {"msgtype": "m.text", "body": "on"}, token)
+
+
+@ensureDeferred
+async def test_lost_ends(server: TestServer, other: Scripted) -> None:
+    """The room goes on from the events that nothing follows, for its own users and for others."""
+    room, token = await remote_room(server, other)
+    path = f"rooms/{room.room_id}"
+    await server.ok("PUT", f"{path}/send/m.room.message/1", {"msgtype": "m.text", "body": "before"}, token)
+    since = (await server.ok("GET", "sync", token=token))["next_batch"]
+    await server.ok("PUT", f"{path}/state/m.room.topic/", {"topic": "lost"}, token)
+    await room.look()
+    (before,) = room.tips[0].prev_events
+    await lose(room, "m.room.topic")
+    said = {"msgtype": "m.text", "body": "after"}
+    sent = await server.ok("PUT", f"{path}/send/m.room.message/2", said, token)
+    stored = await room.stored(sent["event_id"])
+    assert stored is not None
+    assert stored.event.prev_events == [before]
+    del room.state["m.room.topic", ""]
+    theirs = await room.say("theirs", previous=[stored.event])
+    assert await send(server, other, theirs.pdu) == {theirs.event_id: {}}
+    assert (await says(server, room, token))[:3] == ["theirs", "after", "before"]
+    joined = (await server.ok("GET", f"sync?since={since}", token=token))["rooms"]["join"][room.room_id]
+    bodies = [one["content"].get("body") for one in joined["timeline"]["events"]]
+    assert bodies == ["after", "theirs"]
+    await server.ok("PUT", f"{path}/state/m.room.topic/", {"topic": "again"}, token)
+
+
+@ensureDeferred
+async def test_lost_power_levels(server: TestServer, other: Scripted) -> None:
+    """Where nobody knows who may do what nothing is sent, and other rooms are not concerned."""
+    room, token = await remote_room(server, other)
+    await lose(room, "m.room.power_levels")
+    said = {"msgtype": "m.text", "body": "hello"}
+    path = f"rooms/{room.room_id}/send/m.room.message/1"
+    answer = await server.call("PUT", path, said, token)
+    assert (answer.status, answer.json()["errcode"]) == (500, "M_UNKNOWN")
+    assert "lost" in answer.json()["error"]
+    another = await server.room(token)
+    await server.ok("PUT", f"{another}/send/m.room.message/1", said, token)

@@ -20,6 +20,7 @@ from tests.processes.site import Site, create_room, say
 SLOW_RESYNC = "tests.processes.slow_resync"
 MEMBERS = 12
 _WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'rooms'::regclass AND NOT granted"
+_TAKEN = "SELECT count(*) FROM staged_rooms WHERE owner IS NOT NULL"
 _OF_A_ROOM = ("events", "memberships", "current_state", "state_snapshots", "room_gaps", "partial_rooms")
 
 
@@ -116,6 +117,27 @@ def test_a_process_that_is_killed_while_members_are_loaded(build_site: BuildSite
     with bob.connect() as connection:
         said = say(connection, room_id, "1", "hello")
     wait_until(lambda: said in _heard(alice, room_id), "what was said after it")
+
+
+def test_a_process_that_is_killed_while_events_wait(build_site: BuildSite, tmp_path: Path) -> None:
+    """What it had taken comes into the room when it is back, however long its lease would last."""
+    neighbours = Neighbours.in_directory(tmp_path)
+    ours, _ = neighbours.site(build_site, "main")
+    theirs, their_name = neighbours.site(build_site, "main")
+    ours.start("main")
+    theirs.start("main")
+    alice, bob = theirs.user("alice"), ours.user("bob")
+    room_id = create_room(alice)
+    _join(bob, room_id, their_name)
+    with alice.connect() as there, _locked_rooms(ours):
+        said = say(there, room_id, "1", "hello")
+        wait_until(lambda: ours.value(_TAKEN), "the event at a process")
+        wait_until(lambda: ours.value(_WAITING), "the process at the room")
+        ours.signal("main", signal.SIGKILL)
+        assert ours.processes["main"].running.wait() == -signal.SIGKILL
+    ours.execute("UPDATE staged_rooms SET leased_until = clock_timestamp() + interval '1 day'")
+    ours.start("main")
+    wait_until(lambda: said in _heard(bob, room_id), "what was said before")
 
 
 @contextmanager

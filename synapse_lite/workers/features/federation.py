@@ -75,7 +75,9 @@ def build(core: Core) -> Feature:
         parts.signing_key,
         core.clock,
     )
-    staged = StagedRooms(core.requests, inbound, core.federated.runs, core.bus, core.clock)
+    staged = StagedRooms(
+        core.requests, inbound, core.federated.runs, core.bus, core.clock, config.worker_name
+    )
     return Feature(
         [
             *KeysApi(keys).routes(),
