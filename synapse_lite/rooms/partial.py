@@ -151,6 +151,7 @@ class RoomFiller:
         """Nobody is shown it any more, and nothing of ours follows it. Where it changed the state, the state before comes back."""
         partial_rooms.reject_event(txn, stored.nid, reason)
         self._events.forget(stored.nid)
+        txn.publish(Kind.AMENDED, room_nid=stored.room_nid, key=str(stored.nid))
         tips = [nid for nid in head.extremities if nid != stored.nid] or list(head.extremities)
         head = RoomHead(head.room, tips, head.depth, head.snapshot_nid, head.is_blocked, head.is_partial)
         key = stored.event.key if stored.event.is_state else None

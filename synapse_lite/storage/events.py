@@ -141,8 +141,8 @@ class Marks:
 
 NO_MARKS: Final = Marks()
 
-MAX_COMPLETED = 100_000
-"""Numbers of events that were completed; they are few."""
+MAX_AMENDED = 100_000
+"""Numbers of events that are stored otherwise than they were; they are few."""
 
 # Sub-selects, because they are read from an index also where a table has no statistics yet.
 _SELECT = (
@@ -173,12 +173,12 @@ class EventStore:
 
     def __init__(self, cache_bytes: int) -> None:
         self._cache: Cache[int, StoredEvent] = Cache(cache_bytes)
-        self._completed: set[int] = set()
+        self._amended: set[int] = set()
 
     def remember(self, stored: StoredEvent, json: str) -> None:
         """Put an event into the cache; `json` is what is stored of it."""
         self._cache.put(stored.nid, stored, _size_in_memory(json))
-        if stored.nid in self._completed:
+        if stored.nid in self._amended:
             self.forget(stored.nid)
 
     def insert(self, txn: Transaction, new: Sequence[NewEvent], now_ms: int) -> None:
@@ -269,7 +269,7 @@ class EventStore:
     def complete(self, txn: Transaction, event_id: str, event: Event) -> StoredEvent | None:
         """The event as it is stored now; None if nothing lacked, or it is redacted. For who holds the head of its room.
 
-        Publishes `COMPLETED`, so that every process forgets what it has of it.
+        Publishes `AMENDED`, so that every process forgets what it has of it.
         """
         row = txn.row(
             f"{_SELECT} WHERE e.event_id = %s AND NOT EXISTS"
@@ -282,17 +282,17 @@ class EventStore:
         txn.execute(
             "UPDATE events SET json = %s WHERE event_nid = %s", (dump(event.pdu).decode(), stored.nid)
         )
-        txn.publish(Kind.COMPLETED, room_nid=stored.room_nid, key=str(stored.nid))
+        txn.publish(Kind.AMENDED, room_nid=stored.room_nid, key=str(stored.nid))
         return stored
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """An event that was completed is not kept in memory any more: a reading under way may still find the copy."""
+        """An event that was amended is not kept in memory any more: a reading under way may still find it as it was."""
         for change in changes:
-            if change.kind is Kind.COMPLETED and change.key is not None:
+            if change.kind is Kind.AMENDED and change.key is not None:
                 nid = int(change.key)
-                if len(self._completed) >= MAX_COMPLETED:
-                    self._completed.clear()
-                self._completed.add(nid)
+                if len(self._amended) >= MAX_AMENDED:
+                    self._amended.clear()
+                self._amended.add(nid)
                 self.forget(nid)
 
     def in_room(self, txn: Transaction, room_id: str, event_id: str) -> StoredEvent:

@@ -129,6 +129,15 @@ def index_events(txn: Transaction, rows: Sequence[SearchRow]) -> None:
         )  # fmt: skip
 
 
+def positions_of(txn: Transaction, event_nids: Collection[int]) -> dict[int, int]:
+    """Of those of the events that pages show, and that are no history which was fetched later."""
+    rows = txn.rows(
+        "SELECT event_nid, position FROM stream WHERE event_nid = ANY(%s) AND kind = %s AND minor = 0",
+        (list(event_nids), Kind.EVENT),
+    )
+    return dict(rows)
+
+
 def forget_events(txn: Transaction, event_nids: Collection[int]) -> None:
     """What is redacted is found no more."""
     if event_nids:

@@ -37,7 +37,9 @@ class Kind(IntEnum):
     FORGOTTEN = 22  # the user has forgotten a room that they are out of
     PURGED = 24  # events of the room's past are deleted
     REDACTED = 23  # an event was redacted by one that is not a redaction, whose nid is the `key`
-    COMPLETED = 25  # of an event there was a redacted copy, now it is whole; its nid is the `key`
+    AMENDED = (
+        25  # an event, whose nid is the `key`, is stored otherwise now: whole instead of a copy, or rejected
+    )
     STATE = 18  # the current state changed otherwise than by the event there: see `storage.state_deltas`
 
 
@@ -93,7 +95,7 @@ KINDS: Mapping[Kind, KindInfo] = {
     Kind.FORGOTTEN: KindInfo(Scope.USER, Trim.FOLLOWED),
     Kind.PURGED: KindInfo(Scope.ROOM, Trim.FOLLOWED),
     Kind.REDACTED: KindInfo(Scope.ROOM, Trim.FOLLOWED),
-    Kind.COMPLETED: KindInfo(Scope.USER, Trim.FOLLOWED),
+    Kind.AMENDED: KindInfo(Scope.USER, Trim.FOLLOWED),
     Kind.STATE: KindInfo(Scope.ROOM, Trim.NEVER),
 }
 

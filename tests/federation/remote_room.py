@@ -1,19 +1,22 @@
 """A room of ours as a scripted server takes part in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
 from attrs import define, field
+from twisted.internet import reactor
 
 from synapse_lite.federation.staging import StagedRooms
 from synapse_lite.matrix.auth_rules import auth_keys
 from synapse_lite.matrix.event import Draft, Event, StateKey, build_event
 from synapse_lite.matrix.signing import SigningKey
-from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import StoredEvent
 from synapse_lite.storage.heads import read_head
 from synapse_lite.storage.rooms import Room, room_by_id
+from synapse_lite.storage.stream import read_position
 from tests.federation.network import Scripted
 from tests.server import TestServer
 
@@ -26,6 +29,25 @@ async def settle(server: TestServer) -> None:
         life for feature in server.features for life in feature.lives if isinstance(life, StagedRooms)
     ]
     await staged.settled()
+
+
+@asynccontextmanager
+async def second_process(server: TestServer, arguments: dict[str, Any]) -> AsyncIterator[TestServer]:
+    """One more of the same server, with `arguments` for its database."""
+    database = Database(reactor, arguments, name="second", size=2, settings={})
+    database.start()
+    second = TestServer(database, bus=server.bus, signing_key=server.signing_key)
+    await second.start()
+    yield second
+    await second.stop()
+    database.stop()
+
+
+async def catch_up(server: TestServer) -> None:
+    """Until it knows all that was committed, by whomever."""
+    await settle(server)
+    while server.core.log.position < await server.database.read(read_position):
+        server.core.log._read_on()
 
 
 async def send(

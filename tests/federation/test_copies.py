@@ -4,16 +4,15 @@ from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
-from twisted.internet import reactor
 
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.redaction import redact
 from synapse_lite.rooms.completion import is_missed
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
-from synapse_lite.storage.stream import read_position
 from tests.federation.network import Scripted
-from tests.federation.remote_room import RemoteRoom, remote_room, send, settle
+from tests.federation.remote_room import RemoteRoom, catch_up, remote_room, second_process, send
+from tests.rest.test_search import Talk
 from tests.server import TestServer, path_part
 
 
@@ -124,22 +123,32 @@ async def test_other_processes(
     room, token = await remote_room(server, other)
     event = await room.say("hi")
     await send(server, other, copy_of(event))
-    database = Database(reactor, database_arguments, name="second", size=2, settings={})
-    database.start()
-    second = TestServer(database, bus=server.bus, signing_key=server.signing_key)
-    await second.start()
-    there = RemoteRoom(second, other, room.room_id)
-    assert (await page(there, token))[event.event_id] == {}
-    copy = await there.stored(event)
+    async with second_process(server, database_arguments) as second:
+        there = RemoteRoom(second, other, room.room_id)
+        assert (await page(there, token))[event.event_id] == {}
+        copy = await there.stored(event)
+        await send(server, other, event.pdu)
+        await catch_up(second)
+        assert copy is not None
+        second.core.events.remember(copy, "{}")  # by a reading that began before
+        assert (await page(there, token))[event.event_id]["body"] == "hi"
+
+
+@ensureDeferred
+async def test_search(server: TestServer, other: Scripted) -> None:
+    """What it says is found once it is known, where the event stands, also by one who has the copy in memory."""
+    room, token = await remote_room(server, other)
+    talk = Talk(server, token, "", f"rooms/{room.room_id}")
+    event = await room.say("found at last")
+    await send(server, other, copy_of(event))
+    await send(server, other, (await room.say("found first", previous=[event])).pdu)
+    await talk.index()
+    copy = await room.stored(event)
     await send(server, other, event.pdu)
-    await settle(second)  # either of them may have taken it
-    while second.core.log.position < await database.read(read_position):
-        second.core.log._read_on()
     assert copy is not None
-    second.core.events.remember(copy, "{}")  # by a reading that began before
-    assert (await page(there, token))[event.event_id]["body"] == "hi"
-    await second.stop()
-    database.stop()
+    server.core.events._cache.put(copy.nid, copy)
+    await talk.index()
+    assert (await talk.ids("found"))[1:] == [event.event_id]
 
 
 @ensureDeferred

@@ -419,7 +419,7 @@ async def test_a_state_of_which_a_part_cannot_be_verified_now(
     network.servers["third.test"] = third
     server.clock.advance(RETRY_SECONDS + 1)
     await send(server, other, said[-2].pdu)
-    assert await texts(server, room, token) == ["118"]
+    assert (await texts(server, room, token))[-1] == "118"
     assert await room.membership("@u0:third.test") == "join"
 
 
@@ -441,7 +441,7 @@ async def test_a_state_of_which_a_part_cannot_be_verified_for_long(
     await send(server, other, said[-3].pdu)
     server.clock.advance(PATIENCE_SECONDS + 1)
     await send(server, other, said[-2].pdu)
-    assert await texts(server, room, token) == ["118"]
+    assert (await texts(server, room, token))[-1] == "118"
     assert await room.membership(gone.user) is None
 
 

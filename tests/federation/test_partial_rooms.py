@@ -21,10 +21,11 @@ from synapse_lite.tasks.actions.resync_room import RESYNC_ROOM, ResyncRoom
 from synapse_lite.tasks.outcome import Done, Later
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import join_path, members, text
-from tests.federation.remote_room import remote_room, send
+from tests.federation.remote_room import catch_up, remote_room, second_process, send
 from tests.federation.sending import Inbox, Sending
 from tests.federation.tasks import run_pending
 from tests.federation.test_join_answers import CREATOR, FEDERATION, ROOM, VERSION, Hall
+from tests.rest.test_search import Talk
 from tests.server import TestServer, path_part
 
 MANY = resync.FEW + 50
@@ -221,6 +222,32 @@ async def test_what_the_whole_state_does_not_allow(server: TestServer, other: Sc
     assert (await server.ok("GET", path, token=bob))["displayname"] == "new"
     await server.ok("PUT", f"rooms/{path_part(ROOM)}/send/m.room.message/1", text("on we go"), bob)
     assert await shown(server, bob) == ["fine", "on we go"]
+
+
+@ensureDeferred
+async def test_other_processes_hear_what_is_taken_back(
+    server: TestServer, other: Scripted, database_arguments: dict[str, Any]
+) -> None:
+    """One that has the event in memory as it was reads it again, and nobody finds it."""
+    resident = Resident(other, MANY)
+    banned = resident.name_of(7)
+    resident.member(banned, "ban", CREATOR)
+    resident.user = f"@bob:{server.name}"
+    bob = await server.user("bob")
+    await server.ok("POST", join_path(ROOM), {}, bob)
+    spam = resident.says(banned, "m.room.message", text("spam"))
+    await send(server, other, spam.pdu)
+    talk = Talk(server, bob, "", f"rooms/{path_part(ROOM)}")
+    await talk.index()
+    assert await talk.ids("spam") == [spam.event_id]
+    async with second_process(server, database_arguments) as second:
+        assert (await stored(second, spam.event_id)).standing is Standing.ACCEPTED
+        assert isinstance(await fetch_members(server), Done)
+        await catch_up(second)
+        assert (await stored(second, spam.event_id)).standing is Standing.REJECTED
+    await talk.index()
+    assert await talk.ids("spam") == []
+    assert await server.database.read(lambda txn: txn.value("SELECT count(*) FROM event_search")) == 0
 
 
 @ensureDeferred

@@ -43,7 +43,7 @@ class LiveState:
                 self.members.forget((change.room_nid, change.user_id))
             if change.redacts_nid is not None:
                 self.views.forget(change.redacts_nid)
-            if change.kind is Kind.COMPLETED and change.key is not None:
+            if change.kind is Kind.AMENDED and change.key is not None:
                 self.views.forget(int(change.key))
 
     def _members(self, txn: Transaction, keys: Collection[Member]) -> dict[Member, MemberAt]:

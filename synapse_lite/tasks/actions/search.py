@@ -1,18 +1,25 @@
-"""The index of /search: a follower that takes in what is said, and takes out what is redacted."""
+"""The index of /search: a follower that takes in what is said, and takes out what is redacted or rejected."""
 
 from collections.abc import Sequence
 
 from synapse_lite.matrix.words import normalised, tokens
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
-from synapse_lite.storage.search import KEYS, SearchRow, forget_events, hold_searchable, index_events
+from synapse_lite.storage.search import (
+    KEYS,
+    SearchRow,
+    forget_events,
+    hold_searchable,
+    index_events,
+    positions_of,
+)
 from synapse_lite.storage.stream import Change, Kind
 from synapse_lite.tasks.followers import FollowerSpec, Shard
 
 MAX_TEXT = 65_536  # characters: normalised, some become many
 
 SEARCH = FollowerSpec(
-    name="search", kinds=frozenset({Kind.EVENT, Kind.REDACTED}), batch=500, pause_seconds=0.2
+    name="search", kinds=frozenset({Kind.EVENT, Kind.REDACTED, Kind.AMENDED}), batch=500, pause_seconds=0.2
 )
 
 
@@ -24,6 +31,11 @@ class SearchIndex:
 
     def follow(self, txn: Transaction, changes: Sequence[Change], _shard: Shard) -> None:
         positions = {change.event_nid: change.position for change in changes if change.event_nid is not None}
+        amended = [int(change.key) for change in changes if change.kind is Kind.AMENDED and change.key]
+        if amended:
+            self._events.on_changes(changes)
+            forget_events(txn, amended)
+            positions |= positions_of(txn, amended)
         events = self._events.load(txn, hold_searchable(txn, positions))
         rows = (_row(stored, positions[stored.nid]) for stored in events.values())
         index_events(txn, [row for row in rows if row is not None])
