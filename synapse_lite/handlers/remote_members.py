@@ -46,6 +46,8 @@ from synapse_lite.tasks.queue import TaskQueue
 logger = logging.getLogger(__name__)
 
 MEMBERS_SECONDS = 2.0
+FEW_SERVERS = 5
+"""A room of more than these has many members: nobody waits until their number is known."""
 """For so long who joins waits for the members of the room."""
 
 
@@ -128,7 +130,7 @@ class RemoteMembers:
             joined = await parts.handshakes.join(target.servers, wish, omit_members=is_new)
             await self._enter(joined)
         if joined.servers is not None:
-            await self._wait_for_members(target.room_id)
+            await self._wait_for_members(target.room_id, len(joined.servers) <= FEW_SERVERS)
         return True
 
     async def _enter(self, joined: Joined) -> None:
@@ -144,7 +146,7 @@ class RemoteMembers:
             room = await parts.database.read(room_store.room_by_id, event.room_id)
             await self._receive(room, event, joined.server)
 
-    async def _wait_for_members(self, room_id: str) -> None:
+    async def _wait_for_members(self, room_id: str, may_be_few: bool) -> None:
         """Those of a small room are there when the user is; of a large one they come later, by the task."""
         waiting: Deferred[None] = Deferred()
 
@@ -153,7 +155,7 @@ class RemoteMembers:
                 waiting.callback(None)
 
         async def fetch() -> None:
-            if not await self._parts.resync.finish_few(room_id):
+            if not may_be_few or not await self._parts.resync.finish_few(room_id):
                 end()
                 await self._parts.queue.hasten(RESYNC_ROOM, room_id)
 

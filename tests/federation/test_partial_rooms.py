@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation import resync
 from synapse_lite.federation.peers import PeerError
+from synapse_lite.handlers import remote_members
 from synapse_lite.matrix.event import Draft, Event, build_event
 from synapse_lite.rooms.partial import RoomFiller
 from synapse_lite.storage.database import Transaction
@@ -318,6 +319,23 @@ async def test_a_join_does_not_read_a_long_list(
     assert not [target for _, _, target in network.asked if "/state/" in target]
     assert isinstance(await fetch_members(server), Done)
     assert len(await members(server, ROOM, bob)) == MANY + 2
+
+
+@ensureDeferred
+async def test_a_join_of_a_room_of_many_servers(
+    server: TestServer, other: Scripted, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not wait for the ids of the state; the task begins at once."""
+    monkeypatch.setattr(remote_members, "FEW_SERVERS", 1)
+    server.clock.advance(YEARS)  # beyond that of the database, by which tasks begin
+    _, bob = await entered(server, other, 3)
+    assert await partial(server)
+    assert not [target for _, _, target in network.asked if "/state_ids/" in target]
+    await _a_while(server)
+    due = "SELECT run_at <= now_ms() FROM scheduled_tasks WHERE action = 'resync_room'"
+    assert await server.database.read(lambda txn: txn.value(due))
+    assert isinstance(await fetch_members(server), Done)
+    assert len(await members(server, ROOM, bob)) == 5
 
 
 @ensureDeferred
