@@ -38,9 +38,11 @@ async def second_process(server: TestServer, arguments: dict[str, Any]) -> Async
     database.start()
     second = TestServer(database, bus=server.bus, signing_key=server.signing_key)
     await second.start()
-    yield second
-    await second.stop()
-    database.stop()
+    try:
+        yield second
+    finally:
+        await second.stop()
+        database.stop()
 
 
 async def catch_up(server: TestServer) -> None:

@@ -18,7 +18,7 @@ def test_what_it_recommends_is_heard(pair: Pair, two: Two) -> None:
     host, guest = two.host, two.guest
     with policy_server(pair.neighbours, VERSION) as policy:
         room_id = host.room(room_version=VERSION)
-        policy.join(host.server_name, room_id)
+        policy.join(host.server_name, room_id, f"@policy:{policy.name}")
         guest.join(room_id, host.server_name)
         wait_until(lambda: guest.user_id in host.members(room_id), "both are in")
         named = host.ask("PUT", f"rooms/{part(room_id)}/state/m.room.policy", policy.content)["event_id"]
