@@ -61,6 +61,12 @@ class FederationLimits(Options):
     concurrent: int = Field(default=3, ge=1, description="Requests that are served at the same time.")
 
 
+_FLAT_NAMES: Mapping[str, Mapping[str, str]] = {
+    "rc_message": {"rc_messages_per_second": "per_second", "rc_message_burst_count": "burst_count"},
+    "rc_federation": {f"federation_rc_{name}": name for name in FederationLimits.model_fields},
+}
+
+
 class RateLimitOptions(Options):
     """Rate limits"""
 
@@ -101,16 +107,17 @@ class RateLimitOptions(Options):
     @model_validator(mode="before")
     @classmethod
     def _read_flat_names(cls, values: Any) -> Any:
-        """`rc_messages_per_second` and `rc_message_burst_count` are the old form of `rc_message`."""
+        """The old forms of options that are sections now; a section counts instead of its old form."""
         if not isinstance(values, Mapping):
             return values
         rest = dict(values)
-        flat = {
-            "per_second": rest.pop("rc_messages_per_second", None),
-            "burst_count": rest.pop("rc_message_burst_count", None),
+        sections = {
+            section: {
+                key: value for name, key in names.items() if (value := rest.pop(name, None)) is not None
+            }
+            for section, names in _FLAT_NAMES.items()
         }
-        given = {name: value for name, value in flat.items() if value is not None}
-        return {"rc_message": given, **rest} if given else rest
+        return {section: given for section, given in sections.items() if given} | rest
 
 
 _PLENTY = _limit(100_000, 100_000)

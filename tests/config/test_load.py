@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from synapse_lite.config.load import load
-from synapse_lite.config.rate_limits import RateLimit, RateLimitOptions, no_rate_limits
+from synapse_lite.config.rate_limits import FederationLimits, RateLimit, RateLimitOptions, no_rate_limits
 from synapse_lite.errors import ConfigError
 
 FULL = Path(__file__).with_name("homeserver.yaml")
@@ -127,10 +127,21 @@ def test_rates_given_in_part():
 
 
 def test_flat_rates(write):
-    """The old flat form of rc_message is read, and is not called unknown."""
-    config = load([write(SMALL + "rc_messages_per_second: 3\nrc_message_burst_count: 7\n")], {})
+    """The old flat forms of rc_message and rc_federation are read, and are not called unknown; the new form counts."""
+    flat = (
+        "rc_messages_per_second: 3\nrc_message_burst_count: 7\n"
+        "federation_rc_window_size: 2000\nfederation_rc_sleep_limit: 20\nfederation_rc_sleep_delay: 100\n"
+        "federation_rc_reject_limit: 30\nfederation_rc_concurrent: 4\n"
+    )
+    config = load([write(SMALL + flat)], {})
     assert config.rc_message == RateLimit(per_second=3, burst_count=7)
-    assert config.unknown == ()
+    limits = FederationLimits(
+        window_size=2000, sleep_limit=20, sleep_delay=100, reject_limit=30, concurrent=4
+    )
+    assert config.rc_federation == limits
+    assert config.unknown == config.ignored == ()
+    both = load([write(SMALL + flat + "rc_federation: {concurrent: 9}\n")], {})
+    assert both.rc_federation == FederationLimits(concurrent=9)
 
 
 def test_ignored_options():
