@@ -1,5 +1,6 @@
 """Rooms that are entered without most of their members, which come later (server-server API, `omit_members`)."""
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
@@ -32,6 +33,7 @@ from tests.server import TestServer, path_part
 MANY = resync.FEW + 50
 LAZY = "filter=" + path_part('{"room":{"state":{"lazy_load_members":true}}}')
 THIRD = "third.test"
+PATIENCE = 20_000  # looks
 YEARS = 100 * 365 * 86400.0  # seconds
 
 
@@ -287,14 +289,19 @@ async def test_what_is_asked_meanwhile(server: TestServer, other: Scripted, netw
     await server.ok("GET", "account/whoami", token=bob)
     assert not asking.called
     assert isinstance(await fetch_members(server), Done)
-    await _a_while(server)  # by which the clock does not move
-    assert asking.called
+    await _until(server, lambda _: asking.called)  # by which the clock does not move
     assert len(await asking) == MANY + 2
 
 
-async def _a_while(server: TestServer) -> None:
-    for _ in range(50):
-        await server.database.read(lambda txn: txn.value("SELECT 1"))
+async def _until(server: TestServer, holds: Callable[[Transaction], Any]) -> None:
+    for _ in range(PATIENCE):
+        if await server.database.read(holds):
+            return
+    raise AssertionError("It does not come to that")
+
+
+def _is_due(txn: Transaction) -> Any:
+    return txn.value("SELECT run_at <= now_ms() FROM scheduled_tasks WHERE action = 'resync_room'")
 
 
 @ensureDeferred
@@ -302,9 +309,7 @@ async def test_the_task_begins_when_there_are_many(server: TestServer, other: Sc
     """It leaves few members to the join itself for a while; of many it need not wait until that is over."""
     server.clock.advance(YEARS)  # beyond that of the database, by which tasks begin
     await entered(server, other)
-    await _a_while(server)
-    due = "SELECT run_at <= now_ms() FROM scheduled_tasks WHERE action = 'resync_room'"
-    assert await server.database.read(lambda txn: txn.value(due))
+    await _until(server, _is_due)
 
 
 @ensureDeferred
@@ -331,9 +336,7 @@ async def test_a_join_of_a_room_of_many_servers(
     _, bob = await entered(server, other, 3)
     assert await partial(server)
     assert not [target for _, _, target in network.asked if "/state_ids/" in target]
-    await _a_while(server)
-    due = "SELECT run_at <= now_ms() FROM scheduled_tasks WHERE action = 'resync_room'"
-    assert await server.database.read(lambda txn: txn.value(due))
+    await _until(server, _is_due)
     assert isinstance(await fetch_members(server), Done)
     assert len(await members(server, ROOM, bob)) == 5
 
