@@ -33,6 +33,7 @@ async def test_profiles(server: TestServer, other: Scripted) -> None:
     asked = f"query/profile?user_id={ALICE}&field="
     assert await ask(server, other, f"{asked}displayname") == (200, {"displayname": "Alice"})
     assert await ask(server, other, f"{asked}avatar_url") == (200, {})
+    assert (await ask(server, other, f"{asked}x"))[0] == 404
     for user_id, expected in (("@nobody:hs.test", 404), ("@x:other.test", 404), ("alice", 400)):
         status, _ = await ask(server, other, f"query/profile?user_id={user_id}")
         assert status == expected

@@ -178,7 +178,8 @@ async def test_wrong_questions(server: TestServer, other: Scripted) -> None:
     for target, expected in {
         f"state/{room.room_id}": 400, f"backfill/{room.room_id}?limit=5": 400,
         f"backfill/{room.room_id}?v=$x": 400, f"backfill/{room.room_id}?limit=5{'&v=x' * 21}": 400,
-        f"state/{room.room_id}?event_id=$unknown": 404, "state_ids/!unknown:x.test?event_id=$x": 404,
+        f"state/{room.room_id}?event_id=$unknown": 404, "state_ids/!unknown:x.test?event_id=$x": 403,
+        "backfill/!unknown:x.test?v=$x&limit=1": 403, f"timestamp_to_event/{room.room_id}?ts=1": 400,
         f"event_auth/{room.room_id}/$unknown": 404,
     }.items():  # fmt: skip
         assert (await refused(server, other, target))[0] == expected

@@ -26,11 +26,15 @@ class ServedQueries:
         self._server_name = server_name
 
     async def profile(self, user_id: str, field: str | None) -> JsonObject:
-        """All fields that are set, or one; 404 `M_NOT_FOUND` for a user that is not ours, or unknown."""
+        """All fields that are set, or one; 404 `M_NOT_FOUND` for a user that is not ours, or unknown, and for a field of no meaning
+        that is not set.
+        """
         self._check_local(user_id)
         profile = await self._database.read(accounts.read_profile, user_id)
         if profile is None:
             raise not_found("User not found")
+        if field not in (None, "displayname", "avatar_url", *profile):
+            raise not_found("No such field in the profile")
         return {name: value for name, value in profile.items() if field in (None, name)}
 
     async def directory(self, alias: str) -> JsonObject:

@@ -41,9 +41,15 @@ class RoomGate:
 
     def find(self, txn: Transaction, origin: str, room_id: str) -> ServedRoom:
         """404 `M_NOT_FOUND` for a room that nobody here is in, 403 `M_FORBIDDEN` for one that shuts the server out."""
+        served = self._served(txn, origin, room_id)
+        if served is None:
+            raise not_found("Unknown room")
+        return served
+
+    def _served(self, txn: Transaction, origin: str, room_id: str) -> ServedRoom | None:
         room = room_by_id(txn, room_id)
         if room is None or not is_in_room(txn, room.nid, self.server_name):
-            raise not_found("Unknown room")
+            return None
         check_acl(txn, self.current, room.nid, [origin])
         is_joined = is_in_room(txn, room.nid, origin) or was_there(txn, room.nid, origin)
         return ServedRoom(room, origin, is_joined)
@@ -60,8 +66,10 @@ class RoomGate:
     def enter(
         self, txn: Transaction, origin: str, room_id: str, event_ids: Collection[str] = ()
     ) -> ServedRoom:
-        """As `find`, and 403 unless the server is in the room, or was at one of the events."""
-        served = self.find(txn, origin, room_id)
+        """As `find`, but 403 unless the server is in the room, or was at one of the events; so it is not told which rooms there are."""
+        served = self._served(txn, origin, room_id)
+        if served is None:
+            raise forbidden("Host not in room.")
         if not served.is_joined:
             events = self._of_room(txn, served, event_ids).values()
             if not any(self._members_at(txn, served, [one]).get(one.nid) for one in events):

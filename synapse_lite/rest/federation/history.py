@@ -63,6 +63,8 @@ class HistoryApi:
     async def near(self, request: Request, origin: str, room_id: str) -> JsonObject:
         """`GET /_matrix/federation/v1/timestamp_to_event/{roomId}`"""
         ts, direction = request.query_int("ts"), request.query("dir")
+        if direction is None:
+            raise missing_param("dir")
         if direction not in {"b", "f"}:
             raise invalid_param("Query parameter 'dir' must be 'b' or 'f'")
         return await self._history.near(origin, room_id, ts, backwards=direction == "b")
