@@ -10,7 +10,15 @@ from twisted.internet.defer import Deferred
 from synapse_lite.clock import Clock
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.long_lists import SHORT, STEP, LongList, Survey, count_rows, survey_list
+from synapse_lite.storage.long_lists import (
+    SHORT,
+    STEP,
+    LongList,
+    Survey,
+    count_rows,
+    is_near_end,
+    survey_list,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +39,7 @@ class _Taken:
 class LongLists:
     """Reads pages, and remembers surveys of long lists: those of one kind of rows, for it tells them apart by their conditions.
 
-    The total of a long list is counted once, for all orders. A survey is taken behind the first answer, unless that is deep in the list. One that is older than half a minute
+    The total of a long list is counted once, for all orders. A survey is taken behind the first answer, unless that is far from both ends of the list. One that is older than half a minute
     still serves, while a new one is taken. So the total of a list of more than 10,000 rows may be that old, and a page
     may begin as many rows off as came and went since.
     """
@@ -93,7 +101,9 @@ def _rows(wanted: LongList) -> str:
 def _count_and_read(
     txn: Transaction, wanted: LongList, total: int | None, offset: int, read: ReadPage[T]
 ) -> tuple[T, int] | None:
-    """None where counting does not do: deep in a long list. `total`: when it is known from another order."""
+    """None where counting does not do: far from both ends of a long list. `total`: when it is known from another order."""
     if total is None:
         total = count_rows(txn, wanted)
-    return (read(txn, wanted, Survey(total)), total) if total <= SHORT or offset < STEP else None
+    if total > SHORT and offset >= STEP and not is_near_end(total, offset):
+        return None
+    return read(txn, wanted, Survey(total)), total

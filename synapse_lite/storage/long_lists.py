@@ -90,12 +90,22 @@ class Survey:
     marks: Sequence[Mark] = ()
 
 
+def is_near_end(total: int, offset: int) -> bool:
+    """Whether a page is soon reached from the end of the list, and sooner than from its beginning."""
+    return total - offset < min(STEP, offset)
+
+
 def read_page(
     txn: Transaction, columns: str, wanted: LongList, survey: Survey, *, offset: int, limit: int
 ) -> list[Row]:
     """The `columns` of `limit` rows from row `offset` on, counted from 0."""
     if offset >= survey.total:
         return []
+    if not survey.marks and is_near_end(survey.total, offset):
+        turned, limit = evolve(wanted, order=wanted.order.turned(True)), min(limit, survey.total - offset)
+        return read_page(txn, columns, turned, survey, offset=survey.total - offset - limit, limit=limit)[
+            ::-1
+        ]
     mark_number = max(0, min(offset // STEP, len(survey.marks) - 1))
     condition, arguments = narrowed_condition(txn, wanted), dict(wanted.arguments)
     are_few = condition != wanted.condition and survey.total <= SHORT

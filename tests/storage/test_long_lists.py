@@ -166,7 +166,7 @@ def plain_page(txn: Transaction, wanted: LongList, offset: int) -> list[Row]:
 
 @ensureDeferred
 async def test_pages_are_those_of_plain_offsets_and_read_little(database: Database) -> None:
-    """In every order, both ways, with and without filters, at marks and between them, among nulls and behind the end."""
+    """In every order, both ways, with and without filters, at marks and between them, among nulls; the last one without marks."""
     await database.transact(seed)
     await database.transact(lambda txn: txn.execute("ANALYZE"))
     for wanted, has_index in lists():
@@ -179,6 +179,11 @@ async def test_pages_are_those_of_plain_offsets_and_read_little(database: Databa
             assert page == expected, (wanted, offset)
             if has_index:
                 assert read < MOST_READ, (wanted, offset, read)
+        last = total - LIMIT // 2
+        page, read = await database.snapshot(_counted, wanted, Survey(total), last)
+        assert page == await database.read(plain_page, wanted, last), wanted
+        if has_index:
+            assert read < MOST_READ, (wanted, read)
 
 
 @ensureDeferred
@@ -271,7 +276,7 @@ async def test_a_survey_serves_until_the_next_one(database: Database) -> None:
     await database.transact(add, 1, 10)
     assert await total() == 10
     await database.transact(add, 11, SHORT + 1)
-    assert await total(SHORT) == SHORT + 1  # deep in a long list: a survey is waited for
+    assert await total(SHORT // 2) == SHORT + 1  # far from both ends of a long list: a survey is waited for
     await database.transact(add, SHORT + 2, SHORT + 2)
     assert await total() == SHORT + 1
     clock.advance(FRESH_MS / 1000 + 1)
