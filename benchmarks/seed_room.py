@@ -23,6 +23,7 @@ from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.matrix.signing import SigningKey
 from synapse_lite.rooms.append import EventAppender
 from synapse_lite.rooms.contributors import room_contributors
+from synapse_lite.rooms.contributors.notices import NoticesContributor
 from synapse_lite.rooms.values import Write
 from synapse_lite.storage import account_data, aliases, ephemeral
 from synapse_lite.storage.database import Transaction
@@ -57,7 +58,10 @@ class Seeder:
         self._session = Session(arguments, {"application_name": "seed_room"})
         self._events = EventStore(CACHE_BYTES)
         state = StateStore(CACHE_BYTES)
-        contributors = room_contributors(state, key.server_name, forget_on_leave=False)
+        contributors = (
+            *room_contributors(state, key.server_name, forget_on_leave=False),
+            NoticesContributor(self._events, state, key.server_name),
+        )
         self._appender = EventAppender(self._events, state, key, clock, contributors)
         self._clock = clock
         self._server_name = key.server_name
