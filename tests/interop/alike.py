@@ -29,7 +29,9 @@ _UNORDERED = frozenset(
     | {"org.matrix.msc4222.state_after", "changed", "left", "heroes", "room_ids"}
 )
 """Lists in which clients look for no order, or in which Synapse has none."""
-_AGES = frozenset({"age", "last_active_ago", "last_seen_ts", "expires_in_ms"})
+_AGES = frozenset(
+    {"age", "last_active_ago", "last_seen_ts", "last_seen_ip", "last_seen_user_agent", "expires_in_ms"}
+)
 _DEVICE_ID = re.compile(r"[A-Z]{10}")
 _SIGNATURE = re.compile(r"[A-Za-z0-9+/]{86}")
 _IDS = re.compile(
