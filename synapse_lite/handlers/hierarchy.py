@@ -273,16 +273,21 @@ class Hierarchy:
 
 
 def _depth_first(tree: _Tree, root: str) -> Iterator[str]:
-    """Each room once, where it comes first: so that circles end."""
+    """Each room once, where it comes first, no deeper than is asked: so that circles end.
+
+    Last are those to which the only way that is short enough leads through a room that came at the end of a longer one.
+    """
     seen: set[str] = set()
-    waiting = [root]
+    waiting = [(root, 0)]
     while waiting:
-        room_id = waiting.pop()
-        if room_id in seen or room_id not in tree.summaries:
+        room_id, depth = waiting.pop()
+        if room_id in seen or room_id not in tree.summaries or depth > tree.query.deepest:
             continue
         seen.add(room_id)
         yield room_id
-        waiting.extend(child["state_key"] for child in reversed(tree.children.get(room_id, ())))
+        children = reversed(tree.children.get(room_id, ()))
+        waiting.extend((child["state_key"], depth + 1) for child in children)
+    yield from (room_id for room_id in tree.summaries if room_id not in seen)
 
 
 def _resume(order: Sequence[str], index: int, last: str) -> int:

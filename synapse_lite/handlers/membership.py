@@ -55,7 +55,9 @@ class _JoinCheck:
 
 
 class Memberships:
-    """Whatever the rules of the room forbid is 403 `M_FORBIDDEN`. `server_name` is ours."""
+    """Whatever the rules of the room forbid is 403 `M_FORBIDDEN`; to bring in, or to kick, who is banned is 403
+    `M_BAD_STATE`. `server_name` is ours.
+    """
 
     def __init__(
         self,
@@ -102,6 +104,8 @@ class Memberships:
         content = {**profile, **_content("knock", reason)}
         if target.is_ours:
             room = await self._rooms.require(target.room_id, requester.user_id)
+            known = await self._database.read(_membership, room.nid, requester.user_id)
+            _check_not_banned(requester.user_id, known)
             await self._limits.spend_join(requester.user_id, room.nid)
             await self._set(requester, room, requester.user_id, content)
         else:
@@ -133,6 +137,7 @@ class Memberships:
     ) -> None:
         """`redacts`: all that the target has sent there, if the requester may do so."""
         room, membership = await self._target(requester, room_id, target)
+        _check_not_banned(target, membership)
         if membership not in PRESENT:
             raise forbidden("The target user is not in the room")
         await self._set(requester, room, target, _content("leave", reason, redacts=redacts))
@@ -182,6 +187,7 @@ class Memberships:
         if requester.missing_consent and not await self._is_of_notices(room, requester.user_id):
             requester.check_consent()
         check = await self._database.read(self._check_join, room, requester.user_id)
+        _check_not_banned(requester.user_id, check.membership)
         if requester.is_guest and not check.guests_may_join:
             raise MatrixError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guest access not allowed")
         if check.membership != "join":
@@ -234,9 +240,10 @@ class Memberships:
         check_not_suspended(requester, "Inviting users")
         requester.check_consent()
         ids.check_user_id(target)
-        membership, profile = await self._database.read(_invitation, room.nid, requester.user_id, target)
-        if membership != "join":  # before the limits, which a stranger must not use up
+        memberships, profile = await self._database.read(_invitation, room.nid, requester.user_id, target)
+        if memberships[0] != "join":  # before the limits, which a stranger must not use up
             raise not_in_room(requester.user_id, room.room_id)
+        _check_not_banned(target, memberships[1])
         await self._limits.spend_invites(requester.user_id, [target], room.nid)
         content = {**profile, **content}
         if ids.is_local(target, self._server_name) or requester.shadow_banned:
@@ -298,9 +305,17 @@ def _joined(profile: JsonObject, content: Mapping[str, Any]) -> JsonObject:
     return joined
 
 
-def _invitation(txn: Transaction, room_nid: int, issuer: str, target: str) -> tuple[str | None, JsonObject]:
-    """The issuer's membership, and the profile of whom they invite."""
-    return _membership(txn, room_nid, issuer), shown_profile(txn, target)
+def _check_not_banned(user_id: str, membership: str | None) -> None:
+    """403 `M_BAD_STATE`, by which clients know that an unban is to come first."""
+    if membership == "ban":
+        raise MatrixError(403, Errcode.BAD_STATE, f"{user_id} is banned from the room")
+
+
+def _invitation(
+    txn: Transaction, room_nid: int, issuer: str, target: str
+) -> tuple[tuple[str | None, str | None], JsonObject]:
+    """The memberships of both, and the profile of whom the issuer invites."""
+    return _two_memberships(txn, room_nid, issuer, target), shown_profile(txn, target)
 
 
 def _two_memberships(

@@ -168,10 +168,12 @@ class RelationsHandler:
         if len(found) > page.limit:
             last_shown = found[page.limit - 1][0]
             end = last_shown.before if page.backwards else last_shown
-        views = self._events.views(txn, [nid for _, nid in found[: page.limit]], as_parents=True)
-        rooms_shown = (view.stored.room_nid for view in views)
-        reader = Reader(viewer.user_id, dict.fromkeys(rooms_shown, viewer), page.ignored)
-        shown = with_aggregations(txn, self._events, self._visibility, views, reader)
+        entries_shown = [(places.get(nid, place), nid) for place, nid in found[: page.limit]]
+        views = self._events.views(txn, [nid for _, nid in entries_shown], as_parents=True)
+        viewers = dict.fromkeys((view.stored.room_nid for view in views), viewer)
+        seen_views = self._visibility.as_seen(txn, viewers, entries_shown, views)
+        reader = Reader(viewer.user_id, viewers, page.ignored)
+        shown = with_aggregations(txn, self._events, self._visibility, seen_views, reader)
         return _Page(shown, end if is_more or len(found) > page.limit else None)
 
     def _look_into(self, txn: Transaction, room_id: str, user_id: str) -> tuple[Room, Viewer, Place]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from secrets import randbelow
 from typing import Concatenate, ParamSpec, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 
 from synapse_lite.clock import Clock
@@ -36,12 +36,6 @@ INVITED_AT_ONCE = 10  # users of other servers, each of whose servers is asked
 NEARBY_MS = 100
 
 
-@frozen
-class CreatedRoom:
-    room_id: str
-    alias: str | None
-
-
 class RoomCreation:
     def __init__(
         self,
@@ -62,8 +56,8 @@ class RoomCreation:
         self._options = options
         self._rules = DirectoryRules.of(options)
 
-    async def create(self, requester: Requester, request: RoomRequest) -> CreatedRoom:
-        """Raises 400 `M_UNSUPPORTED_ROOM_VERSION`, `M_ROOM_IN_USE`, `M_INVALID_ROOM_STATE` when the rules
+    async def create(self, requester: Requester, request: RoomRequest) -> str:
+        """The id of the new room. Raises 400 `M_UNSUPPORTED_ROOM_VERSION`, `M_ROOM_IN_USE`, `M_INVALID_ROOM_STATE` when the rules
         of the new room forbid what is asked, 403 for an alias that the operator's rules deny, and 429. A room
         that these rules do not let be published is made, and not published. Where an invited user's server refuses, or
         does not answer, the room is there, and the error tells of that: see `RemoteMembers.invite`.
@@ -82,7 +76,7 @@ class RoomCreation:
         )
         far = [one for one in plan.invited if not is_local(one, ours)]
         await self._invite(room, requester.user_id, far, is_direct=plan.is_direct)
-        return CreatedRoom(room.room_id, plan.alias)
+        return room.room_id
 
     async def _invite(self, room: Room, sender: str, user_ids: Sequence[str], *, is_direct: bool) -> None:
         """Users of other servers, all of them; then the first refusal is raised."""

@@ -73,7 +73,7 @@ class RoomPlan:
 
 def plan_room(request: RoomRequest, creator: str, options: RoomOptions) -> RoomPlan:
     """400 in the words of what is wrong with the request."""
-    version = _version(request.room_version or options.default_room_version)
+    version = _version(options.default_room_version if request.room_version is None else request.room_version)
     name = request.preset or ("public_chat" if request.is_public else "private_chat")
     preset = PRESETS.get(name)
     if preset is None:
@@ -211,7 +211,7 @@ def _object(content: JsonObject, name: str) -> JsonObject:
 def _state(
     request: RoomRequest, preset: Preset, alias: str | None, options: RoomOptions
 ) -> dict[StateKey, JsonObject]:
-    """What is named later replaces what was named before, in its place."""
+    """In the order of "createRoom" in the specification: what is named later replaces what was named before."""
     state: dict[StateKey, JsonObject] = {}
     if alias is not None:
         state[CANONICAL_ALIAS, ""] = {"alias": alias}
@@ -222,15 +222,20 @@ def _state(
     encrypted = options.encryption_enabled_by_default_for_room_type
     if encrypted == "all" or (encrypted == "invite" and preset.is_private):
         state[ENCRYPTION] = {"algorithm": "m.megolm.v1.aes-sha2"}
-    for key, content in request.initial_state:
+    given = dict(request.initial_state)
+    for key, content in given.items():
         _check_initial(key, content, alias)
-        state[key] = content
-    if request.name:
-        state["m.room.name", ""] = {"name": request.name}
-    if request.topic:
-        plain = {"body": request.topic, "mimetype": "text/plain"}
-        state["m.room.topic", ""] = {"topic": request.topic, "m.topic": {"m.text": [plain]}}
-    return state
+    if request.name is not None:
+        _put_last(given, ("m.room.name", ""), {"name": request.name})
+    if request.topic is not None:
+        rich = {"m.text": [{"body": request.topic}]}
+        _put_last(given, ("m.room.topic", ""), {"topic": request.topic, "m.topic": rich})
+    return {key: content for key, content in state.items() if key not in given} | given
+
+
+def _put_last(state: dict[StateKey, JsonObject], key: StateKey, content: JsonObject) -> None:
+    state.pop(key, None)
+    state[key] = content
 
 
 def _check_initial(key: StateKey, content: JsonObject, alias: str | None) -> None:

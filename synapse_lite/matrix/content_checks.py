@@ -32,6 +32,8 @@ def check_draft(draft: Draft) -> None:
     ids.check_length("state_key", draft.state_key or "")
     if draft.redacts is not None and not ids.is_event_id(draft.redacts):
         raise invalid_param("'redacts' must be an event ID")
+    if draft.state_key is None and draft.type in _STATE_ONLY:
+        raise bad_json(f"{draft.type} must be a state event")
     check_content(draft.type, draft.content)
     if draft.type == types.SERVER_ACL and draft.state_key == "":
         _check_own_server(draft.content, ids.domain_of(draft.sender))
@@ -71,8 +73,11 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value
 
 
-def _text_or_null(value: Any) -> bool:
-    return value is None or _text(value)
+def _or_null(fits: Check) -> Check:
+    return lambda value: value is None or fits(value)
+
+
+_text_or_null = _or_null(_text)
 
 
 def _flag(value: Any) -> bool:
@@ -164,12 +169,12 @@ _Fields = Mapping[str, tuple[str, Check]]
 """Name of a field to the words for its shape and the check of it."""
 
 _COMMON: _Fields = {
-    "m.mentions": ("an object with a list 'user_ids' and a boolean 'room'", _mentions),
-    "m.relates_to": _AN_OBJECT,
+    "m.mentions": ("an object with a list 'user_ids' and a boolean 'room'", _or_null(_mentions)),
+    "m.relates_to": ("an object", _or_null(_object)),
 }
 
 _FIELDS: Mapping[str, _Fields] = {
-    types.AVATAR: {"url": _A_TEXT, "info": _AN_OBJECT},
+    types.AVATAR: {"url": ("a string", _text_or_null), "info": ("an object", _or_null(_object))},
     types.CREATE: {
         "m.federate": _A_FLAG,
         "predecessor": ("an object with a room ID", _predecessor),
@@ -195,7 +200,7 @@ _FIELDS: Mapping[str, _Fields] = {
         "allow": (f"a list of at most {MAX_LISTED} conditions", _list_of(_allow_condition)),
     },
     types.MEMBER: {
-        "membership": _A_TEXT,
+        "membership": ("a membership", _one_of("ban", "invite", "join", "knock", "leave")),
         "displayname": ("a string", _text_or_null),
         "avatar_url": ("a string", _text_or_null),
         "reason": ("a string", _text_or_null),
@@ -240,4 +245,17 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     types.JOIN_RULES: ("join_rule",),
     types.MEMBER: ("membership",),
     types.MESSAGE: ("body", "msgtype"),
+    types.TOMBSTONE: ("replacement_room",),
 }
+
+_STATE_ONLY = frozenset(
+    {
+        types.MEMBER,
+        types.NAME,
+        types.POWER_LEVELS,
+        types.RETENTION,
+        types.TOMBSTONE,
+        types.TOPIC,
+    }
+)
+"""Types that mean nothing as a message, and that a client sends as one by mistake."""

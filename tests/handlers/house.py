@@ -51,7 +51,7 @@ class House:
 
     async def room(self, who: Requester = alice, **wishes: Any) -> str:
         """The id of a new room; public unless said otherwise."""
-        return (await self.creation.create(who, RoomRequest(**{"preset": "public_chat", **wishes}))).room_id
+        return await self.creation.create(who, RoomRequest(**{"preset": "public_chat", **wishes}))
 
     async def join(self, room_id: str, *others: Requester) -> None:
         for other in others:

@@ -23,8 +23,10 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     ("m.room.topic", {"topic": "t", "m.topic": {"m.text": [{"body": "t"}]}}),
     ("m.room.avatar", {}),
     ("m.room.avatar", {"url": "mxc://a/b", "info": {"w": 1}}),
+    ("m.room.avatar", {"url": None, "info": None}),
     ("m.room.message", {"msgtype": "m.text", "body": "", "m.mentions": {}}),
     ("m.room.message", {"msgtype": "x", "body": "x", "m.mentions": {"user_ids": [ALICE], "room": True}}),
+    ("m.room.message", {"msgtype": "m.text", "body": "x", "m.mentions": None, "m.relates_to": None}),
     ("m.room.join_rules", {"join_rule": "public"}),
     ("m.room.join_rules", {"join_rule": "some.msc"}),
     (
@@ -45,7 +47,6 @@ GOOD: list[tuple[str, dict[str, Any]]] = [
     ("m.room.guest_access", {"guest_access": "can_join"}),
     ("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2", "rotation_period_ms": 5}),
     ("m.room.tombstone", {"body": "gone", "replacement_room": HASH}),
-    ("m.room.tombstone", {}),
     ("m.room.pinned_events", {"pinned": [EVENT, "$x:a.example"]}),
     ("m.room.third_party_invite", {"display_name": "a", "public_key": "k", "public_keys": [{}]}),
     ("m.room.third_party_invite", {}),
@@ -100,7 +101,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("m.room.encryption", {"algorithm": None}),
     ("m.room.encryption", {"algorithm": "x", "rotation_period_ms": "5"}),
     ("m.room.tombstone", {"replacement_room": "#a:b"}),
-    ("m.room.tombstone", {"body": 5}),
+    ("m.room.tombstone", {}),
+    ("m.room.tombstone", {"body": 5, "replacement_room": HASH}),
     ("m.room.pinned_events", {"pinned": EVENT}),
     ("m.room.pinned_events", {"pinned": [5]}),
     ("m.room.pinned_events", {"pinned": ["$" + "x" * 255]}),
@@ -129,6 +131,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("m.space.parent", {"canonical": "yes"}),
     ("m.room.member", {}),
     ("m.room.member", {"membership": ["join"]}),
+    ("m.room.member", {"membership": "joined"}),
     ("m.room.member", {"membership": "join", "displayname": 5}),
     ("m.room.member", {"membership": "join", "displayname": "a\0"}),
     ("m.room.member", {"membership": "join", "avatar_url": {}}),
@@ -185,10 +188,12 @@ MESSAGE = Draft("m.room.message", ALICE, {"msgtype": "m.text", "body": "x"}, 1)
         ({"redacts": "$" + "x" * 255}, (400, "M_INVALID_PARAM")),
         ({"type": "m.room.create", "state_key": ""}, (400, "M_INVALID_PARAM")),
         ({"content": {"body": "x"}}, (400, "M_BAD_JSON")),
+        ({"type": "m.room.name", "content": {"name": "x"}}, (400, "M_BAD_JSON")),
+        ({"type": "m.room.topic", "content": {"topic": "x"}}, (400, "M_BAD_JSON")),
     ],
 )
 def test_drafts(changes: dict[str, Any], expected: tuple[int, str]) -> None:
-    """Ids have at most 255 bytes and no NUL, and a room has one create event."""
+    """Ids have at most 255 bytes and no NUL, a room has one create event, and names are state."""
     check_draft(MESSAGE)
     check_draft(attrs.evolve(MESSAGE, type="x" * 255, state_key="x" * 255, redacts=EVENT))
     assert refusal(attrs.evolve(MESSAGE, **changes)) == expected

@@ -128,6 +128,19 @@ async def test_what_one_may_not_know_of(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_two_ways_to_a_room(server: TestServer) -> None:
+    """It comes where the first way leads that is short enough; what is below it by the other way comes last."""
+    alice = await server.user("alice")
+    tree = await grown(server, alice)
+    await tree.add("s", "a", **SPACE)
+    await tree.link("root", "s")
+    await tree.add("t", "s")
+    assert await tree.names(alice) == ["root", "b", "a", "a1", "a2", "s", "t", "c"]
+    assert await tree.names(alice, "max_depth=1") == ["root", "b", "a", "c", "s"]
+    assert await tree.names(alice, "max_depth=2") == ["root", "b", "a", "a1", "a2", "s", "c", "t"]
+
+
+@ensureDeferred
 async def test_circles_and_broken_links(server: TestServer) -> None:
     """Circles end; links that were taken back, redacted, malformed or lead nowhere are no links."""
     alice = await server.user("alice")

@@ -67,6 +67,25 @@ async def test_bad_requests(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_who_is_banned(server: TestServer) -> None:
+    """Comes in by nothing but an unban, and clients are told by the error code."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, preset="public_chat")
+    await server.ok("POST", f"{room}/ban", {"user_id": BOB}, alice)
+    for path, body, token in (
+        (f"{room}/invite", {"user_id": BOB}, alice),
+        (f"{room}/kick", {"user_id": BOB}, alice),
+        (f"{room}/join", {}, bob),
+        (f"knock/{room.removeprefix('rooms/')}", {}, bob),
+    ):
+        assert await server.refusal("POST", path, body, token) == (403, "M_BAD_STATE"), path
+    member = f"{room}/state/m.room.member/{path_part(BOB)}"
+    assert await server.refusal("PUT", member, {"membership": "invite"}, alice) == (403, "M_BAD_STATE")
+    await server.ok("POST", f"{room}/unban", {"user_id": BOB}, alice)
+    await server.ok("POST", f"{room}/join", {}, bob)
+
+
+@ensureDeferred
 async def test_users_of_servers_that_do_not_answer(server: TestServer) -> None:
     """Nobody is invited without their server: 502, and no event. A room that is made with such an invite is there."""
     token = await server.register("ada")

@@ -314,6 +314,21 @@ async def test_relations_of_a_room_that_one_has_left(room: Room) -> None:
 
 
 @ensureDeferred
+async def test_the_membership_comes_with_relations(room: Room) -> None:
+    """With what relates to an event, and with roots of threads, as with every event."""
+    root = await room.say()
+    await room.server.ok("POST", f"{room.path}/leave", {}, room.bob)
+    await room.relate("m.thread", root)
+    await room.server.ok("POST", f"{room.path}/join", {}, room.bob)
+    await room.relate("m.thread", root)
+    path = f"{V1}/{room.path}"
+    children = await room.server.ok("GET", f"{path}/relations/{path_part(root)}", None, room.bob)
+    assert [event["unsigned"]["membership"] for event in children["chunk"]] == ["join", "leave"]
+    (thread,) = (await room.server.ok("GET", f"{path}/threads", None, room.bob))["chunk"]
+    assert thread["unsigned"]["membership"] == "join"
+
+
+@ensureDeferred
 async def test_hidden_events_relate_to_nothing(room: Room) -> None:
     """Of an event from before one joined come the edit, the thread and the references that one may see."""
     server, visibility = room.server, f"{room.path}/state/m.room.history_visibility"

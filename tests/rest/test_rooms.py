@@ -12,6 +12,7 @@ BAD_BODIES: list[tuple[Any, tuple[int, str]]] = [
     ([], BAD_JSON),
     ({"room_version": 1}, BAD_JSON),
     ({"room_version": "none"}, (400, "M_UNSUPPORTED_ROOM_VERSION")),
+    ({"room_version": ""}, (400, "M_UNSUPPORTED_ROOM_VERSION")),
     ({"visibility": "secret"}, BAD_JSON),
     ({"invite": "@bob:hs.test"}, BAD_JSON),
     ({"invite": [1]}, BAD_JSON),
@@ -48,7 +49,7 @@ async def test_a_room_with_everything(server: TestServer) -> None:
         "power_level_content_override": {"kick": 77},
     }
     made = await server.ok("POST", "createRoom", body, alice)
-    assert made == {"room_id": made["room_id"], "room_alias": "#den:hs.test"}
+    assert made == {"room_id": made["room_id"]}
     state = {
         (event["type"], event["state_key"]): event["content"]
         for event in await server.ok("GET", f"rooms/{made['room_id']}/state", token=alice)
@@ -72,10 +73,19 @@ async def test_nothing_asked_is_a_private_room(server: TestServer) -> None:
     alice = await server.user("alice")
     for body in ({}, {"name": None, "invite": None, "visibility": None, "creation_content": None}):
         made = await server.ok("POST", "createRoom", body, alice)
-        assert list(made) == ["room_id"]
         path = f"rooms/{made['room_id']}/state"
+        assert await server.refusal("GET", f"{path}/m.room.name", token=alice) == (404, "M_NOT_FOUND")
         assert await server.ok("GET", f"{path}/m.room.join_rules", token=alice) == {"join_rule": "invite"}
         assert await server.ok("GET", f"{path}/m.room.create", token=alice) == {"room_version": "12"}
+
+
+@ensureDeferred
+async def test_an_empty_name_is_one(server: TestServer) -> None:
+    """As is an empty topic."""
+    alice = await server.user("alice")
+    room = await server.room(alice, name="", topic="")
+    assert await server.ok("GET", f"{room}/state/m.room.name", token=alice) == {"name": ""}
+    assert (await server.ok("GET", f"{room}/state/m.room.topic", token=alice))["topic"] == ""
 
 
 @ensureDeferred

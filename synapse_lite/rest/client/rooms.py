@@ -30,8 +30,7 @@ class RoomApi:
 
     async def create(self, request: Request, requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/createRoom`"""
-        made = await self._creation.create(requester, read_room_request(request.json_object()))
-        return {"room_id": made.room_id} | ({} if made.alias is None else {"room_alias": made.alias})
+        return {"room_id": await self._creation.create(requester, read_room_request(request.json_object()))}
 
     async def joined(self, _request: Request, requester: Requester) -> JsonObject:
         """`GET /_matrix/client/v3/joined_rooms`"""
