@@ -27,12 +27,6 @@ def conversation(caller: Caller) -> None:
 ALLOWED = {
     "sync: .account_data.events[0].content.global": "the predefined rules of the present specification only",
     "sync: .rooms.join.<den>.summary: is not there": "it changes nothing when it is empty",
-    "messages: .chunk[0].user_id": "from before the specification",
-    "messages: .chunk[1].user_id": "from before the specification",
-    "messages: .chunk[2].user_id": "from before the specification",
-    "messages: .chunk[0].age": "from before the specification: it is in `unsigned`",
-    "messages: .chunk[1].age": "from before the specification: it is in `unsigned`",
-    "messages: .chunk[2].age": "from before the specification: it is in `unsigned`",
 }
 
 
