@@ -30,6 +30,7 @@ CARRIED = frozenset(
 LINKS = frozenset({"m.space.child", "m.space.parent"})
 _NAMED = ("users_default", "events_default", "state_default", "ban", "kick", "redact", "invite")
 _MAPPINGS = ("users", "events", "notifications")
+_ALWAYS = ("users", "events")
 
 
 @frozen
@@ -98,6 +99,8 @@ def _readable(content: JsonObject, version: RoomVersion) -> JsonObject:
     levels = {key: value for key, value in content.items() if key not in (*_NAMED, *_MAPPINGS)}
     for name in _MAPPINGS:
         given = content.get(name)
+        if name not in content and name not in _ALWAYS:
+            continue
         items = given.items() if isinstance(given, dict) else ()
         read = {key: _level(value, version) for key, value in items}
         levels[name] = {key: level for key, level in read.items() if level is not None}

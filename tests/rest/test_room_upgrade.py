@@ -81,6 +81,7 @@ async def test_power_into_version_12_and_back(server: TestServer) -> None:
     assert found["m.room.create", ""]["additional_creators"] == ["@dave:hs.test"]
     power = found["m.room.power_levels", ""]
     assert power["users"] == {"@bob:hs.test": 100, "@carol:hs.test": 50}
+    assert power.keys() == (await state(server, room, alice))["m.room.power_levels", ""].keys()
     assert power["events"]["m.room.tombstone"] == 150
     await server.ok("POST", f"{new}/join", {}, bob)
     refused = await server.refusal("POST", f"{new}/upgrade", {"new_version": "12"}, bob)
