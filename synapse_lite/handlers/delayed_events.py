@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 SEND, CANCEL, RESTART = "send", "cancel", "restart"
 ACTIONS = (SEND, CANCEL, RESTART)
 MAX_WAITING = 100  # of a user
+TOO_LARGE = "ORG.MATRIX.MSC4140_DELAY_TOO_LARGE"
 DELAY_ID_LETTERS = 32
 LOOK_SECONDS = 5.0
 AT_ONCE = 20
@@ -86,6 +87,13 @@ class DelayedEvents:
         found = await self._database.read(store.to_come, requester.user_id, MAX_WAITING)
         return [_shown(event) for event in found]
 
+    async def one(self, requester: Requester, delay_id: str) -> JsonObject:
+        """404 `M_NOT_FOUND` for those of others, and for what has been sent."""
+        for event in await self.to_come(requester):
+            if event["delay_id"] == delay_id:
+                return event
+        raise not_found("Delayed event not found")
+
     async def update(self, delay_id: str, action: str, address: str) -> None:
         """Send it now, cancel it, or let its time run anew. Once more the same is no error, the contrary is 409; 404 for an unknown one.
 
@@ -112,6 +120,7 @@ class DelayedEvents:
             raise _refused(
                 "The requested delay exceeds the allowed maximum",
                 "M_MAX_DELAY_EXCEEDED",
+                TOO_LARGE,
                 max_delay=self._longest_ms,
             )
         await self._limiter.check(("user", requester.user_id))
@@ -245,9 +254,10 @@ class DelayedEvents:
         return result if isinstance(result, MatrixError) else None
 
 
-def _refused(message: str, reason: str, **more: int) -> MatrixError:
+def _refused(message: str, reason: str, errcode: str = Errcode.UNKNOWN, **more: int) -> MatrixError:
+    """`reason` is where the proposal had the error code at first."""
     extra = {f"org.matrix.msc4140.{name}": value for name, value in more.items()}
-    return MatrixError(400, Errcode.UNKNOWN, message, {"org.matrix.msc4140.errcode": reason, **extra})
+    return MatrixError(400, errcode, message, {"org.matrix.msc4140.errcode": reason, **extra})
 
 
 def _shown(event: DelayedEvent) -> JsonObject:
@@ -256,7 +266,9 @@ def _shown(event: DelayedEvent) -> JsonObject:
         "room_id": event.room_id,
         "type": event.type,
         **({} if event.state_key is None else {"state_key": event.state_key}),
-        "delay": event.delay_ms,
+        "delay_ms": event.delay_ms,
+        "delayed_since_ts": event.running_since,
+        "delay": event.delay_ms,  # and as the proposal had them at first
         "running_since": event.running_since,
         "content": event.content,
     }

@@ -20,6 +20,7 @@ class DelayedEventsApi:
         one = f"{PATH}/{{delay_id}}"
         return [
             Route("GET", PATH, self.to_come, Access.GUEST),
+            Route("GET", one, self.one, Access.GUEST),
             Route("POST", one, self.update, Access.NONE, max_body=CREDENTIALS_BODY),
             Route("POST", f"{one}/{{action}}", self.update, Access.NONE, max_body=CREDENTIALS_BODY),
         ]
@@ -27,6 +28,10 @@ class DelayedEventsApi:
     async def to_come(self, _request: Request, requester: Requester) -> JsonObject:
         """`GET /_matrix/client/unstable/org.matrix.msc4140/delayed_events`"""
         return {"delayed_events": await self._delayed.to_come(requester)}
+
+    async def one(self, _request: Request, requester: Requester, delay_id: str) -> JsonObject:
+        """`GET /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}`"""
+        return await self._delayed.one(requester, delay_id)
 
     async def update(self, request: Request, delay_id: str, action: str | None = None) -> JsonObject:
         """`POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delayId}`, with the action in the body or in the path"""
