@@ -1,52 +1,30 @@
-"""Sliding sync over HTTP."""
+"""Sliding sync over HTTP: positions, connections, extensions, waiting, refusals."""
 
 from typing import Any
 
-import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
-from synapse_lite.handlers.sliding_sync.summaries import SummaryReader
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.rooms import room_by_id
 from synapse_lite.storage.sent_rooms import SentRoom, decode, encode
 from synapse_lite.storage.sliding_sync import delete_unused_connections
-from tests.builders import SERVER, World
+from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
+from tests.rest.sliding_sync import (
+    ALL,
+    BOB,
+    EXTENSIONS,
+    LIST,
+    PATH,
+    UNKNOWN_POS,
+    count,
+    id_of,
+    say,
+    sync,
+    texts,
+)
 from tests.server import OPEN, TestServer, path_part, user_path
 from tests.signing import Device
-
-MERGED = "/_matrix/client/v4/sync"
-PATH = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
-LIST = {"ranges": [[0, 19]], "required_state": [["m.room.name", ""]], "timeline_limit": 5}
-ALL = {"lists": {"all": LIST}}
-NAMES = ("account_data", "receipts", "typing", "to_device", "e2ee")
-EXTENSIONS = {"extensions": {name: {"enabled": True} for name in NAMES}}
-UNKNOWN_POS = (400, "M_UNKNOWN_POS")
-ALICE, BOB = f"@alice:{SERVER}", f"@bob:{SERVER}"
-
-
-async def sync(server: TestServer, token: str, body: Any, pos: str | None = None, wait_ms: int = 0) -> Any:
-    query = f"?timeout={wait_ms}" + (f"&pos={pos}" if pos else "")
-    return await server.ok("POST", PATH + query, body, token)
-
-
-async def count(server: TestServer, table: str) -> int:
-    return int(await server.database.read(lambda txn: txn.value(f"SELECT count(*) FROM {table}")))
-
-
-async def say(server: TestServer, token: str, room: str, text: str) -> str:
-    body = {"msgtype": "m.text", "body": text}
-    sent = await server.ok("PUT", f"{room}/send/m.room.message/{text}", body, token)
-    return str(sent["event_id"])
-
-
-def texts(room: Any) -> list[str]:
-    return [event["content"]["body"] for event in room["timeline"] if event["type"] == "m.room.message"]
-
-
-def id_of(room: str) -> str:
-    return room.removeprefix("rooms/")
 
 
 @ensureDeferred
@@ -166,148 +144,6 @@ async def test_any_process_goes_on(build_server: BuildServer) -> None:
 
 
 @ensureDeferred
-async def test_wider_requests(server: TestServer) -> None:
-    """More state, a longer timeline, or a subscription are answered at once, with what was missing."""
-    token = await server.user("alice")
-    room = await server.room(token, name="Tea", topic="Hot")
-    for n in range(4):
-        await say(server, token, room, str(n))
-    narrow = {"lists": {"all": {**LIST, "timeline_limit": 1}}}
-    first = await sync(server, token, narrow)
-    more = {
-        "lists": {
-            "all": {
-                **LIST,
-                "timeline_limit": 1,
-                "required_state": [["m.room.name", ""], ["m.room.topic", ""]],
-            }
-        }
-    }
-    second = await sync(server, token, more, first["pos"], wait_ms=600_000)
-    shown = second["rooms"][id_of(room)]
-    assert [event["type"] for event in shown["required_state"]] == ["m.room.topic"]
-    longer = {**more, "room_subscriptions": {id_of(room): {"required_state": [], "timeline_limit": 3}}}
-    third = (await sync(server, token, longer, second["pos"], wait_ms=600_000))["rooms"][id_of(room)]
-    assert (texts(third), third["unstable_expanded_timeline"]) == (["1", "2", "3"], True)
-    assert third["num_live"] == 0
-
-
-@ensureDeferred
-async def test_windows(server: TestServer) -> None:
-    """Rooms outside of the window come when it reaches them, with what happened meanwhile."""
-    token = await server.user("alice")
-    rooms = [await server.room(token, name=str(n)) for n in range(3)]
-    top = {"lists": {"all": {**LIST, "ranges": [[0, 0]]}}}
-    first = await sync(server, token, top)
-    assert first["rooms"].keys() == {id_of(rooms[2])}
-    await say(server, token, rooms[2], "unseen")
-    await say(server, token, rooms[0], "top")
-    second = await sync(server, token, top, first["pos"])
-    assert second["rooms"].keys() == {id_of(rooms[0])}
-    third = await sync(server, token, ALL, second["pos"], wait_ms=600_000)
-    assert third["rooms"].keys() == {id_of(rooms[1]), id_of(rooms[2])}
-    assert texts(third["rooms"][id_of(rooms[2])]) == ["unseen"]
-    assert "initial" not in third["rooms"][id_of(rooms[2])]
-    every = {"lists": {"all": {**LIST, "slow_get_all_rooms": True}}}
-    assert (await sync(server, token, every, third["pos"]))["lists"]["all"]["ops"][0]["range"] == [0, 2]
-
-
-@ensureDeferred
-async def test_invites_and_departures(server: TestServer) -> None:
-    """An invite shows stripped state; who leaves is told once, and nothing of what comes after."""
-    token, bob = await server.user("alice"), await server.user("bob")
-    room = await server.room(token, name="Tea")
-    first = await sync(server, bob, ALL)
-    assert first["rooms"] == {}
-    await server.ok("POST", f"{room}/invite", {"user_id": BOB}, token)
-    invited = await sync(server, bob, ALL, first["pos"])
-    shown = invited["rooms"][id_of(room)]
-    assert {event["type"] for event in shown["invite_state"]} >= {"m.room.name", "m.room.member"}
-    assert "timeline" not in shown
-    await server.ok("POST", f"{room}/leave", {}, bob)
-    declined = await sync(server, bob, ALL, invited["pos"])
-    assert [event["content"]["membership"] for event in declined["rooms"][id_of(room)]["required_state"]] == [
-        "leave"
-    ]
-    assert declined["lists"]["all"]["count"] == 0
-    await server.ok("POST", f"{room}/join", {}, bob)
-    joined = await sync(server, bob, ALL, declined["pos"])
-    assert joined["rooms"][id_of(room)]["initial"] is True
-    await server.ok("POST", f"{room}/leave", {}, bob)
-    await server.ok("POST", f"{room}/forget", {}, bob)
-    await server.ok("PUT", f"{room}/state/m.room.name", {"name": "Secret"}, token)
-    await say(server, token, room, "secret")
-    left = await sync(server, bob, ALL, joined["pos"])
-    departure = left["rooms"][id_of(room)]
-    assert "ecret" not in str(departure)
-    assert departure["timeline"][-1]["content"]["membership"] == "leave"
-    assert (await sync(server, bob, ALL, left["pos"]))["rooms"] == {}
-    await server.ok("POST", f"{room}/join", {}, bob)
-    again = await sync(server, bob, ALL, left["pos"])
-    assert (again["rooms"][id_of(room)]["initial"], again["rooms"][id_of(room)]["name"]) == (True, "Secret")
-
-
-@ensureDeferred
-async def test_members(server: TestServer) -> None:
-    """Lazily those who speak or are spoken of, oneself when asked; a room without a name has heroes."""
-    token, bob = await server.user("alice"), await server.user("bob")
-    room = await server.room(token)
-    await server.ok("POST", f"{room}/join", {}, bob)
-    wanted = {"lists": {"all": {**LIST, "timeline_limit": 1, "required_state": [["m.room.member", "$LAZY"]]}}}
-    first = await sync(server, token, wanted)
-    shown = first["rooms"][id_of(room)]
-    assert [event["state_key"] for event in shown["required_state"]] == [BOB]
-    assert [hero["user_id"] for hero in shown["heroes"]] == [BOB]
-    me = {"lists": {"all": {**LIST, "timeline_limit": 1, "required_state": [["m.room.member", "$ME"]]}}}
-    mine = (await sync(server, token, {**me, "conn_id": "me"}))["rooms"][id_of(room)]
-    assert [event["state_key"] for event in mine["required_state"]] == [f"@alice:{SERVER}"]
-    everything = {"lists": {"all": {**LIST, "required_state": [["*", "*"]]}}}
-    every = (await sync(server, token, {**everything, "conn_id": "all"}))["rooms"][id_of(room)]
-    state = await server.ok("GET", f"{room}/state", None, token)
-    assert {event["event_id"] for event in every["required_state"]} == {event["event_id"] for event in state}
-    await server.ok("POST", f"{room}/kick", {"user_id": BOB}, token)
-    after = (await sync(server, token, wanted, first["pos"]))["rooms"][id_of(room)]
-    members = {event["state_key"]: event["content"]["membership"] for event in after["required_state"]}
-    assert members[BOB] == "leave"
-
-
-@ensureDeferred
-async def test_filters(server: TestServer) -> None:
-    """Each filter takes what it names, and leaves out its opposite."""
-    token, bob = await server.user("alice"), await server.user("bob")
-    encryption = {
-        "type": "m.room.encryption",
-        "state_key": "",
-        "content": {"algorithm": "m.megolm.v1.aes-sha2"},
-    }
-    plain = id_of(await server.room(token, name="Tea"))
-    secret = id_of(await server.room(token, name="Cake", initial_state=[encryption]))
-    space = id_of(await server.room(token, name="Space", creation_content={"type": "m.space"}))
-    invite = id_of(await server.room(bob, name="Invited"))
-    await server.ok("POST", f"rooms/{invite}/invite", {"user_id": f"@alice:{SERVER}"}, bob)
-    await server.ok("PUT", f"rooms/{space}/state/m.space.child/{path_part(plain)}", {"via": [SERVER]}, token)
-    await server.ok("PUT", user_path("alice", "account_data/m.direct"), {BOB: [plain]}, token)
-    await server.ok("PUT", user_path("alice", f"rooms/{path_part(plain)}/tags/m.favourite"), {}, token)
-    for filters, expected in (
-        ({"is_dm": True}, {plain}),
-        ({"is_dm": False}, {secret, space, invite}),
-        ({"is_encrypted": True}, {secret}),
-        ({"is_invite": True}, {invite}),
-        ({"room_types": ["m.space"]}, {space}),
-        ({"room_types": [None]}, {plain, secret, invite}),
-        ({"not_room_types": ["m.space"]}, {plain, secret, invite}),
-        ({"not_room_types": ["m.space"], "room_types": ["m.space"]}, set()),
-        ({"room_name_like": "ea"}, {plain}),
-        ({"tags": ["m.favourite"]}, {plain}),
-        ({"not_tags": ["m.favourite"]}, {secret, space, invite}),
-        ({"spaces": [space]}, {plain}),
-    ):
-        answer = await sync(server, token, {"lists": {"all": {**LIST, "filters": filters}}})
-        assert set(answer["lists"]["all"]["ops"][0]["room_ids"]) == expected, filters
-        assert answer["lists"]["all"]["count"] == len(expected)
-
-
-@ensureDeferred
 async def test_extensions(server: TestServer) -> None:
     """What /sync shows beside rooms comes whole at first, then as it changes, each thing once."""
     token, bob = await server.register("alice"), await server.register("bob")
@@ -412,61 +248,6 @@ async def test_lost_rows(build_server: BuildServer) -> None:
 
 
 @ensureDeferred
-async def test_ignored_users(server: TestServer) -> None:
-    """Neither the messages nor the invites of those whom the user ignores are shown."""
-    token, bob = await server.user("alice"), await server.user("bob")
-    room = await server.room(token)
-    await server.ok("POST", f"{room}/join", {}, bob)
-    ignored = {"ignored_users": {BOB: {}}}
-    await server.ok("PUT", user_path("alice", "account_data/m.ignored_user_list"), ignored, token)
-    await say(server, bob, room, "rude")
-    other = await server.room(bob)
-    await server.ok("POST", f"{other}/invite", {"user_id": f"@alice:{SERVER}"}, bob)
-    first = await sync(server, token, ALL)
-    assert first["rooms"].keys() == {id_of(room)}
-    assert texts(first["rooms"][id_of(room)]) == []
-    assert first["lists"]["all"]["count"] == 1
-
-
-@ensureDeferred
-async def test_ignoring_who_invites(server: TestServer) -> None:
-    """Before an invite, after it and between two: what goes on and what begins anew agree, here and with /sync."""
-    token, bob = await server.user("alice"), await server.user("bob")
-    room = await server.room(bob)
-    pos = (await sync(server, token, ALL))["pos"]
-
-    async def ignore(*users: str) -> None:
-        content = {"ignored_users": {user: {} for user in users}}
-        await server.ok("PUT", user_path("alice", "account_data/m.ignored_user_list"), content, token)
-
-    async def shown(conn_id: str) -> set[bool]:
-        nonlocal pos
-        goes_on = await sync(server, token, ALL, pos)
-        anew = await sync(server, token, {**ALL, "conn_id": conn_id})
-        v3 = await server.ok("GET", "sync", None, token)
-        pos = goes_on["pos"]
-        listed = [one["lists"]["all"]["count"] == 1 for one in (goes_on, anew)]
-        return {*listed, id_of(room) in anew["rooms"], id_of(room) in v3.get("rooms", {}).get("invite", {})}
-
-    async def invite() -> None:
-        await server.ok("POST", f"{room}/invite", {"user_id": ALICE}, bob)
-
-    await invite()
-    assert await shown("1") == {True}
-    await ignore(BOB)
-    assert await shown("2") == {False}
-    await ignore()
-    assert await shown("3") == {True}
-    await server.ok("POST", f"{room}/leave", {}, token)
-    assert await shown("4") == {False}
-    await ignore(BOB)
-    await invite()
-    assert await shown("5") == {False}
-    await ignore()
-    assert await shown("6") == {True}
-
-
-@ensureDeferred
 async def test_waiting(server: TestServer) -> None:
     """Who knows everything waits until something happens in their rooms."""
     token = await server.user("alice")
@@ -543,91 +324,3 @@ async def test_refusals(server: TestServer) -> None:
     await server.ok("POST", PATH, dict.fromkeys(("lists", "room_subscriptions", "extensions")), token)
     features = (await server.ok("GET", "/_matrix/client/versions"))["unstable_features"]
     assert features["org.matrix.simplified_msc3575"] is True
-
-
-# The form in which MSC4186 was merged
-
-
-async def merged(server: TestServer, token: str, pos: str | None = None, **body: Any) -> Any:
-    more = {"pos": pos} if pos else {}
-    return await server.ok("POST", MERGED, {**body, **more}, token)
-
-
-@ensureDeferred
-async def test_merged_form(build_server: BuildServer) -> None:
-    """Lists are numbers, rooms say in which they are and what one's membership is; what was taken away is told."""
-    server = await build_server(**OPEN)
-    token, bob = await server.user("alice"), await server.user("bob")
-    room = await server.room(token, name="Tea", topic="Hot")
-    required = {"include": [{}], "exclude": [{"type": "m.room.topic"}, {"type": "m.room.member"}]}
-    lists = {"all": {"range": [0, 19], "required_state": required, "timeline_limit": 1}}
-    first = await merged(server, token, lists=lists)
-    assert first["lists"] == {"all": {"count": 1}}
-    shown = first["rooms"][id_of(room)]
-    assert (shown["membership"], shown["lists"], shown["name"]) == ("join", ["all"], "Tea")
-    assert len(shown["timeline_events"]) == 1
-    kinds = {event["type"] for event in shown["required_state"]}
-    assert kinds >= {"m.room.create", "m.room.name"}
-    assert not kinds & {"m.room.topic", "m.room.member"}
-    page = await server.ok("GET", f"{room}/messages?dir=b&from={first['pos']}&limit=1", None, token)
-    assert page["chunk"][0]["event_id"] == shown["timeline_events"][-1]["event_id"]
-
-    await server.ok("PUT", f"{room}/state/m.room.name", {"name": ""}, token)
-    await server.ok("PUT", f"{room}/state/org.example", {"x": 1}, token)
-    second = await merged(server, token, first["pos"], lists=lists)
-    news = second["rooms"][id_of(room)]
-    assert (news["name"], news["avatar"], "initial" in news) == (None, None, False)
-    world = World.of(server.core)
-    found = await server.database.read(room_by_id, id_of(room))
-    await server.database.transact(world.revert, found, ("org.example", ""), None)
-    third = await merged(server, token, second["pos"], lists=lists)
-    assert third["rooms"][id_of(room)]["required_state"] == [{"type": "org.example", "state_key": ""}]
-
-    await server.ok("POST", f"{room}/invite", {"user_id": BOB}, token)
-    invited = (await merged(server, bob, lists=lists))["rooms"][id_of(room)]
-    assert (invited["membership"], "timeline_events" in invited) == ("invite", False)
-    assert {event["type"] for event in invited["stripped_state"]} >= {"m.room.join_rules", "m.room.member"}
-
-
-@ensureDeferred
-async def test_merged_form_refusals(server: TestServer) -> None:
-    """What does not fit, and what only the other form has."""
-    token = await server.user("alice")
-    config = {"required_state": {}, "timeline_limit": 1}
-    bodies: tuple[Any, ...] = (
-        {"lists": {"all": {**config, "required_state": []}}},
-        {"lists": {"all": {**config, "required_state": {"include": [["m.room.name", ""]]}}}},
-        {"lists": {"all": {**config, "required_state": {"include": [{"type": 1}]}}}},
-        {"lists": {"all": {**config, "required_state": {"lazy_members": 1}}}},
-        {"lists": {"all": {**config, "range": [[0, 1]]}}},
-        {"timeout": "1"},
-    )
-    for body in bodies:
-        assert await server.refusal("POST", MERGED, body, token) == (400, "M_BAD_JSON"), body
-    assert await server.refusal("POST", MERGED, {"pos": "x"}, token) == UNKNOWN_POS
-    assert await server.refusal("POST", MERGED, {"set_presence": "x"}, token) == (400, "M_INVALID_PARAM")
-
-
-@ensureDeferred
-async def test_broken_rooms(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A room that cannot be read keeps no other from the client, is counted, and comes when it can be read again."""
-    token = await server.user("alice")
-    rooms = [await server.room(token, name=str(number)) for number in range(3)]
-    read, broken = SummaryReader.read, rooms[1]
-    nid = await server.database.read(
-        lambda txn: txn.value("SELECT room_nid FROM rooms WHERE room_id = %s", (id_of(broken),))
-    )
-
-    def fail(self: SummaryReader, reading: Any, joined: Any, asked: Any) -> Any:
-        assert nid not in joined
-        return read(self, reading, joined, asked)
-
-    with monkeypatch.context() as context:
-        context.setattr(SummaryReader, "read", fail)
-        first = await sync(server, token, ALL)
-        assert first["rooms"].keys() == {id_of(room) for room in rooms} - {id_of(broken)}
-        assert server.core.metrics.get_sample_value("synapse_lite_broken_rooms") == 1
-    second = await sync(server, token, ALL, first["pos"])
-    assert second["rooms"].keys() == {id_of(broken)}
-    assert second["rooms"][id_of(broken)]["initial"] is True
-    assert server.core.metrics.get_sample_value("synapse_lite_broken_rooms") == 0

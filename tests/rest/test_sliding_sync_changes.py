@@ -11,7 +11,7 @@ from synapse_lite.storage.rooms import room_by_id
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, PurgeRoomParams
 from tests.builders import World
 from tests.rest.conftest import BuildServer
-from tests.rest.test_sliding_sync import ALL, BOB, LIST, id_of, say, sync
+from tests.rest.sliding_sync import ALL, BOB, LIST, id_of, say, sync
 from tests.rest.test_sliding_sync_live import count_statements, waits  # noqa: F401
 from tests.server import OPEN, TestServer
 from tests.tasks.steps import Steps

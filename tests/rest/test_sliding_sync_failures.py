@@ -13,7 +13,7 @@ from synapse_lite.storage import sliding_sync
 from synapse_lite.storage.database import Transaction
 from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
-from tests.rest.test_sliding_sync import ALL, BOB, EXTENSIONS, LIST, PATH, count, id_of, say, sync, texts
+from tests.rest.sliding_sync import ALL, BOB, EXTENSIONS, LIST, PATH, count, id_of, say, sync, texts
 from tests.server import OPEN, TestServer, user_path
 
 UNKNOWN_POS = (400, "M_UNKNOWN_POS")

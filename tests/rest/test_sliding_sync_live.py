@@ -14,7 +14,7 @@ from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage.database import Database, Transaction
 from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
-from tests.rest.test_sliding_sync import EXTENSIONS, id_of, say, sync, texts
+from tests.rest.sliding_sync import EXTENSIONS, id_of, say, sync, texts
 from tests.server import TestServer, path_part, user_path
 
 LAZY = [["m.room.name", ""], ["m.room.member", "$LAZY"], ["m.room.member", "$ME"]]
