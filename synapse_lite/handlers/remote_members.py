@@ -46,9 +46,9 @@ from synapse_lite.tasks.queue import TaskQueue
 logger = logging.getLogger(__name__)
 
 MEMBERS_SECONDS = 2.0
+"""For so long who joins waits for the members of the room."""
 FEW_SERVERS = 5
 """A room of more than these has many members: nobody waits until their number is known."""
-"""For so long who joins waits for the members of the room."""
 
 
 @frozen

@@ -56,8 +56,7 @@ def long_list(search: RoomSearch, order_by: str, *, turned: bool) -> LongList:
     order = ORDERS[order_by].turned(turned)
     conditions, arguments = _conditions(search)
     source = _joined((order.columns[-1][0], *conditions))
-    # Rooms that this server was never in have no other row than that of `rooms`.
-    counted = None if conditions.keys() <= {"r"} else _joined(conditions)
+    counted = _joined(conditions or ("z",))
     # What is equal of all is no order: see `user_admin.long_list`.
     equal = {"r.is_public"} if search.public is not None else set[str]()
     equal |= {"z.joined"} if search.empty else set()
@@ -152,7 +151,10 @@ def keep_newest_extremity(txn: Transaction, room_nid: int) -> int:
 
 
 def _joined(names: Iterable[str]) -> str:
+    """Of the rooms that this server is or was in: one that it has only heard of has a row of `rooms` and no other."""
     first, *others = dict.fromkeys(names)
+    if first == "r" and not others:
+        others = ["z"]
     return _TABLES[first] + "".join(f" JOIN {_TABLES[other]} USING (room_nid)" for other in others)
 
 

@@ -7,7 +7,9 @@ import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
 
+from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.heads import know_room
 from tests.builders import ALICE, SERVER, World
 from tests.rest.admin_server import V1, AdminServer
 from tests.server import path_part
@@ -126,6 +128,19 @@ async def test_every_order_both_ways(server: AdminServer, order: str) -> None:
             values = list(map(int, values))
         assert values == sorted(values, reverse=descends)
         assert len(answer["rooms"]) == 3
+
+
+@ensureDeferred
+async def test_rooms_that_the_server_has_only_heard_of(server: AdminServer) -> None:
+    """As of an invite that nobody has answered: no list has them, in whatever order, and no total counts them."""
+    await three_rooms(server)
+    version = ROOM_VERSIONS["10"]
+    await server.database.transact(know_room, "!heard:of", version, 1)
+    for order in ORDERS:
+        for query in ("", "&public_rooms=true", "&public_rooms=false", "&search_term=!heard:of"):
+            answer = await server.admin("GET", f"{V1}/rooms?order_by={order}{query}")
+            assert "!heard:of" not in [room["room_id"] for room in answer["rooms"]], (order, query)
+            assert answer["total_rooms"] == len(answer["rooms"]), (order, query)
 
 
 @ensureDeferred
