@@ -159,7 +159,9 @@ def find(txn: Transaction, question: Question, page: Page) -> Found:
                 continue  # there are more in this slice
         # A slice may be full of what others do elsewhere.
         width = max(2 * width, 3 * MAX_RANKED * width // (2 * count)) if count else 8 * width
-    return _find(txn, question, page, (), Within.INDEX if within is Within.ALL else within)
+    if within is Within.ALL or newest > 2 * MAX_SLICES:
+        within = Within.INDEX  # the newest slice does not tell where the word was common long ago
+    return _find(txn, question, page, (), within)
 
 
 def newest_hits(txn: Transaction, question: Question, limit: int) -> list[Hit]:

@@ -1,0 +1,48 @@
+"""How much of the index a search reads."""
+
+from pytest_twisted import ensureDeferred
+
+from synapse_lite.handlers.filters import EventFilter
+from synapse_lite.matrix.words import terms
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.search import (
+    KEYS,
+    MAX_SLICES,
+    SLICE,
+    Found,
+    Page,
+    Question,
+    SearchRow,
+    find,
+    index_events,
+)
+from tests.storage.reading import rows_read
+
+OURS, OTHERS = 1, 2
+SAID = 5000
+NOW = 4 * MAX_SLICES * SLICE
+
+
+def say(nid: int, room_nid: int, position: int, word: str = "tide") -> SearchRow:
+    return SearchRow(nid, room_nid, position, "@a:hs", KEYS["m.room.message"], word, [word])
+
+
+@ensureDeferred
+async def test_what_others_said_long_ago_is_not_read(database: Database) -> None:
+    """The newest hit is ours; that says nothing about the years before."""
+
+    def seed(txn: Transaction) -> None:
+        index_events(txn, [say(nid, OTHERS, nid) for nid in range(1, SAID + 1)])
+        index_events(txn, [say(nid, OURS, nid, "else") for nid in range(SAID + 1, 5 * SAID)])
+        index_events(txn, [say(5 * SAID, OURS, 5 * SAID), say(NOW, OURS, NOW)])
+
+    def search(txn: Transaction) -> tuple[Found, int]:
+        before = rows_read(txn)
+        found = find(txn, Question(terms("tide"), [OURS], KEYS.values(), EventFilter(), NOW), Page(10))
+        return found, rows_read(txn) - before
+
+    await database.transact(seed)
+    await database.transact(lambda txn: txn.execute("ANALYZE event_search"))
+    found, read = await database.snapshot(search)
+    assert [hit.position for hit in found.hits] == [NOW, 5 * SAID]
+    assert read < SAID / 10
