@@ -37,6 +37,8 @@ RETRY_SECONDS = 30.0
 """A server whose keys could not be had is left alone for so long, whatever of it has to be verified."""
 PATIENCE_SECONDS = 120.0
 """For so long after the first failure its keys may be there soon; then the server counts as one that is gone."""
+APART_SECONDS = 3600.0
+"""Failures that are so far apart are of two times at which a server was away: nobody asked for its keys between them."""
 MAX_NOTED = 10_000  # servers
 MAX_SERVERS_A_QUERY = 100
 MAX_SIGNATURES = 8  # of one server that are looked at
@@ -231,9 +233,9 @@ class Keyring:
             self._failing_since.pop(server_name, None)
             return
         now = self._clock.monotonic()
-        _note(self._failed, server_name, now + RETRY_SECONDS)
-        if server_name not in self._failing_since:
+        if server_name not in self._failing_since or self._failed.get(server_name, 0) + APART_SECONDS < now:
             _note(self._failing_since, server_name, now)
+        _note(self._failed, server_name, now + RETRY_SECONDS)
 
     async def _ask_notaries(self, server_name: str) -> bool:
         for notary in self._notaries:

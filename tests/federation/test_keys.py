@@ -7,7 +7,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.canonical_json import encode_exact
-from synapse_lite.federation.keyring import Signed
+from synapse_lite.federation.keyring import PATIENCE_SECONDS, RETRY_SECONDS, KeysAwayError, Signed
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.matrix.server_keys import RetiredKey, read_key_answer, write_key_answer
 from synapse_lite.matrix.signing import (
@@ -74,6 +74,18 @@ async def test_the_keys_of_a_dead_server_are_asked_for_once_in_a_while(
     server.clock.advance(31)
     await keyring.verify_all([dead])
     assert len(network.asked) == 2
+
+
+@ensureDeferred
+async def test_a_server_is_away_once_more(server: TestServer) -> None:
+    """What it signed may be verified soon: for two minutes, and anew a day later, when nobody asked for its keys meanwhile."""
+    keyring = server.core.federation.keyring
+    dead = Signed("dead.test", {"dead.test": {"ed25519:1": "c2ln"}}, b"data", None)
+    failures = []
+    for seconds in (0, PATIENCE_SECONDS + 1, RETRY_SECONDS + 1, 86_400):
+        server.clock.advance(seconds)
+        failures += await keyring.verify_all([dead])
+    assert [type(one) for one in failures] == [KeysAwayError, SignatureError, SignatureError, KeysAwayError]
 
 
 @ensureDeferred
