@@ -83,8 +83,8 @@ class Logins:
             raise forbidden("Invalid login token")
         return await self._open(account, device)
 
-    async def check_password(self, user: str, password: str) -> str:
-        """The user id behind a name and a password; the same errors as `log_in`."""
+    async def check_password(self, user: str | Threepid, password: str) -> str:
+        """The user id behind what `log_in` takes; the same errors."""
         account = await self._check(user, password)
         _admit(account)
         return account.user_id

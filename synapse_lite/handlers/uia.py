@@ -7,6 +7,7 @@ import attrs
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param
+from synapse_lite.handlers.login import Threepid
 from synapse_lite.ids import random_text
 from synapse_lite.storage import uia
 from synapse_lite.storage.database import Database
@@ -24,8 +25,8 @@ PAGES = frozenset({DUMMY, REGISTRATION_TOKEN, TERMS})
 """Stages that can be done on a page of this server."""
 
 Flow = tuple[str, ...]
-CheckPassword = Callable[[str, str], Awaitable[str]]
-"""The user id behind a name and a password; raises `MatrixError`."""
+CheckPassword = Callable[[str | Threepid, str], Awaitable[str]]
+"""The user id behind a name or an address and a password; raises `MatrixError`."""
 
 
 @attrs.frozen
@@ -233,11 +234,18 @@ def _required_text(auth: JsonObject, name: str) -> str:
     return value
 
 
-def _named_user(auth: JsonObject) -> str:
-    """From `identifier`, or from the old field `user`."""
+def _named_user(auth: JsonObject) -> str | Threepid:
+    """From `identifier`, or from the old fields `user` or `medium` and `address`."""
     identifier = auth.get("identifier")
     if not isinstance(identifier, dict):
-        return _required_text(auth, "user")
-    if identifier.get("type") != "m.id.user":
+        return _required_text(auth, "user") if "medium" not in auth else _threepid(auth)
+    kind = identifier.get("type")
+    if kind == "m.id.thirdparty":
+        return _threepid(identifier)
+    if kind != "m.id.user":
         raise MatrixError(400, Errcode.UNKNOWN, "Unknown login identifier type")
     return _required_text(identifier, "user")
+
+
+def _threepid(auth: JsonObject) -> Threepid:
+    return Threepid(_required_text(auth, "medium"), _required_text(auth, "address"))

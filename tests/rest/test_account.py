@@ -7,6 +7,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.user_admin import replace_threepids
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, TestServer
 
@@ -48,6 +49,21 @@ async def test_a_password_is_changed_with_the_old_one(server: TestServer) -> Non
     assert await server.refusal("GET", "account/whoami", token=other.token) == (401, "M_UNKNOWN_TOKEN")
     await server.ok("GET", "account/whoami", token=token)
     assert [await _can_log_in(server, word) for word in ("second", "third")] == [False, True]
+
+
+@ensureDeferred
+async def test_who_proves_their_password_may_be_known_by_an_address(server: TestServer) -> None:
+    """As at a login; somebody else's address with their password proves nothing."""
+    token, other = await server.register("name"), await server.register("other", password="theirs")
+    by_address = {"type": "m.id.thirdparty", "medium": "email", "address": "Name@mail.test"}
+    threepids = [("email", "name@mail.test")]
+    await server.database.transact(replace_threepids, "@name:hs.test", threepids, 5)
+    auth = {"type": "m.login.password", "identifier": by_address, "password": "secret"}
+    assert (await server.call("POST", PATH, {"new_password": "own", "auth": auth}, other)).status == 401
+    assert await server.ok("POST", PATH, {"new_password": "second", "auth": auth}, token) == {}
+    old = {"type": "m.login.password", "medium": "email", "address": "name@mail.test", "password": "second"}
+    assert await server.ok("POST", PATH, {"new_password": "third", "auth": old}, token) == {}
+    assert await _can_log_in(server, "third")
 
 
 @ensureDeferred
