@@ -18,6 +18,7 @@ from synapse_lite.handlers.upgrade_plan import UpgradePlan, plan_upgrade
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.matrix.auth_rules import AuthError
 from synapse_lite.matrix.event import Draft, StateKey, redacted
+from synapse_lite.matrix.power_levels import creators
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 from synapse_lite.rooms.append import EventAppender, append_all
 from synapse_lite.rooms.create import NewRoom, create_room
@@ -62,7 +63,8 @@ class RoomUpgrade:
     async def upgrade(
         self, requester: Requester, room_id: str, new_version: str, additional_creators: Sequence[str]
     ) -> str:
-        """The id of the new room; of several upgrades at once all get the one that the first has made.
+        """The id of the new room; of several upgrades at once all get the one that the first has made, and who asks
+        for the same again gets the same.
 
         400 `M_UNSUPPORTED_ROOM_VERSION`, 403 `M_FORBIDDEN` for who may not write the tombstone, and 429.
         """
@@ -95,7 +97,9 @@ class RoomUpgrade:
         lock_heads(txn, [old.nid], even_closed=False)
         self._check_may(txn, old, user_id)
         successor = self._successor(txn, old)
-        if successor is not None and successor != known_successor:
+        if successor is not None and (
+            successor != known_successor or self._is_repeated(txn, old, successor, user_id, version, owners)
+        ):
             return successor
         create, state = self._current.read(txn, old.nid, [CREATE])[CREATE], self._read_state(txn, old)
         last = room_store.last_event_id(txn, old.nid)
@@ -116,6 +120,26 @@ class RoomUpgrade:
         tombstone = self._current.read(txn, room.nid, [(TOMBSTONE, "")]).get((TOMBSTONE, ""))
         replacement = None if tombstone is None else tombstone.content.get("replacement_room")
         return replacement if isinstance(replacement, str) else None
+
+    def _is_repeated(
+        self, txn: Transaction, old: Room, successor: str, user_id: str, version: RoomVersion,
+        owners: Sequence[str],
+    ) -> bool:  # fmt: skip
+        """Whether the user has made that room by the same upgrade, and is in it: then they have not got the answer."""
+        new = room_store.room_by_id(txn, successor)
+        member = None if new is None else room_store.membership_in(txn, new.nid, user_id)
+        if new is None or member is None or member.membership != "join":
+            return False
+        create = self._current.read(txn, new.nid, [CREATE]).get(CREATE)
+        predecessor = None if create is None else create.content.get("predecessor")
+        return (
+            create is not None
+            and create.sender == user_id
+            and create.version == version
+            and creators(create) == {user_id, *owners}
+            and isinstance(predecessor, dict)
+            and predecessor.get("room_id") == old.room_id
+        )
 
     def _check_may(self, txn: Transaction, room: Room, user_id: str) -> None:
         member = room_store.membership_in(txn, room.nid, user_id)

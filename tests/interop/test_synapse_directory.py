@@ -110,6 +110,7 @@ def upgrade(caller: Caller) -> None:
         caller.names[f"new {room}"] = answer["replacement_room"]
         _ask(caller, f"the new {room}", f"GET rooms/{{new {room}}}/state")
         _ask(caller, f"the old {room}", f"GET rooms/{{{room}}}/state")
+        _ask(caller, f"{room} again", f"POST rooms/{{{room}}}/upgrade", {"new_version": version})
     for room in ("den", "new den"):
         _ask(caller, f"visibility of {room}", f"GET directory/list/room/{{{room}}}")
         _ask(caller, f"aliases of {room}", f"GET rooms/{{{room}}}/aliases")

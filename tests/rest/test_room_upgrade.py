@@ -214,7 +214,7 @@ async def test_a_room_that_claims_a_predecessor(server: TestServer) -> None:
 
 @ensureDeferred
 async def test_two_upgrades_at_once(server: TestServer) -> None:
-    """Both get the same new room; who upgrades the old room once more, later, gets another one."""
+    """Both get the same new room."""
     alice = await server.user("alice")
     room = await server.room(alice)
     room_id = room.removeprefix("rooms/")
@@ -222,4 +222,39 @@ async def test_two_upgrades_at_once(server: TestServer) -> None:
         upgrades = [Deferred.fromCoroutine(upgrade(server, room, alice)) for _ in range(2)]
     one, other = await gatherResults(upgrades)
     assert one == other
-    assert await upgrade(server, room, alice) != one
+
+
+@ensureDeferred
+async def test_an_upgrade_that_is_asked_for_again(server: TestServer) -> None:
+    """Whose answer was lost gets the same room; another version, other owners, other people and who left it another one."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    levels = {"users": {"@alice:hs.test": 150, "@bob:hs.test": 150}}
+    room = await server.room(
+        alice, room_version="10", preset="public_chat", power_level_content_override=levels
+    )
+    await server.ok("POST", f"{room}/join", {}, bob)
+    last = ""
+    for token, version, owners in (
+        (alice, "11", []),
+        (alice, "12", []),
+        (alice, "12", ["@carol:hs.test"]),
+        (bob, "12", ["@carol:hs.test"]),
+    ):
+        new = await upgrade(server, room, token, version, additional_creators=owners)
+        assert new != last
+        last = new
+        for _ in range(2):
+            assert await upgrade(server, room, token, version, additional_creators=owners) == new
+    await server.ok("POST", f"{last}/leave", {}, bob)
+    assert await upgrade(server, room, bob, "12", additional_creators=["@carol:hs.test"]) != last
+
+
+@ensureDeferred
+async def test_an_upgrade_by_hand(server: TestServer) -> None:
+    """Who names a room that does not come from the old one upgrades that anew."""
+    alice = await server.user("alice")
+    room, other = await server.room(alice, room_version="11"), await server.room(alice, room_version="11")
+    other_id = other.removeprefix("rooms/")
+    tombstone = {"body": "x", "replacement_room": other_id}
+    await server.ok("PUT", f"{room}/state/m.room.tombstone", tombstone, alice)
+    assert await upgrade(server, room, alice, "11") != other
