@@ -11,13 +11,12 @@ from synapse_lite.handlers.avatars import Avatars
 from synapse_lite.handlers.remote_profiles import RemoteProfiles
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import RateLimiter
+from synapse_lite.matrix.content_checks import MAX_AVATAR_URL, MAX_DISPLAYNAME
 from synapse_lite.storage import accounts, deactivation
 from synapse_lite.storage.database import Database, Transaction
 
 DISPLAYNAME = "displayname"
 AVATAR_URL = "avatar_url"
-MAX_DISPLAYNAME = 256
-MAX_AVATAR_URL = 1000
 MAX_FIELD_NAME_BYTES = 255
 MAX_PROFILE_BYTES = 65536
 
@@ -155,6 +154,6 @@ def _check_text(name: str, value: Any) -> str:
     if not isinstance(value, str) or "\0" in value:
         raise bad_json(f"'{name}' must be a string without NUL")
     longest = MAX_DISPLAYNAME if name == DISPLAYNAME else MAX_AVATAR_URL
-    if len(value.encode()) > longest:
-        raise invalid_param(f"{name} is too long (max {longest} bytes)")
+    if len(value) > longest:
+        raise invalid_param(f"{name} is too long (max {longest} characters)")
     return value

@@ -14,6 +14,8 @@ from synapse_lite.matrix import types
 from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.server_acl import is_server_allowed
 
+MAX_DISPLAYNAME = 256
+MAX_AVATAR_URL = 1000
 MAX_LISTED = 1000
 """Entries of one list; what is longer, no client could show."""
 
@@ -78,6 +80,10 @@ def _or_null(fits: Check) -> Check:
 
 
 _text_or_null = _or_null(_text)
+
+
+def _shorter(longest: int) -> Check:
+    return _or_null(lambda value: _text(value) and len(value) <= longest)
 
 
 def _flag(value: Any) -> bool:
@@ -201,8 +207,8 @@ _FIELDS: Mapping[str, _Fields] = {
     },
     types.MEMBER: {
         "membership": ("a membership", _one_of("ban", "invite", "join", "knock", "leave")),
-        "displayname": ("a string", _text_or_null),
-        "avatar_url": ("a string", _text_or_null),
+        "displayname": (f"a string of at most {MAX_DISPLAYNAME} characters", _shorter(MAX_DISPLAYNAME)),
+        "avatar_url": (f"a string of at most {MAX_AVATAR_URL} characters", _shorter(MAX_AVATAR_URL)),
         "reason": ("a string", _text_or_null),
         "is_direct": _A_FLAG,
         "join_authorised_via_users_server": ("a user ID", _user_id),

@@ -86,6 +86,27 @@ async def test_bad_profile_requests(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_the_length_of_names(server: TestServer) -> None:
+    """Characters count, whatever they take: in profiles, of who administrates them, in member events."""
+    token = await server.register("name")
+    await server.make_admin("@name:hs.test")
+    room = await server.room(token)
+    member, user = f"{room}/state/m.room.member/@name:hs.test", "/_synapse/admin/v2/users/@name:hs.test"
+    for field, longest, letters in (
+        ("displayname", "\u00e9" * 256, "\u00e9" * 257),
+        ("avatar_url", "mxc://" + "\u00e9" * 994, "mxc://" + "\u00e9" * 995),
+    ):
+        await server.ok("PUT", f"{MINE}/{field}", {field: longest}, token)
+        await server.ok("PUT", user, {field: longest}, token)
+        await server.ok("PUT", member, {"membership": "join", field: longest}, token)
+        refused = await server.refusal("PUT", f"{MINE}/{field}", {field: letters}, token)
+        assert refused == (400, "M_INVALID_PARAM")
+        assert await server.refusal("PUT", user, {field: letters}, token) == (400, "M_INVALID_PARAM")
+        body = {"membership": "join", field: letters}
+        assert await server.refusal("PUT", member, body, token) == (400, "M_BAD_JSON")
+
+
+@ensureDeferred
 async def test_a_profile_without_fields(server: TestServer) -> None:
     """There is none; it comes back with its first field."""
     token = await server.register("name")

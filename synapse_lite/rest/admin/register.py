@@ -10,6 +10,7 @@ from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import CREDENTIALS_BODY, Route
 from synapse_lite.ids import domain_of
+from synapse_lite.matrix.content_checks import MAX_DISPLAYNAME
 from synapse_lite.rest.body import (
     MAX_PASSWORD,
     MAX_USERNAME,
@@ -21,7 +22,6 @@ from synapse_lite.rest.client.login import read_device_request, session_answer
 MAX_MAC = 512
 MAX_NONCE = 512
 MAX_USER_TYPE = 255
-MAX_DISPLAYNAME = 256
 
 
 class SharedSecretRegisterApi:

@@ -6,7 +6,6 @@ import orjson
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param, missing_param
-from synapse_lite.handlers.profiles import MAX_AVATAR_URL, MAX_DISPLAYNAME
 from synapse_lite.handlers.registration import USER_TYPES
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.user_admin import ORDER_NAMES, UserAdmin, UserChange, UserQuery, UserSearch
@@ -14,6 +13,7 @@ from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route
+from synapse_lite.matrix.content_checks import MAX_AVATAR_URL, MAX_DISPLAYNAME
 from synapse_lite.rest.body import MAX_PASSWORD, optional_text, parameter, text
 
 V1 = "/_synapse/admin/v1"
@@ -197,7 +197,7 @@ def _read_change(body: JsonObject) -> UserChange:
     values: dict[str, str | bool | None] = {}
     for name, longest in (("displayname", MAX_DISPLAYNAME), ("avatar_url", MAX_AVATAR_URL)):
         if name in body:
-            values[name] = _short_text(body, name, longest)
+            values[name] = optional_text(body, name, longest) or None
     admin = parameter(body, "admin", bool, None)
     if admin is not None:
         values["is_admin"] = admin
@@ -213,13 +213,6 @@ def _read_change(body: JsonObject) -> UserChange:
         threepids=_pairs(body, "threepids", "medium", "address"),
         external_ids=_pairs(body, "external_ids", "auth_provider", "external_id"),
     )
-
-
-def _short_text(body: JsonObject, name: str, longest: int) -> str | None:
-    value = optional_text(body, name, longest)
-    if value is not None and len(value.encode()) > longest:
-        raise invalid_param(f"{name} is too long (max {longest} bytes)")
-    return value or None
 
 
 def _flag(body: JsonObject, name: str) -> bool | None:
