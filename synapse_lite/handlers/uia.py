@@ -6,7 +6,7 @@ import attrs
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param
+from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param, missing_param
 from synapse_lite.handlers.login import Threepid
 from synapse_lite.ids import random_text
 from synapse_lite.storage import uia
@@ -78,22 +78,35 @@ class InteractiveAuth:
         self._check_password = check_password
 
     async def check(
-        self, operation: str, auth: JsonObject | None, flows: Sequence[Flow], *, user_id: str | None = None
+        self,
+        operation: str,
+        auth: JsonObject | None,
+        flows: Sequence[Flow],
+        *,
+        user_id: str | None = None,
+        lacks: str | None = None,
     ) -> Challenge | None:
         """None when the operation may go on; as `prove`."""
-        proof = await self.prove(operation, auth, flows, user_id=user_id)
+        proof = await self.prove(operation, auth, flows, user_id=user_id, lacks=lacks)
         return proof if isinstance(proof, Challenge) else None
 
     async def prove(
-        self, operation: str, auth: JsonObject | None, flows: Sequence[Flow], *, user_id: str | None = None
+        self,
+        operation: str,
+        auth: JsonObject | None,
+        flows: Sequence[Flow],
+        *,
+        user_id: str | None = None,
+        lacks: str | None = None,
     ) -> Challenge | Proof:
         """A proof when one of the `flows` is complete: the operation may go on, once.
 
         `operation` says what is asked for and by whom: "register", "delete device ABC of @user:server".
-        `auth` is the field of that name in the body. `user_id` is who must be proved by a password.
+        `auth` is the field of that name in the body. `user_id` is who must be proved by a password. `lacks` names a
+        parameter without which the operation cannot go on: it is asked for before the session is used up.
 
         Raises 400 for an `auth` that cannot be read, a session that does not exist or is bound to
-        another operation, a stage that nobody asked for; 429 for too many wrong passwords.
+        another operation, a stage that nobody asked for, what the body lacks; 429 for too many wrong passwords.
         """
         if auth is None:
             return await self._begin(operation, flows, None)
@@ -109,6 +122,8 @@ class InteractiveAuth:
             token = _text(auth, "token") if stage == REGISTRATION_TOKEN else token
         if not any(completed.issuperset(flow) for flow in flows):
             return await self._continue(operation, flows, session, stage, token)
+        if lacks is not None:
+            raise missing_param(lacks)
         if session and not await self._database.transact(uia.delete_uia_session, session.session_id):
             raise _unknown_session(session.session_id)
         return Proof(token)

@@ -65,6 +65,11 @@ def registration(caller: Caller) -> None:
     proved = {**good, "auth": {"session": begun["session"], **DUMMY}}
     made = caller.call("a user", "POST", "register", proved)
     caller.names["ada"] = made["user_id"]
+    unproved = caller.call("no password yet", "POST", "register", {"username": caller.unique("d")})
+    late = {"username": caller.unique("d"), "auth": {"session": unproved["session"], **DUMMY}}
+    caller.call("still no password", "POST", "register", late)
+    made = caller.call("a password at last", "POST", "register", {**late, "password": "secret"})
+    caller.names["late"] = made["user_id"]
     caller.call("a name that is taken", "POST", "register", good)
     caller.call("taken in capitals", "POST", "register", {**good, "username": good["username"].upper()})
     for label, more in {
@@ -211,6 +216,7 @@ def password(caller: Caller) -> None:
         "right": {},
     }.items():
         caller.call(label, "POST", "account/password", {**change, "auth": {**proof, **more}}, "ada")
+    caller.call("nothing new", "POST", "account/password", {"auth": proof}, "ada")
     caller.call("the other session", "GET", "account/whoami", by="B")
     caller.call("the old password", "POST", "login", named(caller.names["ada"]))
     caller.call("the new password", "POST", "login", named(caller.names["ada"], password="second"))

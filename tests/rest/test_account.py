@@ -67,6 +67,18 @@ async def test_who_proves_their_password_may_be_known_by_an_address(server: Test
 
 
 @ensureDeferred
+async def test_a_proof_without_a_new_password(server: TestServer) -> None:
+    """It is not used up: the client may add what it forgot."""
+    token = await server.register("name")
+    session = (await server.call("POST", PATH, {"new_password": "second"}, token)).json()["session"]
+    body = _change("second")
+    body["auth"]["session"] = session
+    refused = await server.refusal("POST", PATH, {"auth": body["auth"]}, token)
+    assert refused == (400, "M_MISSING_PARAM")
+    assert await server.ok("POST", PATH, body, token) == {}
+
+
+@ensureDeferred
 async def test_bad_changes_are_refused(build_server: BuildServer) -> None:
     """Without a new password, with an impossible one, with somebody else's, where passwords are off."""
     server = await build_server(**OPEN)

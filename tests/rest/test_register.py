@@ -36,6 +36,16 @@ async def test_registration_asks_and_then_makes_a_user(server: TestServer) -> No
 
 
 @ensureDeferred
+async def test_a_proof_without_a_password(server: TestServer) -> None:
+    """It is not used up: the client may add what it forgot."""
+    session = (await server.call("POST", "register", {"username": "name"})).json()["session"]
+    auth = {**DUMMY, "session": session}
+    refused = await server.refusal("POST", "register", {"username": "name", "auth": auth})
+    assert refused == (400, "M_MISSING_PARAM")
+    assert (await server.ok("POST", "register", _body(auth=auth)))["user_id"] == "@name:hs.test"
+
+
+@ensureDeferred
 async def test_registration_without_a_login(server: TestServer) -> None:
     """With `inhibit_login` there is no session; without a name one gets a number."""
     answer = await server.ok("POST", "register", {"password": "secret", "inhibit_login": True, "auth": DUMMY})

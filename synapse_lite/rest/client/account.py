@@ -55,6 +55,7 @@ class AccountApi:
             parameter(body, "auth", dict, None),
             [(PASSWORD,)],
             user_id=requester.user_id,
+            lacks="new_password" if password is None else None,
         )
         if challenge is not None:
             return Response(401, challenge.body())

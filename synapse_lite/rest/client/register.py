@@ -109,7 +109,8 @@ class RegisterApi:
             await self._registration.check_username(username)
         if password is not None:
             self._registration.check_password(password)
-        proof = await self._auth.prove("register", auth, [self._registration.stages])
+        lacks = "password" if password is None else None
+        proof = await self._auth.prove("register", auth, [self._registration.stages], lacks=lacks)
         if isinstance(proof, Challenge):
             return proof
         if password is None:
