@@ -98,6 +98,10 @@ def lists(caller: Caller) -> None:
     shown = {"required_state": [["m.room.name", ""]], "timeline_limit": 3}
     sync(caller, "subscription", {"room_subscriptions": {caller.names["den"]: shown}})
     sync(caller, "unknown room", {"room_subscriptions": {"!x:elsewhere.test": shown}})
+    caller.room("club", "alice", preset="public_chat", name="Club")
+    caller.ask("POST", "rooms/{club}/join", {}, "bob")
+    caller.ask("POST", "rooms/{club}/ban", {"user_id": caller.names["bob"]}, "alice")
+    sync(caller, "banned", one_list())
     sync(caller, "invitation", {"room_subscriptions": {caller.names["invited"]: shown}})
 
 

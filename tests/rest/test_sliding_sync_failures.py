@@ -14,7 +14,7 @@ from synapse_lite.storage.database import Transaction
 from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
 from tests.rest.sliding_sync import ALL, BOB, EXTENSIONS, LIST, PATH, count, id_of, say, sync, texts
-from tests.server import OPEN, TestServer, user_path
+from tests.server import OPEN, TestServer, path_part, user_path
 
 UNKNOWN_POS = (400, "M_UNKNOWN_POS")
 ALICE = f"@alice:{SERVER}"
@@ -49,6 +49,27 @@ async def test_nothing_after_a_leave_whatever_process_answers(build_server: Buil
             assert "secret" not in str(again)
             assert "secret" not in str(await sync(server, bob, {**wide, "conn_id": f"new {n}"}))
             known[n] = again["pos"]
+
+
+@ensureDeferred
+async def test_the_look_of_a_room_that_one_was_put_out_of(server: TestServer) -> None:
+    """It is called as it was called until then, for who asks anew; not what was redacted since."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    avatar = {"type": "m.room.avatar", "content": {"url": "mxc://hs.test/a"}}
+    room = await server.room(alice, name="Tea", preset="public_chat", initial_state=[avatar])
+    await server.ok("POST", f"{room}/join", {}, bob)
+    for what in ("kick", "ban"):
+        await server.ok("POST", f"{room}/{what}", {"user_id": BOB}, alice)
+        await set_state(server, alice, room, "m.room.name", {"name": "secret"})
+        wanted = {"room_subscriptions": {id_of(room): {**LIST, "timeline_limit": 0}}}
+        shown = (await sync(server, bob, wanted))["rooms"][id_of(room)]
+        assert (shown["initial"], shown["name"], shown["avatar"]) == (True, "Tea", "mxc://hs.test/a")
+        assert "heroes" not in shown
+    state = await server.ok("GET", f"{room}/state", token=alice)
+    named = next(one["event_id"] for one in state if one["type"] == "m.room.avatar")
+    await server.ok("PUT", f"{room}/redact/{path_part(named)}/1", {}, alice)
+    shown = (await sync(server, bob, wanted))["rooms"][id_of(room)]
+    assert (shown["name"], "avatar" in shown) == ("Tea", False)
 
 
 @ensureDeferred

@@ -7,7 +7,7 @@ from attrs import frozen
 from synapse_lite.handlers.aggregations import Reader, with_aggregations
 from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.sliding_sync.bump_stamps import read_bump_stamps
-from synapse_lite.handlers.sliding_sync.summaries import SHOWN, SummaryReader
+from synapse_lite.handlers.sliding_sync.summaries import AVATAR, NAME, SHOWN, SummaryReader, look_of
 from synapse_lite.handlers.sliding_sync.timelines import TimelineReader, Windows, people
 from synapse_lite.handlers.sliding_sync.values import ANY, RoomConfig, SlidingRoom
 from synapse_lite.handlers.sync.departures import made_up_leave
@@ -173,10 +173,12 @@ class SlidingRoomReader:
             reading, viewers, {nid: known.get(nid, 0) for nid in viewers}, limits
         )
         states: States = {}
+        looks: States = {}
         for nid, viewer in viewers.items():
             states[nid] = [rooms[nid].member_nid]
             if nid not in known and viewer.left_at.position >= 0:
                 then = self._state.whole(reading.txn, viewer.left_state)
+                looks[nid] = [then[key] for key in (NAME, AVATAR) if key in then]
                 own = (MEMBER, viewer.user_id)
                 states[nid] += [
                     event
@@ -185,6 +187,7 @@ class SlidingRoomReader:
                 ]
         timelines = self._shown(reading, windows, viewers)
         state_views = self._views(reading, states)
+        look_views = self._views(reading, looks)
         return {
             nid: SlidingRoom(
                 rooms[nid].room_id,
@@ -195,6 +198,7 @@ class SlidingRoomReader:
                 limited=window.limited,
                 prev_batch=window.start,
                 num_live=_live(reading, window),
+                summary=look_of(look_views.get(nid, ())),
                 bump_stamp=max(0, rooms[nid].position),
             )
             for nid, window in windows.items()

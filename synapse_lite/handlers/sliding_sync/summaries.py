@@ -1,6 +1,6 @@
 """What sliding sync shows of a room beside its events: name, avatar, heroes, counts. Runs in database threads."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from attrs import frozen
 
@@ -10,11 +10,13 @@ from synapse_lite.handlers.sync.values import Reading
 from synapse_lite.matrix.event import Event, redacted
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.storage import rooms as room_store
-from synapse_lite.storage.events import EventStore
-from synapse_lite.storage.room_summary import RoomSummary, read_summaries
+from synapse_lite.storage.events import EventStore, View
+from synapse_lite.storage.room_summary import read_summaries
 from synapse_lite.storage.state import StateStore
 
-SHOWN = frozenset({"m.room.name", "m.room.avatar", "m.room.canonical_alias", MEMBER, "m.room.redaction"})
+NAME = ("m.room.name", "")
+AVATAR = ("m.room.avatar", "")
+SHOWN = frozenset({NAME[0], AVATAR[0], "m.room.canonical_alias", MEMBER, "m.room.redaction"})
 """A room in which such an event happened may look different."""
 
 
@@ -37,7 +39,7 @@ class SummaryReader:
         heroes = self._heroes(reading, nameless)
         found = {}
         for nid, summary in summaries.items():
-            shown = _look(summary)
+            shown = _look(summary.name, summary.avatar_url)
             if nid in heroes:
                 shown["heroes"] = heroes[nid]
             if nid in joined:
@@ -68,12 +70,19 @@ class SummaryReader:
         }
 
 
-def _look(summary: RoomSummary) -> JsonObject:
+def look_of(state: Iterable[View]) -> JsonObject:
+    """Name and avatar of a room that is, or was, in this state."""
+    events = [redacted(view.stored.event) if view.redaction else view.stored.event for view in state]
+    contents = {event.key: event.content for event in events}
+    return _look(contents.get(NAME, {}).get("name"), contents.get(AVATAR, {}).get("url"))
+
+
+def _look(name: object, avatar_url: object) -> JsonObject:
     shown: JsonObject = {}
-    if _text(summary.name):
-        shown["name"] = summary.name
-    if _is_content(summary.avatar_url):
-        shown["avatar"] = summary.avatar_url
+    if _text(name):
+        shown["name"] = name
+    if _is_content(avatar_url):
+        shown["avatar"] = avatar_url
     return shown
 
 
