@@ -72,6 +72,10 @@ class RoomAdmin:
             answer["prev_batch"] = max(0, query.offset - query.limit)
         return answer
 
+    async def check_known(self, room_id: str) -> None:
+        """404 `M_NOT_FOUND` for a room that this server does not know."""
+        await self._database.read(_known, room_id)
+
     async def details(self, room_id: str) -> JsonObject:
         return await self._database.snapshot(self._details, room_id)
 

@@ -2,17 +2,18 @@
 
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage.events import Standing
 from tests.federation.network import Scripted
 from tests.federation.remote_room import RemoteRoom, remote_room, send
-from tests.server import TestServer
+from tests.server import TestServer, path_part
 
 
-async def lose(room: RemoteRoom, kind: str) -> None:
+async def lose(room: RemoteRoom, kind: str, state_key: str = "") -> None:
     """The event of that type that is in force, without a trace in memory."""
-    event = await room.stored(room.state[kind, ""])
+    event = await room.stored(room.state[kind, state_key])
     assert event is not None
     await room.server.database.transact(
         lambda txn: txn.execute("DELETE FROM events WHERE event_nid = %s", (event.nid,))
@@ -61,6 +62,27 @@ async def test_a_lost_event_of_the_state(server: TestServer, other: Scripted) ->
     await server.ok("GET", f"sync?since={since}", token=token)
     await server.ok("GET", "sync", token=token)
     await server.ok("PUT", f"{path}/send/m.room.message/1", {"msgtype": "m.text", "body": "on"}, token)
+
+
+@ensureDeferred
+async def test_a_lost_member_who_spoke(
+    server: TestServer, other: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What they said arrives from memory, also where members are loaded lazily."""
+    room, token = await remote_room(server, other)
+    path = f"rooms/{room.room_id}"
+    bob = await server.user("bob")
+    await server.ok("POST", f"{path}/join", {}, bob)
+    await room.look()
+    lazy = path_part('{"room":{"state":{"lazy_load_members":true}}}')
+    since = (await server.ok("GET", f"sync?filter={lazy}", token=token))["next_batch"]
+    said = {"msgtype": "m.text", "body": "on"}
+    sent = await server.ok("PUT", f"{path}/send/m.room.message/1", said, bob)
+    await lose(room, "m.room.member", "@bob:hs.test")
+    answer = await server.ok("GET", f"sync?since={since}&filter={lazy}", token=token)
+    shown = answer["rooms"]["join"][room.room_id]["timeline"]["events"]
+    assert [one["event_id"] for one in shown] == [sent["event_id"]]
+    assert "cannot be answered from memory" not in caplog.text
 
 
 @ensureDeferred

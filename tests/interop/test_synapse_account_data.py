@@ -201,6 +201,8 @@ def versions(caller: Caller) -> None:
     found = caller.ask("GET", "/_matrix/client/versions")["versions"]
     caller.compare("versions", found[: found.index("v1.15") + 1])
     caller.call("with a bad token", "GET", "/_matrix/client/versions", by="bad")
+    kept = caller.ask("GET", "/_matrix/client/versions").headers
+    caller.compare("kept on the way", [kept["cache-control"], kept["vary"]])
     caller.call("POST", "POST", "/_matrix/client/versions", {})
 
 

@@ -140,6 +140,8 @@ def dehydrated_devices(caller: Caller) -> None:
         "an empty body": b"",
         "no keys": {name: value for name, value in good.items() if name != "device_keys"},
         "text as data": {**good, "device_data": "x"},
+        "no algorithm": {**good, "device_data": {"device_pickle": "x"}},
+        "a number as algorithm": {**good, "device_data": {"algorithm": 5}},
         "good": good,
     }.items():
         caller.call(f"put {label}", "PUT", DEHYDRATED, body, "ada")

@@ -166,3 +166,5 @@ async def test_the_tree_of_a_space(server: AdminServer) -> None:
     assert [room["room_id"] for room in rest["rooms"]] == [child.removeprefix("rooms/")]
     top = await server.admin("GET", f"{V1}/{space}/hierarchy?max_depth=0")
     assert len(top["rooms"]) == 1
+    unknown = f"{V1}/rooms/!none:{SERVER}/hierarchy"
+    assert await server.refusal("GET", unknown, None, server.token) == (404, "M_NOT_FOUND")

@@ -122,7 +122,9 @@ async def test_bad_dehydrated_devices_are_refused(server: TestServer) -> None:
         ({**_body(other), "device_keys": None}, (400, "M_BAD_JSON")),
         ({**_body(other), "device_keys": {**other.keys, "signatures": {}}}, (400, "M_INVALID_SIGNATURE")),
         ({**_body(other), "device_data": "text"}, (400, "M_BAD_JSON")),
-        ({**_body(other), "device_data": {"text": "x" * 70_000}}, (413, "M_TOO_LARGE")),
+        ({**_body(other), "device_data": {"text": "x"}}, (400, "M_MISSING_PARAM")),
+        ({**_body(other), "device_data": {**DATA, "algorithm": 1}}, (400, "M_BAD_JSON")),
+        ({**_body(other), "device_data": {**DATA, "text": "x" * 70_000}}, (413, "M_TOO_LARGE")),
         (
             {**_body(other), "one_time_keys": Device.of(ALICE, "T").one_time_keys("1")},
             (400, "M_INVALID_SIGNATURE"),

@@ -21,6 +21,17 @@ async def test_versions_are_told_to_anybody(server: TestServer) -> None:
     assert "synapse_lite" in told["server_version"]
 
 
+@ensureDeferred
+async def test_versions_are_kept_on_the_way(server: TestServer) -> None:
+    """What anybody is told, for ten minutes; what a user is told is theirs."""
+    token = await server.user("alice")
+    anybody = await server.call("GET", "/_matrix/client/versions")
+    user = await server.call("GET", "/_matrix/client/versions", token=token)
+    assert anybody.headers["Cache-Control"].startswith("public, max-age=600,")
+    assert user.headers["Cache-Control"] == "no-store"
+    assert {one.headers["Vary"] for one in (anybody, user)} == {"Authorization"}
+
+
 CAME_WITH = {
     "v1.11": ("GET", "v1/media/download/{server_name}/{media_id}"),
     "v1.13": ("POST", "v3/rooms/{room_id}/report"),

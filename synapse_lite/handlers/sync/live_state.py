@@ -52,7 +52,8 @@ class LiveState:
         events = self._events.load(txn, list(current.values()))
         found = dict.fromkeys(keys, MemberAt(position, None))
         for (room_nid, (_, user_id)), nid in current.items():
-            found[room_nid, user_id] = MemberAt(position, nid, events[nid].replaces_nid)
+            replaces_nid = events[nid].replaces_nid if nid in events else None
+            found[room_nid, user_id] = MemberAt(position, nid, replaces_nid)
         return found
 
     def _views(self, txn: Transaction, nids: Collection[int]) -> dict[int, View | None]:

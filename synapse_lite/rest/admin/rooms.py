@@ -63,6 +63,7 @@ class RoomsApi:
 
     async def hierarchy(self, request: Request, requester: Requester, room_id: str) -> JsonObject:
         """`GET /_synapse/admin/v1/rooms/{room_id}/hierarchy`"""
+        await self._rooms.check_known(room_id)
         return await self._hierarchy.get(request, requester, room_id)
 
     async def block_status(self, _request: Request, _requester: Requester, room_id: str) -> JsonObject:

@@ -11,6 +11,7 @@ from synapse_lite.rest.client.device_keys import MAX_BODY, read_upload
 
 PATH = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device"
 MAX_TOKEN = 64
+MAX_ALGORITHM = 255
 
 
 class DehydratedDevicesApi:
@@ -33,6 +34,7 @@ class DehydratedDevicesApi:
         device_id = text(body, "device_id", MAX_DEVICE_ID)
         device_data = parameter(body, "device_data", dict)
         check_canonical(device_data)
+        text(device_data, "algorithm", MAX_ALGORITHM)
         parameter(body, "device_keys", dict)
         new = NewDehydratedDevice(
             device_id,

@@ -8,6 +8,7 @@ from synapse_lite.handlers.delayed_events import MAX_WAITING
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
+from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route, client_routes
 from synapse_lite.matrix.experimental_features import (
     FEATURES_OF_MOST,
@@ -62,6 +63,13 @@ _DELEGATED = (
 )
 
 
+FOR_USERS = {"Vary": "Authorization"}
+FOR_ANYBODY = {
+    "Cache-Control": "public, max-age=600, s-maxage=3600, stale-while-revalidate=600",
+    **FOR_USERS,
+}
+
+
 class DiscoveryApi:
     """`well_known` is None when the server has no public address, `server_well_known` when it is not to be told,
     `support` when nobody is named to turn to.
@@ -94,11 +102,12 @@ class DiscoveryApi:
             *client_routes("GET", "/capabilities", self.capabilities, Access.GUEST),
         ]
 
-    async def versions(self, _request: Request, requester: Requester | None) -> JsonObject:
-        """`GET /_matrix/client/versions`"""
+    async def versions(self, _request: Request, requester: Requester | None) -> Response:
+        """`GET /_matrix/client/versions`; what everybody is told may be kept on the way."""
         features = FEATURES_OF_MOST if requester is None else requester.features
         own = {name: feature in features for name, feature in FEATURES_OF_USERS.items()}
-        return {"versions": list(VERSIONS), "unstable_features": self._features | own}
+        body: JsonObject = {"versions": list(VERSIONS), "unstable_features": self._features | own}
+        return Response(200, body, FOR_ANYBODY if requester is None else FOR_USERS)
 
     async def well_known(self, _request: Request) -> JsonObject:
         """`GET /.well-known/matrix/client`"""
