@@ -12,7 +12,7 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
 from tests.federation.network import Scripted
 from tests.federation.remote_room import RemoteRoom, catch_up, remote_room, second_process, send
-from tests.rest.test_search import Talk
+from tests.rest.talk import Talk
 from tests.server import TestServer, path_part
 
 

@@ -27,7 +27,7 @@ from tests.federation.remote_room import catch_up, remote_room, second_process, 
 from tests.federation.sending import Inbox, Sending
 from tests.federation.tasks import run_pending
 from tests.federation.test_join_answers import CREATOR, FEDERATION, ROOM, VERSION, Hall
-from tests.rest.test_search import Talk
+from tests.rest.talk import Talk
 from tests.server import TestServer, path_part
 
 MANY = resync.FEW + 50

@@ -15,7 +15,7 @@ from synapse_lite.storage.erasure import erase_redacted
 from synapse_lite.storage.stream import END
 from synapse_lite.tasks.actions.redact_on_ban import REDACT_ON_BAN
 from tests.builders import SERVER
-from tests.rest.test_search import Talk
+from tests.rest.talk import Talk
 from tests.server import TestServer, path_part
 from tests.tasks.steps import Crash, Steps
 
