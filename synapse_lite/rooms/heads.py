@@ -121,6 +121,23 @@ class HeadReader:
                 self._current.put((snapshot_nid, key), found[key])
         return {key: nid for key, nid in found.items() if nid != REMOVED}
 
+    def read_ahead(
+        self, txn: Transaction, head: RoomHead, keys: Collection[StateKey], events: Collection[int]
+    ) -> None:
+        """Without the room's lock: its ends, the current state and the `events` are in memory for who locks it then.
+
+        As that state is read by its snapshot, nothing is wrong when the room has moved on: it is only read again.
+        """
+        known = self._current.find((head.snapshot_nid, key) for key in keys)
+        state = {key: nid for (_, key), nid in known.items()}
+        missing = [key for key in keys if key not in state]
+        found = self._state.at(txn, head.snapshot_nid, missing) if missing else {}
+        for key in missing:
+            state[key] = found.get(key, REMOVED)
+            self._current.put((head.snapshot_nid, key), state[key])
+        wanted = {*head.extremities, *events, *state.values()} - {REMOVED}
+        self._events.load(txn, wanted)
+
     def _head(
         self,
         txn: Transaction,

@@ -138,15 +138,13 @@ def is_awaited(txn: Transaction) -> bool:
     )
 
 
-def lock_room(txn: Transaction, room_nid: int, *, wait: bool = True) -> str | None:
+def lock_room(txn: Transaction, room_nid: int) -> str | None:
     """The room's id. Until the transaction ends nobody else writes there: neither redactions nor memberships.
 
-    None when the room is being purged, or is gone; without `wait`, also when somebody else has locked it.
+    None when the room is being purged, or is gone.
     """
     room_id: str | None = txn.value(
-        "SELECT room_id FROM rooms WHERE room_nid = %s AND NOT purging FOR NO KEY UPDATE"
-        + ("" if wait else " SKIP LOCKED"),
-        (room_nid,),
+        "SELECT room_id FROM rooms WHERE room_nid = %s AND NOT purging FOR NO KEY UPDATE", (room_nid,)
     )
     return room_id
 

@@ -117,7 +117,7 @@ async def test_a_room_that_fails_holds_up_no_other(moderation: Moderation) -> No
     spam = [*await moderation.say(broken, 2), *await moderation.say(whole, 2)]
     await moderation.do(
         lambda txn: txn.execute(
-            "UPDATE rooms SET extremities = '{999999}' WHERE room_nid = %s", (broken.nid,)
+            "DELETE FROM events WHERE room_nid = %s AND type = 'm.room.create'", (broken.nid,)
         )
     )
     task = await moderation.redact()
@@ -266,9 +266,10 @@ async def test_rooms_that_are_purged_are_passed_over(moderation: Moderation) -> 
     await moderation.do(purge, rooms[1])
     task_id = await moderation.ask(event_types=("m.room.message",))
     lease = await moderation.claim()
-    await moderation.step(lease)
-    await moderation.step(lease, batch=3)
+    for batch in (100, 100, 1):
+        await moderation.step(lease, batch)
     await moderation.do(purge, rooms[2])
+    assert isinstance(await moderation.step(lease), Next)
     assert isinstance(await moderation.step(lease), Done)
     task = await moderation.task(task_id)
     assert task.result is not None

@@ -1,5 +1,6 @@
 """The step of the task: from room to room, and some redactions in each."""
 
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from attrs import evolve, frozen
@@ -10,11 +11,12 @@ from synapse_lite.errors import MatrixError
 from synapse_lite.ids import is_local
 from synapse_lite.matrix.event import Draft
 from synapse_lite.rooms.append import EventAppender
-from synapse_lite.rooms.values import Point, Write
+from synapse_lite.rooms.values import Point, Result, Write
 from synapse_lite.storage import redact_targets
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import OperationalError, Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
+from synapse_lite.storage.heads import RoomHead, lock_free_heads, lock_heads, read_head
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.tasks import TaskItem, record_items
 from synapse_lite.tasks.actions.delete_media import DELETE_MEDIA, DeleteMediaParams
@@ -44,17 +46,27 @@ FIRST_WAIT_S = 0.05  # when all rooms that are left are busy; then twice as long
 LONGEST_WAIT_S = 5.0
 ATTEMPTS_IN_A_ROOM = 3  # when the database refuses to go on there, as it may do anywhere for a while
 
+Targets = Sequence[tuple[int, str]]
+
 
 @frozen
 class _Entered:
     """A room that is locked: whoever may redact there now may do so until the commit.
 
-    `is_known`: this step has found out who that is.
+    `joined`: who of the possible issuers is, where that was found out before. `is_known`: this step has found out who redacts.
     """
 
-    nid: int
-    room_id: str
+    head: RoomHead
+    joined: Collection[str] | None
     is_known: bool = False
+
+    @property
+    def nid(self) -> int:
+        return self.head.room.nid
+
+    @property
+    def room_id(self) -> str:
+        return self.head.room.room_id
 
 
 class RedactAllEvents:
@@ -64,7 +76,8 @@ class RedactAllEvents:
         self, appender: EventAppender, events: EventStore, state: StateStore, clock: Clock, server_name: str
     ) -> None:
         self._appender = appender
-        self._issuers = Issuers(events, state, server_name)
+        self._events = events
+        self._issuers = Issuers(appender.heads, events, state, server_name)
         self._clock = clock
         self._server_name = server_name
 
@@ -91,7 +104,8 @@ class RedactAllEvents:
             after = self._work(txn, task, cursor, entered, min(PIECE, budget - done))
             done += after.redacted + after.failed - cursor.redacted - cursor.failed
             cursor, entered = after, evolve(entered, is_known=True)
-            if done == budget or redact_targets.is_awaited(txn):
+            is_done = cursor.room is None and done > 0  # nobody waits for one room while another is worked on
+            if is_done or done == budget or redact_targets.is_awaited(txn):
                 break
         return Next(cursor, done=done)
 
@@ -109,16 +123,16 @@ class RedactAllEvents:
         """
         room, after_nid, busy = cursor.room, cursor.after_nid, list(cursor.busy)
         if room is not None:
-            if redact_targets.lock_room(txn, room.room_nid):
-                return cursor, _Entered(room.room_nid, room.room_id)
+            if entered := self._enter(txn, task, room.room_nid, room):
+                return cursor, entered
             after_nid = max(after_nid, room.room_nid)
         while len(busy) < MAX_BUSY and (
             found := redact_targets.next_room(txn, task.params.user_id, after_nid, task.params.rooms)
         ):
-            after_nid, room_id = found
+            after_nid, _ = found
             taken = redact_targets.is_taken(txn, after_nid, task.id)
-            if taken is False and redact_targets.lock_room(txn, after_nid, wait=False):
-                return cursor.at(after_nid, busy), _Entered(after_nid, room_id)
+            if taken is False and (entered := self._enter(txn, task, after_nid, wait=False)):
+                return cursor.at(after_nid, busy), entered
             if taken is not None:
                 busy.append(after_nid)
         return cursor.at(after_nid, busy), None
@@ -132,12 +146,43 @@ class RedactAllEvents:
             later = cursor.busy[index + 1 :]
             if redact_targets.is_taken(txn, room_nid, task.id):
                 busy.append(room_nid)
-            elif room_id := redact_targets.lock_room(txn, room_nid):
+            elif entered := self._enter(txn, task, room_nid):
                 if redact_targets.is_taken(txn, room_nid, task.id):
                     busy.append(room_nid)  # it was the first step of another redaction that had the lock
                     return cursor.at(cursor.after_nid, (*busy, *later)), None
-                return cursor.at(cursor.after_nid, (*busy, *later)), _Entered(room_nid, room_id)
+                return cursor.at(cursor.after_nid, (*busy, *later)), entered
         return cursor.at(cursor.after_nid, busy), None
+
+    def _enter(
+        self,
+        txn: Transaction,
+        task: RedactTask,
+        room_nid: int,
+        room: RoomCursor | None = None,
+        *,
+        wait: bool = True,
+    ) -> _Entered | None:
+        """Lock the room. None when it is being purged, or is gone; without `wait`, also when somebody else has locked it.
+
+        Others wait for that lock. So what is needed under it is read before, and is in memory then.
+        """
+        joined = txn.attempt(partial(self._read_ahead, task=task, room_nid=room_nid, room=room))
+        if wait:
+            heads = lock_heads(txn, [room_nid], even_closed=False)
+        else:
+            heads, _ = lock_free_heads(txn, [room_nid])
+        return _Entered(heads[0], None if isinstance(joined, Exception) else joined) if heads else None
+
+    def _read_ahead(
+        self, txn: Transaction, task: RedactTask, room_nid: int, room: RoomCursor | None
+    ) -> Collection[str] | None:
+        """Who of the possible issuers is joined. What goes wrong here does so again under the lock, and is noted there."""
+        head = read_head(txn, room_nid)
+        if head is None:
+            return None
+        before_nid = room.before_nid if room else None
+        targets = redact_targets.to_redact(txn, task.params.wanted(), room_nid, before_nid, PIECE)
+        return self._issuers.read_ahead(txn, task, head, [nid for nid, _ in targets])
 
     # In a room
 
@@ -161,12 +206,12 @@ class RedactAllEvents:
     ) -> RedactCursor:
         room = cursor.room
         if room is None or not entered.is_known:
-            room = self._continue(txn, task, room) or self._begin(txn, task, entered)
+            room = self._continue(txn, task, entered, room) or self._begin(txn, task, entered)
         params = task.params
         left = budget if params.limit is None else min(budget, params.limit - room.redacted - room.failed)
         wanted = evolve(params.wanted(), since=room.since)
         targets = redact_targets.to_redact(txn, wanted, room.room_nid, room.before_nid, left)
-        results = self._appender.append(txn, [self._write(params, room, event_id) for _, event_id in targets])
+        results = self._redact(txn, task, entered, room, targets)
         failures = [
             TaskItem(event_id, FAILED, str(result))
             for (_, event_id), result in zip(targets, results, strict=True)
@@ -182,7 +227,7 @@ class RedactAllEvents:
                 "failed": room.failed + len(failures),
             }
         )
-        cursor = cursor.model_copy(
+        after = cursor.model_copy(
             update={
                 "room": room,
                 "waits": 0,
@@ -190,11 +235,14 @@ class RedactAllEvents:
                 "failed": cursor.failed + len(failures),
             }
         )
-        return cursor if targets and len(targets) == budget else self._finish(txn, task, cursor, room)
+        if not targets or len(targets) < budget:
+            return self._finish(txn, task, after, room)
+        if cursor.room is None:
+            redact_targets.claim_room(txn, room.room_nid, task.id)
+        return after
 
     def _begin(self, txn: Transaction, task: RedactTask, entered: _Entered) -> RoomCursor:
-        redact_targets.claim_room(txn, entered.nid, task.id)
-        params, issuer = task.params, self._issuers.find(txn, task, entered.nid)
+        params, issuer = task.params, self._issuers.find(txn, task, entered.head, entered.joined)
         since = params.limit and redact_targets.newest_since(txn, params.wanted(), entered.nid, params.limit)
         return RoomCursor(
             room_nid=entered.nid,
@@ -204,11 +252,13 @@ class RedactAllEvents:
             since=since,
         )
 
-    def _continue(self, txn: Transaction, task: RedactTask, room: RoomCursor | None) -> RoomCursor | None:
+    def _continue(
+        self, txn: Transaction, task: RedactTask, entered: _Entered, room: RoomCursor | None
+    ) -> RoomCursor | None:
         """Who redacts may have changed since the last step, and what the redactions hang on may be purged."""
         if room is None:
             return None
-        issuer = self._issuers.find(txn, task, room.room_nid)
+        issuer = self._issuers.find(txn, task, entered.head, entered.joined)
         place = issuer.place
         if place is not None and room.place is not None and redact_targets.exists(txn, room.place.event_nid):
             place = room.place
@@ -236,6 +286,17 @@ class RedactAllEvents:
         return left_cursor.model_copy(
             update={"rooms": cursor.rooms + 1, "remaining": cursor.remaining + remaining}
         )
+
+    def _redact(
+        self, txn: Transaction, task: RedactTask, entered: _Entered, room: RoomCursor, targets: Targets
+    ) -> list[Result]:
+        """In the same order."""
+        writes = [self._write(task.params, room, event_id) for _, event_id in targets]
+        head = entered.head
+        if entered.is_known and writes:  # it has moved on
+            (head,) = lock_heads(txn, [entered.nid], even_closed=False)
+        known = self._events.load(txn, [nid for nid, _ in targets])
+        return self._appender.redact(txn, head, writes, list(known.values()))
 
     def _write(self, params: RedactParams, room: RoomCursor, event_id: str) -> Write:
         content: JsonObject = {} if params.reason is None else {"reason": params.reason}
