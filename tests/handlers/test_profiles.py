@@ -78,8 +78,9 @@ async def test_fields_are_set_read_and_deleted(desk: Desk) -> None:
     assert await desk.profiles.field(USER, user, "m.tz") == {"m.tz": tz}
     for name in ("m.tz", "nothing", "avatar_url", "never"):
         await desk.profiles.delete_field(USER, user, name)
+    assert await desk.profiles.profile(USER, user) == {"displayname": "User"}
     await desk.set("displayname", "")
-    assert await desk.profiles.profile(USER, user) == {}
+    assert await _refusal(desk.profiles.profile(USER, user)) == (404, "M_NOT_FOUND")
     for name in ("displayname", "m.tz"):
         assert await _refusal(desk.profiles.field(USER, user, name)) == (404, "M_NOT_FOUND")
 
@@ -124,12 +125,12 @@ async def test_fields_can_be_fixed(desk: Desk) -> None:
 
 @ensureDeferred
 async def test_fields_have_limits(desk: Desk) -> None:
-    """Of type, of length in bytes, and of the profile as a whole."""
+    """Of type, of length in characters, and of the profile as a whole."""
     await desk.add_user()
     refused = [
         ("displayname", 1, "M_BAD_JSON"),
         ("displayname", "nul\0", "M_BAD_JSON"),
-        ("displayname", "\u00e4" * 129, "M_INVALID_PARAM"),
+        ("displayname", "\u00e4" * 257, "M_INVALID_PARAM"),
         ("avatar_url", "x" * 1001, "M_INVALID_PARAM"),
         ("displayname", None, "M_BAD_JSON"),
         ("avatar_url", None, "M_BAD_JSON"),
@@ -144,7 +145,7 @@ async def test_fields_have_limits(desk: Desk) -> None:
     ]
     for name, value, errcode in refused:
         assert await _refusal(desk.set(name, value)) == (400, errcode)
-    await desk.set("displayname", "\u00e4" * 128)
+    await desk.set("displayname", "\u00e4" * 256)
     await desk.set("half", "x" * 40_000)
     assert await _refusal(desk.set("other", "x" * 40_000)) == (400, "M_PROFILE_TOO_LARGE")
 
