@@ -52,7 +52,7 @@ _NAMES = "coalesce(s.name, '') || E'\\n' || coalesce(split_part(substr(s.canonic
 
 
 def long_list(search: RoomSearch, order_by: str, *, turned: bool) -> LongList:
-    """In one of `ORDERS`; of rooms that are equal by it the oldest first."""
+    """In one of `ORDERS`; of rooms that are equal by it the oldest first, or last where it descends."""
     order = ORDERS[order_by].turned(turned)
     conditions, arguments = _conditions(search)
     source = _joined((order.columns[-1][0], *conditions))
