@@ -7,7 +7,7 @@ import pytest
 
 from tests.interop.alike import Caller, Scenario, differences
 from tests.interop.synapse import Synapse
-from tests.processes.harness import Server
+from tests.processes.harness import Server, wait_until
 
 PASSWORD = "m.login.password"
 DUMMY = {"type": "m.login.dummy"}
@@ -246,6 +246,7 @@ def deactivation(caller: Caller) -> None:
     caller.call("the token", "GET", "account/whoami", by="ada")
     caller.call("the password", "POST", "login", named(caller.names["ada"]))
     caller.call("the name", "GET", f"register/available?username={caller.names['unique ada']}")
+    wait_until(lambda: caller.ask("GET", "profile/{ada}").status == 404, "the profile is gone")  # by a task
     caller.call("the profile", "GET", "profile/{ada}")
 
 

@@ -262,7 +262,6 @@ GET v1/background_updates/enabled
 POST v1/background_updates/enabled {"enabled": 5}
 POST v1/background_updates/enabled {}
 POST v1/background_updates/enabled
-GET v1/background_updates/status
 POST v1/background_updates/start_job
 POST v1/background_updates/start_job {}
 POST v1/background_updates/start_job {"job_name": "x"}
