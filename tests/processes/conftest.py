@@ -1,7 +1,7 @@
 """A server of several processes for each module that asks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -12,9 +12,9 @@ from tests.processes.site import Site
 BuildSite = Callable[..., Site]
 
 
-@pytest.fixture(scope="module")
-def build_site(postgres: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildSite]:
-    """Makes sites, each with a database of its own; they end with the module."""
+@contextmanager
+def sites(postgres: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildSite]:
+    """Makes sites, each with a database of its own, until the end of the block."""
     with ExitStack() as stack:
 
         def build(*runners: str, listeners: Sequence[Mapping[str, Any]] = (), **options: Any) -> Site:
@@ -24,4 +24,11 @@ def build_site(postgres: dict[str, Any], tmp_path_factory: pytest.TempPathFactor
             stack.callback(site.close)
             return site
 
+        yield build
+
+
+@pytest.fixture(scope="module")
+def build_site(postgres: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildSite]:
+    """As `sites`, which end with the module."""
+    with sites(postgres, tmp_path_factory) as build:
         yield build

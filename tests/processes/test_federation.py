@@ -5,13 +5,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psycopg2
+import pytest
 
 from synapse_lite.cli.api import ApiError
 from synapse_lite.cli.demo.connection import Connection, User
-from tests.processes.conftest import BuildSite
+from tests.processes.conftest import BuildSite, sites
 from tests.processes.gate import build_gate, closed_gate, wait_at_gate
 from tests.processes.harness import wait_until
 from tests.processes.neighbours import Neighbours
@@ -22,6 +24,13 @@ MEMBERS = 12
 _WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'rooms'::regclass AND NOT granted"
 _TAKEN = "SELECT count(*) FROM staged_rooms WHERE owner IS NOT NULL"
 _OF_A_ROOM = ("events", "memberships", "current_state", "state_snapshots", "room_gaps", "partial_rooms")
+
+
+@pytest.fixture
+def build_site(postgres: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildSite]:
+    """Sites that end with the test: those of all tests together have more connections than PostgreSQL takes."""
+    with sites(postgres, tmp_path_factory) as build:
+        yield build
 
 
 def test_servers_read_each_others_keys(build_site: BuildSite, tmp_path: Path) -> None:
