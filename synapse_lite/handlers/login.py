@@ -1,8 +1,11 @@
 """Logging in, and changing the password."""
 
+from collections.abc import Callable
+
 import attrs
 
-from synapse_lite.errors import Errcode, MatrixError, forbidden
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden
 from synapse_lite.handlers.access_tokens import (
     AccessTokens,
     DeviceRequest,
@@ -21,6 +24,9 @@ from synapse_lite.storage.accounts import Account
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.user_admin import user_of_threepid
 
+USER = "m.id.user"
+THREEPID = "m.id.thirdparty"
+
 
 @attrs.frozen
 class LoginLimiters:
@@ -37,6 +43,24 @@ class Threepid:
 
     medium: str
     address: str
+
+
+def named_user(body: JsonObject, read: Callable[[JsonObject, str], str]) -> str | Threepid:
+    """Whom a log-in or a proof names: by `identifier`, or by the old fields `user` or `medium` and `address`.
+
+    `read` gives a text of an object, or raises `MatrixError`. Raises 400 for another kind of identifier.
+    """
+    identifier = body.get("identifier")
+    if identifier is None:
+        identifier = {**body, "type": THREEPID if "medium" in body else USER}
+    if not isinstance(identifier, dict):
+        raise bad_json("'identifier' must be an object")
+    kind = read(identifier, "type")
+    if kind == THREEPID:
+        return Threepid(read(identifier, "medium"), read(identifier, "address"))
+    if kind != USER:
+        raise MatrixError(400, Errcode.UNKNOWN, "Unknown login identifier type")
+    return read(identifier, "user")
 
 
 @attrs.frozen

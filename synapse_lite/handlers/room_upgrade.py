@@ -91,9 +91,15 @@ class RoomUpgrade:
     # In a database thread
 
     def _upgrade(
-        self, txn: Transaction, created_ts: int, old: Room, user_id: str, version: RoomVersion,
-        owners: Sequence[str], known_successor: str | None,
-    ) -> str:  # fmt: skip
+        self,
+        txn: Transaction,
+        created_ts: int,
+        old: Room,
+        user_id: str,
+        version: RoomVersion,
+        owners: Sequence[str],
+        known_successor: str | None,
+    ) -> str:
         lock_heads(txn, [old.nid], even_closed=False)
         self._check_may(txn, old, user_id)
         successor = self._successor(txn, old)

@@ -7,7 +7,7 @@ import attrs
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param, missing_param
-from synapse_lite.handlers.login import Threepid
+from synapse_lite.handlers.login import Threepid, named_user
 from synapse_lite.ids import random_text
 from synapse_lite.storage import uia
 from synapse_lite.storage.database import Database
@@ -166,7 +166,9 @@ class InteractiveAuth:
         if stage != PASSWORD:
             raise invalid_param("Unsupported authentication type")
         try:
-            proved = await self._check_password(_named_user(auth), _required_text(auth, "password"))
+            proved = await self._check_password(
+                named_user(auth, _required_text), _required_text(auth, "password")
+            )
         except MatrixError as error:
             if error.status in (401, 403):
                 return error
@@ -247,20 +249,3 @@ def _required_text(auth: JsonObject, name: str) -> str:
     if value is None:
         raise MatrixError(400, Errcode.MISSING_PARAM, f"Missing 'auth.{name}'")
     return value
-
-
-def _named_user(auth: JsonObject) -> str | Threepid:
-    """From `identifier`, or from the old fields `user` or `medium` and `address`."""
-    identifier = auth.get("identifier")
-    if not isinstance(identifier, dict):
-        return _required_text(auth, "user") if "medium" not in auth else _threepid(auth)
-    kind = identifier.get("type")
-    if kind == "m.id.thirdparty":
-        return _threepid(identifier)
-    if kind != "m.id.user":
-        raise MatrixError(400, Errcode.UNKNOWN, "Unknown login identifier type")
-    return _required_text(identifier, "user")
-
-
-def _threepid(auth: JsonObject) -> Threepid:
-    return Threepid(_required_text(auth, "medium"), _required_text(auth, "address"))

@@ -3,7 +3,7 @@
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.handlers.access_tokens import AccessTokens, DeviceRequest, NewSession
-from synapse_lite.handlers.login import Logins, Threepid
+from synapse_lite.handlers.login import Logins, named_user
 from synapse_lite.handlers.login_tokens import LoginTokens
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
@@ -14,7 +14,6 @@ from synapse_lite.rest.body import (
     MAX_DEVICE_ID,
     MAX_DEVICE_NAME,
     MAX_PASSWORD,
-    MAX_USERNAME,
     optional_text,
     parameter,
     text,
@@ -23,7 +22,7 @@ from synapse_lite.rest.body import (
 PASSWORD = "m.login.password"  # noqa: S105 (the name of a login type)
 TOKEN = "m.login.token"  # noqa: S105 (the name of a login type)
 MAX_TOKEN = 255
-MAX_ADDRESS = 500
+MAX_NAME = 500  # of a user, whatever kind of name it is
 
 
 class LoginApi:
@@ -66,7 +65,7 @@ class LoginApi:
         if login_type == PASSWORD and self._by_password:
             password = text(body, "password", MAX_PASSWORD)
             login = await self._logins.log_in(
-                _named_user(body), password, device, client_ip=request.client_ip
+                named_user(body, _name), password, device, client_ip=request.client_ip
             )
         elif login_type == TOKEN and self._by_token:
             token = text(body, "token", MAX_TOKEN)
@@ -121,18 +120,5 @@ def read_device_request(body: JsonObject) -> DeviceRequest:
     )
 
 
-def _named_user(body: JsonObject) -> str | Threepid:
-    """From `identifier`, or from the old fields `user` or `medium` and `address`."""
-    identifier = parameter(body, "identifier", dict, None)
-    if identifier is None:
-        return text(body, "user", MAX_USERNAME) if "medium" not in body else _threepid(body)
-    kind = parameter(identifier, "type", str)
-    if kind == "m.id.thirdparty":
-        return _threepid(identifier)
-    if kind != "m.id.user":
-        raise MatrixError(400, Errcode.UNKNOWN, "Unknown login identifier type")
-    return text(identifier, "user", MAX_USERNAME)
-
-
-def _threepid(body: JsonObject) -> Threepid:
-    return Threepid(text(body, "medium", MAX_ADDRESS), text(body, "address", MAX_ADDRESS))
+def _name(body: JsonObject, name: str) -> str:
+    return text(body, name, MAX_NAME)
