@@ -71,11 +71,7 @@ def test_a_sender_that_is_killed_is_replaced(build_site: BuildSite, tmp_path: Pa
 
 def test_a_process_that_is_killed_before_it_stores_a_join(build_site: BuildSite, tmp_path: Path) -> None:
     """The other server has taken the join, and this one knows nothing of it: no row of the room; the next join gets in, and all goes on."""
-    neighbours = Neighbours.in_directory(tmp_path)
-    ours, _ = neighbours.site(build_site, "main")
-    theirs, their_name = neighbours.site(build_site, "main")
-    ours.start("main")
-    theirs.start("main")
+    ours, theirs, their_name = _neighbours(build_site, tmp_path)
     alice, bob = theirs.user("alice"), ours.user("bob")
     room_id = create_room(alice)
     joining = threading.Thread(target=_join, args=(bob, room_id, their_name))
@@ -103,12 +99,8 @@ def test_a_process_that_is_killed_before_it_stores_a_join(build_site: BuildSite,
 
 def test_a_process_that_is_killed_while_members_are_loaded(build_site: BuildSite, tmp_path: Path) -> None:
     """The room was entered without its members: whoever goes on with the task fills in each of them."""
-    neighbours = Neighbours.in_directory(tmp_path)
-    ours, _ = neighbours.site(build_site, "main")
-    theirs, their_name = neighbours.site(build_site, "main")
-    ours.start("main", module=SLOW_RESYNC)
+    ours, theirs, their_name = _neighbours(build_site, tmp_path, module=SLOW_RESYNC)
     build_gate(ours)
-    theirs.start("main")
     alice, bob = theirs.user("alice"), ours.user("bob")
     others = [theirs.user(f"member{number}") for number in range(MEMBERS)]
     room_id = create_room(alice, *others)
@@ -130,11 +122,7 @@ def test_a_process_that_is_killed_while_members_are_loaded(build_site: BuildSite
 
 def test_a_process_that_is_killed_while_events_wait(build_site: BuildSite, tmp_path: Path) -> None:
     """What it had taken comes into the room when it is back, however long its lease would last."""
-    neighbours = Neighbours.in_directory(tmp_path)
-    ours, _ = neighbours.site(build_site, "main")
-    theirs, their_name = neighbours.site(build_site, "main")
-    ours.start("main")
-    theirs.start("main")
+    ours, theirs, their_name = _neighbours(build_site, tmp_path)
     alice, bob = theirs.user("alice"), ours.user("bob")
     room_id = create_room(alice)
     _join(bob, room_id, their_name)
@@ -147,6 +135,16 @@ def test_a_process_that_is_killed_while_events_wait(build_site: BuildSite, tmp_p
     ours.execute("UPDATE staged_rooms SET leased_until = clock_timestamp() + interval '1 day'")
     ours.start("main")
     wait_until(lambda: said in _heard(bob, room_id), "what was said before")
+
+
+def _neighbours(build_site: BuildSite, directory: Path, **options: Any) -> tuple[Site, Site, str]:
+    """Our server, which is started with the options, another one, and its name."""
+    neighbours = Neighbours.in_directory(directory)
+    ours, _ = neighbours.site(build_site, "main")
+    theirs, their_name = neighbours.site(build_site, "main")
+    ours.start("main", **options)
+    theirs.start("main")
+    return ours, theirs, their_name
 
 
 @contextmanager
