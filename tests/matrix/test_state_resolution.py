@@ -1,74 +1,28 @@
-"""State resolution of versions 2 to 12: scenarios, and properties over random forks."""
+"""State resolution of versions 2 to 12: scenarios."""
 
-import random
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from synapse_lite.matrix.auth_rules import AuthError, check_event
 from synapse_lite.matrix.event import Event
-from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.matrix.state_resolution import resolve
-from synapse_lite.matrix.state_resolution.graph import AuthGraph
-from synapse_lite.matrix.state_resolution.ordering import mainline_order, power_order
-from tests.matrix.builders import ALICE, BOB, CAROL, DAVE, Room, StateDict
+from tests.matrix.builders import ALICE, BOB, CAROL, DAVE, Room
+from tests.matrix.forks import (
+    LEVELS,
+    TOPIC,
+    VERSIONS,
+    ban,
+    branch,
+    ids_of,
+    levels,
+    meet,
+    room_of_four,
+    topic,
+    with_alice,
+)
 
-VERSIONS = [version for version in ROOM_VERSIONS if version != "1"]
 BEFORE_12 = [version for version in VERSIONS if version != "12"]
-TOPIC = ("m.room.topic", "")
-LEVELS = ("m.room.power_levels", "")
 RULES = ("m.room.join_rules", "")
-
-
-def room_of_four(version: str) -> Room:
-    """Alice is above all; Bob and Carol have 50; Dave has nothing, but may set the topic."""
-    room = Room(version)
-    room.open()
-    for user_id in (BOB, CAROL, DAVE):
-        room.join(user_id)
-    room.levels({BOB: 50, CAROL: 50}, events={"m.room.topic": 0, "m.room.power_levels": 50})
-    return room
-
-
-def branch(room: Room, state: StateDict, *events: tuple[str, str, dict[str, object], str]) -> StateDict:
-    """The state after these events, each of which the rules allow."""
-    state = dict(state)
-    for sender, event_type, content, state_key in events:
-        event = room.build(sender, event_type, content, state_key, on=state)
-        check_event(event, state)
-        state[event.key] = event
-    return state
-
-
-def ids_of(state: StateDict) -> dict[tuple[str, str], str]:
-    return {key: event.event_id for key, event in state.items()}
-
-
-def meet(room: Room, *states: StateDict, rejected: Collection[str] = ()) -> StateDict:
-    """Resolve, in both orders of the states, with the same result."""
-    sets = [ids_of(state) for state in states]
-    resolved = resolve(room.version, sets, room.fetch, rejected)
-    assert resolve(room.version, sets[::-1], room.fetch, rejected) == resolved
-    return {key: room.events[event_id] for key, event_id in resolved.items()}
-
-
-def topic(sender: str, text: str) -> tuple[str, str, dict[str, object], str]:
-    return (sender, "m.room.topic", {"topic": text}, "")
-
-
-def ban(sender: str, target: str) -> tuple[str, str, dict[str, object], str]:
-    return (sender, "m.room.member", {"membership": "ban"}, target)
-
-
-def levels(sender: str, users: dict[str, int], **content: object) -> tuple[str, str, dict[str, object], str]:
-    base = {"events": {"m.room.topic": 0, "m.room.power_levels": 50}, "users": users}
-    return (sender, "m.room.power_levels", base | content, "")
-
-
-def with_alice(room: Room, users: dict[str, int]) -> dict[str, int]:
-    return users if room.version.privileged_creators else {ALICE: 100, **users}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -300,122 +254,3 @@ def test_long_chains_do_not_recurse() -> None:
         state = branch(room, state, levels(ALICE, {BOB: 50, CAROL: number}))
     met = meet(room, branch(room, state, topic(DAVE, "a")), branch(room, state, topic(BOB, "b")))
     assert met[TOPIC].content == {"topic": "b"}
-
-
-# The parts of the algorithm
-
-
-def test_auth_chain_and_subgraph() -> None:
-    """The chain has what lies below, the subgraph what lies between."""
-    room = room_of_four("11")
-    first = branch(room, room.state, levels(ALICE, {ALICE: 100, BOB: 50, CAROL: 50}))
-    second = branch(room, first, levels(BOB, {ALICE: 100, BOB: 50, CAROL: 50, DAVE: 10}))
-    last = branch(room, second, topic(DAVE, "x"))
-    graph = AuthGraph(room.fetch)
-    ends = {room.state[LEVELS].event_id, last[TOPIC].event_id}
-    between = {first[LEVELS].event_id, second[LEVELS].event_id}
-    assert graph.subgraph(ends) == ends | between
-    assert graph.subgraph({last[TOPIC].event_id}) == {last[TOPIC].event_id}
-    chain = graph.chain({last[TOPIC].event_id})
-    assert between | {room.create.event_id} <= chain
-    assert last[TOPIC].event_id not in chain
-    assert graph.chain(set()) == graph.chain({room.create.event_id}) == set()
-
-
-def test_fetching_is_batched() -> None:
-    """A chain is loaded layer by layer, and nothing is asked for twice."""
-    room = room_of_four("11")
-    asked: list[str] = []
-    calls = 0
-
-    def fetch(event_ids: Collection[str]) -> dict[str, Event]:
-        nonlocal calls
-        calls += 1
-        asked.extend(event_ids)
-        return room.fetch(event_ids)
-
-    graph = AuthGraph(fetch)
-    for _ in range(2):
-        graph.chain([event.event_id for event in room.state.values()] + ["$unknown"])
-    assert len(asked) == len(set(asked)) == len(room.state) + 1
-    assert calls == 1
-
-
-@settings(deadline=None)
-@given(st.randoms(use_true_random=False))
-def test_power_order_is_one_order(shuffled: random.Random) -> None:
-    """Causes come before effects, then greater power, older and smaller ones; input order does not matter."""
-    room = room_of_four("11")
-    carols = room.build(CAROL, "m.room.topic", {}, "", ts=5)
-    bobs = room.build(BOB, "m.room.topic", {}, "", ts=9)
-    twins = sorted((room.build(CAROL, "x", {"n": n}, "", ts=5000) for n in (1, 2)), key=lambda e: e.event_id)
-    alices = room.build(ALICE, "m.room.topic", {}, "", ts=10**9)
-    expected = [room.state[LEVELS], alices, carols, bobs, *twins]
-    event_ids = [event.event_id for event in expected]
-    shuffled.shuffle(event_ids)
-    assert power_order(event_ids, AuthGraph(room.fetch), room.create) == expected
-
-
-def test_mainline_order() -> None:
-    """Events under no known levels come first, then those under older levels, then by time."""
-    room = room_of_four("11")
-    before = {key: event for key, event in room.state.items() if key != LEVELS}
-    loose = room.build(BOB, "x", {}, "loose", on=before, ts=9000)
-    old = room.build(BOB, "x", {}, "old", ts=8000)
-    current = branch(room, room.state, levels(ALICE, {ALICE: 100}))
-    side = branch(room, room.state, levels(ALICE, {ALICE: 100, BOB: 1}))
-    new, later = (room.build(BOB, "x", {}, "new", on=current, ts=ts) for ts in (1, 2))
-    aside = room.build(BOB, "x", {}, "aside", on=side, ts=8001)
-    expected = [loose, old, aside, new, later]
-    ids_ = [event.event_id for event in reversed(expected)]
-    assert mainline_order(ids_, AuthGraph(room.fetch), current[LEVELS]) == expected
-    by_time = sorted(expected, key=lambda event: event.origin_server_ts)
-    assert mainline_order(ids_, AuthGraph(room.fetch), None) == by_time
-
-
-# Properties
-
-ACTIONS = st.tuples(
-    st.sampled_from([ALICE, BOB, CAROL, DAVE]),
-    st.sampled_from(["topic", "name", "ban", "leave", "join", "levels", "close", "open"]),
-    st.sampled_from([ALICE, BOB, CAROL, DAVE]),
-    st.integers(0, 100),
-)
-BRANCHES = st.lists(st.lists(ACTIONS, max_size=5), min_size=2, max_size=4)
-
-
-def act(room: Room, state: StateDict, actions: Iterable[tuple[str, str, str, int]]) -> StateDict:
-    """The state after those of the random actions that the rules allow."""
-    for sender, name, target, number in actions:
-        event = {
-            "topic": topic(sender, str(number)),
-            "name": (sender, "m.room.name", {"name": str(number)}, ""),
-            "levels": levels(sender, with_alice(room, {BOB: 50, CAROL: number})),
-            "close": (sender, "m.room.join_rules", {"join_rule": "invite"}, ""),
-            "open": (sender, "m.room.join_rules", {"join_rule": "public"}, ""),
-        }.get(name, (sender, "m.room.member", {"membership": name}, target))
-        try:
-            state = branch(room, state, event)
-        except AuthError:
-            continue
-    return state
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from(VERSIONS), BRANCHES, st.randoms(use_true_random=False))
-def test_random_forks(
-    version: str, plans: list[list[tuple[str, str, str, int]]], shuffled: random.Random
-) -> None:
-    """The result does not depend on the order or number of equal states, holds what all agree on, and
-    every value is one that some state had, or that lies below one.
-    """
-    room = room_of_four(version)
-    states = [ids_of(act(room, room.state, plan)) for plan in plans]
-    resolved = resolve(room.version, states, room.fetch)
-    mixed = [*states, shuffled.choice(states)]
-    shuffled.shuffle(mixed)
-    assert resolve(room.version, mixed, room.fetch) == resolved
-    agreed = set.intersection(*(set(state.items()) for state in states))
-    assert agreed <= set(resolved.items())
-    assert all(room.events[event_id].key == key for key, event_id in resolved.items())
-    assert resolve(room.version, [resolved, resolved], room.fetch) == resolved
