@@ -171,8 +171,8 @@ BOUNDS: dict[str, str] = {
     "1.5 ms in all, at 20 a second three times as much.",
     "public_rooms": "CPU: HTTP, and 100 rows as JSON. PostgreSQL reads the page from one index, and 100 rows of two tables by their keys "
     "(0.5 ms); a word that is nowhere costs it 1 ms, for all 10,000 rooms.",
-    "redact": "CPU: 0.17 ms of the worker (rules, hash, signature, SQL text) and 0.2 ms of PostgreSQL an event, six round trips "
-    "for 40 events; beside it the answers to who asks every 5 ms whether it is done (two statements), and the followers.",
+    "redact": "CPU: 0.17 ms of the worker (rules, hash, signature, SQL text) and 0.1 ms of PostgreSQL an event, some 20 round trips "
+    "for 200 events; beside it the answers to who asks every 5 ms whether it is done (two statements), and the followers.",
     "redact_banned": "As redact: where the redactions hang in the past of the room is found once a step.",
     "redact_many": "CPU: two cores are full at 7,000 to 8,500 redactions a second. One worker with two steps at a time reaches "
     "4,900 to 5,700 of them, one with a single step 4,100 to 4,900: the second cannot add more than what is left.",

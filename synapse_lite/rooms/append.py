@@ -72,10 +72,10 @@ class EventAppender:
         return self._append(txn, writes, lock_heads(txn, _rooms_of(writes), even_closed=even_closed))
 
     def redact(
-        self, txn: Transaction, head: RoomHead, writes: Sequence[Write], targets: Sequence[StoredEvent]
+        self, txn: Transaction, heads: Heads, writes: Sequence[Write], targets: Sequence[StoredEvent]
     ) -> list[Result]:
-        """As `append`, redactions of events that are read already, in a room that is locked, where its head is now."""
-        return self._append(txn, writes, [head], {target.event_id: target for target in targets})
+        """As `append`, redactions of events that are read already, in a room that is locked. `heads` move on."""
+        return self._append_to(txn, heads, writes, {target.event_id: target for target in targets})
 
     def append_where_free(self, txn: Transaction, writes: Sequence[Write]) -> list[Result | Busy]:
         """As `append`, but without waiting for a room that another transaction writes to: `Busy`."""
@@ -83,20 +83,17 @@ class EventAppender:
         results = iter(self._append(txn, [w for w in writes if w.room_nid not in busy], rows))
         return [Busy() if write.room_nid in busy else next(results) for write in writes]
 
-    def _append(
-        self,
-        txn: Transaction,
-        writes: Sequence[Write],
-        rows: Sequence[RoomHead],
-        targets: dict[str, StoredEvent] | None = None,
-    ) -> list[Result]:
+    def _append(self, txn: Transaction, writes: Sequence[Write], rows: Sequence[RoomHead]) -> list[Result]:
         heads = self.heads.read(txn, writes, rows)
+        return self._append_to(txn, heads, writes, self._targets(txn, writes))
+
+    def _append_to(
+        self, txn: Transaction, heads: Heads, writes: Sequence[Write], targets: dict[str, StoredEvent]
+    ) -> list[Result]:
         keys = {(w.draft.type, w.draft.state_key) for w in writes if w.draft.state_key is not None}
         key_nids = self._state.find_keys(txn, keys)
         sent = self._already_sent(txn, writes)
-        batch = Batch(
-            self._targets(txn, writes) if targets is None else targets, annotations=_said(txn, writes)
-        )
+        batch = Batch(targets, annotations=_said(txn, writes))
         results = [self._write(txn, batch, heads, sent, key_nids, write) for write in writes]
         self._store.store(txn, batch)
         return results

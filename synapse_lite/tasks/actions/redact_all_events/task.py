@@ -11,16 +11,15 @@ from synapse_lite.errors import MatrixError
 from synapse_lite.ids import is_local
 from synapse_lite.matrix.event import Draft
 from synapse_lite.rooms.append import EventAppender
+from synapse_lite.rooms.heads import Heads
 from synapse_lite.rooms.values import Point, Result, Write
 from synapse_lite.storage import redact_targets
-from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import OperationalError, Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
 from synapse_lite.storage.heads import RoomHead, lock_free_heads, lock_heads, read_head
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.tasks import TaskItem, record_items
-from synapse_lite.tasks.actions.delete_media import DELETE_MEDIA, DeleteMediaParams
-from synapse_lite.tasks.actions.redact_all_events import dry_run
+from synapse_lite.tasks.actions.redact_all_events import dry_run, ending
 from synapse_lite.tasks.actions.redact_all_events.issuers import REDACTION, Issuers
 from synapse_lite.tasks.actions.redact_all_events.spec import (
     FAILED,
@@ -33,13 +32,12 @@ from synapse_lite.tasks.actions.redact_all_events.spec import (
     RoomCursor,
     RoomReport,
 )
-from synapse_lite.tasks.actions.withdraw_invites import WITHDRAW_INVITES, WithdrawInvitesParams
 from synapse_lite.tasks.errors import describe
 from synapse_lite.tasks.outcome import Done, Later, Next, Outcome
-from synapse_lite.tasks.queue import new_task
 
 MAX_BATCH = 200  # bounds how long the last statement of a step holds the stream
 PIECE = 40  # after so many the step looks whether somebody wants to write into the room
+EXCESS = 5  # a fifth
 MAX_ROOMS = 50  # in one step, for a user of many rooms with little to redact
 MAX_BUSY = 100  # rooms that are put off
 FIRST_WAIT_S = 0.05  # when all rooms that are left are busy; then twice as long each time
@@ -53,12 +51,11 @@ Targets = Sequence[tuple[int, str]]
 class _Entered:
     """A room that is locked: whoever may redact there now may do so until the commit.
 
-    `joined`: who of the possible issuers is, where that was found out before. `is_known`: this step has found out who redacts.
+    `joined`: who of the possible issuers is, where that was found out before.
     """
 
     head: RoomHead
     joined: Collection[str] | None
-    is_known: bool = False
 
     @property
     def nid(self) -> int:
@@ -67,6 +64,19 @@ class _Entered:
     @property
     def room_id(self) -> str:
         return self.head.room.room_id
+
+
+@frozen
+class _Visit:
+    """What a step has still to do in a room: `targets`, and whether that `is_all` there.
+
+    `heads` is where the room has come to; `place` where its redactions hang, the first one's.
+    """
+
+    targets: Targets
+    is_all: bool
+    place: Place | None
+    heads: Heads | None = None
 
 
 class RedactAllEvents:
@@ -88,26 +98,21 @@ class RedactAllEvents:
             return dry_run.count(txn, task, task.cursor)
         cursor = task.cursor
         budget = min(task.batch, MAX_BATCH)
-        done = 0
-        entered: _Entered | None = None
         for number in range(MAX_ROOMS):
-            if cursor.room is None or entered is None:
-                cursor, entered = self._enter_next(txn, task, cursor)
+            cursor, entered = self._enter_next(txn, task, cursor, budget)
             if entered is None and cursor.busy:
                 if number > 0:
                     break  # rooms are locked in order: those that were put off lie before what this step holds
-                cursor, entered = self._enter_busy(txn, task, cursor)
+                cursor, entered = self._enter_busy(txn, task, cursor, budget)
                 if entered is None:
                     return _wait(cursor) if cursor.busy else Next(cursor)
             if entered is None:
-                return Done(_result(cursor) | _follow_up(txn, task), done=done)
-            after = self._work(txn, task, cursor, entered, min(PIECE, budget - done))
-            done += after.redacted + after.failed - cursor.redacted - cursor.failed
-            cursor, entered = after, evolve(entered, is_known=True)
-            is_done = cursor.room is None and done > 0  # nobody waits for one room while another is worked on
-            if is_done or done == budget or redact_targets.is_awaited(txn):
-                break
-        return Next(cursor, done=done)
+                return Done(ending.result(cursor) | ending.follow_up(txn, task))
+            before, cursor = cursor, self._work(txn, task, cursor, entered, budget)
+            done = cursor.redacted + cursor.failed - before.redacted - before.failed
+            if done > 0:  # nobody waits for one room while another is worked on
+                return Next(cursor, done=done)
+        return Next(cursor)
 
     def on_cancel(self, txn: Transaction, task: RedactTask) -> None:
         redact_targets.release_rooms(txn, task.id)
@@ -115,7 +120,7 @@ class RedactAllEvents:
     # From room to room
 
     def _enter_next(
-        self, txn: Transaction, task: RedactTask, cursor: RedactCursor
+        self, txn: Transaction, task: RedactTask, cursor: RedactCursor, budget: int
     ) -> tuple[RedactCursor, _Entered | None]:
         """The room to work on; None when only busy rooms are left, or none.
 
@@ -123,7 +128,7 @@ class RedactAllEvents:
         """
         room, after_nid, busy = cursor.room, cursor.after_nid, list(cursor.busy)
         if room is not None:
-            if entered := self._enter(txn, task, room.room_nid, room):
+            if entered := self._enter(txn, task, room.room_nid, budget, room):
                 return cursor, entered
             after_nid = max(after_nid, room.room_nid)
         while len(busy) < MAX_BUSY and (
@@ -131,14 +136,14 @@ class RedactAllEvents:
         ):
             after_nid, _ = found
             taken = redact_targets.is_taken(txn, after_nid, task.id)
-            if taken is False and (entered := self._enter(txn, task, after_nid, wait=False)):
+            if taken is False and (entered := self._enter(txn, task, after_nid, budget, wait=False)):
                 return cursor.at(after_nid, busy), entered
             if taken is not None:
                 busy.append(after_nid)
         return cursor.at(after_nid, busy), None
 
     def _enter_busy(
-        self, txn: Transaction, task: RedactTask, cursor: RedactCursor
+        self, txn: Transaction, task: RedactTask, cursor: RedactCursor, budget: int
     ) -> tuple[RedactCursor, _Entered | None]:
         """The first one of the busy rooms that is so no longer; None when all still are."""
         busy: list[int] = []
@@ -146,7 +151,7 @@ class RedactAllEvents:
             later = cursor.busy[index + 1 :]
             if redact_targets.is_taken(txn, room_nid, task.id):
                 busy.append(room_nid)
-            elif entered := self._enter(txn, task, room_nid):
+            elif entered := self._enter(txn, task, room_nid, budget):
                 if redact_targets.is_taken(txn, room_nid, task.id):
                     busy.append(room_nid)  # it was the first step of another redaction that had the lock
                     return cursor.at(cursor.after_nid, (*busy, *later)), None
@@ -158,6 +163,7 @@ class RedactAllEvents:
         txn: Transaction,
         task: RedactTask,
         room_nid: int,
+        budget: int,
         room: RoomCursor | None = None,
         *,
         wait: bool = True,
@@ -166,7 +172,9 @@ class RedactAllEvents:
 
         Others wait for that lock. So what is needed under it is read before, and is in memory then.
         """
-        joined = txn.attempt(partial(self._read_ahead, task=task, room_nid=room_nid, room=room))
+        joined = txn.attempt(
+            partial(self._read_ahead, task=task, room_nid=room_nid, room=room, budget=budget)
+        )
         if wait:
             heads = lock_heads(txn, [room_nid], even_closed=False)
         else:
@@ -174,14 +182,14 @@ class RedactAllEvents:
         return _Entered(heads[0], None if isinstance(joined, Exception) else joined) if heads else None
 
     def _read_ahead(
-        self, txn: Transaction, task: RedactTask, room_nid: int, room: RoomCursor | None
+        self, txn: Transaction, task: RedactTask, room_nid: int, room: RoomCursor | None, budget: int
     ) -> Collection[str] | None:
         """Who of the possible issuers is joined. What goes wrong here does so again under the lock, and is noted there."""
         head = read_head(txn, room_nid)
         if head is None:
             return None
         before_nid = room.before_nid if room else None
-        targets = redact_targets.to_redact(txn, task.params.wanted(), room_nid, before_nid, PIECE)
+        targets = redact_targets.to_redact(txn, task.params.wanted(), room_nid, before_nid, _most(budget))
         return self._issuers.read_ahead(txn, task, head, [nid for nid, _ in targets])
 
     # In a room
@@ -189,29 +197,46 @@ class RedactAllEvents:
     def _work(
         self, txn: Transaction, task: RedactTask, cursor: RedactCursor, entered: _Entered, budget: int
     ) -> RedactCursor:
-        """At most `budget` events of the room; the cursor after them. What goes wrong is undone, and noted."""
-        after = txn.attempt(
-            partial(self._redact_some, task=task, cursor=cursor, entered=entered, budget=budget)
-        )
-        if not isinstance(after, Exception):
-            return after
-        if isinstance(after, OperationalError) and task.attempt < ATTEMPTS_IN_A_ROOM:
-            raise after
-        record_items(txn, task.id, [TaskItem(entered.room_id, FAILED_ROOM, describe(after))])
+        """About `budget` events of the room, and fewer when somebody waits for it; the cursor after them.
+
+        What goes wrong is undone, and noted.
+        """
+        visit: _Visit | None = None
+        while visit is None or visit.targets:
+            piece = partial(
+                self._redact_piece, task=task, cursor=cursor, entered=entered, visit=visit, budget=budget
+            )
+            result = txn.attempt(piece)
+            if isinstance(result, Exception):
+                return self._give_up(txn, task, cursor, entered, result)
+            cursor, visit = result
+        return cursor
+
+    def _give_up(
+        self, txn: Transaction, task: RedactTask, cursor: RedactCursor, entered: _Entered, error: Exception
+    ) -> RedactCursor:
+        if isinstance(error, OperationalError) and task.attempt < ATTEMPTS_IN_A_ROOM:
+            raise error
+        record_items(txn, task.id, [TaskItem(entered.room_id, FAILED_ROOM, describe(error))])
         left = _leave(txn, task, cursor, entered.nid)
         return left.model_copy(update={"failed_rooms": cursor.failed_rooms + 1})
 
-    def _redact_some(
-        self, txn: Transaction, task: RedactTask, cursor: RedactCursor, entered: _Entered, budget: int
-    ) -> RedactCursor:
+    def _redact_piece(
+        self,
+        txn: Transaction,
+        task: RedactTask,
+        cursor: RedactCursor,
+        entered: _Entered,
+        visit: _Visit | None,
+        budget: int,
+    ) -> tuple[RedactCursor, _Visit]:
+        """The next events of the visit, which begins where there is none."""
         room = cursor.room
-        if room is None or not entered.is_known:
+        if room is None or visit is None:
             room = self._continue(txn, task, entered, room) or self._begin(txn, task, entered)
-        params = task.params
-        left = budget if params.limit is None else min(budget, params.limit - room.redacted - room.failed)
-        wanted = evolve(params.wanted(), since=room.since)
-        targets = redact_targets.to_redact(txn, wanted, room.room_nid, room.before_nid, left)
-        results = self._redact(txn, task, entered, room, targets)
+            visit = _look(txn, task, room, budget)
+        targets, rest = visit.targets[:PIECE], visit.targets[PIECE:]
+        results, heads = self._redact(txn, task, entered, room, visit, targets)
         failures = [
             TaskItem(event_id, FAILED, str(result))
             for (_, event_id), result in zip(targets, results, strict=True)
@@ -235,11 +260,13 @@ class RedactAllEvents:
                 "failed": cursor.failed + len(failures),
             }
         )
-        if not targets or len(targets) < budget:
-            return self._finish(txn, task, after, room)
-        if cursor.room is None:
+        if visit.is_all and not rest:
+            after = self._finish(txn, task, after, room)
+        elif cursor.room is None:
             redact_targets.claim_room(txn, room.room_nid, task.id)
-        return after
+        if rest and redact_targets.is_awaited(txn):
+            rest = []
+        return after, evolve(visit, targets=rest, heads=heads)
 
     def _begin(self, txn: Transaction, task: RedactTask, entered: _Entered) -> RoomCursor:
         params, issuer = task.params, self._issuers.find(txn, task, entered.head, entered.joined)
@@ -288,25 +315,44 @@ class RedactAllEvents:
         )
 
     def _redact(
-        self, txn: Transaction, task: RedactTask, entered: _Entered, room: RoomCursor, targets: Targets
-    ) -> list[Result]:
-        """In the same order."""
-        writes = [self._write(task.params, room, event_id) for _, event_id in targets]
-        head = entered.head
-        if entered.is_known and writes:  # it has moved on
-            (head,) = lock_heads(txn, [entered.nid], even_closed=False)
+        self,
+        txn: Transaction,
+        task: RedactTask,
+        entered: _Entered,
+        room: RoomCursor,
+        visit: _Visit,
+        targets: Targets,
+    ) -> tuple[list[Result], Heads | None]:
+        """In the same order; and where the room is then."""
+        if not targets:
+            return [], visit.heads
+        writes = [self._write(task.params, room, visit.place, event_id) for _, event_id in targets]
+        heads = visit.heads or self._appender.heads.read(txn, writes, [entered.head])
         known = self._events.load(txn, [nid for nid, _ in targets])
-        return self._appender.redact(txn, head, writes, list(known.values()))
+        return self._appender.redact(txn, heads, writes, list(known.values())), heads
 
-    def _write(self, params: RedactParams, room: RoomCursor, event_id: str) -> Write:
+    def _write(self, params: RedactParams, room: RoomCursor, place: Place | None, event_id: str) -> Write:
         content: JsonObject = {} if params.reason is None else {"reason": params.reason}
-        place = room.place
         return Write(
             room.room_nid,
             Draft(REDACTION, room.issuer, content, self._clock.now_ms(), redacts=event_id),
             point=Point((place.event_nid,), place.snapshot_nid) if place else None,
             privileged=is_local(params.user_id, self._server_name),
         )
+
+
+def _most(budget: int) -> int:
+    """A step does a few events more where that brings it to the end of the room: a step for them alone costs more."""
+    return budget + budget // EXCESS
+
+
+def _look(txn: Transaction, task: RedactTask, room: RoomCursor, budget: int) -> _Visit:
+    limit, most = task.params.limit, _most(budget)
+    left = most if limit is None else min(most, limit - room.redacted - room.failed)
+    wanted = evolve(task.params.wanted(), since=room.since)
+    found = redact_targets.to_redact(txn, wanted, room.room_nid, room.before_nid, left)
+    is_all = len(found) < most
+    return _Visit(found if is_all else found[:budget], is_all, room.place)
 
 
 def _leave(txn: Transaction, task: RedactTask, cursor: RedactCursor, room_nid: int) -> RedactCursor:
@@ -322,34 +368,3 @@ def _wait(cursor: RedactCursor) -> Later:
 def _behind(redacted: list[StoredEvent], place: Place) -> Place:
     """The redactions of a room make a chain; none of them changes the state."""
     return place.model_copy(update={"event_nid": redacted[-1].nid}) if redacted else place
-
-
-def _follow_up(txn: Transaction, task: RedactTask) -> JsonObject:
-    """In the transaction that ends the redaction: asked for exactly once."""
-    user_id, endpoint = task.params.user_id, f"task {task.id}"
-    started: JsonObject = {}
-    if task.params.delete_media:
-        deletion = new_task(
-            DELETE_MEDIA, DeleteMediaParams(user_id=user_id), requester=task.requester, endpoint=endpoint
-        )
-        started["delete_media_task"] = store.enqueue(txn, deletion)
-    if task.params.withdraw_invites:
-        withdrawal = new_task(
-            WITHDRAW_INVITES,
-            WithdrawInvitesParams(user_id=user_id),
-            requester=task.requester,
-            endpoint=endpoint,
-        )
-        started["withdraw_invites_task"] = store.enqueue(txn, withdrawal)
-    return started
-
-
-def _result(cursor: RedactCursor) -> JsonObject:
-    return {
-        "rooms": cursor.rooms,
-        "failed_rooms": cursor.failed_rooms,
-        "redacted": cursor.redacted,
-        "failed": cursor.failed,
-        "remaining": cursor.remaining,
-        "truncated": cursor.remaining > 0,
-    }
