@@ -25,7 +25,7 @@ NEVER = frozenset({REDACTION, CREATE, SERVER_ACL, ENCRYPTION})
 
 @frozen
 class RedactOnBan:
-    """In a transaction that holds the lock of the room."""
+    """In a transaction that holds the lock of the room, but for `read_ahead`."""
 
     events: EventStore
     state: StateStore
@@ -41,6 +41,12 @@ class RedactOnBan:
         replaced = self.events.load(txn, [stored.replaces_nid]) if stored.replaces_nid else {}
         before = replaced[stored.replaces_nid].event.membership if stored.replaces_nid in replaced else None
         return asks_to_redact(event, before) and may_redact_all(event.sender, self._levels(txn, stored))
+
+    def read_ahead(
+        self, txn: Transaction, ban: StoredEvent, wanted: Redactable, before_nid: int | None, limit: int
+    ) -> None:
+        """What `redact` is going to need is in memory when the room is locked."""
+        self.events.load(txn, [nid for nid, _ in to_redact(txn, wanted, ban.room_nid, before_nid, limit)])
 
     def redact(
         self, txn: Transaction, ban: StoredEvent, wanted: Redactable, before_nid: int | None, limit: int

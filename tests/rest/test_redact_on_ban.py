@@ -1,6 +1,7 @@
 """Bans and kicks that redact what their target has sent (MSC4293)."""
 
 from collections.abc import AsyncIterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -8,13 +9,18 @@ import pytest_twisted
 from attrs import define
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 
 from synapse_lite.rooms.contributors.redact_on_ban import AT_ONCE
+from synapse_lite.storage import redact_targets
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.erasure import erase_redacted
 from synapse_lite.storage.stream import END
-from synapse_lite.tasks.actions.redact_on_ban import REDACT_ON_BAN
+from synapse_lite.tasks.actions import redact_on_ban as task_module
+from synapse_lite.tasks.actions.redact_on_ban import PIECE, REDACT_ON_BAN
+from synapse_lite.tasks.outcome import Next
 from tests.builders import SERVER
+from tests.processes.harness import wait_until
 from tests.rest.talk import Talk
 from tests.server import TestServer, path_part
 from tests.tasks.steps import Crash, Steps
@@ -214,6 +220,36 @@ async def test_a_great_many(spammed: Spammed) -> None:
     assert task.result is not None
     # Of mallory's, the join is also redacted.
     assert (task.status, task.result) == ("complete", {"redacted": 51})
+
+
+@ensureDeferred
+async def test_who_wants_to_write_is_let_in(spammed: Spammed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of the task gives the room back as soon as somebody waits for it, and the next one goes on there."""
+    steps = Steps(spammed.server.database)
+    await steps.open()
+    said = [await spammed.say(str(number)) for number in range(AT_ONCE + 2 * PIECE)]
+    await spammed.put_out()
+    lease = await steps.claim(REDACT_ON_BAN)
+    asked, waits = Event(), list[bool]()
+
+    def look(txn: Transaction) -> bool:
+        asked.set()
+        if not waits:
+            wait_until(lambda: redact_targets.is_awaited(txn), "the sender waits")
+        waits.append(redact_targets.is_awaited(txn))
+        return waits[-1]
+
+    monkeypatch.setattr(task_module, "is_awaited", look)
+    first = Deferred.fromCoroutine(steps.step(REDACT_ON_BAN, lease, 200))
+    await deferToThread(asked.wait, 10)
+    await spammed.say("at last", spammed.alice)
+    outcome = await first
+    assert isinstance(outcome, Next)
+    assert outcome.done == PIECE
+    while isinstance(await steps.step(REDACT_ON_BAN, lease, 200), Next):
+        pass
+    assert waits.count(True) == 1
+    assert dict(await spammed.redactions()) == dict.fromkeys(said, 1)
 
 
 @ensureDeferred

@@ -1,5 +1,7 @@
 """What a ban that redacts (MSC4293) leaves over when its target has sent much."""
 
+from collections.abc import Sequence
+
 from attrs import frozen
 from pydantic import BaseModel, ConfigDict
 
@@ -7,14 +9,16 @@ from synapse_lite.rooms.redact_on_ban import RedactOnBan
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
-from synapse_lite.storage.redact_targets import Redactable, lock_room
+from synapse_lite.storage.redact_targets import Redactable, is_awaited, lock_room
 from synapse_lite.storage.rooms import room_by_id
+from synapse_lite.storage.stream import END
 from synapse_lite.storage.timeline import places_of
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import new_task
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
-MAX_BATCH = 200  # bounds how long a step holds the room, and its last statement the stream
+MAX_BATCH = 200  # bounds how long the last statement of a step holds the stream
+PIECE = 40  # after so many the step looks whether somebody wants to write into the room
 ENDPOINT = "ban with redact_events"
 
 
@@ -32,6 +36,10 @@ class RedactOnBanCursor(BaseModel):
 
     before_nid: int
     redacted: int = 0
+
+    def behind(self, nids: Sequence[int]) -> "RedactOnBanCursor":
+        before_nid = nids[-1] if nids else self.before_nid
+        return RedactOnBanCursor(before_nid=before_nid, redacted=self.redacted + len(nids))
 
 
 REDACT_ON_BAN = TaskSpec(
@@ -61,17 +69,29 @@ class RedactOnBanTask:
     redactions: RedactOnBan
 
     def step(self, txn: Transaction, task: TaskView[RedactOnBanParams, RedactOnBanCursor]) -> Outcome:
-        cursor, redacted = task.cursor, task.cursor.redacted if task.cursor else 0
+        cursor = task.cursor or RedactOnBanCursor(before_nid=END)
         room = room_by_id(txn, task.params.room_id)
         ban = self.events.by_ids(txn, [task.params.ban]).get(task.params.ban)
-        if room is None or ban is None or lock_room(txn, room.nid) is None:
-            return Done({"redacted": redacted})  # the room is purged, and all of it
+        if room is None or ban is None:
+            return _done(cursor)  # the room is purged, and all of it
         place = places_of(txn, [ban.nid]).get(ban.nid)  # it has none where this server came in after it
         until = place.position if place else None
         wanted = Redactable(ban.event.state_key or "", everything=True, until=until)
         batch = min(task.batch, MAX_BATCH)
-        nids = self.redactions.redact(txn, ban, wanted, cursor.before_nid if cursor else None, batch)
-        redacted += len(nids)
-        if len(nids) < batch:
-            return Done({"redacted": redacted}, done=len(nids))
-        return Next(RedactOnBanCursor(before_nid=nids[-1], redacted=redacted), done=len(nids))
+        self.redactions.read_ahead(txn, ban, wanted, cursor.before_nid, batch)
+        if lock_room(txn, room.nid) is None:
+            return _done(cursor)
+        done = 0
+        while True:
+            piece = min(PIECE, batch - done)
+            nids = self.redactions.redact(txn, ban, wanted, cursor.before_nid, piece)
+            done += len(nids)
+            cursor = cursor.behind(nids)
+            if len(nids) < piece:
+                return _done(cursor, done)
+            if done == batch or is_awaited(txn):
+                return Next(cursor, done=done)
+
+
+def _done(cursor: RedactOnBanCursor, done: int = 0) -> Done:
+    return Done({"redacted": cursor.redacted}, done=done)
