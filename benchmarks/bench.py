@@ -41,6 +41,11 @@ class Bench:
     async def register_many(self, count: int) -> list[User]:
         return await each(lambda _: self.register(), range(count), REGISTER_WIDTH)
 
+    async def make_many(self, count: int) -> list[User]:
+        """Users with a session and without a device or a password: for scenarios that need more than can be registered in time."""
+        admin = await self.admin()
+        return await each(lambda _: self.account.make(next(self._numbers), admin), range(count))
+
     async def admin(self) -> User:
         if not self._admins:
             self._admins.append(await self.register(admin=True))

@@ -256,3 +256,12 @@ class Account:
         body = {"nonce": nonce, "username": name, "password": PASSWORD, "admin": admin, "mac": mac}
         answer = await anonymous.call("POST", path, body)
         return User(self.http, name, answer["user_id"], answer["access_token"])
+
+    async def make(self, number: int, admin: User) -> User:
+        """Without a password, which takes most of the time of a registration; the administrator's session of them, without a device."""
+        name = f"{self.prefix}-{number}"
+        user_id = f"@{name}:{admin.user_id.partition(':')[2]}"
+        status, _ = await admin.request("PUT", f"{ADMIN}/v2/users/{quote(user_id)}", {})
+        check(status == 201, f"{user_id} is not made: {status}")
+        answer = await admin.call("POST", f"{ADMIN}/v1/users/{quote(user_id)}/login", {})
+        return User(self.http, name, user_id, answer["access_token"])

@@ -1,6 +1,7 @@
 """What clients do beside sending: counts, receipts, typing, presence, pushes."""
 
 import asyncio
+import math
 import secrets
 import statistics
 import time
@@ -26,7 +27,7 @@ from benchmarks.client import (
 ROOMS = 2
 TYPING_MS = 30_000
 PUSHERS_EACH = 10
-WATCHERS = 50
+WATCHED = 20  # users, of whom one follows
 ROOM_SIZE = 50
 SETTLE_S = 1.0
 SPEAKERS = 8
@@ -230,10 +231,13 @@ async def pushers(bench: Bench) -> Metrics:
 async def presence(bench: Bench) -> Metrics:
     """1,000 users in rooms of 50 change what they say of themselves, while one of twenty follows: CPU of a change."""
     sizes = bench.sizes
-    users = await bench.users(sizes.presence_users)
-    for start in range(0, len(users), ROOM_SIZE):
-        await bench.room_with(users[start], users[start + 1 : start + ROOM_SIZE])
-    watchers = users[:: max(1, len(users) // WATCHERS)]
+    watchers = await bench.users(sizes.presence_users // WATCHED)
+    others = await bench.make_many(sizes.presence_users - len(watchers))
+    users = [*watchers, *others]
+    rooms = math.ceil(len(users) / ROOM_SIZE)
+    for number in range(rooms):
+        owner, *members = users[number::rooms]
+        await bench.room_with(owner, members)
     heard: set[str] = set()
 
     async def watch(user: User, since: str) -> None:
