@@ -11,12 +11,20 @@ from synapse_lite.clock import Clock
 from synapse_lite.config.accounts import RegistrationOptions
 from synapse_lite.errors import Errcode, MatrixError, forbidden
 from synapse_lite.handlers.passwords import Passwords
-from synapse_lite.handlers.uia import DUMMY, REGISTRATION_TOKEN, TERMS, invalid_token
+from synapse_lite.handlers.uia import (
+    DUMMY,
+    REGISTRATION_TOKEN,
+    TERMS,
+    Proof,
+    invalid_token,
+    unknown_session,
+)
 from synapse_lite.ids import MAX_ID_BYTES, is_localpart, localpart_of
 from synapse_lite.storage import accounts, consent
 from synapse_lite.storage.accounts import NewAccount
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.registration_tokens import find_token, use_token
+from synapse_lite.storage.uia import note_registered
 
 NONCE_LIFETIME_MS = 60_000
 USER_TYPES = ("bot", "support")
@@ -87,15 +95,22 @@ class Registration:
         """400 for a password that may not be chosen."""
         self._passwords.check_new(password)
 
-    async def register(self, username: str | None, password: str, token: str | None = None) -> str:
+    async def register(self, username: str | None, password: str, proof: Proof | None = None) -> str:
         """The id of the new user: numbered when no name is given. The same errors as the checks.
 
-        The account and the use of the registration `token` are one commit; 401 `M_UNAUTHORIZED` when others
-        have used it up.
+        The account and the use of the `proof` are one commit; 401 `M_UNAUTHORIZED` when others have used the
+        registration token up, 400 `M_UNKNOWN` when another request has used the session.
         """
         self._passwords.check_new(password)
         user_id = self._user_id(username) if username is not None else await self._numbered_user_id()
-        return await self._create(user_id, password, token=token, has_agreed=True)
+        return await self._create(user_id, password, proof=proof or Proof(None, None))
+
+    def check_repeated(self, user_id: str, username: str | None) -> None:
+        """400 `M_UNKNOWN` for who wants another name than the one that their session has registered."""
+        if username is not None and self._user_id(username) != user_id:
+            raise MatrixError(
+                400, Errcode.UNKNOWN, "A different user ID has already been registered for this session"
+            )
 
     async def register_guest(self) -> str:
         """The id of a new guest, who cannot log in again; 403 `M_FORBIDDEN` when guests are not allowed."""
@@ -147,9 +162,9 @@ class Registration:
         is_admin: bool = False,
         user_type: str | None = None,
         displayname: str | None = None,
-        token: str | None = None,
-        has_agreed: bool = False,
+        proof: Proof | None = None,
     ) -> str:
+        """`proof` is of who registers by themselves, and so agrees to the terms."""
         if await self._database.read(accounts.is_taken, user_id):
             raise user_in_use()
         account = self._new_account(
@@ -158,9 +173,9 @@ class Registration:
             is_admin=is_admin,
             user_type=user_type,
             displayname=localpart_of(user_id) if displayname is None else displayname,
-            registration_token=token,
+            registration_token=proof.registration_token if proof else None,
         )
-        await self._store(account, agreed_to=self._terms_version if has_agreed else None)
+        await self._store(account, proof)
         await self._on_registered(user_id)
         return user_id
 
@@ -168,18 +183,24 @@ class Registration:
         now_ms, period = self._clock.now_ms(), self._options.account_validity.effective_period
         return NewAccount(user_id, now_ms, expires_ts=None if period is None else now_ms + period, **values)
 
-    async def _store(self, account: NewAccount, *, agreed_to: str | None = None) -> None:
-        token = account.registration_token
-
+    async def _store(self, account: NewAccount, proof: Proof | None = None) -> None:
         def store(txn: Transaction) -> None:
+            if proof is not None:
+                self._use(txn, account.user_id, proof)
             if not accounts.create_account(txn, account):
                 raise user_in_use()
-            if token is not None and not use_token(txn, token, self._clock.now_ms()):
-                raise invalid_token()
-            if agreed_to is not None:
-                consent.set_agreed(txn, account.user_id, agreed_to, self._clock.now_ms())
+            if proof is not None and self._terms_version is not None:
+                consent.set_agreed(txn, account.user_id, self._terms_version, self._clock.now_ms())
 
         await self._database.transact(store)
+
+    def _use(self, txn: Transaction, user_id: str, proof: Proof) -> None:
+        """The session first: until then it holds a use of its token."""
+        session_id, token = proof.session_id, proof.registration_token
+        if session_id is not None and not note_registered(txn, session_id, user_id):
+            raise unknown_session(session_id)
+        if token is not None and not use_token(txn, token, self._clock.now_ms()):
+            raise invalid_token()
 
     async def _numbered_user_id(self) -> str:
         number = await self._database.transact(accounts.next_user_number)

@@ -53,8 +53,9 @@ class Challenge:
 
 @attrs.frozen
 class Proof:
-    """All that was asked for is proved; `registration_token` is with which, where one was asked for."""
+    """All that was asked for is proved: in which session, if in one, and with which registration token, where one was asked for."""
 
+    session_id: str | None
     registration_token: str | None
 
 
@@ -86,9 +87,14 @@ class InteractiveAuth:
         user_id: str | None = None,
         lacks: str | None = None,
     ) -> Challenge | None:
-        """None when the operation may go on; as `prove`."""
+        """None when the operation may go on, once; as `prove`."""
         proof = await self.prove(operation, auth, flows, user_id=user_id, lacks=lacks)
-        return proof if isinstance(proof, Challenge) else None
+        if isinstance(proof, Challenge):
+            return proof
+        session_id = proof.session_id
+        if session_id and not await self._database.transact(uia.delete_uia_session, session_id):
+            raise unknown_session(session_id)
+        return None
 
     async def prove(
         self,
@@ -99,7 +105,7 @@ class InteractiveAuth:
         user_id: str | None = None,
         lacks: str | None = None,
     ) -> Challenge | Proof:
-        """A proof when one of the `flows` is complete: the operation may go on, once.
+        """A proof when one of the `flows` is complete: the operation may go on, and uses the session up in its transaction.
 
         `operation` says what is asked for and by whom: "register", "delete device ABC of @user:server".
         `auth` is the field of that name in the body. `user_id` is who must be proved by a password. `lacks` names a
@@ -124,9 +130,12 @@ class InteractiveAuth:
             return await self._continue(operation, flows, session, stage, token)
         if lacks is not None:
             raise missing_param(lacks)
-        if session and not await self._database.transact(uia.delete_uia_session, session.session_id):
-            raise _unknown_session(session.session_id)
-        return Proof(token)
+        return Proof(session.session_id if session else None, token)
+
+    async def registered(self, operation: str, auth: JsonObject | None) -> str | None:
+        """The id of the user whom the session has made already: their answer was lost. Raises as `prove`."""
+        session_id = None if auth is None else _text(auth, "session")
+        return None if session_id is None else (await self._find(session_id, operation)).registered
 
     @property
     def policies(self) -> JsonObject | None:
@@ -221,7 +230,7 @@ class InteractiveAuth:
             uia.find_uia_session, session_id, self._clock.now_ms(), lifetime_ms=SESSION_LIFETIME_MS
         )
         if session is None:
-            raise _unknown_session(session_id)
+            raise unknown_session(session_id)
         if operation not in (None, session.operation):
             raise forbidden("Requested operation has changed during the UI authentication session.")
         return session
@@ -231,7 +240,7 @@ def invalid_token() -> MatrixError:
     return MatrixError(401, Errcode.UNAUTHORIZED, "Invalid registration token")
 
 
-def _unknown_session(session_id: str) -> MatrixError:
+def unknown_session(session_id: str) -> MatrixError:
     return MatrixError(400, Errcode.UNKNOWN, f"Unknown session ID: {session_id[:80]}")
 
 

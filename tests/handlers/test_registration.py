@@ -15,9 +15,11 @@ from synapse_lite.config.accounts import PasswordPolicy, RegistrationOptions
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.handlers.registration import Registration, SharedSecretRegistration, SignedRegistration
+from synapse_lite.handlers.uia import Proof
 from synapse_lite.storage import accounts
 from synapse_lite.storage.accounts import NewAccount
 from synapse_lite.storage.database import Database
+from synapse_lite.storage.uia import create_uia_session
 from tests.builders import CHEAP_HASHER
 from tests.http.memory import ManualClock
 
@@ -219,3 +221,15 @@ async def test_nonces_are_good_once_for_a_minute_everywhere(office: Office) -> N
     late = await _sign(office, username="late")
     office.clock.advance(60)
     assert (await _refusal(office.shared.register(late)))[2] == "unrecognised nonce"
+
+
+@ensureDeferred
+async def test_a_session_makes_one_user(office: Office) -> None:
+    """What is refused leaves it as it was."""
+    await office.registration.register("taken", "secret")
+    await office.database.transact(create_uia_session, "s", "register", 0, lifetime_ms=1)
+    proof = Proof("s", None)
+    assert (await _refusal(office.registration.register("taken", "secret", proof)))[1] == "M_USER_IN_USE"
+    assert await office.registration.register("name", "secret", proof) == "@name:hs.test"
+    assert (await _refusal(office.registration.register("other", "secret", proof)))[:2] == (400, "M_UNKNOWN")
+    assert await office.registration.check_username("other") == "@other:hs.test"

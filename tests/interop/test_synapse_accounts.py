@@ -42,6 +42,7 @@ def registration(caller: Caller) -> None:
         "a space": {"username": "a b", "password": "secret"},
         "no ASCII": {"username": "é", "password": "secret"},
         "an empty name": {"username": "", "password": "secret"},
+        "a NUL": {"username": "a\0b", "password": "secret"},
         "an underscore": {"username": "_x", "password": "secret"},
         "digits": {"username": "12345", "password": "secret"},
         "a user id": {"username": "@q:synapse.test", "password": "secret"},
@@ -65,6 +66,14 @@ def registration(caller: Caller) -> None:
     proved = {**good, "auth": {"session": begun["session"], **DUMMY}}
     made = caller.call("a user", "POST", "register", proved)
     caller.names["ada"] = made["user_id"]
+    for label, more in {
+        "again": {},
+        "again in the session alone": {"auth": {"session": begun["session"]}},
+        "again by another name": {"username": caller.unique("other")},
+        "again with another password": {"password": "other"},
+        "again without a device": {"inhibit_login": True},
+    }.items():
+        caller.call(label, "POST", "register", {**proved, **more})
     unproved = caller.call("no password yet", "POST", "register", {"username": caller.unique("d")})
     late = {"username": caller.unique("d"), "auth": {"session": unproved["session"], **DUMMY}}
     caller.call("still no password", "POST", "register", late)
@@ -303,7 +312,10 @@ def devices(caller: Caller) -> None:
 
 BAD_TYPE = "a value of the wrong type is M_BAD_JSON"
 SCENARIOS: Mapping[Scenario, Mapping[str, str]] = {
-    registration: {"a number as device: status": "a device id is text"},
+    registration: {
+        "a number as device: status": "a device id is text",
+        "again with another password: status": "the session stands in addresses of pages: it proves nobody",
+    },
     login: {},
     login_by_address: {},
     sessions: {"refresh: a number: .errcode": BAD_TYPE, "refresh: null: .errcode": BAD_TYPE},

@@ -36,6 +36,25 @@ async def test_registration_asks_and_then_makes_a_user(server: TestServer) -> No
 
 
 @ensureDeferred
+async def test_a_registration_whose_answer_was_lost(server: TestServer) -> None:
+    """Asked for again in its session it is answered as the first time, to who knows the password."""
+    session = (await server.call("POST", "register", _body())).json()["session"]
+    auth = {**DUMMY, "session": session}
+    first = await server.ok("POST", "register", _body(auth=auth))
+    again = await server.ok("POST", "register", _body(auth=auth))
+    alone = await server.ok("POST", "register", {"password": "secret", "auth": {"session": session}})
+    assert {one["user_id"] for one in (first, again, alone)} == {"@name:hs.test"}
+    assert len({one["access_token"] for one in (first, again, alone)}) == 3
+    for body, refusal in (
+        (_body("other", auth=auth), (400, "M_UNKNOWN")),
+        ({"username": "name", "password": "wrong", "auth": auth}, (403, "M_FORBIDDEN")),
+        ({"username": "name", "auth": auth}, (400, "M_MISSING_PARAM")),
+        (_body(), (400, "M_USER_IN_USE")),
+    ):
+        assert await server.refusal("POST", "register", body) == refusal
+
+
+@ensureDeferred
 async def test_a_proof_without_a_password(server: TestServer) -> None:
     """It is not used up: the client may add what it forgot."""
     session = (await server.call("POST", "register", {"username": "name"})).json()["session"]
@@ -63,7 +82,7 @@ async def test_bad_registrations_are_refused(server: TestServer) -> None:
         (_body("Taken", auth=DUMMY), (400, "M_USER_IN_USE")),
         (_body("no!"), (400, "M_INVALID_USERNAME")),
         (_body("12"), (400, "M_INVALID_USERNAME")),
-        (_body("a\0"), (400, "M_INVALID_PARAM")),
+        (_body("a\0"), (400, "M_INVALID_USERNAME")),
         (_body(1), (400, "M_BAD_JSON")),  # type: ignore[arg-type]
         (_body(password=""), (400, "M_UNKNOWN")),
         (_body(device_id="x" * 513, auth=DUMMY), (400, "M_INVALID_PARAM")),

@@ -5,6 +5,7 @@ from attrs import evolve
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, invalid_param, missing_param
 from synapse_lite.handlers.access_tokens import AccessTokens
+from synapse_lite.handlers.login import Logins
 from synapse_lite.handlers.registration import Registration
 from synapse_lite.handlers.uia import Challenge, InteractiveAuth
 from synapse_lite.http.access import Access
@@ -13,17 +14,12 @@ from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import CREDENTIALS_BODY, Route, client_routes
 from synapse_lite.ids import domain_of
-from synapse_lite.rest.body import (
-    MAX_PASSWORD,
-    MAX_USERNAME,
-    optional_text,
-    parameter,
-)
+from synapse_lite.rest.body import MAX_PASSWORD, optional_text, parameter
 from synapse_lite.rest.client.login import read_device_request, session_answer
 
 QUESTION = 0.5
 """Of an account: each takes a request that asks what must be proved, before the one that proves it."""
-
+REGISTER = "register"  # what is proved for
 
 VALIDITY = "/register/m.login.registration_token/validity"
 
@@ -38,12 +34,14 @@ class RegisterApi:
         self,
         registration: Registration,
         access_tokens: AccessTokens,
+        logins: Logins,
         auth: InteractiveAuth,
         limiter: RateLimiter,
         token_limiter: RateLimiter,
     ) -> None:
         self._registration = registration
         self._access_tokens = access_tokens
+        self._logins = logins
         self._auth = auth
         self._limiter = limiter
         self._token_limiter = token_limiter
@@ -99,23 +97,35 @@ class RegisterApi:
     async def _register_user(self, request: Request, body: JsonObject) -> str | Challenge:
         """What can be refused is refused before the client is asked for proofs, as the specification says."""
         self._registration.check_open()
-        username = optional_text(body, "username", MAX_USERNAME)
+        username = parameter(body, "username", str, None)  # names are checked as a whole
         password = optional_text(body, "password", MAX_PASSWORD)
         auth = parameter(body, "auth", dict, None)
         parameter(body, "inhibit_login", bool, False)
         network = network_of(request.client_ip)
         await self._limiter.check(("question", network), QUESTION)
+        made = await self._auth.registered(REGISTER, auth)
+        if made is not None:
+            return await self._register_again(made, username, password)
         if username is not None:
             await self._registration.check_username(username)
         if password is not None:
             self._registration.check_password(password)
         lacks = "password" if password is None else None
-        proof = await self._auth.prove("register", auth, [self._registration.stages], lacks=lacks)
+        proof = await self._auth.prove(REGISTER, auth, [self._registration.stages], lacks=lacks)
         if isinstance(proof, Challenge):
             return proof
         if password is None:
             raise missing_param("password")
         await self._limiter.check(network)
-        user_id = await self._registration.register(username, password, proof.registration_token)
+        user_id = await self._registration.register(username, password, proof)
         self._limiter.refund(("question", network), QUESTION)
+        return user_id
+
+    async def _register_again(self, user_id: str, username: str | None, password: str | None) -> str:
+        """Whose answer was lost asks again. The session may stand in logs, as it is in the addresses of pages: it proves nobody."""
+        self._registration.check_repeated(user_id, username)
+        if password is None:
+            raise missing_param("password")
+        await self._logins.check_password(user_id, password)
+        await self._registration.announce(user_id)  # if the process ended before it did
         return user_id

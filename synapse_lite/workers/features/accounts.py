@@ -63,7 +63,12 @@ def build(core: Core) -> Feature:
                 well_known=client_well_known(config),
             ).routes(),
             *RegisterApi(
-                registration, accounts.access_tokens, accounts.auth, limiter, token_limiter
+                registration,
+                accounts.access_tokens,
+                accounts.logins,
+                accounts.auth,
+                limiter,
+                token_limiter,
             ).routes(),
             *AuthFallbackApi(accounts.auth, token_limiter).routes(),
             *SharedSecretRegisterApi(shared_secret, accounts.access_tokens).routes(),
