@@ -23,7 +23,7 @@ from synapse_lite.storage.events import EventStore, View
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.search import Found, Hit, Page, Question
 from synapse_lite.storage.state import StateStore
-from synapse_lite.storage.stream import END, Place, read_position
+from synapse_lite.storage.stream import END, Place
 from synapse_lite.storage.timeline import Entry
 
 MAX_LIMIT = 100
@@ -169,20 +169,20 @@ class SearchHandler:
 
     def _search(self, txn: Transaction, user_id: str, wanted: SearchRequest, start: _Cursor | None) -> _Found:
         asked = terms(normalised(wanted.text))
-        members = {one.room_nid: one for one in rooms.memberships_of(txn, user_id, _BEEN_THERE)}
-        taken = self._rooms(txn, rooms.rooms_by_nid(txn, members), wanted.selection)
+        mine, now = rooms.rooms_of(txn, user_id, _BEEN_THERE)
+        taken = self._rooms(txn, {nid: room for nid, (room, _) in mine.items()}, wanted.selection)
         if not asked or not taken:
             return _Found(words=_words(asked))
-        question = Question(asked, sorted(taken), wanted.keys, wanted.selection, read_position(txn))
+        question = Question(asked, sorted(taken), wanted.keys, wanted.selection, now)
         viewers: dict[int, Viewer] = {}
 
         def look_into(room_nids: Collection[int]) -> None:
-            nids = {nid: members[nid].event_nid for nid in set(room_nids) - viewers.keys()}
+            nids = {nid: mine[nid][1] for nid in set(room_nids) - viewers.keys()}
             if not nids:
                 return
             events = self._events.load(txn, list(nids.values()))
-            mine = {nid: events[event] for nid, event in nids.items() if event in events}
-            viewers.update(self._visibility.viewers(txn, user_id, mine))
+            members = {nid: events[event] for nid, event in nids.items() if event in events}
+            viewers.update(self._visibility.viewers(txn, user_id, members))
 
         def visible(found: Found) -> set[int]:
             look_into(found.counts)
@@ -215,7 +215,7 @@ class SearchHandler:
     def _rooms(self, txn: Transaction, known: Mapping[int, Room], selection: EventFilter) -> dict[int, Room]:
         """Of the known rooms those that are asked for; with a room that is named, those that it replaces."""
         found = {nid: room for nid, room in known.items() if selection.takes_room(room.room_id)}
-        if selection.rooms is None:
+        if selection.rooms is None or found.keys() == known.keys():
             return found
         seen, newest = set(found), set(found)
         for _ in range(MAX_UPGRADES):

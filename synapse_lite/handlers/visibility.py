@@ -9,7 +9,7 @@ from synapse_lite.errors import forbidden
 from synapse_lite.handlers.retention import Retention
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.matrix.visibility import better_membership, may_see
-from synapse_lite.storage import last_leaves, timeline
+from synapse_lite.storage import last_leaves, rooms, timeline
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent, View
 from synapse_lite.storage.rooms import RoomAccess
@@ -89,8 +89,11 @@ class Visibility:
         self, txn: Transaction, user_id: str, members: Mapping[int, StoredEvent]
     ) -> dict[int, Viewer]:
         """The user's view of each room, by nid; `members` are their current member events."""
-        joined = [nid for nid, stored in members.items() if stored.event.membership == "join"]
-        return self._viewers(txn, user_id, members, self._visibilities(txn, joined), {})
+        standings = rooms.standings(txn, {nid: stored.nid for nid, stored in members.items()})
+        events = self._events.load(txn, [nid for nid, _ in standings.values() if nid is not None])
+        visibilities = {room: events[nid] for room, (nid, _) in standings.items() if nid in events}
+        places = {members[room].nid: place for room, (_, place) in standings.items() if place is not None}
+        return self._viewers(txn, user_id, members, visibilities, places)
 
     def only_visible(
         self, txn: Transaction, viewer: Viewer, entries: Sequence[timeline.Entry]
@@ -279,12 +282,6 @@ class Visibility:
             if not said:
                 break
         return hide_nothing - said.keys()
-
-    def _visibilities(self, txn: Transaction, room_nids: Collection[int]) -> dict[int, StoredEvent]:
-        """The current `m.room.history_visibility` of the rooms that have one."""
-        current = self._state.current(txn, [(nid, _VISIBILITY) for nid in room_nids])
-        events = self._events.load(txn, list(current.values()))
-        return {room_nid: events[nid] for (room_nid, _), nid in current.items()}
 
 
 def _content(state: NidMap, key: StateKey, events: Mapping[int, StoredEvent]) -> str | None:

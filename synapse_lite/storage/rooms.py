@@ -1,6 +1,6 @@
 """Rooms, and who is in them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from attrs import frozen
 
@@ -102,6 +102,41 @@ def access_of(row: Row) -> RoomAccess:
     member_nid, member_position = member or (None, None)
     room = Room(nid, known_id, ROOM_VERSIONS[version])
     return RoomAccess(room, member_nid, visibility_nid, now, member_position, has_gaps)
+
+
+_STANDINGS = Prepared(
+    "standings",
+    "SELECT m.room_nid, (SELECT event_nid FROM current_state c WHERE c.room_nid = m.room_nid"
+    "  AND type = 'm.room.history_visibility' AND state_key = ''),"
+    " (SELECT ARRAY[position, minor] FROM stream s WHERE s.event_nid = m.event_nid)"
+    " FROM unnest(%s::bigint[], %s::bigint[]) AS m (room_nid, event_nid)",
+)
+
+
+def rooms_of(
+    txn: Transaction, user_id: str, memberships: Collection[str]
+) -> tuple[dict[int, tuple[Room, int]], int]:
+    """The user's rooms with one of the memberships, by nid, each with their member event; forgotten ones left out. And the
+    last position of the stream, 0 where there are no rooms.
+    """
+    rows = txn.rows(
+        "SELECT r.room_nid, r.room_id, r.version, m.event_nid, (SELECT position FROM stream_position)"
+        " FROM memberships m JOIN rooms r USING (room_nid)"
+        " WHERE m.user_id = %s AND m.membership = ANY(%s) AND NOT m.forgotten",
+        (user_id, list(memberships)),
+    )
+    found = {row[0]: (Room(row[0], row[1], ROOM_VERSIONS[row[2]]), row[3]) for row in rows}
+    return found, rows[0][4] if rows else 0
+
+
+def standings(txn: Transaction, members: Mapping[int, int]) -> dict[int, tuple[int | None, Place | None]]:
+    """Of rooms by nid, with a member event each: the current `m.room.history_visibility`, and where the member event is."""
+    if not members:
+        return {}
+    rows = txn.rows(_STANDINGS, (list(members), list(members.values())))
+    return {
+        nid: (visibility_nid, None if place is None else Place(*place)) for nid, visibility_nid, place in rows
+    }
 
 
 def memberships_of(txn: Transaction, user_id: str, memberships: Collection[str]) -> list[Membership]:
