@@ -7,6 +7,7 @@ import pytest_twisted
 from twisted.internet import reactor
 
 from synapse_lite.storage.database import Database
+from tests.rest.office import Office, open_office
 from tests.server import OPEN, TestServer
 
 BuildServer = Callable[..., Awaitable[TestServer]]
@@ -35,3 +36,9 @@ async def build_server(database_arguments: dict[str, Any]) -> AsyncIterator[Buil
 async def server(build_server: BuildServer) -> AsyncIterator[TestServer]:
     """One on which anybody may register."""
     yield await build_server(**OPEN)
+
+
+@pytest_twisted.async_yield_fixture
+async def office(server: TestServer) -> AsyncIterator[Office]:
+    """A server with an administrator, and nobody who runs tasks."""
+    yield await open_office(server)

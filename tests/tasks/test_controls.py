@@ -14,7 +14,7 @@ from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import Status, TaskQueue
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 from tests.tasks.conftest import Engine, Scripted
-from tests.tasks.test_scheduler import ASKED, COUNT, Cursor, Gate, Params, at
+from tests.tasks.counting import ASKED, COUNT, Cursor, Gate, Params, at
 
 
 class Nothing(BaseModel):

@@ -1,68 +1,19 @@
-"""Tasks run from end to end: routing, resuming, retrying, cancelling, draining, taking over."""
+"""Tasks run from end to end: routing, resuming, waiting, cancelling, draining."""
 
 import logging
-from typing import Any
 
 import pytest
-from pydantic import BaseModel
 from pytest_twisted import ensureDeferred
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.threads import blockingCallFromThread
 
-from synapse_lite.storage.database import CommitUncertainError, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.tasks import record_item
 from synapse_lite.tasks.actions.noop import NOOP, Noop, NoopParams
-from synapse_lite.tasks.outcome import Done, Fail, Later, Next, Outcome
+from synapse_lite.tasks.outcome import Done, Later, Next, Outcome
 from synapse_lite.tasks.queue import Status
 from synapse_lite.tasks.specs import TaskSpec, TaskView
-from tests.tasks.conftest import Engine, Scripted, fire
-
-ASKED = {"requester": "@admin:x", "endpoint": "POST /test"}
-
-
-class Params(BaseModel):
-    name: str = "a"
-
-
-class Cursor(BaseModel):
-    at: int
-
-
-COUNT = TaskSpec(
-    action="count",
-    version=1,
-    params=Params,
-    cursor=Cursor,
-    resource=lambda params: params.name,
-    unique=lambda params: params.name,
-    max_attempts=3,
-)
-
-
-def at(task: TaskView[Params, Cursor]) -> int:
-    return task.cursor.at if task.cursor else 0
-
-
-class Gate:
-    """Lets the test see that a step is under way, and decides when it goes on."""
-
-    def __init__(self) -> None:
-        self.entered: Deferred[None] = Deferred()
-        self.opened: Deferred[None] = Deferred()
-
-    def open(self) -> None:
-        fire(self.opened)
-
-    def pass_through(self) -> None:
-        """In the thread of a step."""
-        reactor.callFromThread(fire, self.entered)
-        blockingCallFromThread(reactor, self._wait)
-
-    def _wait(self) -> "Deferred[None]":
-        waiting: Deferred[None] = Deferred()
-        self.opened.addCallback(lambda _: fire(waiting))
-        return waiting
+from tests.tasks.conftest import Engine, Scripted
+from tests.tasks.counting import ASKED, COUNT, Cursor, Gate, Params, at
 
 
 @ensureDeferred
@@ -120,79 +71,6 @@ async def test_what_nobody_can_run_is_visible_and_blocks_nothing(
     assert engine.metric("task_unserved", action="unknown") == 1
     assert engine.metric("tasks", action="unknown", status="scheduled") == 1
     assert engine.metric("task_oldest_runnable_seconds", action="unknown") >= 0
-
-
-@ensureDeferred
-async def test_a_failing_step_is_retried_then_parked(engine: Engine) -> None:
-    """Failures at one place add up; the error names what happened, how often and where."""
-    await engine.start(NOOP, Noop())
-    enqueued = await engine.queue.enqueue(NOOP, NoopParams(steps=5, fail_at=2), **ASKED)
-    task = await engine.until_ended(enqueued.id)
-    assert (task.status, task.done) == (Status.FAILED, 2)
-    assert task.error is not None
-    assert task.error.startswith(
-        'gave up after 10 attempts without progress at cursor {"step":2}: RuntimeError in step'
-    )
-    assert "asked to fail" not in task.error, "the text of an exception may quote an event"
-    kinds = [event.transition for event in await engine.queue.history(enqueued.id)]
-    assert kinds.count("retried") == 9
-
-
-@ensureDeferred
-async def test_progress_forgives_failures(engine: Engine) -> None:
-    """A task that fails twice before each checkpoint is never given up with three attempts."""
-    failures = dict.fromkeys(range(4), 2)
-    batches = []
-
-    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
-        here = at(task)
-        batches.append(task.batch)
-        if failures[here]:
-            failures[here] -= 1
-            raise ValueError
-        return Next(Cursor(at=here + 1), done=1) if here < 3 else Done()
-
-    await engine.start(COUNT, Scripted(step))
-    task = await engine.until_ended((await engine.queue.enqueue(COUNT, Params(), **ASKED)).id)
-    assert (task.status, task.done) == (Status.COMPLETE, 3)
-    assert batches[:3] == [100, 50, 25], "what failed is tried again with less"
-
-
-@ensureDeferred
-async def test_a_failed_step_leaves_nothing(engine: Engine) -> None:
-    """What a step wrote before it raised is rolled back, so each item counts once."""
-
-    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
-        record_item(txn, task.id, f"item{at(task)}-{task.attempt}", "done")
-        if task.attempt == 0:
-            raise ValueError
-        return Next(Cursor(at=at(task) + 1)) if at(task) < 1 else Done()
-
-    await engine.start(COUNT, Scripted(step))
-    task = await engine.until_ended((await engine.queue.enqueue(COUNT, Params(), **ASKED)).id)
-    items = [item.item for item in await engine.queue.items(task.id, outcome="done")]
-    assert items == ["item0-1", "item1-1"]
-
-
-@ensureDeferred
-async def test_permanent_failures(engine: Engine) -> None:
-    """`Fail` ends a task without a retry."""
-    await engine.start(COUNT, Scripted(lambda txn, task: Fail("no such room")))
-    task = await engine.until_ended((await engine.queue.enqueue(COUNT, Params(), **ASKED)).id)
-    assert (task.status, task.error, task.attempt) == (Status.FAILED, "no such room", 0)
-
-
-@ensureDeferred
-async def test_malformed_params_fail_at_once(engine: Engine) -> None:
-    """A row that does not fit its version ends as failed, without running and without its values."""
-    enqueued = await engine.queue.enqueue(NOOP, NoopParams(steps=1), **ASKED)
-    await engine.execute('UPDATE scheduled_tasks SET params = \'{"steps": "secret"}\'')
-    await engine.start(NOOP, Noop())
-    task = await engine.until_ended(enqueued.id)
-    assert (task.status, task.attempt) == (Status.FAILED, 0)
-    assert task.error is not None
-    assert task.error.startswith("noop/1 is malformed: steps: ")
-    assert "secret" not in task.error
 
 
 @ensureDeferred
@@ -267,110 +145,6 @@ async def test_drain_commits_the_step_and_gives_the_task_back(engine: Engine) ->
     await engine.start(COUNT, Scripted(step), name="v")
     task = await engine.until_ended(enqueued.id)
     assert (task.status, task.done) == (Status.COMPLETE, 2)
-
-
-@ensureDeferred
-async def test_a_zombie_writes_nothing(engine: Engine) -> None:
-    """A step whose task was taken over meanwhile is rolled back, and the new owner's work stands."""
-    gate = Gate()
-
-    def slow(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
-        # As a process that froze between its fence and its writes, after the server let go of its lock.
-        txn.execute("ROLLBACK; BEGIN")
-        gate.pass_through()
-        txn.execute("INSERT INTO task_items VALUES (%s, 'zombie', 'done')", (task.id,))
-        return Done({"by": "zombie"})
-
-    await engine.start(COUNT, Scripted(slow), name="zombie")
-    enqueued = await engine.queue.enqueue(COUNT, Params(), **ASKED)
-    zombie_metrics = engine.metrics
-    await gate.entered
-    await engine.execute("UPDATE task_runners SET expires_at = now_ms() - 1 WHERE name = 'zombie'")
-    await engine.start(COUNT, Scripted(lambda txn, task: Done({"by": "heir"})), name="heir")
-    task = await engine.until_ended(enqueued.id)
-    assert task.result == {"by": "heir"}
-    assert engine.metric("task_rescued_total") == 1
-    gate.open()
-    while not zombie_metrics.get_sample_value("synapse_lite_task_lease_lost_total"):
-        await engine.clock.sleep(0.005)
-    assert await engine.queue.items(task.id) == []
-    found = await engine.queue.get(task.id)
-    assert found is not None
-    assert (found.result, found.finished_at_ms) == (task.result, task.finished_at_ms)
-
-
-@ensureDeferred
-async def test_a_task_that_kills_its_runners_is_parked(engine: Engine) -> None:
-    """Claimed once too often from the dead, it fails without running again."""
-    enqueued = await engine.queue.enqueue(COUNT, Params(), **ASKED)
-    await engine.execute(
-        "UPDATE scheduled_tasks SET status = 'active', owner = 'dead#1', attempt = 2, cursor = '{\"at\":7}'"
-    )
-    await engine.start(COUNT, Scripted(lambda txn, task: Done()))
-    task = await engine.until_ended(enqueued.id)
-    assert task.status is Status.FAILED
-    assert task.error == (
-        'gave up after 3 attempts without progress at cursor {"at":7}: its last runner died'
-    )
-
-
-@ensureDeferred
-async def test_an_expired_process_registers_anew_and_goes_on(engine: Engine) -> None:
-    """The expired incarnation drops its task; the next one of the same process takes it up."""
-    gate = Gate()
-    runs = []
-
-    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
-        runs.append(task.attempt)
-        if len(runs) == 1:
-            gate.pass_through()
-        return Next(Cursor(at=at(task) + 1), done=1) if at(task) < 3 else Done()
-
-    await engine.start(COUNT, Scripted(step))
-    enqueued = await engine.queue.enqueue(COUNT, Params(), **ASKED)
-    await gate.entered
-    (dead,) = await engine.queue.runners()
-    await engine.expire()
-    while len(runners := await engine.queue.runners()) == 1:
-        await engine.clock.sleep(0.01)
-    assert [(runner.name, runner.alive) for runner in runners] == [("w", False), ("w", True)]
-    assert runners[0].id == dead.id
-    gate.open()
-    task = await engine.until_ended(enqueued.id)
-    assert (task.status, task.done) == (Status.COMPLETE, 3)
-    kinds = [event.transition for event in await engine.queue.history(enqueued.id)]
-    assert kinds == ["enqueued", "claimed", "rescued", "complete"]
-
-
-@ensureDeferred
-async def test_an_uncertain_commit_does_nothing_twice(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When the connection breaks during a commit, the stored cursor tells how to go on."""
-    run_transaction = engine.database._run_transaction
-    broken: list[str] = []
-
-    def breaking(connection: Any, function: Any, args: Any, kwargs: Any) -> Any:
-        result = run_transaction(connection, function, args, kwargs)
-        if function.__name__ in {"_look", "run_step"} and broken.count(function.__name__) < 2:
-            broken.append(function.__name__)
-            raise CommitUncertainError("broken")
-        return result
-
-    def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
-        txn.execute("INSERT INTO task_items VALUES (%s, %s, 'done')", (task.id, f"i{at(task)}"))
-        return Next(Cursor(at=at(task) + 1), done=1) if at(task) < 4 else Done()
-
-    enqueued = await engine.queue.enqueue(COUNT, Params(), **ASKED)
-    monkeypatch.setattr(engine.database, "_run_transaction", breaking)
-    await engine.start(COUNT, Scripted(step))
-    while broken.count("_look") < 2:
-        await engine.clock.sleep(0.01)
-        engine.queue.announce()
-    engine.queue.announce()
-    task = await engine.until_ended(enqueued.id)
-    assert (task.status, task.done) == (Status.COMPLETE, 4)
-    assert broken.count("run_step") == 2
 
 
 @ensureDeferred
