@@ -4,12 +4,16 @@ A server process would otherwise import, and keep in memory, what the demo and t
 """
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import attrs
 import click
+
+YOUNG_OBJECTS = 5000
+NEVER = 1_000_000
 
 
 @attrs.frozen
@@ -20,6 +24,17 @@ class Place:
     module: str
     attribute: str
     help: str
+
+
+@contextmanager
+def _only_young_garbage() -> Iterator[None]:
+    """What an import makes stays, and is looked through once only: without the half-made classes of attrs, which leave holes."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(YOUNG_OBJECTS, NEVER, NEVER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 class Commands(click.Group):
@@ -36,11 +51,8 @@ class Commands(click.Group):
         place = self._places.get(cmd_name)
         if place is None:
             return None
-        gc.disable()  # an import makes much that stays, which a collection would look through in vain
-        try:
+        with _only_young_garbage():
             command: click.Command = getattr(import_module(place.module), place.attribute)
-        finally:
-            gc.enable()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -56,11 +56,11 @@ class Passwords:
         self._policy = policy
         self._hasher = hasher
         self._threads = Threads(reactor, THREADS, "passwords")
-        self._decoy = ""
+        self._decoy = _decoy(hasher)
         self._waiting = 0
 
     def start(self) -> None:
-        self._decoy = self._hasher.hash("")
+        """Its threads begin with the first password."""
 
     def stop(self) -> None:
         self._threads.stop()
@@ -117,6 +117,13 @@ class Passwords:
 def password_hasher() -> PasswordHasher:
     """For new hashes: argon2id at the cost that is asked for today."""
     return PasswordHasher(TIME_COST, MEMORY_KIB, PARALLELISM)
+
+
+def _decoy(hasher: PasswordHasher) -> str:
+    """A hash of no password, which costs as much to verify as one of the hasher's."""
+    cost = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    salt, digest = "A" * 22, "A" * 43  # zeros, in base64: 16 bytes and 32
+    return f"$argon2id$v=19${cost}${salt}${digest}"
 
 
 def _verify_bcrypt(password: bytes, stored: str) -> Verdict:

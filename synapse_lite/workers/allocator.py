@@ -37,6 +37,11 @@ def trim() -> None:
         malloc_trim(0)
 
 
+def set_imports_aside() -> None:
+    """Call when all is imported: it stays, and no collection during the start looks through it."""
+    gc.freeze()
+
+
 def settle_heap() -> None:
     """Call when the process has started: what is there now stays, and no collection looks through it again."""
     linecache.clearcache()  # attrs puts the text of its methods there

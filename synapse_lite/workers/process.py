@@ -22,7 +22,7 @@ from synapse_lite.storage.session import Session
 from synapse_lite.tasks.context import task_id
 from synapse_lite.tasks.registry import CATALOGUE, Catalogue
 from synapse_lite.workers import logs
-from synapse_lite.workers.allocator import limit_arenas, raise_file_limit, settle_heap
+from synapse_lite.workers.allocator import limit_arenas, raise_file_limit, set_imports_aside, settle_heap
 from synapse_lite.workers.assembly import Homeserver, assemble
 from synapse_lite.workers.keys import load_signing_key
 from synapse_lite.workers.timers import use_monotonic_time
@@ -90,6 +90,7 @@ def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
     Does not return when the process could not start or stop in order: it ends at once then.
     """
     limit_arenas()
+    set_imports_aside()
     logs.set_up(config.log, config.effective_log_config, process=config.worker_name, context=CONTEXT)
     logs.bridge_twisted(globalLogBeginner)
     raise_file_limit(config.soft_file_limit)

@@ -1,13 +1,18 @@
 """The list of commands, and what a command imports."""
 
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
 
 import click
+import pytest
 from click.testing import CliRunner
 
 from synapse_lite.cli import main
+from synapse_lite.cli.commands import NEVER, YOUNG_OBJECTS
 from synapse_lite.cli.program import PLACES
 
 _SHOW_MODULES = (
@@ -44,6 +49,21 @@ def test_every_command_is_where_the_list_says() -> None:
         for leaf in _leaves(command):
             assert leaf.callback is not None
             assert leaf.callback.__code__.co_name == "run_and_explain"
+
+
+def test_young_garbage_only_is_looked_for_during_an_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else collections go through all modules again and again, or the half-made classes of attrs stay as holes."""
+    before, during = gc.get_threshold(), []
+
+    def recorded(name: str) -> ModuleType:
+        during.append(gc.get_threshold())
+        return import_module(name)
+
+    monkeypatch.setattr("synapse_lite.cli.commands.import_module", recorded)
+    main.get_command(click.Context(main), "version")
+    assert gc.isenabled()
+    assert during == [(YOUNG_OBJECTS, NEVER, NEVER)]
+    assert gc.get_threshold() == before
 
 
 def test_the_help_imports_no_command() -> None:

@@ -12,6 +12,7 @@ from synapse_lite.workers.allocator import (
     TRIM_SECONDS,
     Trimmer,
     raise_file_limit,
+    set_imports_aside,
     settle_heap,
 )
 from tests.http.memory import ManualClock
@@ -96,6 +97,16 @@ def test_too_many_files_are_refused_with_a_warning(
 
 def _refuse(*_arguments: object) -> None:
     raise ValueError("beyond the hard limit")
+
+
+def test_what_is_imported_is_frozen() -> None:
+    """A whole collection looks through it no more."""
+    try:
+        before = gc.get_freeze_count()
+        set_imports_aside()
+        assert gc.get_freeze_count() > before + 10_000
+    finally:
+        gc.unfreeze()
 
 
 def test_the_heap_at_the_start_is_frozen() -> None:
