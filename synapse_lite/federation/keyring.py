@@ -278,6 +278,7 @@ def _note(times: dict[str, float], server_name: str, time: float) -> None:
 def _put(
     txn: Transaction, server_name: str, answer: JsonObject, keys: Sequence[ServerKey], now_ms: int
 ) -> None:
+    txn.relax()  # what is lost is asked for again
     server_keys.put_keys(txn, keys)
     server_keys.put_answer(txn, server_name, answer, keys[0].valid_until_ts, now_ms)
 

@@ -35,7 +35,6 @@ from synapse_lite.rooms.values import Write
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, Standing, StoredEvent
-from synapse_lite.storage.room_servers import is_in_room
 from synapse_lite.storage.room_summary import read_summaries
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.state import StateStore
@@ -123,11 +122,11 @@ class RemoteMembers:
     async def _join(self, target: Target, user_id: str, content: JsonObject, even_ours: bool) -> bool:
         parts = self._parts
         async with self._door(target.room_id):
-            if not even_ours and await parts.database.read(self._is_ours, target.room_id):
+            known = await parts.entrance.acquaintance(target.room_id)
+            if known.is_ours and not even_ours:
                 return False
             wish = Wish(target.room_id, user_id, content)
-            is_new = not await parts.entrance.knows(target.room_id)
-            joined = await parts.handshakes.join(target.servers, wish, omit_members=is_new)
+            joined = await parts.handshakes.join(target.servers, wish, omit_members=not known.has_state)
             await self._enter(joined)
         if joined.servers is not None:
             await self._wait_for_members(target.room_id, len(joined.servers) <= FEW_SERVERS)
@@ -222,10 +221,6 @@ class RemoteMembers:
             endpoint="a leave that no server has heard",
             run_at_ms=self._parts.clock.now_ms() + round(FIRST_SECONDS * 1000),
         )
-
-    def _is_ours(self, txn: Transaction, room_id: str) -> bool:
-        room = room_store.room_by_id(txn, room_id)
-        return room is not None and is_in_room(txn, room.nid, self._parts.signing_key.server_name)
 
     def _build_invite(
         self, txn: Transaction, write: Write

@@ -54,14 +54,9 @@ class RemoteRooms:
             named = RemoteAlias(ids.check_room_id(room_id_or_alias), ())
         else:
             raise invalid_param(f"{room_id_or_alias[:80]!r} was not legal room ID or room alias")
-        target = await self._database.read(
-            self._look, named.room_id, user_id, self._others([*via, *named.servers])
-        )
-        if target.is_ours:
-            return target
-        if await self._database.read(blocked_by, target.room_id) is not None:
-            raise forbidden("This room has been blocked on this server")
-        if not target.servers:
+        servers = self._others([*via, *named.servers])
+        target = await self._database.read(self._look_unless_blocked, named.room_id, user_id, servers)
+        if not target.is_ours and not target.servers:
             raise not_found(
                 "Can't join remote room because no servers that are in the room have been provided."
             )
@@ -99,6 +94,14 @@ class RemoteRooms:
             return None
         servers = servers_in_room(txn, room.nid, MAX_SERVERS)
         return RemoteAlias(room.room_id, list(dict.fromkeys([self._server_name, *servers])))
+
+    def _look_unless_blocked(
+        self, txn: Transaction, room_id: str, user_id: str | None, named: Sequence[str]
+    ) -> Target:
+        target = self._look(txn, room_id, user_id, named)
+        if not target.is_ours and blocked_by(txn, room_id) is not None:
+            raise forbidden("This room has been blocked on this server")
+        return target
 
     def _look(self, txn: Transaction, room_id: str, user_id: str | None, named: Sequence[str]) -> Target:
         room = room_store.room_by_id(txn, room_id)

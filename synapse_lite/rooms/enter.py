@@ -36,7 +36,7 @@ from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.partial_rooms import forget_partial, insert_partial
 from synapse_lite.storage.room_servers import is_in_room
 from synapse_lite.storage.rooms import Room, room_by_id
-from synapse_lite.storage.state import EMPTY, REMOVED, StateStore
+from synapse_lite.storage.state import EMPTY, REMOVED, NidMap, StateStore
 from synapse_lite.storage.stream import Kind
 from synapse_lite.storage.stripped_state import forget_stripped
 
@@ -57,6 +57,14 @@ class Entry:
     state: Sequence[Event]
     auth_chain: Sequence[Event]
     servers: Sequence[str] | None = None
+
+
+@frozen
+class Acquaintance:
+    """`is_ours`: somebody of this server is in the room. `has_state`: whatever its age; who enters such a room anew needs all of it."""
+
+    is_ours: bool
+    has_state: bool
 
 
 @frozen
@@ -94,9 +102,8 @@ class RoomEntrance:
         self._server_name = server_name
         self._on_partial = on_partial
 
-    async def knows(self, room_id: str) -> bool:
-        """Whether there is a state of the room, whatever its age: who enters it anew needs the whole one."""
-        return await self._database.read(_has_state, room_id)
+    async def acquaintance(self, room_id: str) -> Acquaintance:
+        return await self._database.read(self._acquaintance, room_id)
 
     async def enter(self, entry: Entry) -> StoredEvent | None:
         """The join as stored; None when somebody of this server is in the room: then it is an event like others.
@@ -105,6 +112,14 @@ class RoomEntrance:
         not in the entry, 404 for a room that is being purged.
         """
         return await self._database.transact(self._enter, entry)
+
+    def _acquaintance(self, txn: Transaction, room_id: str) -> Acquaintance:
+        room = room_by_id(txn, room_id)
+        if room is None:
+            return Acquaintance(is_ours=False, has_state=False)
+        head = read_head(txn, room.nid)
+        has_state = head is not None and head.snapshot_nid != EMPTY
+        return Acquaintance(is_in_room(txn, room.nid, self._server_name), has_state)
 
     def _enter(self, txn: Transaction, entry: Entry) -> StoredEvent | None:
         room = know_room(txn, entry.join.room_id, entry.version, self._clock.now_ms())
@@ -116,11 +131,13 @@ class RoomEntrance:
         head = self._described(txn, heads[0], entry)
         batch = Batch({})
         known = self._know(txn, batch, head, entry)
-        stored = self._place(txn, head, entry, known)
+        state = _state_before(entry, known)
+        stored = self._place(txn, head, entry, known, state)
         auth_nids = [known.nids[event_id] for event_id in stored.event.auth_events]
         batch.new.append(NewEvent(stored, auth_nids))
         batch.gaps[stored.nid] = self._gaps(txn, known, entry.join)
-        self._move_head(txn, batch, head, stored)
+        now = {**_nids(known, state), stored.event.key: stored.nid}
+        self._move_head(txn, batch, head, stored, now)
         self._store.store(txn, batch)
         forget_stripped(txn, room.nid)
         forget_partial(txn, room.nid)
@@ -163,30 +180,31 @@ class RoomEntrance:
         below = missing_below(txn, self._events, previous)
         return sorted(below.union(join.prev_events).difference(known.placed))
 
-    def _place(self, txn: Transaction, head: RoomHead, entry: Entry, known: _Known) -> StoredEvent:
+    def _place(
+        self, txn: Transaction, head: RoomHead, entry: Entry, known: _Known, state: Mapping[StateKey, Event]
+    ) -> StoredEvent:
         """The join, with the state around it."""
         join, room_nid = entry.join, head.room.nid
-        state = {one.key: one for one in entry.state if _is_good(known, one)}
-        if entry.servers is not None:
-            state = {**_members_named(known, join), **state}
         auth_events = all_of(known.judged, join.auth_events)
         reason = judge_by_auth_events(join, auth_events, _create_of(entry)) or judge_by_state(join, state)
         if reason is not None:
             raise forbidden(f"The room does not let you in: {reason}")
-        nids = {key: known.nids[one.event_id] for key, one in state.items()}
-        nid = self._nids.next(txn)
+        nids, nid = _nids(known, state), self._nids.next(txn)
         if entry.servers is None:
-            before_nid = self._resolver.store(
-                txn, room_nid, self._resolver.near(txn, head.snapshot_nid, nids)
-            )
+            before = self._resolver.near(txn, head.snapshot_nid, nids)
+            before_nid = self._resolver.store(txn, room_nid, before)
+            after_nid = self._resolver.store(txn, room_nid, StateAt(before_nid).changed({join.key: nid}))
         else:
-            before_nid = self._state.insert_growing(txn, room_nid, nids)
-        after_nid = self._resolver.store(txn, room_nid, StateAt(before_nid).changed({join.key: nid}))
+            key_nids = self._state.have_keys(txn, [*nids.keys() | {join.key}])
+            entries = {key_nids[key]: one for key, one in nids.items()}
+            before_nid = self._state.insert_growing(txn, room_nid, entries)
+            after_nid = self._state.derive(txn, room_nid, before_nid, {key_nids[join.key]: nid})
         return StoredEvent(nid, room_nid, join, before_nid, after_nid, nids.get(join.key))
 
-    def _move_head(self, txn: Transaction, batch: Batch, head: RoomHead, stored: StoredEvent) -> None:
+    def _move_head(
+        self, txn: Transaction, batch: Batch, head: RoomHead, stored: StoredEvent, now: NidMap
+    ) -> None:
         """The join is the only extremity; what differs from the state that was known is what changed."""
-        now = self._state.whole(txn, stored.after_nid)
         before = self._state.whole(txn, head.snapshot_nid)
         deltas = self._deltas(txn, [*_stored(batch), stored], before, now, stored)
         batch.deltas[stored.nid] = [one for one in deltas if self._is_told(one, stored)]
@@ -215,10 +233,14 @@ class RoomEntrance:
         return delta.event is join or (kind == MEMBER and is_local(user_id, self._server_name))
 
 
-def _has_state(txn: Transaction, room_id: str) -> bool:
-    room = room_by_id(txn, room_id)
-    head = None if room is None else read_head(txn, room.nid)
-    return head is not None and head.snapshot_nid != EMPTY
+def _state_before(entry: Entry, known: _Known) -> dict[StateKey, Event]:
+    """What is good of what was given."""
+    state = {one.key: one for one in entry.state if _is_good(known, one)}
+    return state if entry.servers is None else {**_members_named(known, entry.join), **state}
+
+
+def _nids(known: _Known, state: Mapping[StateKey, Event]) -> NidMap:
+    return {key: known.nids[one.event_id] for key, one in state.items()}
 
 
 def _members_named(known: _Known, join: Event) -> dict[StateKey, Event]:

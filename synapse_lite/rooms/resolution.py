@@ -74,9 +74,7 @@ class StateResolver:
         """The nid of the state's own snapshot."""
         if not state.changes:
             return state.base_nid
-        keys = [key for key, _ in state.changes]
-        key_nids = self._state.find_keys(txn, keys)
-        key_nids |= self._state.number_keys(txn, [key for key in keys if key not in key_nids])
+        key_nids = self._state.have_keys(txn, [key for key, _ in state.changes])
         return self._state.derive(
             txn, room_nid, state.base_nid, {key_nids[key]: nid for key, nid in state.changes}
         )

@@ -90,7 +90,7 @@ def insert_room(
 
 def know_room(txn: Transaction, room_id: str, version: RoomVersion, now_ms: int) -> Room:
     """A room of others: as it is known here, else with a new row and nothing in it."""
-    txn.execute(
+    txn.later(
         "INSERT INTO rooms (room_id, version, created_ts) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
         (room_id, version.identifier, now_ms),
     )
@@ -104,7 +104,7 @@ def describe_room(
     txn: Transaction, room_nid: int, version: RoomVersion, creator: str, created_ts: int
 ) -> None:
     """What the create event of a room of others says, which was not known when the room was first heard of."""
-    txn.execute(
+    txn.later(
         "UPDATE rooms SET version = %s, creator = %s, created_ts = %s WHERE room_nid = %s",
         (version.identifier, creator, created_ts, room_nid),
     )

@@ -35,7 +35,7 @@ _SELECT = (
 def insert_partial(
     txn: Transaction, room_nid: int, join_nid: int, snapshot_nid: int, servers: Collection[str]
 ) -> None:
-    txn.execute(
+    txn.later(
         "INSERT INTO partial_rooms (room_nid, join_nid, snapshot_nid, servers) VALUES (%s, %s, %s, %s)",
         (room_nid, join_nid, snapshot_nid, sorted(set(servers))),
     )
@@ -60,7 +60,7 @@ def was_there(txn: Transaction, room_nid: int, server_name: str) -> bool:
 
 
 def forget_partial(txn: Transaction, room_nid: int) -> None:
-    txn.execute("DELETE FROM partial_rooms WHERE room_nid = %s", (room_nid,))
+    txn.later("DELETE FROM partial_rooms WHERE room_nid = %s", (room_nid,))
 
 
 def set_lacking(txn: Transaction, room_nid: int, join_nid: int, event_nids: Collection[int]) -> None:

@@ -33,7 +33,7 @@ def put_answer(
     txn: Transaction, server_name: str, answer: JsonObject, valid_until_ts: int, now_ms: int
 ) -> None:
     """What the server says of its own keys, unless a longer validity is known."""
-    txn.execute(
+    txn.later(
         "INSERT INTO server_key_answers AS a (server_name, valid_until_ts, fetched_ts, json)"
         " VALUES (%s, %s, %s, %s) ON CONFLICT (server_name) DO UPDATE SET"
         " valid_until_ts = excluded.valid_until_ts, fetched_ts = excluded.fetched_ts, json = excluded.json"

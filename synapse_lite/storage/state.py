@@ -122,6 +122,8 @@ class StateStore:
         merged: dict[int, int] = {}
         for snapshot in _chain(self._chains(txn, [snapshot_nid]), snapshot_nid):
             merged = {**_entries(txn, snapshot), **merged}
+        if not merged:
+            return {}
         rows = txn.rows(
             "SELECT state_key_nid, type, state_key FROM state_keys WHERE state_key_nid = ANY(%s::bigint[])",
             (nid_array(merged),),
@@ -149,24 +151,24 @@ class StateStore:
         self._remember(snapshot)
         return snapshot.nid
 
-    def insert_growing(self, txn: Transaction, room_nid: int, state: Mapping[StateKey, int]) -> int:
-        """Store the first snapshot of a room, to which `grow` may add: so nobody keeps it in memory, and no other one copies it."""
-        key_nids = self.find_keys(txn, state)
-        key_nids |= self.number_keys(txn, [key for key in state if key not in key_nids])
-        nid = self._nids.next(txn)
-        keys, events = [key_nids[key] for key in state], list(state.values())
+    def insert_growing(self, txn: Transaction, room_nid: int, entries: Mapping[int, int]) -> int:
+        """Store the first snapshot of a room (state key nid to event nid), to which `grow` may add: so nobody keeps
+        what it says in memory, and no other one copies it.
+        """
+        snapshot = Snapshot(self._nids.next(txn), EMPTY, FIRST_ORDINAL, None)
+        size = max(len(entries), LARGE + 1)
         txn.insert_row(
             "INSERT INTO state_snapshots (snapshot_nid, room_nid, base_nid, ordinal, size, key_nids, event_nids)"
             " VALUES %s",
-            (nid, room_nid, EMPTY, FIRST_ORDINAL, max(len(keys), LARGE + 1), keys, events),
+            (snapshot.nid, room_nid, EMPTY, FIRST_ORDINAL, size, list(entries), list(entries.values())),
         )
-        return nid
+        self._remember(snapshot)
+        return snapshot.nid
 
     def grow(self, txn: Transaction, snapshot_nid: int, state: Mapping[StateKey, int]) -> NidMap:
         """Let a growing snapshot, and so all that are based on it, say these; what it said of them before."""
-        known = self.find_keys(txn, state)
-        said = _read_entries(txn, [snapshot_nid], known.values()).get(snapshot_nid, {})
-        key_nids = known | self.number_keys(txn, [key for key in state if key not in known])
+        key_nids = self.have_keys(txn, state)
+        said = _read_entries(txn, [snapshot_nid], key_nids.values()).get(snapshot_nid, {})
         new = [key for key in state if key_nids[key] not in said]
         txn.execute(
             "UPDATE state_snapshots SET key_nids = key_nids || %s::bigint[], event_nids = event_nids || %s::bigint[]"
@@ -209,6 +211,11 @@ class StateStore:
             if txn.read_only:
                 self._key_nids.put(key, nid)
         return found
+
+    def have_keys(self, txn: Transaction, keys: Collection[StateKey]) -> dict[StateKey, int]:
+        """The numbers of the keys; those that had none have one now."""
+        found = self.find_keys(txn, keys)
+        return found | self.number_keys(txn, [key for key in keys if key not in found])
 
     def number_key(self, txn: Transaction, key: StateKey) -> int:
         """The number of a key that had none."""

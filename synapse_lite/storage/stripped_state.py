@@ -39,7 +39,7 @@ def stripped_of(
 
 def forget_stripped(txn: Transaction, room_nid: int, user_id: str | None = None) -> None:
     """Of one user, or of all."""
-    txn.execute(
+    txn.later(
         "DELETE FROM stripped_state WHERE room_nid = %s AND user_id = coalesce(%s, user_id)",
         (room_nid, user_id),
     )

@@ -72,7 +72,8 @@ async def test_a_growing_snapshot_says_what_was_put_into_it(database: Database) 
 
     def run(txn: Transaction) -> None:
         store = StateStore(10**7)
-        nid = store.insert_growing(txn, ROOM, {_key(1): 1})
+        (key_nid,) = store.have_keys(txn, [_key(1)]).values()
+        nid = store.insert_growing(txn, ROOM, {key_nid: 1})
         assert store.grow(txn, nid, {_key(number): number for number in range(2, 40)}) == {}
         changed = {_key(number): 1000 + number for number in range(20, 60)}
         assert store.grow(txn, nid, changed) == {_key(number): number for number in range(20, 40)}

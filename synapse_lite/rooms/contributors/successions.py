@@ -1,6 +1,6 @@
 """Who joins the replacement of a room that they were in finds there what they had set for the old one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from attrs import frozen
 
@@ -25,7 +25,7 @@ class SuccessionsContributor:
 
     def __call__(self, txn: Transaction, written: Written) -> None:
         for room_nid, user_ids in self._joined(written):
-            rooms = self._replaced(txn, room_nid)
+            rooms = self._replaced(txn, room_nid, written)
             if rooms is None:
                 continue
             old, new = rooms
@@ -48,9 +48,11 @@ class SuccessionsContributor:
             if user_ids:
                 yield room_nid, user_ids
 
-    def _replaced(self, txn: Transaction, room_nid: int) -> tuple[Room, Room] | None:
+    def _replaced(self, txn: Transaction, room_nid: int, written: Written) -> tuple[Room, Room] | None:
         """The room that this one replaces, and this one; nothing unless the old one says so too."""
-        create = self._content(txn, room_nid, CREATE)
+        new_create = (one.event for one in written.deltas[room_nid] if one.key == (CREATE, ""))
+        stored = next(new_create, None)
+        create = self._content(txn, room_nid, CREATE) if stored is None else stored.event.content
         predecessor = create.get("predecessor")
         old_id = predecessor.get("room_id") if isinstance(predecessor, dict) else None
         old = room_store.room_by_id(txn, old_id) if isinstance(old_id, str) else None
@@ -60,6 +62,6 @@ class SuccessionsContributor:
         replacement = self._content(txn, old.nid, TOMBSTONE).get("replacement_room")
         return (old, new) if replacement == new.room_id else None
 
-    def _content(self, txn: Transaction, room_nid: int, kind: str) -> dict[str, object]:
+    def _content(self, txn: Transaction, room_nid: int, kind: str) -> Mapping[str, object]:
         nid = self.state.current(txn, [(room_nid, (kind, ""))]).get((room_nid, (kind, "")))
         return {} if nid is None else self.events.load(txn, [nid])[nid].event.content

@@ -16,11 +16,11 @@ def record_transition(
     runner: str | None = None,
     detail: str | None = None,
 ) -> None:
-    txn.execute(
+    txn.later(
         "INSERT INTO task_events (task_id, at, kind, runner, detail) VALUES (%s, now_ms(), %s, %s, %s)",
         (task_id, transition, runner, detail),
     )
-    txn.execute(
+    txn.later(
         "DELETE FROM task_events WHERE task_id = %(id)s AND number <= (SELECT number FROM task_events"
         " WHERE task_id = %(id)s ORDER BY number DESC OFFSET %(keep)s LIMIT 1)",
         {"id": task_id, "keep": HISTORY_LENGTH},
