@@ -153,3 +153,17 @@ async def remote_room(server: TestServer, other: Scripted, **body: Any) -> tuple
     room = RemoteRoom(server, other, path.removeprefix("rooms/"))
     await room.join()
     return room, token
+
+
+async def texts(server: TestServer, room: RemoteRoom, token: str) -> list[str]:
+    """What the messages of the room say, oldest first."""
+    page = await server.ok("GET", f"rooms/{room.room_id}/messages?dir=b&limit=100", None, token)
+    return [e["content"].get("body", "?") for e in reversed(page["chunk"]) if e["type"] == "m.room.message"]
+
+
+async def typists(server: TestServer, room: RemoteRoom, token: str) -> list[str]:
+    synced = await server.ok("GET", "sync", None, token)
+    ephemeral = synced["rooms"]["join"][room.room_id]["ephemeral"]["events"]
+    return [
+        user for event in ephemeral if event["type"] == "m.typing" for user in event["content"]["user_ids"]
+    ]

@@ -10,10 +10,10 @@ from synapse_lite.federation.peers import PeerError
 from synapse_lite.matrix.redact_on_ban import REDACT_EVENTS
 from synapse_lite.rooms.contributors.redact_on_ban import RedactOnBanContributor
 from tests.federation.conftest import JoinNetwork
+from tests.federation.history import History
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import HOME, home, join_path, tell_newest, text
 from tests.federation.remote_room import RemoteRoom, remote_room, send
-from tests.federation.test_gaps import History
 from tests.server import TestServer, path_part
 
 V1 = "/_matrix/federation/v1"

@@ -17,8 +17,7 @@ from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.staged_events import Arrival, StagedEvent
 from tests.builders import ALICE
 from tests.federation.network import Network, Scripted
-from tests.federation.remote_room import RemoteRoom, remote_room, send, settle
-from tests.federation.test_transactions import texts
+from tests.federation.remote_room import RemoteRoom, remote_room, send, settle, texts
 from tests.server import TestServer
 
 DEEP = 1500  # more than the interpreter lets functions call each other

@@ -5,11 +5,10 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistory, PurgeHistoryParams
 from synapse_lite.tasks.outcome import Done
+from tests.federation.history import History
 from tests.federation.network import Scripted
-from tests.federation.remote_room import RemoteRoom, remote_room, send
+from tests.federation.remote_room import RemoteRoom, remote_room, send, texts
 from tests.federation.tasks import run_pending
-from tests.federation.test_gaps import History
-from tests.federation.test_transactions import texts
 from tests.server import TestServer
 
 

@@ -4,7 +4,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from pytest_twisted import async_fixture, ensureDeferred
+from pytest_twisted import ensureDeferred
 
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.state_resolution import resolve
@@ -16,8 +16,8 @@ from synapse_lite.storage.database import Database
 from synapse_lite.storage.events import Standing, StoredEvent
 from synapse_lite.storage.stream import Change, Kind
 from tests.builders import ALICE, SERVER
+from tests.rooms.meeting import LEVELS, TEXT, TOPIC, Meeting
 from tests.rooms.remote import CAROL, OTHER, State
-from tests.rooms.test_receive import LEVELS, TEXT, TOPIC, Meeting
 
 pytestmark = pytest.mark.parametrize("version", ["1", "6", "11", "12"])
 
@@ -48,11 +48,6 @@ class Branch:
 
     def say(self, user_id: str = CAROL) -> Event:
         return self.add("m.room.message", user_id, TEXT)
-
-
-@async_fixture
-async def meeting(database: Database, version: str) -> Meeting:
-    return await Meeting(database, version).open()
 
 
 @pytest.fixture

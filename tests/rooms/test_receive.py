@@ -1,75 +1,24 @@
-"""Events of another server: judged three times, put into the graph, and what happens where branches meet."""
+"""Events of another server: judged three times, and put into the graph."""
 
 from typing import Any
 
 import pytest
-from pytest_twisted import async_fixture, ensureDeferred
+from pytest_twisted import ensureDeferred
 
 from synapse_lite.errors import MatrixError
 from synapse_lite.matrix.event import Event
-from synapse_lite.matrix.redact_on_ban import REDACT_EVENTS
 from synapse_lite.rooms.contributors import HISTORY_CONTRIBUTORS
 from synapse_lite.rooms.history import HistoryFiller, Past
 from synapse_lite.rooms.judge import MissingEventsError
 from synapse_lite.rooms.receive import Received
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import Standing, StoredEvent
-from synapse_lite.storage.rooms import Room
-from synapse_lite.storage.state_deltas import membership_deltas, net_changes
 from synapse_lite.storage.stream import Change, Kind
-from tests.builders import ALICE, BOB, World
-from tests.rooms.remote import CAROL, DAVE, Remote, State
+from tests.builders import ALICE, BOB
+from tests.rooms.meeting import LEVELS, TEXT, TOPIC, Meeting
+from tests.rooms.remote import CAROL, DAVE, State
 
 pytestmark = pytest.mark.parametrize("version", ["6", "10", "11", "12"])
-
-TOPIC = ("m.room.topic", "")
-LEVELS = ("m.room.power_levels", "")
-TEXT = {"msgtype": "m.text", "body": "hello"}
-
-
-class Meeting:
-    """A room of ours in which Carol of another server is."""
-
-    def __init__(self, database: Database, version: str) -> None:
-        self.database = database
-        self.world = World()
-        self.remote = Remote(database, self.world)
-        self.version = version
-        self.room: Room
-        self.joined: StoredEvent
-
-    async def open(self, *joined: str) -> "Meeting":
-        self.room = await self.do(self.world.room, ALICE, *joined, version=self.version)
-        (head,) = await self.remote.head(self.room)
-        self.joined = await self.remote.member(self.room, head, CAROL, CAROL, "join")
-        return self
-
-    async def do(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        return await self.database.transact(function, *args, **kwargs)
-
-    async def ours(self, kind: str, sender: str, content: dict[str, Any], **more: Any) -> StoredEvent:
-        stored: StoredEvent = await self.do(self.world.send, self.room, kind, sender, content, **more)
-        return stored
-
-    async def say(self, sender: str = ALICE) -> StoredEvent:
-        return await self.ours("m.room.message", sender, TEXT)
-
-    async def topic(self, text: str) -> StoredEvent:
-        return await self.ours("m.room.topic", ALICE, {"topic": text}, state_key="")
-
-    async def ban(self, user_id: str) -> StoredEvent:
-        return await self.ours("m.room.member", ALICE, {"membership": "ban"}, state_key=user_id)
-
-    async def levels(self, **users: int) -> StoredEvent:
-        named = {f"@{name}:hs.test": level for name, level in users.items()} | {CAROL: 50, DAVE: 50}
-        if not self.room.version.privileged_creators:
-            named[ALICE] = 100
-        return await self.ours("m.room.power_levels", ALICE, {"users": named}, state_key="")
-
-
-@async_fixture
-async def meeting(database: Database, version: str) -> Meeting:
-    return await Meeting(database, version).open()
 
 
 @ensureDeferred
@@ -285,146 +234,6 @@ async def test_an_auth_event_finds_its_place_later(meeting: Meeting) -> None:
 
 
 @ensureDeferred
-async def test_an_event_that_neither_branch_has_may_win(meeting: Meeting) -> None:
-    """Bob's levels fall with his ban on another branch; those from which he had the power are back."""
-    bob = await meeting.ours("m.room.member", BOB, {"membership": "join"}, state_key=BOB)
-    await meeting.levels()
-    (base,) = await meeting.remote.head(meeting.room)
-    promoting = await meeting.levels(bob=60)
-    content = {**promoting.event.content, "events_default": 5}
-    fallen = await meeting.ours("m.room.power_levels", BOB, content, state_key="")
-    ban = await meeting.remote.member(meeting.room, base, ALICE, BOB, "ban")
-    assert ban.standing is Standing.ACCEPTED
-    current = await meeting.remote.current(meeting.room)
-    assert current["m.room.member", BOB] == ban.nid
-    assert current[LEVELS] == promoting.nid
-    assert current[LEVELS] not in {fallen.nid, bob.nid}
-    assert {tip.nid for tip in await meeting.remote.head(meeting.room)} == {fallen.nid, ban.nid}
-    merging = await meeting.say()
-    assert len(merging.event.prev_events) == 2
-    assert await meeting.remote.head(meeting.room) == [merging]
-    assert await meeting.remote.current(meeting.room) == current
-
-
-@ensureDeferred
-async def test_state_on_one_of_several_extremities(meeting: Meeting) -> None:
-    """It enters the current state, whichever extremity it follows."""
-    await meeting.levels()
-    (base,) = await meeting.remote.head(meeting.room)
-    ours = await meeting.say()
-    theirs = await meeting.remote.follow(meeting.room, base, "m.room.message", CAROL, TEXT)
-    topic = await meeting.remote.follow(
-        meeting.room, theirs, "m.room.topic", CAROL, {"topic": "ours too"}, state_key=""
-    )
-    assert (await meeting.remote.current(meeting.room))[TOPIC] == topic.nid
-    assert {tip.nid for tip in await meeting.remote.head(meeting.room)} == {ours.nid, topic.nid}
-
-
-@ensureDeferred
-async def test_state_that_a_branch_reverts_is_told(meeting: Meeting, changes: list[Change]) -> None:
-    """The topic that lost is taken back in the stream, not only in the state."""
-    await meeting.levels(bob=50)
-    await meeting.ours("m.room.member", BOB, {"membership": "join"}, state_key=BOB)
-    first = await meeting.topic("first")
-    (base,) = await meeting.remote.head(meeting.room)
-    name = await meeting.ours("m.room.name", BOB, {"name": "bob's"}, state_key="")
-    bobs = await meeting.ours("m.room.topic", BOB, {"topic": "bob's"}, state_key="")
-    position = changes[-1].position
-    ban = await meeting.remote.member(meeting.room, base, ALICE, BOB, "ban")
-    current = await meeting.remote.current(meeting.room)
-    assert (current[TOPIC], current["m.room.member", BOB]) == (first.nid, ban.nid)
-    assert name.event.key not in current
-    told = [(change.kind, change.user_id) for change in changes if change.position > position]
-    assert told == [(Kind.EVENT, BOB), (Kind.STATE, None)]
-    spans = [(meeting.room.nid, position, changes[-1].position)]
-    net = (await meeting.do(net_changes, spans))[meeting.room.nid]
-    assert (net[TOPIC], net[name.event.key]) == (first.nid, None)
-    assert bobs.nid not in net.values()
-
-
-@ensureDeferred
-async def test_a_kick_that_loses(meeting: Meeting, changes: list[Change]) -> None:
-    """Who was kicked by somebody banned on another branch stays in the room, for every reader."""
-    await meeting.levels()
-    bob = await meeting.ours("m.room.member", BOB, {"membership": "join"}, state_key=BOB)
-    ban = await meeting.ban(CAROL)
-    position = changes[-1].position
-    kick = await meeting.remote.member(meeting.room, bob, CAROL, BOB, "leave")
-    assert kick.standing is Standing.SOFT_FAILED
-    dave = await meeting.remote.member(meeting.room, kick, DAVE, DAVE, "join")
-    assert dave.standing is Standing.ACCEPTED
-    current = await meeting.remote.current(meeting.room)
-    assert (current["m.room.member", BOB], current["m.room.member", CAROL]) == (bob.nid, ban.nid)
-    assert await meeting.do(membership_deltas, BOB, position, changes[-1].position) == []
-    assert BOB not in {change.user_id for change in changes if change.position > position}
-
-
-@ensureDeferred
-async def test_a_member_who_is_back_by_another_branch(meeting: Meeting, changes: list[Change]) -> None:
-    """A change of membership that no event of the moment makes is told to the member."""
-    await meeting.levels(bob=50)
-    await meeting.ours("m.room.member", BOB, {"membership": "join"}, state_key=BOB)
-    dave = await meeting.remote.member(
-        meeting.room, (await meeting.remote.head(meeting.room))[0], DAVE, DAVE, "join"
-    )
-    erin = "@erin:hs.test"
-    joined = await meeting.ours("m.room.member", erin, {"membership": "join"}, state_key=erin)
-    kick = await meeting.ours("m.room.member", BOB, {"membership": "leave"}, state_key=erin)
-    position = changes[-1].position
-    ban = await meeting.remote.member(meeting.room, joined, ALICE, BOB, "ban")
-    assert (dave.standing, ban.standing) == (Standing.ACCEPTED, Standing.ACCEPTED)
-    current = await meeting.remote.current(meeting.room)
-    assert current["m.room.member", BOB] == ban.nid
-    assert current["m.room.member", erin] == joined.nid != kick.nid
-    (delta,) = await meeting.do(membership_deltas, erin, position, changes[-1].position)
-    assert (delta.event_nid, delta.previous_nid) == (joined.nid, kick.nid)
-    told = [(change.kind, change.user_id) for change in changes if change.position > position]
-    assert told == [(Kind.EVENT, BOB), (Kind.STATE, erin)]
-
-
-@ensureDeferred
-async def test_a_redaction_before_its_target(meeting: Meeting) -> None:
-    """It waits, and empties the target when that comes; one that was not allowed to does not."""
-    remote, room = meeting.remote, meeting.room
-    state = await remote.state(meeting.joined)
-    said = remote.build(room, [meeting.joined.event], state, "m.room.message", CAROL, TEXT)
-    redaction = remote.build(
-        room, [meeting.joined.event], state, "m.room.redaction", CAROL, {}, redacts=said.event_id
-    )
-    first = await remote.receive(room, redaction)
-    target = await remote.receive(room, said)
-    found = await meeting.do(meeting.world.events.redactions, [target.nid])
-    assert found.keys() == {target.nid}
-    assert found[target.nid].nid == first.nid
-
-
-@ensureDeferred
-async def test_a_redaction_of_who_was_banned_meanwhile(meeting: Meeting, changes: list[Change]) -> None:
-    """It is applied and shown, so that clients see what the server has; the room does not follow it."""
-    said = await meeting.remote.follow(meeting.room, meeting.joined, "m.room.message", CAROL, TEXT)
-    ban = await meeting.ban(CAROL)
-    redaction = await meeting.remote.follow(
-        meeting.room, said, "m.room.redaction", CAROL, {}, redacts=said.event_id
-    )
-    assert redaction.standing is Standing.SOFT_FAILED
-    assert (await meeting.do(meeting.world.events.redactions, [said.nid])).keys() == {said.nid}
-    assert (changes[-1].event_nid, changes[-1].redacts_nid) == (redaction.nid, said.nid)
-    assert await meeting.remote.head(meeting.room) == [ban]
-    assert redaction.after_nid == ban.after_nid
-
-
-@ensureDeferred
-async def test_a_redaction_without_the_right_to(meeting: Meeting) -> None:
-    """Of another server's event, by who lacks the level: the target keeps its content."""
-    said = await meeting.say()
-    redaction = await meeting.remote.follow(
-        meeting.room, said, "m.room.redaction", CAROL, {}, redacts=said.event_id
-    )
-    assert redaction.standing is Standing.ACCEPTED
-    assert await meeting.do(meeting.world.events.redactions, [said.nid]) == {}
-
-
-@ensureDeferred
 async def test_a_head_that_moves_while_an_event_is_prepared(
     meeting: Meeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -453,18 +262,3 @@ async def test_events_of_rooms_that_are_unknown(meeting: Meeting) -> None:
     with pytest.raises(MatrixError) as refused:
         await meeting.remote.receive(meeting.room, event)
     assert refused.value.status == 404
-
-
-@ensureDeferred
-async def test_what_comes_after_a_ban_that_redacts(meeting: Meeting) -> None:
-    """It is soft-failed and redacted; after a ban that does not redact it is only the former."""
-    ban = {"membership": "ban", REDACT_EVENTS: True}
-    banned = await meeting.ours("m.room.member", ALICE, ban, state_key=CAROL)
-    late = await meeting.remote.follow(meeting.room, meeting.joined, "m.room.message", CAROL, TEXT)
-    assert late.standing is Standing.SOFT_FAILED
-    redactions = await meeting.database.read(meeting.world.events.redactions, [late.nid])
-    assert {nid: one.nid for nid, one in redactions.items()} == {late.nid: banned.nid}
-    await meeting.ours("m.room.member", ALICE, {"membership": "leave"}, state_key=CAROL)
-    later = await meeting.remote.follow(meeting.room, late, "m.room.message", CAROL, TEXT)
-    assert later.standing is Standing.SOFT_FAILED
-    assert await meeting.database.read(meeting.world.events.redactions, [later.nid]) == {}

@@ -16,8 +16,8 @@ from synapse_lite.storage.heads import read_head
 from synapse_lite.storage.state import StateKey
 from synapse_lite.storage.stream import Change, Kind
 from tests.builders import SERVER
+from tests.rooms.meeting import TEXT, Meeting
 from tests.rooms.remote import CAROL, DAVE
-from tests.rooms.test_receive import TEXT, Meeting
 
 pytestmark = pytest.mark.parametrize("version", ["6", "11", "12"])
 
