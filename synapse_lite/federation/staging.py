@@ -23,9 +23,10 @@ from synapse_lite.storage.staged_events import StagedEvent
 logger = logging.getLogger(__name__)
 
 TOPIC = "staged_events"
-LEASE_SECONDS = 60.0
-LOOK_SECONDS = 5.0
-"""How often a process looks for rooms whose owner is gone; of new events it is told."""
+LEASE_SECONDS = 15.0
+"""For so long the rooms of a process that was killed wait for another one."""
+LOOK_SECONDS = LEASE_SECONDS / 3
+"""How often a process renews its leases, and looks for rooms whose owner is gone; of new events it is told."""
 ROOMS_AT_ONCE = 20
 EVENTS_AT_ONCE = 100  # of all these rooms: so long their locks are held
 BRANCH = 50  # events that come into a room at once where they do not follow its head
@@ -93,6 +94,8 @@ class StagedRooms:
             await idle
 
     def _tick(self) -> None:
+        if self._slow:
+            self._begin(self._renew())
         self.look()
         self._timer = self._clock.call_later(LOOK_SECONDS, self._tick)
 
@@ -109,6 +112,9 @@ class StagedRooms:
                 idle.callback(None)
         if result is not None and not self._stopping:
             logger.error("staged events wait: %s", result.value)
+
+    async def _renew(self) -> None:
+        await self._database.transact(staged_events.renew, list(self._slow), self._owner, LEASE_SECONDS)
 
     async def _work(self) -> None:
         try:
@@ -177,8 +183,6 @@ class StagedRooms:
         """How many events came in, or were let go together; 0: one was let go after its turn. None: there is nothing to do any
         more, or somebody else has the room now.
         """
-        if not await self._database.transact(staged_events.renew, room_id, self._owner, LEASE_SECONDS):
-            return None
         found = await self._database.read(staged_events.oldest, [room_id], self._owner, reach)
         staged = found.get(room_id, ())
         if not staged:

@@ -54,8 +54,7 @@ def stage(txn: Transaction, origin: str, arrivals: Sequence[Arrival], now_ms: in
 
 def claim_rooms(txn: Transaction, owner: str, lease_seconds: float, limit: int) -> list[str]:
     """Rooms whose events wait and that nobody has, or whose owner is gone."""
-    # A claim that a crash of the database takes back is as good as one whose owner died.
-    txn.later("SET LOCAL synchronous_commit = off")
+    txn.relax()  # a claim that a crash of the database takes back is as good as one whose owner died
     rows = txn.rows(
         "UPDATE staged_rooms SET owner = %s, leased_until = clock_timestamp() + %s * interval '1 second'"
         " WHERE room_id IN (SELECT room_id FROM staged_rooms WHERE leased_until < clock_timestamp()"
@@ -65,14 +64,13 @@ def claim_rooms(txn: Transaction, owner: str, lease_seconds: float, limit: int) 
     return [room_id for (room_id,) in rows]
 
 
-def renew(txn: Transaction, room_id: str, owner: str, lease_seconds: float) -> bool:
-    """False: somebody else has the room now."""
-    return bool(
-        txn.execute(
-            "UPDATE staged_rooms SET leased_until = clock_timestamp() + %s * interval '1 second'"
-            " WHERE room_id = %s AND owner = %s",
-            (lease_seconds, room_id, owner),
-        )
+def renew(txn: Transaction, room_ids: Collection[str], owner: str, lease_seconds: float) -> None:
+    """Those that somebody else has by now are left alone, and so are those that are just given back."""
+    txn.relax()
+    txn.execute(
+        "UPDATE staged_rooms SET leased_until = clock_timestamp() + %s * interval '1 second' WHERE room_id IN"
+        " (SELECT room_id FROM staged_rooms WHERE room_id = ANY(%s) AND owner = %s FOR UPDATE SKIP LOCKED)",
+        (lease_seconds, list(room_ids), owner),
     )
 
 

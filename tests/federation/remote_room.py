@@ -1,6 +1,6 @@
 """A room of ours as a scripted server takes part in it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -21,6 +21,7 @@ from tests.federation.network import Scripted
 from tests.server import TestServer
 
 TRANSACTIONS = count()
+PATIENCE = 20_000  # looks
 
 
 async def settle(server: TestServer) -> None:
@@ -43,6 +44,14 @@ async def second_process(server: TestServer, arguments: dict[str, Any]) -> Async
     finally:
         await second.stop()
         database.stop()
+
+
+async def until(server: TestServer, holds: Callable[[Transaction], Any]) -> None:
+    """AssertionError when it does not come to that, by many looks into the database."""
+    for _ in range(PATIENCE):
+        if await server.database.read(holds):
+            return
+    raise AssertionError("It does not come to that")
 
 
 async def catch_up(server: TestServer) -> None:

@@ -1,6 +1,5 @@
 """Rooms that are entered without most of their members, which come later (server-server API, `omit_members`)."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from synapse_lite.storage.room_servers import all_servers
 from synapse_lite.tasks.outcome import Done, Later
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import join_path, members, text
-from tests.federation.remote_room import catch_up, remote_room, second_process, send
+from tests.federation.remote_room import catch_up, remote_room, second_process, send, until
 from tests.federation.resident import (
     MANY,
     THIRD,
@@ -36,7 +35,6 @@ from tests.rest.talk import Talk
 from tests.server import TestServer, path_part
 
 LAZY = "filter=" + path_part('{"room":{"state":{"lazy_load_members":true}}}')
-PATIENCE = 20_000  # looks
 YEARS = 100 * 365 * 86400.0  # seconds
 
 
@@ -180,15 +178,8 @@ async def test_what_is_asked_meanwhile(server: TestServer, other: Scripted, netw
     await server.ok("GET", "account/whoami", token=bob)
     assert not asking.called
     assert isinstance(await fetch_members(server), Done)
-    await _until(server, lambda _: asking.called)  # by which the clock does not move
+    await until(server, lambda _: asking.called)  # by which the clock does not move
     assert len(await asking) == MANY + 2
-
-
-async def _until(server: TestServer, holds: Callable[[Transaction], Any]) -> None:
-    for _ in range(PATIENCE):
-        if await server.database.read(holds):
-            return
-    raise AssertionError("It does not come to that")
 
 
 def _is_due(txn: Transaction) -> Any:
@@ -200,7 +191,7 @@ async def test_the_task_begins_when_there_are_many(server: TestServer, other: Sc
     """It leaves few members to the join itself for a while; of many it need not wait until that is over."""
     server.clock.advance(YEARS)  # beyond that of the database, by which tasks begin
     await entered(server, other)
-    await _until(server, _is_due)
+    await until(server, _is_due)
 
 
 @ensureDeferred
@@ -227,7 +218,7 @@ async def test_a_join_of_a_room_of_many_servers(
     _, bob = await entered(server, other, 3)
     assert await partial(server)
     assert not [target for _, _, target in network.asked if "/state_ids/" in target]
-    await _until(server, _is_due)
+    await until(server, _is_due)
     assert isinstance(await fetch_members(server), Done)
     assert len(await members(server, ROOM, bob)) == 5
 

@@ -6,6 +6,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
+from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation import pdus
 from synapse_lite.federation.inbound import InboundEvents
 from synapse_lite.federation.staging import StagedRooms
@@ -18,7 +19,7 @@ from synapse_lite.storage.events import Standing, StoredEvent
 from synapse_lite.storage.rooms import Room
 from tests.builders import ALICE
 from tests.federation.network import Network, Scripted
-from tests.federation.remote_room import remote_room, send, settle, texts, typists
+from tests.federation.remote_room import remote_room, send, settle, texts, typists, until
 from tests.server import TestServer
 
 SEND = "/_matrix/federation/v1/send"
@@ -195,6 +196,33 @@ async def test_an_event_that_we_fail_at_holds_up_no_other(
     monkeypatch.setattr(InboundEvents, "receive", fail)
     await send(server, other, first.pdu, second.pdu)
     assert await texts(server, room, token) == ["second"]
+
+
+@ensureDeferred
+async def test_the_room_is_kept_while_others_are_waited_for(server: TestServer, other: Scripted) -> None:
+    """The lease is renewed for as long as that takes."""
+    room, token = await remote_room(server, other)
+    said = await room.say("before")
+    after = await room.say("after", previous=[said])
+    is_asked: Deferred[None] = Deferred()
+    answer: Deferred[JsonObject] = Deferred()
+
+    async def missing(*_: object) -> JsonObject:
+        is_asked.callback(None)
+        return await answer
+
+    other.scripts["/_matrix/federation/v1/get_missing_events"] = missing
+    status, _ = await other.ask(server, "PUT", f"{SEND}/1", {"pdus": [after.pdu]})
+    assert status == 200
+    await is_asked
+    long = "leased_until = clock_timestamp() + interval '1 day'"
+    await server.database.transact(lambda txn: txn.execute(f"UPDATE staged_rooms SET {long}"))
+    server.clock.advance(5)
+    is_renewed = "SELECT leased_until < clock_timestamp() + interval '1 hour' FROM staged_rooms"
+    await until(server, lambda txn: txn.value(is_renewed))
+    answer.callback({"events": [said.pdu]})
+    await settle(server)
+    assert await texts(server, room, token) == ["before", "after"]
 
 
 @ensureDeferred
