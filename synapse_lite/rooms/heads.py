@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 AUTH_CACHE = 100_000  # entries
 LOOKED_AT = 100  # events among which lost ends of a room are replaced
+TOLD_ROOMS = 1000
 
 
 @define
@@ -82,6 +83,7 @@ class HeadReader:
         self._events = events
         self._state = state
         self._current: Cache[tuple[int, StateKey], int] = Cache(AUTH_CACHE)  # by snapshot
+        self._told: Cache[int, Sequence[int]] = Cache(TOLD_ROOMS)  # whose ends are lost, and which ends
 
     def read(self, txn: Transaction, writes: Collection[Write], rows: Sequence[RoomHead]) -> Heads:
         """`rows` are locked; writes to other rooms have no head."""
@@ -147,11 +149,17 @@ class HeadReader:
     ) -> Head:
         tips = [events[nid] for nid in row.extremities if nid in events]
         if len(tips) < len(row.extremities):
-            logger.error("ends of room %s are lost; it goes on from what nothing follows", row.room.room_id)
+            self._tell_lost(row)
             tips = self._ends(txn, row)
         known = {key: events[nid] for key, nid in state.items() if nid in events}
         is_damaged = not tips or POWER_LEVELS in state.keys() - known.keys()
         return Head(row.room, tips, row.depth, row.snapshot_nid, row.is_blocked, is_damaged, known)
+
+    def _tell_lost(self, row: RoomHead) -> None:
+        """Once: until an event is added, every reading finds the same."""
+        if self._told.get(row.room.nid) != row.extremities:
+            self._told.put(row.room.nid, row.extremities)
+            logger.error("ends of room %s are lost; it goes on from what nothing follows", row.room.room_id)
 
     def _ends(self, txn: Transaction, row: RoomHead) -> list[StoredEvent]:
         """Those of the deepest events that none of them follows."""

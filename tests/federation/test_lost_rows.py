@@ -123,3 +123,34 @@ async def test_lost_power_levels(server: TestServer, other: Scripted) -> None:
     assert "lost" in answer.json()["error"]
     another = await server.room(token)
     await server.ok("PUT", f"{another}/send/m.room.message/1", said, token)
+
+
+@ensureDeferred
+async def test_lost_guest_access(server: TestServer, other: Scripted) -> None:
+    """Where nobody knows who may come in nobody does, and is told why; the members go on."""
+    guests = {"type": "m.room.guest_access", "state_key": "", "content": {"guest_access": "can_join"}}
+    room, token = await remote_room(server, other, initial_state=[guests])
+    await lose(room, "m.room.guest_access")
+    bob = await server.user("bob")
+    answer = await server.call("POST", f"rooms/{room.room_id}/join", {}, bob)
+    assert (answer.status, answer.json()["errcode"]) == (500, "M_UNKNOWN")
+    assert "lost the m.room.guest_access" in answer.json()["error"]
+    said = {"msgtype": "m.text", "body": "hello"}
+    await server.ok("PUT", f"rooms/{room.room_id}/send/m.room.message/1", said, token)
+
+
+@ensureDeferred
+async def test_lost_ends_are_told_once(
+    server: TestServer, other: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often somebody tries what the room does not let them do."""
+    room, token = await remote_room(server, other)
+    bob = await server.user("bob")
+    await server.ok("POST", f"rooms/{room.room_id}/join", {}, bob)
+    await server.ok("PUT", f"rooms/{room.room_id}/state/m.room.topic/", {"topic": "lost"}, token)
+    await room.look()
+    await lose(room, "m.room.topic")
+    for _ in range(3):
+        path = f"rooms/{room.room_id}/state/m.room.name/"
+        assert (await server.call("PUT", path, {"name": "mine"}, bob)).status == 403
+    assert caplog.text.count(f"ends of room {room.room_id} are lost") == 1
