@@ -10,6 +10,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
 from synapse_lite.federation.fetching import EventFetcher, below, causes_first
 from synapse_lite.federation.inbound import InboundEvents, UnobtainableError
+from synapse_lite.federation.outliers import store_in_slices
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.rooms.history import HistoryFiller, Past
@@ -107,7 +108,7 @@ class Backfill:
         )
         for event in known.lacking_auth[:MAX_STATES]:
             chain = await self._fetcher.auth_chain(server, room, event.event_id)
-            await self._receiver.store_outliers(room.nid, chain)
+            await store_in_slices(self._receiver, room.nid, {one.event_id: one for one in chain})
         states = await self._states(room, events, known, server)
         placed = await self._filler.fill(Past(room.nid, position, events, states))
         return not set(missing).isdisjoint(placed)

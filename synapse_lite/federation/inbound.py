@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError
 
 from synapse_lite.errors import MatrixError, UnavailableError
 from synapse_lite.federation.fetching import EventFetcher, below
+from synapse_lite.federation.outliers import store_in_slices
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.policy import PolicyServers
 from synapse_lite.federation.trust import Trust
@@ -244,10 +245,10 @@ class InboundEvents:
         state_ids, chain_ids = await self._fetcher.state_ids(server, room, event.event_id)
         wanted = {*state_ids, *chain_ids}
         lacking = wanted - await self._database.read(known_event_ids, wanted)
-        fetched: dict[str, Event] = {}
         if lacking:
             fetched = await self._fetcher.state_events(server, room, event.event_id, lacking, patient=patient)
-            await self._receiver.store_outliers(room.nid, list(fetched.values()))
+            new = {one: event for one, event in fetched.items() if one in lacking}
+            await store_in_slices(self._receiver, room.nid, new)
         stored = await self._database.read(read_outlines, state_ids)
         return _by_key(room, state_ids, stored)
 

@@ -4,14 +4,13 @@ Everything that is found out is stored at once, so that it makes no difference w
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 from attrs import frozen
 
 from synapse_lite.federation.fetching import EventFetcher
+from synapse_lite.federation.outliers import store_in_slices
 from synapse_lite.federation.peers import PeerError, TooLargeError
-from synapse_lite.federation.turns import take_turns
-from synapse_lite.matrix.event import Event
 from synapse_lite.replication.bus import Bus
 from synapse_lite.rooms.partial import RoomFiller
 from synapse_lite.rooms.receive import EventReceiver
@@ -128,9 +127,8 @@ class RoomResync:
             raise TooManyError(f"{len(lacking)} events are lacking")
         if lacking:
             fetched = await self._fetcher.state_events(server, room, stay.join_id, lacking)
-            ordered = await causes_first({one: event for one, event in fetched.items() if one in lacking})
-            for some in _slices(ordered):
-                await self._receiver.store_outliers(room.nid, some)
+            new = {one: event for one, event in fetched.items() if one in lacking}
+            await store_in_slices(self._receiver, room.nid, new)
         known = await self._database.read(partial_rooms.known_event_ids, state_ids)
         if len(state_ids) - len(known) > len(state_ids) // TOLERATED:
             raise PeerError(f"{server} gives {len(known)} of the {len(state_ids)} events of the state")
@@ -167,34 +165,3 @@ class RoomResync:
         lacking = [nid for nid in nids if nid not in there]
         partial_rooms.set_lacking(txn, stay.room.nid, stay.partial.join_nid, lacking)
         return True
-
-
-async def causes_first(events: Mapping[str, Event]) -> list[Event]:
-    """Each event behind its auth events, as far as these are among them; cycles are left out. Of many, others have their turn meanwhile."""
-    ordered: list[Event] = []
-    await take_turns(_order(events, ordered))
-    return ordered
-
-
-def _order(events: Mapping[str, Event], ordered: list[Event]) -> Iterator[None]:
-    missing: dict[str, set[str]] = {}
-    effects: dict[str, list[str]] = {}
-    for one, event in events.items():
-        missing[one] = {cause for cause in event.auth_events if cause in events}
-        for cause in missing[one]:
-            effects.setdefault(cause, []).append(one)
-        yield
-    ready = [one for one, causes in missing.items() if not causes]
-    for one in ready:  # which grows
-        ordered.append(events[one])
-        for effect in effects.get(one, ()):
-            missing[effect].discard(one)
-            if not missing[effect]:
-                ready.append(effect)
-            yield
-        yield
-
-
-def _slices(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
-    for start in range(0, len(events), SLICE):
-        yield events[start : start + SLICE]

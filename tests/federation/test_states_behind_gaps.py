@@ -1,12 +1,17 @@
 """The state behind a gap, as others tell it: what is believed, and what is waited for."""
 
+from collections.abc import Sequence
+
 import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.federation import outliers
 from synapse_lite.federation.fetching import SINGLE_EVENTS
 from synapse_lite.federation.keyring import PATIENCE_SECONDS, RETRY_SECONDS
 from synapse_lite.federation.peers import PeerError
+from synapse_lite.matrix.event import Event
+from synapse_lite.rooms.receive import EventReceiver
 from tests.federation.history import V1, History, joined_by_third, refuse_nothing_else
 from tests.federation.network import Network, Scripted
 from tests.federation.remote_room import RemoteRoom, remote_room, send, texts
@@ -30,6 +35,32 @@ async def test_a_state_that_lies_is_not_believed(server: TestServer, other: Scri
     assert room.user not in current.get("users", {})
     assert await room.membership(room.user) == "join"
     await refuse_nothing_else(server, room, token)
+
+
+@ensureDeferred
+async def test_a_large_state_is_stored_in_slices(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The room is not locked for all of it at once."""
+    monkeypatch.setattr(outliers, "SLICE", 4)
+    sizes: list[int] = []
+    store = EventReceiver.store_outliers
+
+    async def record(receiver: EventReceiver, room_nid: int, events: Sequence[Event]) -> dict[str, int]:
+        sizes.append(len(events))
+        return await store(receiver, room_nid, events)
+
+    monkeypatch.setattr(EventReceiver, "store_outliers", record)
+    room, _ = await remote_room(server, other)
+    history = History(room)
+    for number in range(10):
+        user_id = f"@u{number}:{other.name}"
+        join = await room.build("m.room.member", {"membership": "join"}, user_id, sender=user_id)
+        room.state[join.key] = history.add(join)
+    said = await history.chain(120, join)
+    await send(server, other, said[-1].pdu)
+    assert await room.membership("@u0:other.test") == "join"
+    assert sizes == [4, 4, 2]
 
 
 @ensureDeferred

@@ -11,7 +11,7 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite import canonical_json
 from synapse_lite.errors import MatrixError
-from synapse_lite.federation import long_json, resync, turns
+from synapse_lite.federation import long_json, outliers, turns
 from synapse_lite.federation.long_json import (
     AT_ONCE,
     AT_ONCE_BYTES,
@@ -137,7 +137,7 @@ async def test_members_are_put_in_order_in_pieces(pieces: list[None]) -> None:
     ids = [f"${number}" for number in range(MANY)]
     events = {one: _leaning(one, ids[number // 2 : number][:3]) for number, one in enumerate(ids)}
     events["$x"], events["$y"] = _leaning("$x", ["$y"]), _leaning("$y", ["$x"])  # a cycle
-    ordered = [one.event_id for one in await resync.causes_first(dict(reversed(events.items())))]
+    ordered = [one.event_id for one in await outliers.causes_first(dict(reversed(events.items())))]
     place = {one: number for number, one in enumerate(ordered)}
     assert sorted(ordered) == sorted(ids)
     assert all(place[cause] < place[one] for one in ids for cause in events[one].auth_events)

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from synapse_lite.config.load import load
-from synapse_lite.federation import resync
+from synapse_lite.federation import outliers, resync
 from synapse_lite.workers.process import run
 
 if __name__ == "__main__":
     resync.FEW, resync.SLICE, resync.SLICES = 0, 2, 2
+    outliers.SLICE = 2
     sys.exit(run(load([Path(word) for word in sys.argv[1:] if word != "-c"], os.environ)))
