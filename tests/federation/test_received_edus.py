@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
 
+from synapse_lite.storage.database import Transaction
 from tests.builders import ALICE, SERVER
 from tests.federation.network import Scripted
 from tests.federation.remote_room import remote_room, send, typists
@@ -37,6 +39,31 @@ async def test_typing_and_receipts(server: TestServer, other: Scripted) -> None:
     assert event["content"] == {said.event_id: {"m.read": {room.user: {"ts": 5, "thread_id": "main"}}}}
     await send(server, other, edus=[{**typing[0], "content": {**typing[0]["content"], "typing": False}}])
     assert await typists(server, room, token) == []
+
+
+@ensureDeferred
+async def test_receipts_of_many_rooms(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rooms that nobody knows here cost nothing each, however many one EDU names."""
+    room, _ = await remote_room(server, other)
+    said = await room.say("hello")
+    await send(server, other, said.pdu)
+    read = {"m.read": {room.user: {"data": {"ts": 5}, "event_ids": [said.event_id]}}}
+    unknown = {f"!{number}:{other.name}": read for number in range(500)}
+    nothing = {f"!empty{number}:{other.name}": {"m.read": {}} for number in range(500)}
+    statements: list[str] = []
+    run = Transaction._run
+
+    def count(txn: Transaction, sql: str, arguments: Any) -> None:
+        statements.append(sql)
+        run(txn, sql, arguments)
+
+    monkeypatch.setattr(Transaction, "_run", count)
+    edu = {"edu_type": "m.receipt", "content": {**unknown, **nothing, room.room_id: read}}
+    await send(server, other, edus=[edu])
+    assert any("receipts" in sql for sql in statements)
+    assert len(statements) < 50
 
 
 @ensureDeferred

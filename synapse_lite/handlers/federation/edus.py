@@ -1,6 +1,7 @@
 """What other servers tell beside events (server-server API, "EDUs"): written in the transaction that takes them."""
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from attrs import frozen
@@ -61,21 +62,13 @@ class Edus:
             set_typing(txn, room.nid, user_id, now + TYPING_MS if is_typing else 0, now)
 
     def _receipts(self, txn: Transaction, origin: str, content: JsonObject) -> None:
-        left = MAX_RECEIPTS
-        for room_id, of_room in content.items():
-            read = of_room.get("m.read") if isinstance(of_room, dict) else None
-            if not isinstance(read, dict):
+        told = _receipts_told(origin, content)
+        for room_id, room in rooms.rooms_by_id(txn, told).items():
+            if shuts_out(txn, self.current, room.nid, origin):
                 continue
-            room = self._room(txn, origin, room_id)
-            if room is None:
-                continue
-            theirs = [one for one in list(read)[:left] if is_user_id(one) and domain_of(one) == origin]
-            joined = set(rooms.joined_among(txn, room.nid, theirs))
-            for user_id in theirs:
-                if user_id in joined:
-                    for receipt in _receipts_of(room.nid, user_id, read[user_id]):
-                        put_receipt(txn, receipt)
-            left -= min(left, len(read))
+            for user_id in rooms.joined_among(txn, room.nid, told[room_id]):
+                for receipt in _receipts_of(room.nid, user_id, told[room_id][user_id]):
+                    put_receipt(txn, receipt)
 
     def _to_device(self, txn: Transaction, origin: str, content: JsonObject) -> None:
         sender, message_type, messages = (content.get(key) for key in ("sender", "type", "messages"))
@@ -123,6 +116,20 @@ def _addressed(
                 text = encode(message)
                 if len(text) <= MAX_MESSAGE_BYTES:
                     yield Address(user_id, device_id), text.decode()
+
+
+def _receipts_told(origin: str, content: JsonObject) -> dict[str, dict[str, Any]]:
+    """By room what users of the server are said to have read: of so many as one EDU may tell of, whatever rooms it names."""
+    told: dict[str, dict[str, Any]] = {}
+    left = MAX_RECEIPTS
+    for room_id, of_room in content.items():
+        read = of_room.get("m.read") if isinstance(of_room, dict) else None
+        if isinstance(read, dict) and is_room_id(room_id):
+            users = [one for one in islice(read, left) if is_user_id(one) and domain_of(one) == origin]
+            left -= min(left, len(read))
+            if users:
+                told[room_id] = {user_id: read[user_id] for user_id in users}
+    return told
 
 
 def _receipts_of(room_nid: int, user_id: str, said: Any) -> Iterator[Receipt]:
