@@ -22,10 +22,10 @@ def install(directory: Path) -> Path:
     python = environment / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    query = "from importlib.metadata import version; print(version('matrix-synapse'))"
+    query = "from importlib.metadata import version; import bs4; print(version('matrix-synapse'))"
     found = subprocess.run([python, "-c", query], check=False, capture_output=True, text=True)
     if found.stdout.strip() != VERSION:
-        requirement = f"matrix-synapse[postgres,redis]=={VERSION}"
+        requirement = f"matrix-synapse[postgres,redis,url-preview]=={VERSION}"
         subprocess.run([python, "-m", "pip", "install", "--quiet", requirement], check=True)
     return python
 

@@ -18,30 +18,37 @@ _HEAD_BYTES = 4096
 _XML = re.compile(rb"""^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']?([A-Za-z0-9._:-]{1,40})""")
 _META = re.compile(rb"""<meta[^>]{0,300}?charset\s*=\s*["']?\s*([A-Za-z0-9._:-]{1,40})""", re.IGNORECASE)
 _HEADER = re.compile(r"""charset\s*=\s*["']?\s*([A-Za-z0-9._:-]{1,40})""", re.IGNORECASE)
+_PIXELS = re.compile(r"[0-9]{1,6}")
 _BLANKS = re.compile(r"\s+")
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _UNSEEN = frozenset(
     ("script", "style", "noscript", "template", "svg", "head", "header", "nav", "aside", "footer", "form")
 )
 _TWITTER = {"twitter:title": "og:title", "twitter:description": "og:description", "twitter:image": "og:image"}
+_OF_PICTURE = frozenset(
+    f"og:image:{name}" for name in ("url", "secure_url", "type", "width", "height", "user_generated")
+)
+"""What is found out of the picture itself."""
 _HEADINGS = ("h1", "h2", "h3")
 
 
 def read_page(data: bytes, content_type: str, url: str) -> dict[str, Any]:
-    """`og`: the values by name; `image` and `oembed`: absolute URLs, or None."""
+    """`og`: the values by name; `image`, `shown` and `oembed`: absolute URLs, or None. `shown` is a picture that the page shows and does
+    not name as its own.
+    """
     tree = _parse(data, content_type)
     if tree is None:
-        return {"og": {}, "image": None, "oembed": None}
+        return {"og": {}, "image": None, "shown": None, "oembed": None}
     properties = _properties(tree)
-    image = properties.pop("og:image", None) or _link(tree, "image_src")
-    og: dict[str, str | None] = {
-        name: value for name, value in properties.items() if not name.startswith("og:image")
-    }
+    image = properties.pop("og:image", None) or _item_image(tree) or _link(tree, "image_src")
+    shown = _largest(tree) or _link(tree, "icon")
+    og: dict[str, str | None] = {name: value for name, value in properties.items() if name not in _OF_PICTURE}
     og["og:title"] = og.get("og:title") or _title(tree)
     og["og:description"] = og.get("og:description") or _description(tree)
     return {
         "og": {name: value for name, value in og.items() if value},
         "image": None if image is None else _absolute(url, image),
+        "shown": None if shown is None else _absolute(url, shown),
         "oembed": _oembed(tree, url),
     }
 
@@ -146,6 +153,25 @@ def _shorten(text: str) -> str:
         return text
     end = text.rfind(" ", SHORT, LONG)
     return text[: end if end > 0 else LONG].rstrip() + "…"
+
+
+def _item_image(tree: Any) -> str | None:
+    for meta in tree.iter("meta"):
+        if (meta.get("itemprop") or "").lower() == "image" and (marked := _clean(meta.get("content"))):
+            return marked
+    return None
+
+
+def _largest(tree: Any) -> str | None:
+    """The first of the pictures of the page, where it says of none how large it is."""
+    pictures = [image for image in tree.iter("img") if _clean(image.get("src"))]
+    return _clean(max(pictures, key=_area).get("src")) if pictures else None
+
+
+def _area(image: Any) -> int:
+    """As the page says, in pixels; 0 where it does not."""
+    width, height = (image.get(name) or "" for name in ("width", "height"))
+    return int(width) * int(height) if _PIXELS.fullmatch(width) and _PIXELS.fullmatch(height) else 0
 
 
 def _link(tree: Any, relation: str) -> str | None:

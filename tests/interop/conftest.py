@@ -1,7 +1,8 @@
 """Tests with programs of others, which are installed by the first test that needs them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -47,10 +48,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def configured(directory: Path) -> None:
+def configured(directory: Path, options: Mapping[str, Any] = _OPTIONS) -> None:
     """Lay down the configuration that a `Server` in the directory starts with."""
     data = DataDir(directory / "data")
     data.make()
     data.write_homeserver_file(_SERVER_NAME)
     with data.homeserver_file.open("a") as file:
-        file.write(yaml.safe_dump(_OPTIONS))
+        file.write(yaml.safe_dump(dict(options)))

@@ -21,11 +21,12 @@ def test_open_graph() -> None:
         b'<head><meta property="og:title" content=" A  title "><meta property="og:title" content="second">'
         b'<meta name="og:site_name" content="Site"><meta property="og:image" content="../pic.png">'
         b'<meta property="og:image:width" content="9"><meta property="og:empty" content="">'
+        b'<meta property="og:image:alt" content="A picture">'
         b'<link rel="alternate" type="application/json+oembed" href="/oembed?x=1"></head>',
         "text/html",
         URL,
     )
-    assert page["og"] == {"og:title": "A title", "og:site_name": "Site"}
+    assert page["og"] == {"og:title": "A title", "og:site_name": "Site", "og:image:alt": "A picture"}
     assert page["image"] == "https://example.org/pic.png"
     assert page["oembed"] == "https://example.org/oembed?x=1"
 
@@ -48,6 +49,33 @@ def test_what_stands_in() -> None:
         "og:title": "Headline",
         "og:description": "Head line Some text more",
     }
+
+
+@pytest.mark.parametrize(
+    ("html", "image", "shown"),
+    [
+        (
+            "<meta itemprop=image content=a.png><link rel=image_src href=b.png><img src=c.png>",
+            "a.png",
+            "c.png",
+        ),
+        ("<link rel=image_src href=b.png><link rel=icon href=i.png>", "b.png", "i.png"),
+        ("<img src=1.png width=10 height=10><img src=2.png width=20 height=10>", None, "2.png"),
+        ("<img src=1.png><img src=2.png>", None, "1.png"),
+        ("<img src=1.png width=9000><img src=2.png width=1 height=1>", None, "2.png"),
+        ("<img src=1.png width=-5 height=-5><img src=2.png width='9e9' height=\u0665>", None, "1.png"),
+        ("<img><img src='  '><link rel='shortcut icon' href=i.png>", None, "i.png"),
+        ("<p>Text</p>", None, None),
+    ],
+)
+def test_pictures(html: str, image: str | None, shown: str | None) -> None:
+    """What the page names as its own; else its largest one, or its icon."""
+    page = read_page(html.encode(), "text/html; charset=utf-8", "https://example.org/")
+    found = [
+        None if url is None else url.removeprefix("https://example.org/")
+        for url in (page["image"], page["shown"])
+    ]
+    assert found == [image, shown]
 
 
 def test_entities_once() -> None:
@@ -93,7 +121,7 @@ def test_encodings(data: bytes, content_type: str, expected: str) -> None:
 )  # fmt: skip
 def test_strange_pages(html: str) -> None:
     """Nothing, nesting without end, attributes without end: an answer all the same."""
-    assert set(read_page(html.encode(), "text/html", URL)) == {"og", "image", "oembed"}
+    assert set(read_page(html.encode(), "text/html", URL)) == {"og", "image", "shown", "oembed"}
 
 
 def test_long_values() -> None:

@@ -160,11 +160,15 @@ async def test_oembed(build_server: BuildServer, web: Web, tmp_path: Path) -> No
     known = web.origin.url("/known/1")
     described = json.dumps({"type": "link", "title": "From oEmbed", "provider_name": "P"}).encode()
     web.file(f"/oembed?url={path_part(known)}&format=json", described, "application/json")
-    assert await shown(server, token, known) == {"og:title": "From oEmbed", "og:site_name": "P"}
+    assert await shown(server, token, known) == {
+        "og:title": "From oEmbed",
+        "og:site_name": "P",
+        "og:url": known,
+    }
     web.file("/more", described, "application/json")
     link = '<link rel=alternate type="application/json+oembed" href=/more>'
     url = web.page("/page", f"<head>{link}<title>Own</title></head>")
-    assert await shown(server, token, url) == {"og:title": "Own", "og:site_name": "P"}
+    assert await shown(server, token, url) == {"og:title": "Own", "og:site_name": "P", "og:url": url}
 
 
 @ensureDeferred

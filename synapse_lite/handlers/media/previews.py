@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import DeferredSemaphore
 
 from synapse_lite.canonical_json import JsonObject
@@ -82,10 +82,11 @@ class PreviewRules:
 
 @frozen
 class _Part:
-    """`age_ms`: for how long it may be kept, None when nothing is said."""
+    """`shown`: a picture of the page, where it names none. `age_ms`: for how long it may be kept, None when nothing is said."""
 
     og: JsonObject
     image: str | None = None
+    shown: str | None = None
     oembed: str | None = None
     age_ms: int | None = None
     picture: Received | None = None
@@ -151,8 +152,8 @@ class Previews:
         picture = None
         if part.picture is not None:
             picture = await self._optional(self._keep_picture(part.picture, url))
-        elif part.image is not None:
-            picture = await self._optional(self._picture(part.image, url))
+        elif image := part.image or part.shown:
+            picture = await self._optional(self._picture(image, url))
         json = orjson.dumps({**part.og, **(picture.og if picture is not None else {})}).decode()
         now_ms = self._library.clock.now_ms()
         lifetime = min(max(part.age_ms or USUAL_MS, SHORTEST_MS), LONGEST_MS)
@@ -168,7 +169,7 @@ class Previews:
         if provider is not None:
             described = await self._optional(self._ask_oembed(provider.url_for(url)))
             if described is not None and described.og:
-                return described
+                return _at(described, url)
         try:
             page = await self._ask_page(url)
         except AddressDeniedError:
@@ -180,7 +181,8 @@ class Previews:
             raise MatrixError(502, Errcode.UNKNOWN, "The page cannot be had") from None
         if page.oembed is None:
             return page
-        return _merge(page, await self._optional(self._ask_oembed(page.oembed)) or _Part({}))
+        described = await self._optional(self._ask_oembed(page.oembed))
+        return page if described is None else _merge(page, _at(described, url))
 
     async def _ask_page(self, url: str) -> _Part:
         async with self._ask(url) as reply:
@@ -197,7 +199,7 @@ class Previews:
             return _Part({"og:title": name} if name else {}, age_ms=age_ms, picture=received)
         content_type = reply.headers.get("content-type", "")
         answer = await self._look(received, {"job": "page", "content_type": content_type, "url": reply.url})
-        return _Part(answer["og"], answer["image"], answer["oembed"], age_ms)
+        return _Part(answer["og"], answer["image"], answer["shown"], answer["oembed"], age_ms)
 
     async def _ask_oembed(self, url: str) -> _Part:
         async with self._ask(url) as reply:
@@ -286,10 +288,18 @@ def _add(txn: Transaction, new: NewMedia, received: Received, nids: list[int]) -
     return True
 
 
+def _at(described: _Part, url: str) -> _Part:
+    """What is said by oEmbed does not say where the page is."""
+    return evolve(described, og={"og:url": url, **described.og})
+
+
 def _merge(page: _Part, described: _Part) -> _Part:
     """The page's own words first: oEmbed fills what is missing."""
     return _Part(
-        {**described.og, **page.og}, page.image or described.image, None, described.age_ms or page.age_ms
+        {**described.og, **page.og},
+        page.image or described.image,
+        page.shown,
+        age_ms=described.age_ms or page.age_ms,
     )
 
 
