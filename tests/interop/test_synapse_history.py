@@ -190,6 +190,35 @@ def _related(caller: Caller) -> None:
     caller.call("threads to a stranger", "GET", f"{V1}/threads", by="cy")
 
 
+def invitations(caller: Caller) -> None:
+    """What the invited read of a room whose history the invited may read."""
+    caller.register("ada", "bob")
+    visibility = {"type": "m.room.history_visibility", "content": {"history_visibility": "invited"}}
+    caller.room("den", "ada", preset="private_chat", initial_state=[visibility])
+    caller.send("before", "den", "ada", {"body": "before", "msgtype": "m.text"})
+    caller.ask("POST", "rooms/{den}/invite", {"user_id": caller.names["bob"]}, "ada")
+    caller.send("after", "den", "ada", {"body": "after", "msgtype": "m.text"})
+    for path in (
+        "event/{before}",
+        "event/{after}",
+        "context/{after}?limit=2",
+        "state",
+        "members",
+        "messages?dir=b",
+    ):
+        caller.call(f"invited: {path}", "GET", f"rooms/{{den}}/{path}", by="bob")
+    caller.ask("POST", "rooms/{den}/join", {}, "bob")
+    for path in ("event/{before}", "event/{after}"):
+        caller.call(f"joined: {path}", "GET", f"rooms/{{den}}/{path}", by="bob")
+
+
+def test_invitations(synapse: Synapse, server: Server) -> None:
+    """Events one by one, from the invitation on."""
+    allowed = {"invited: messages?dir=b: status: 200": "pages show what can be read one by one"}
+    wrong = differences(invitations, synapse, server, allowed)
+    assert not wrong, "\n".join(wrong)
+
+
 def test_history(synapse: Synapse, server: Server) -> None:
     """The same events, by the same filters, for the same readers."""
     wrong = differences(history, synapse, server, HISTORY_ALLOWED)
