@@ -1,25 +1,29 @@
 """Events as clients get them (client-server API, "Room event format")."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import orjson
 
 from synapse_lite.canonical_json import JsonObject, dump
-from synapse_lite.matrix.event import client_event, redacted
+from synapse_lite.matrix.event import client_event, event_in_room, redacted
 from synapse_lite.matrix.property_paths import Path, find, split_path
 from synapse_lite.matrix.relations import REFERENCE, REPLACE, THREAD
 from synapse_lite.storage.events import Aggregations, StoredEvent, View
 
 JOIN = "join"
-_JOINED = b'%b,"unsigned":{"age":%d,"membership":"join"}}'
-_OWN = b'%b,"unsigned":{"age":%d,"membership":"join","transaction_id":%b}}'
+ROOMS = 1000
+_JOINED = b'%b%b,"unsigned":{"age":%d,"membership":"join"}}'
+_OWN = b'%b%b,"unsigned":{"age":%d,"membership":"join","transaction_id":%b}}'
 OLD_PLACES = ("age", "replaces_state", "prev_content", "redacted_because")
 
 
-def render(view: View, *, session: str | None, now_ms: int, raw: bool = False) -> orjson.Fragment:
+def render(
+    view: View, *, session: str | None, now_ms: int, raw: bool = False, in_room: bool = False
+) -> orjson.Fragment:
     """The event with its `unsigned`. `session` is the reader's: its own events carry their transaction id.
 
-    `raw`: as servers exchange it, with its id.
+    `raw`: as servers exchange it, with its id. `in_room`: the answer says elsewhere in which room it is.
     """
     stored, redaction, previous, aggregations, membership, _, _ = view
     if raw:
@@ -29,17 +33,18 @@ def render(view: View, *, session: str | None, now_ms: int, raw: bool = False) -
     is_plain = redaction is None and previous is None and aggregations is None
     if is_plain and membership == JOIN:  # nearly every event
         opened, age = stored.client_json[:-1], _age(stored, now_ms)
+        room = b"" if in_room else _room(stored.event.room_id)
         if stored.txn_id is None or stored.session != session:
-            return orjson.Fragment(_JOINED % (opened, age))
-        return orjson.Fragment(_OWN % (opened, age, orjson.dumps(stored.txn_id)))
-    return _encode(view, {"unsigned": _unsigned(view, session, now_ms)})
+            return orjson.Fragment(_JOINED % (opened, room, age))
+        return orjson.Fragment(_OWN % (opened, room, age, orjson.dumps(stored.txn_id)))
+    return _encode(view, {"unsigned": _unsigned(view, session, now_ms)}, in_room=in_room)
 
 
 def render_old(view: View, *, now_ms: int) -> orjson.Fragment:
     """As `render`, for nobody's session, and once more in the places of the first client API."""
     unsigned = _unsigned(view, None, now_ms)
     old = {name: unsigned[name] for name in OLD_PLACES if name in unsigned}
-    return _encode(view, {"unsigned": unsigned, "user_id": view.stored.event.sender, **old})
+    return _encode(view, {"unsigned": unsigned, "user_id": view.stored.event.sender, **old}, in_room=False)
 
 
 def _age(stored: StoredEvent, now_ms: int) -> int:
@@ -81,16 +86,23 @@ def _relations(aggregations: Aggregations, session: str | None, now_ms: int) -> 
     return relations
 
 
-def _encode(view: View, more: JsonObject) -> orjson.Fragment:
+def _encode(view: View, more: JsonObject, *, in_room: bool) -> orjson.Fragment:
     stored = view.stored
-    encoded = stored.client_json if view.redaction is None else dump(client_event(redacted(stored.event)))
-    return orjson.Fragment(encoded[:-1] + b"," + dump(more)[1:])
+    encoded = stored.client_json if view.redaction is None else dump(event_in_room(redacted(stored.event)))
+    room = b"" if in_room else _room(stored.event.room_id)
+    return orjson.Fragment(b"%b%b,%b" % (encoded[:-1], room, dump(more)[1:]))
+
+
+@lru_cache(ROOMS)
+def _room(room_id: str) -> bytes:
+    """A page has many events of one room."""
+    return b',"room_id":%b' % orjson.dumps(room_id)
 
 
 def render_all(
-    views: Iterable[View], *, session: str | None, now_ms: int, raw: bool = False
+    views: Iterable[View], *, session: str | None, now_ms: int, raw: bool = False, in_room: bool = False
 ) -> list[orjson.Fragment]:
-    return [render(view, session=session, now_ms=now_ms, raw=raw) for view in views]
+    return [render(view, session=session, now_ms=now_ms, raw=raw, in_room=in_room) for view in views]
 
 
 def with_fields(events: Sequence[orjson.Fragment], fields: Sequence[str]) -> list[JsonObject]:

@@ -290,11 +290,15 @@ def check_fields(pdu: JsonObject) -> None:
 
 def client_event(event: Event) -> JsonObject:
     """The form for clients, without `unsigned` (client-server API, "Room event format")."""
+    return {**event_in_room(event), "room_id": event.room_id}
+
+
+def event_in_room(event: Event) -> JsonObject:
+    """As `client_event`, for answers that say elsewhere in which room it is ("ClientEventWithoutRoomID")."""
     shown = {
         "content": event.content,
         "event_id": event.event_id,
         "origin_server_ts": event.origin_server_ts,
-        "room_id": event.room_id,
         "sender": event.sender,
         "type": event.type,
     }

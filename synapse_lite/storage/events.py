@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 
 from synapse_lite.canonical_json import decode_exact, dump
 from synapse_lite.errors import not_found
-from synapse_lite.matrix.event import Event, client_event, completes, redacted
+from synapse_lite.matrix.event import Event, completes, event_in_room, redacted
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Row, Transaction
@@ -63,9 +63,9 @@ class StoredEvent:
 
     @cached_property
     def client_json(self) -> bytes:
-        """The client format without `unsigned`, encoded once for all readers."""
+        """`event_in_room`, encoded once for all readers."""
         # orjson does not give back what it reserved, 4 KiB at least: what is kept is a copy of the right size.
-        return bytes(memoryview(dump(client_event(self.event))))
+        return bytes(memoryview(dump(event_in_room(self.event))))
 
 
 @frozen

@@ -45,6 +45,7 @@ async def test_first_answer_and_what_follows(server: TestServer) -> None:
         0,
     )
     assert [event["content"] for event in shown["required_state"]] == [{"name": "Tea"}]
+    assert not any("room_id" in event for event in (*shown["required_state"], *shown["timeline"]))
     assert len(shown["timeline"]) == LIST["timeline_limit"]
     assert (shown["limited"], shown["num_live"]) == (True, 0)
     assert (shown["notification_count"], shown["highlight_count"]) == (0, 0)

@@ -37,6 +37,8 @@ async def test_sync(server: TestServer) -> None:
     message, invite = following["rooms"]["join"][room_id]["timeline"]["events"]
     assert (message["unsigned"]["transaction_id"], message["content"]["body"]) == ("1", "x")
     assert invite["state_key"] == "@bob:hs.test"
+    assert "room_id" not in message | invite
+    assert (await server.ok("GET", f"{room}/event/{message['event_id']}", None, token))["room_id"] == room_id
     assert isinstance(SyncResponse.from_dict(following), SyncResponse)
     invited = SyncResponse.from_dict(await server.ok("GET", "sync", None, other))
     assert invited.rooms.invite.keys() == {room_id}

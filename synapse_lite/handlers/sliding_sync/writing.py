@@ -87,4 +87,4 @@ def _edge(room: SlidingRoom) -> JsonObject:
 
 
 def _events(request: SlidingRequest, views: Sequence[View], now_ms: int) -> list[orjson.Fragment]:
-    return render_all(views, session=request.requester.session, now_ms=now_ms)
+    return render_all(views, session=request.requester.session, now_ms=now_ms, in_room=True)

@@ -51,7 +51,8 @@ def _state(request: SyncRequest, delta: RoomDelta, now_ms: int) -> JsonObject:
 
 
 def _events(request: SyncRequest, views: Sequence[View], now_ms: int) -> Sequence[object]:
-    events = render_all(views, session=request.requester.session, now_ms=now_ms, raw=request.filter.raw)
+    session, raw = request.requester.session, request.filter.raw
+    events = render_all(views, session=session, now_ms=now_ms, raw=raw, in_room=True)
     fields = request.filter.event_fields
     return with_fields(events, fields) if fields else events
 
