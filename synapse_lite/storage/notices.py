@@ -119,22 +119,26 @@ def read_marks_of(
     return marks
 
 
-# Clients mostly read in threads: the main one from its own mark on, the others from that of all threads on.
+# Clients mostly read in threads: the main one from its own mark on, the others from that of all threads on. The main
+# one of each room is counted as it is read: to sort hundred thousand notices takes twice as long, and goes to the disk.
+_COUNTED = (
+    "count(*) FILTER (WHERE n.notifies OR %(user)s = ANY(n.mentioned)),"
+    " count(*) FILTER (WHERE n.highlights OR %(user)s = ANY(n.mentioned)), max(n.position) AS last"
+)
+_OF_OTHERS = "n.sender <> %(user)s AND n.sender <> ALL (%(ignored)s)"
 _COUNTS = f"""
-SELECT n.room_nid, n.thread_id,
-    count(*) FILTER (WHERE n.notifies OR %(user)s = ANY(n.mentioned)),
-    count(*) FILTER (WHERE n.highlights OR %(user)s = ANY(n.mentioned)), max(n.position)
-FROM (
-    SELECT m.* FROM unnest(%(rooms)s::bigint[], %(main)s::bigint[]) AS r (room_nid, after)
-    CROSS JOIN LATERAL (SELECT * FROM notices n WHERE n.room_nid = r.room_nid
-        AND n.position > r.after AND n.position <= %(upto)s AND n.thread_id = '{MAIN_THREAD}' OFFSET 0) AS m
-    UNION ALL
+SELECT r.room_nid, '{MAIN_THREAD}', counted.* FROM unnest(%(rooms)s::bigint[], %(main)s::bigint[]) AS r (room_nid, after)
+CROSS JOIN LATERAL (SELECT {_COUNTED} FROM notices n WHERE n.room_nid = r.room_nid
+    AND n.position > r.after AND n.position <= %(upto)s AND n.thread_id = '{MAIN_THREAD}' AND {_OF_OTHERS}) AS counted
+WHERE counted.last IS NOT NULL
+UNION ALL
+SELECT n.room_nid, n.thread_id, {_COUNTED} FROM (
     SELECT t.* FROM unnest(%(rooms)s::bigint[], %(others)s::bigint[]) AS r (room_nid, after)
     CROSS JOIN LATERAL (SELECT * FROM notices n WHERE n.room_nid = r.room_nid
         AND n.position > r.after AND n.position <= %(upto)s AND n.thread_id <> '{MAIN_THREAD}' OFFSET 0) AS t
 ) AS n LEFT JOIN unnest(%(read_rooms)s::bigint[], %(read_threads)s::text[], %(read_upto)s::bigint[])
     AS read (room_nid, thread_id, position) ON (read.room_nid, read.thread_id) = (n.room_nid, n.thread_id)
-WHERE n.position > coalesce(read.position, 0) AND n.sender <> %(user)s AND n.sender <> ALL (%(ignored)s)
+WHERE n.position > coalesce(read.position, 0) AND {_OF_OTHERS}
 GROUP BY 1, 2
 """
 
