@@ -1,9 +1,12 @@
-"""One-time and fallback keys of devices. A one-time key is given out once."""
+"""One-time and fallback keys of devices. A one-time key is given out once.
+
+Those of a device and algorithm are its stock: numbered, and given out by counting up.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.database import Row, Transaction
 from synapse_lite.storage.device_changes import publish_for_devices
 from synapse_lite.storage.stream import Kind
 
@@ -33,6 +36,11 @@ class Wanted(NamedTuple):
     device_id: str
     algorithm: str
 
+    @property
+    def name(self) -> str:
+        """Of the stock. Neither the localparts of users nor algorithms have colons."""
+        return f"{self.user_id}:{self.algorithm}:{self.device_id}"
+
 
 class ClaimedKey(NamedTuple):
     user_id: str
@@ -42,11 +50,14 @@ class ClaimedKey(NamedTuple):
     json: str
 
 
-class OldKeys(NamedTuple):
-    """Numbers of one-time keys that are `old`, of those that were looked at. `last`: the last of these."""
+class OldStocks(NamedTuple):
+    """Stocks of devices that were not used for long, of those that were looked at, and how many keys either hold. `last`:
+    the newest upload to any that was looked at.
+    """
 
     old: Sequence[int]
-    looked_at: int
+    old_keys: int
+    keys: int
     last: int | None
 
 
@@ -58,7 +69,7 @@ class KeyCounts(NamedTuple):
 
 
 def lock_device(txn: Transaction, user_id: str, device_id: str) -> bool:
-    """One upload of a device at a time; False when the device is gone. Claims do not wait."""
+    """One upload of a device at a time; False when the device is gone."""
     return (
         txn.row(
             "SELECT FROM devices WHERE user_id = %s AND device_id = %s FOR NO KEY UPDATE",
@@ -73,9 +84,9 @@ def known_keys(
 ) -> dict[tuple[str, str], str]:
     """JSON of those that are stored under the ids of `keys`, by algorithm and id."""
     rows = txn.rows(
-        "SELECT algorithm, key_id, json FROM one_time_keys"
+        "SELECT algorithm, key_id, json FROM key_stocks JOIN one_time_keys USING (stock_nid)"
         " JOIN unnest(%s::text[], %s::text[]) AS wanted (algorithm, key_id) USING (algorithm, key_id)"
-        " WHERE user_id = %s AND device_id = %s",
+        " WHERE user_id = %s AND device_id = %s AND number > given",
         ([key.algorithm for key in keys], [key.key_id for key in keys], user_id, device_id),
     )
     return {(algorithm, key_id): json for algorithm, key_id, json in rows}
@@ -98,20 +109,23 @@ def add_keys(txn: Transaction, user_id: str, device_id: str, keys: Sequence[Stor
     """Store keys in this order; of more than `KEPT_KEYS` the oldest go."""
     if not keys:
         return
-    newest = {key.algorithm: number for number, key in enumerate(keys)}
-    txn.insert(
-        "INSERT INTO one_time_keys (user_id, device_id, algorithm, key_id, key, json, ends_upload) VALUES %s",
-        [(user_id, device_id, *key, newest[key.algorithm] == number) for number, key in enumerate(keys)],
-    )
-    txn.execute(
-        "DELETE FROM one_time_keys WHERE key_nid IN ("
-        " SELECT key_nid FROM unnest(%s::text[]) AS wanted (algorithm) CROSS JOIN LATERAL ("
-        "  SELECT key_nid FROM one_time_keys AS key WHERE key.user_id = %s AND key.device_id = %s"
-        "  AND key.algorithm = wanted.algorithm ORDER BY key_nid DESC OFFSET %s) AS oldest)",
-        (sorted({key.algorithm for key in keys}), user_id, device_id, KEPT_KEYS),
-    )
+    for algorithm in sorted({key.algorithm for key in keys}):
+        _add_to_stock(
+            txn, Wanted(user_id, device_id, algorithm), [k for k in keys if k.algorithm == algorithm]
+        )
     _remember(txn, user_id, device_id, keys)
     txn.publish(Kind.KEY_COUNTS, user_id=user_id, device_id=device_id)
+
+
+def _add_to_stock(txn: Transaction, stock: Wanted, keys: Sequence[StoredKey]) -> None:
+    (row,) = txn.rows(_UPLOAD, (stock.name, *stock, max(0, len(keys) - KEPT_KEYS), len(keys), KEPT_KEYS))
+    stock_nid, given, uploaded = row
+    txn.later("DELETE FROM one_time_keys WHERE stock_nid = %s AND number <= %s", (stock_nid, given))
+    numbered = zip(range(uploaded - len(keys) + 1, uploaded + 1), keys, strict=True)
+    txn.insert(
+        "INSERT INTO one_time_keys (stock_nid, number, key_id, json) VALUES %s",
+        [(stock_nid, number, key.key_id, key.json) for number, key in numbered if number > given],
+    )
 
 
 def _remember(txn: Transaction, user_id: str, device_id: str, keys: Sequence[StoredKey]) -> None:
@@ -154,13 +168,14 @@ def fallback_keys(txn: Transaction, user_id: str, device_id: str) -> dict[str, t
 def claim_keys(txn: Transaction, wanted: Collection[Wanted]) -> list[ClaimedKey]:
     """A key for each of `wanted`: the oldest one-time key, which is gone then, else the fallback key.
 
-    A row that another claim has locked is that one's; who finds none left gets the fallback key.
+    Claims and uploads of the same device wait for each other, always in the order of names.
     """
-    ordered = sorted(set(wanted))
-    one_time = txn.rows(_CLAIM, _columns(ordered))
+    stocks = {one.name: one for one in wanted}
+    with txn.on_indexes():
+        one_time = [_given(txn, row) for row in txn.rows(_CLAIM, (list(stocks),))]
     fallback = []
-    if len(one_time) < len(ordered):
-        missing = sorted(set(ordered) - {row[:3] for row in one_time})
+    if len(one_time) < len(stocks):
+        missing = sorted(set(wanted) - {row[:3] for row in one_time})
         fallback = txn.rows(_USE_FALLBACK, _columns(missing))
     # The last key of a device is gone, or its fallback key was unused until now.
     needy = {row[:2] for row in (*one_time, *fallback) if row[5]}
@@ -168,6 +183,16 @@ def claim_keys(txn: Transaction, wanted: Collection[Wanted]) -> list[ClaimedKey]
     for user_id, device_id in sorted(needy):
         txn.publish(Kind.KEYS_NEEDED, user_id=user_id, device_id=device_id)
     return [ClaimedKey(*row[:5]) for row in (*one_time, *fallback)]
+
+
+def _given(txn: Transaction, row: Row) -> Row:
+    """A row of `_CLAIM`. Where the claim waited for an upload, it does not see the keys that it counts."""
+    *stock, key_id, json, is_last, stock_nid, number = row
+    if json is None:
+        key_id, json = txn.rows(
+            "SELECT key_id, json FROM one_time_keys WHERE stock_nid = %s AND number = %s", (stock_nid, number)
+        )[0]
+    return (*stock, key_id, json, is_last)
 
 
 def read_counts(txn: Transaction, user_id: str, device_id: str) -> KeyCounts:
@@ -178,8 +203,9 @@ def read_all_counts(txn: Transaction, user_ids: Collection[str]) -> dict[str, Ma
     """The counts of all devices of the users that have any keys, by user and device."""
     users = list(user_ids)
     rows = txn.rows(
-        "SELECT user_id, device_id, algorithm, count(*), FALSE FROM one_time_keys WHERE user_id = ANY (%s)"
-        " GROUP BY 1, 2, 3 UNION ALL SELECT user_id, device_id, algorithm, 0, TRUE FROM fallback_keys"
+        "SELECT user_id, device_id, algorithm, uploaded - given, FALSE FROM key_stocks"
+        " WHERE user_id = ANY (%s) AND given < uploaded"
+        " UNION ALL SELECT user_id, device_id, algorithm, 0, TRUE FROM fallback_keys"
         " WHERE user_id = ANY (%s) AND NOT used",
         (users, users),
     )
@@ -195,28 +221,43 @@ def read_all_counts(txn: Transaction, user_ids: Collection[str]) -> dict[str, Ma
 
 
 def count_keys(txn: Transaction) -> tuple[int, int]:
-    """How many one-time keys there are, and the number of the newest."""
-    total, newest = txn.rows("SELECT count(*), coalesce(max(key_nid), 0) FROM one_time_keys")[0]
+    """How many one-time keys there are, and the number of the newest upload."""
+    total, newest = txn.rows(
+        "SELECT coalesce(sum(uploaded - given), 0)::bigint, coalesce(max(upload_nid), 0) FROM key_stocks"
+    )[0]
     return total, newest
 
 
-def old_keys(txn: Transaction, before_ms: int, *, after: int, upto: int, limit: int) -> OldKeys:
-    """Of the next `limit` one-time keys those of devices that were not used since then; dehydrated ones wait."""
+def old_stocks(txn: Transaction, before_ms: int, *, after: int, upto: int, limit: int) -> OldStocks:
+    """Of the next `limit` stocks, by their newest uploads, those of devices not used since then; dehydrated ones wait."""
     rows = txn.rows(
-        "SELECT k.key_nid, d.dehydrated IS NULL AND coalesce(d.last_seen_ts, d.created_ts) < %s FROM ("
-        " SELECT key_nid, user_id, device_id FROM one_time_keys WHERE key_nid > %s AND key_nid <= %s"
-        " ORDER BY key_nid LIMIT %s) AS k JOIN devices d USING (user_id, device_id) ORDER BY k.key_nid",
+        "SELECT upload_nid, stock_nid, keys, d.dehydrated IS NULL AND coalesce(d.last_seen_ts, d.created_ts) < %s FROM ("
+        " SELECT upload_nid, stock_nid, uploaded - given AS keys, user_id, device_id FROM key_stocks"
+        " WHERE upload_nid > %s AND upload_nid <= %s ORDER BY upload_nid LIMIT %s) AS s"
+        " JOIN devices d USING (user_id, device_id) ORDER BY upload_nid",
         (before_ms, after, upto, limit),
     )
-    return OldKeys([nid for nid, is_old in rows if is_old], len(rows), rows[-1][0] if rows else None)
-
-
-def delete_keys(txn: Transaction, nids: Sequence[int]) -> None:
-    """Those that are there still; their devices are told how many they have left."""
-    rows = txn.rows(
-        "DELETE FROM one_time_keys WHERE key_nid = ANY(%s) RETURNING user_id, device_id", (list(nids),)
+    old = [(stock_nid, keys) for _, stock_nid, keys, is_old in rows if is_old]
+    return OldStocks(
+        [stock_nid for stock_nid, _ in old],
+        sum(keys for _, keys in old),
+        sum(keys for _, _, keys, _ in rows),
+        rows[-1][0] if rows else None,
     )
-    publish_for_devices(txn, Kind.KEY_COUNTS, sorted(set(rows)))
+
+
+def empty_stocks(txn: Transaction, nids: Sequence[int], upto: int) -> int:
+    """Delete the keys, and tell their devices; those of devices that uploaded after `upto` stay. How many there were."""
+    rows = txn.rows(
+        "WITH old AS (SELECT stock_nid, uploaded - given AS keys FROM key_stocks"
+        " WHERE stock_nid = ANY (%s) AND upload_nid <= %s AND given < uploaded ORDER BY name FOR UPDATE)"
+        " UPDATE key_stocks AS stock SET given = uploaded FROM old WHERE stock.stock_nid = old.stock_nid"
+        " RETURNING user_id, device_id, stock.stock_nid, keys",
+        (list(nids), upto),
+    )
+    txn.later("DELETE FROM one_time_keys WHERE stock_nid = ANY (%s)", ([row[2] for row in rows],))
+    publish_for_devices(txn, Kind.KEY_COUNTS, sorted({row[:2] for row in rows}))
+    return sum(row[3] for row in rows)
 
 
 def _columns(wanted: Sequence[Wanted]) -> tuple[list[str], list[str], list[str]]:
@@ -232,21 +273,24 @@ _SAME_KEYS = (
     "(key.user_id, key.device_id, key.algorithm) = (wanted.user_id, wanted.device_id, wanted.algorithm)"
 )
 
-_CLAIM = f"""
-WITH claimed AS (
-    DELETE FROM one_time_keys WHERE ctid = ANY (ARRAY (
-        SELECT oldest.place FROM {_WANTED} CROSS JOIN LATERAL (
-            SELECT ctid AS place FROM one_time_keys AS key WHERE {_SAME_KEYS}
-            ORDER BY key_nid LIMIT 1 FOR UPDATE SKIP LOCKED) AS oldest))
-    RETURNING key_nid, user_id, device_id, algorithm, key_id, json, ends_upload
-)
-SELECT user_id, device_id, algorithm, key_id, json, ends_upload AND NOT EXISTS (
-    SELECT FROM one_time_keys AS key WHERE {_SAME_KEYS} AND key.key_nid > wanted.key_nid OFFSET 0)
-FROM claimed AS wanted
+_UPLOAD = """
+INSERT INTO key_stocks AS stock (name, user_id, device_id, algorithm, given, uploaded) VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (name) DO UPDATE SET uploaded = stock.uploaded + excluded.uploaded, upload_nid = DEFAULT,
+    given = greatest(stock.given, stock.uploaded + excluded.uploaded - %s)
+RETURNING stock_nid, given, uploaded
 """
-"""Returns the keys, and whether it was the last; one row at most for each of what is wanted. By place, as a locked row
-has one: else, without statistics, the planner reads the whole table. OFFSET: looked up for each that ends an upload, for
-the same reason.
+
+_CLAIM = """
+WITH taken AS (
+    UPDATE key_stocks SET given = given + 1 WHERE name = ANY (%s) AND given < uploaded
+    RETURNING user_id, device_id, algorithm, given = uploaded AS is_last, stock_nid, given
+)
+SELECT user_id, device_id, algorithm, key_id, json, is_last, stock_nid, given FROM taken LEFT JOIN LATERAL (
+    SELECT key_id, json FROM one_time_keys AS key WHERE (key.stock_nid, number) = (taken.stock_nid, given) OFFSET 0
+) AS key ON TRUE
+"""
+"""Returns the keys, and whether it was the last; one row at most for each of what is wanted. OFFSET: looked up one by one,
+whatever the planner knows of the table.
 """
 
 _USE_FALLBACK = f"""

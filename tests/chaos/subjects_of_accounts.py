@@ -130,10 +130,10 @@ def old_keys(stage: Stage) -> Subject:
     stage.do(_give_keys, user)
 
     def read(txn: Transaction) -> Outcome:
-        old = "one_time_keys JOIN devices USING (user_id, device_id) WHERE user_id = %s AND last_seen_ts < %s"
+        keys = "one_time_keys JOIN key_stocks USING (stock_nid) JOIN devices USING (user_id, device_id)"
         return {
-            "old": count(txn, old, user, BEFORE),
-            "all": count(txn, "one_time_keys WHERE user_id = %s", user),
+            "old": count(txn, f"{keys} WHERE user_id = %s AND last_seen_ts < %s", user, BEFORE),
+            "all": count(txn, f"{keys} WHERE user_id = %s", user),
         }
 
     params = DeleteOldKeysParams(before_ts=BEFORE)

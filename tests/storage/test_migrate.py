@@ -121,3 +121,31 @@ def test_what_a_release_has_does_not_change(tmp_path: Path) -> None:
     (tmp_path / "0003_c.sql").unlink()
     (tmp_path / "0004_d.sql").write_text("new")
     assert changed_since_frozen(tmp_path) == ["0002_b.sql", "0003_c.sql"]
+
+
+def test_keys_of_before_their_numbers_are_given_out_in_their_order(
+    empty: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`0072_key_stocks`: nothing of them is lost, whatever the order in which devices uploaded."""
+    known = migrations.available()
+    monkeypatch.setattr(migrations, "available", lambda: [name for name in known if name < "0072"])
+    migrate(empty)
+    execute(empty, "INSERT INTO users (user_id, created_ts) VALUES ('@u:hs', 1)")
+    execute(
+        empty,
+        "INSERT INTO devices (user_id, device_id, created_ts) SELECT '@u:hs', d, 1 FROM unnest('{A,B}'::text[]) d",
+    )
+    execute(
+        empty,
+        "INSERT INTO one_time_keys (user_id, device_id, algorithm, key_id, key, json, ends_upload)"
+        " SELECT '@u:hs', device, 'signed', id, id, '{}', false"
+        " FROM (VALUES ('A', '9'), ('B', 'x'), ('A', '1')) AS keys (device, id)",
+    )
+    monkeypatch.setattr(migrations, "available", lambda: known)
+    migrate(empty)
+    stocks = "SELECT name, given, uploaded FROM key_stocks ORDER BY name"
+    assert rows(empty, stocks) == [("@u:hs:signed:A", 0, 2), ("@u:hs:signed:B", 0, 1)]
+    keys = (
+        "SELECT device_id, number, key_id FROM one_time_keys JOIN key_stocks USING (stock_nid) ORDER BY 1, 2"
+    )
+    assert rows(empty, keys) == [("A", 1, "9"), ("A", 2, "1"), ("B", 1, "x")]

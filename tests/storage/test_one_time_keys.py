@@ -10,12 +10,15 @@ from twisted.internet.threads import deferToThread
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.one_time_keys import ClaimedKey, StoredKey, Wanted, add_keys, claim_keys
 from synapse_lite.storage.stream import Change, Kind
+from tests.processes.harness import wait_until
 from tests.storage.reading import rows_read
 
 USERS, KEYS = 2_000, 10  # keys of each user's one device
 CLAIMED = 300
 READ = 20 * CLAIMED
 """Rows of tables and entries of indexes: far from the 20,000 keys."""
+
+WANTED = [Wanted("@u:hs", "D", "signed_curve25519")]
 
 
 @pytest.mark.new_database
@@ -40,31 +43,40 @@ async def test_a_claim_reads_about_what_it_gives_out(database: Database, analyze
 
 @ensureDeferred
 async def test_whoever_takes_the_last_key_wakes_the_device(database: Database, changes: list[Change]) -> None:
-    """Also when somebody else takes the one before it at the same moment, and is slower."""
-    wanted = [Wanted("@u:hs", "D", "signed_curve25519")]
+    """Also when somebody else is taking the one before it at the same moment."""
 
     def slow(txn: Transaction) -> list[ClaimedKey]:
-        claimed = claim_keys(txn, wanted)
-        has_claimed.set()
-        assert is_last_taken.wait(300)
+        claimed = claim_keys(txn, WANTED)
+        _until_somebody_waits(txn)
         return claimed
 
-    def fill(txn: Transaction) -> None:
-        txn.execute("INSERT INTO users (user_id, created_ts) VALUES ('@u:hs', 1)")
-        txn.execute("INSERT INTO devices (user_id, device_id, created_ts) VALUES ('@u:hs', 'D', 1)")
-        add_keys(txn, *wanted[0][:2], [StoredKey(wanted[0].algorithm, name, name, "{}") for name in "12"])
+    await database.transact(_give, "12")
+    first = Deferred.fromCoroutine(database.transact(slow))
+    second = Deferred.fromCoroutine(database.transact(claim_keys, WANTED))
+    claimed = [*(await first), *(await second)]
+    assert sorted(key.key_id for key in claimed) == ["1", "2"]
+    assert [change.kind for change in changes[-2:]] == [Kind.KEY_COUNTS, Kind.KEYS_NEEDED]
+    await database.transact(_clear)
 
-    has_claimed, is_last_taken = Event(), Event()
-    await database.transact(fill)
+
+@ensureDeferred
+async def test_a_claim_that_waits_for_an_upload_gets_one_of_its_keys(database: Database) -> None:
+    """What it waits for is the last key that it sees, which is given out meanwhile."""
+
+    def slow(txn: Transaction) -> list[ClaimedKey]:
+        claimed = claim_keys(txn, WANTED)
+        add_keys(txn, *WANTED[0][:2], _keys("2"))
+        has_claimed.set()
+        _until_somebody_waits(txn)
+        return claimed
+
+    has_claimed = Event()
+    await database.transact(_give, "1")
     first = Deferred.fromCoroutine(database.transact(slow))
     await deferToThread(has_claimed.wait, 60)
-    try:
-        (second,) = await database.transact(claim_keys, wanted)
-    finally:
-        is_last_taken.set()
-    assert [key.key_id for key in (*(await first), second)] == ["1", "2"]
-    assert [change.kind for change in changes[-2:]] == [Kind.KEYS_NEEDED, Kind.KEY_COUNTS]
-    await database.transact(lambda txn: txn.execute("DELETE FROM devices; DELETE FROM users"))
+    second = await database.transact(claim_keys, WANTED)
+    assert [key.key_id for key in (*(await first), *second)] == ["1", "2"]
+    await database.transact(_clear)
 
 
 @ensureDeferred
@@ -72,21 +84,31 @@ async def test_only_the_last_key_of_all_uploads_wakes_the_device(
     database: Database, changes: list[Change]
 ) -> None:
     """The newest of an earlier upload, behind which there are others, is not the last."""
-    wanted = [Wanted("@u:hs", "D", "signed_curve25519")]
-
-    def fill(txn: Transaction) -> None:
-        txn.execute("INSERT INTO users (user_id, created_ts) VALUES ('@u:hs', 1)")
-        txn.execute("INSERT INTO devices (user_id, device_id, created_ts) VALUES ('@u:hs', 'D', 1)")
-        for names in ("12", "34"):
-            keys = [StoredKey(wanted[0].algorithm, name, name, "{}") for name in names]
-            add_keys(txn, *wanted[0][:2], keys)
-
-    await database.transact(fill)
+    await database.transact(_give, "12")
+    await database.transact(lambda txn: add_keys(txn, *WANTED[0][:2], _keys("34")))
     changes.clear()
-    claimed = [await database.transact(claim_keys, wanted) for _ in range(5)]
+    claimed = [await database.transact(claim_keys, WANTED) for _ in range(5)]
     assert [key.key_id for keys in claimed for key in keys] == ["1", "2", "3", "4"]
     assert [change.kind for change in changes] == [*[Kind.KEY_COUNTS] * 3, Kind.KEYS_NEEDED]
-    await database.transact(lambda txn: txn.execute("DELETE FROM devices; DELETE FROM users"))
+    await database.transact(_clear)
+
+
+def _keys(names: str) -> list[StoredKey]:
+    return [StoredKey(WANTED[0].algorithm, name, name, "{}") for name in names]
+
+
+def _give(txn: Transaction, names: str) -> None:
+    txn.execute("INSERT INTO users (user_id, created_ts) VALUES ('@u:hs', 1)")
+    txn.execute("INSERT INTO devices (user_id, device_id, created_ts) VALUES ('@u:hs', 'D', 1)")
+    add_keys(txn, *WANTED[0][:2], _keys(names))
+
+
+def _clear(txn: Transaction) -> None:
+    txn.execute("DELETE FROM devices; DELETE FROM users")
+
+
+def _until_somebody_waits(txn: Transaction) -> None:
+    wait_until(lambda: txn.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "somebody waits")
 
 
 def _fill(txn: Transaction) -> None:
@@ -96,7 +118,11 @@ def _fill(txn: Transaction) -> None:
         f"INSERT INTO devices (user_id, device_id, created_ts) SELECT '@' || n || ':hs', 'D', 1 FROM {users}"
     )
     txn.execute(
-        "INSERT INTO one_time_keys (user_id, device_id, algorithm, key_id, key, json, ends_upload)"
-        f" SELECT '@' || n || ':hs', 'D', 'signed_curve25519', n || '_' || k, 'key', '{{}}', k = {KEYS}"
-        f" FROM generate_series(1, {KEYS}) k, {users}"
+        "INSERT INTO key_stocks (name, user_id, device_id, algorithm, given, uploaded)"
+        f" SELECT format('@%s:hs:signed_curve25519:D', n), format('@%s:hs', n), 'D', 'signed_curve25519', 0, {KEYS}"
+        f" FROM {users}"
+    )
+    txn.execute(
+        "INSERT INTO one_time_keys (stock_nid, number, key_id, json)"
+        f" SELECT stock_nid, k, stock_nid || '_' || k, '{{}}' FROM generate_series(1, {KEYS}) k, key_stocks"
     )

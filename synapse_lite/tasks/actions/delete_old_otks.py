@@ -18,7 +18,7 @@ class DeleteOldKeysParams(BaseModel):
 
 
 class DeleteOldKeysCursor(BaseModel):
-    """Keys up to `after` are looked at; those behind `upto` came later, and stay. `keys` were old."""
+    """Uploads up to `after` are looked at; devices that upload after `upto` are in use. `keys` were old."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,19 +39,18 @@ DELETE_OLD_OTKS = TaskSpec(
 
 
 class DeleteOldKeys:
-    """The step of `DELETE_OLD_OTKS`: looks at the next keys, and deletes those that are old."""
+    """The step of `DELETE_OLD_OTKS`: looks at the keys of the next devices, and deletes those that are old."""
 
     def step(self, txn: Transaction, task: DeleteOldKeysTask) -> Outcome:
         params, cursor = task.params, task.cursor
         if cursor is None:
             total, upto = one_time_keys.count_keys(txn)
             return Next(DeleteOldKeysCursor(upto=upto), total=total)
-        seen = one_time_keys.old_keys(
+        seen = one_time_keys.old_stocks(
             txn, params.before_ts, after=cursor.after, upto=cursor.upto, limit=task.batch
         )
         if seen.last is None:
             return Done({"dry_run": params.dry_run, "keys": cursor.keys})
-        if not params.dry_run:
-            one_time_keys.delete_keys(txn, seen.old)
-        keys = cursor.keys + len(seen.old)
-        return Next(cursor.model_copy(update={"after": seen.last, "keys": keys}), done=seen.looked_at)
+        old = seen.old_keys if params.dry_run else one_time_keys.empty_stocks(txn, seen.old, cursor.upto)
+        keys = cursor.keys + old
+        return Next(cursor.model_copy(update={"after": seen.last, "keys": keys}), done=seen.keys)
