@@ -127,6 +127,14 @@ class RegistrationOptions(Options):
         return self.enable_registration and not unavailable
 
 
+class UiAuth(Options):
+    """User-interactive authentication"""
+
+    session_timeout: Duration = Field(
+        default=0, description="Who has given the password deletes devices for so long without it."
+    )
+
+
 class LoginViaExistingSession(Options):
     """Login tokens for a second device"""
 
@@ -156,6 +164,7 @@ class AccountOptions(Options):
     nonrefreshable_access_token_lifetime: Duration | None = Field(
         default=None, description="Life of any other access token; null: for ever."
     )
+    ui_auth: UiAuth = Field(default=UiAuth(), description="User-interactive authentication.")
     login_via_existing_session: LoginViaExistingSession = Field(
         default=LoginViaExistingSession(), description="Logging in on another device without the password."
     )

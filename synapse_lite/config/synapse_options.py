@@ -125,7 +125,6 @@ IGNORED = frozenset(
         "track_puppeted_user_ips",
         "trust_identity_server_for_password_resets",
         "trusted_key_servers",
-        "ui_auth",
         "unsecure_port",
         "update_user_directory_from_worker",
         "use_appservice_legacy_authorization",

@@ -8,8 +8,9 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param, missing_param
 from synapse_lite.handlers.login import Threepid, named_user
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.ids import random_text
-from synapse_lite.storage import uia
+from synapse_lite.storage import access_tokens, uia
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.registration_tokens import find_token, hold_token
 from synapse_lite.storage.uia import SESSION_LIFETIME_MS, UiaSession
@@ -63,7 +64,8 @@ class InteractiveAuth:
     """Asks for proofs before an operation.
 
     A session is bound to its operation and stores the names of the stages that are done, and the registration
-    token: no passwords. `policies` are the parameters of the stage `TERMS`.
+    token: no passwords. `policies` are the parameters of the stage `TERMS`. `remembered_ms`: for so long a proof holds for
+    operations that are not dangerous.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class InteractiveAuth:
         clock: Clock,
         check_password: CheckPassword,
         policies: JsonObject | None = None,
+        remembered_ms: int = 0,
     ) -> None:
+        self._remembered_ms = remembered_ms
         self._params = {} if policies is None else {TERMS: policies}
         self._database = database
         self._clock = clock
@@ -95,6 +99,20 @@ class InteractiveAuth:
         if session_id and not await self._database.transact(uia.delete_uia_session, session_id):
             raise unknown_session(session_id)
         return None
+
+    async def check_lately(
+        self, operation: str, auth: JsonObject | None, flows: Sequence[Flow], requester: Requester
+    ) -> Challenge | None:
+        """As `check` of the requester, whose proof with the same access token, or log-in, is remembered for a while."""
+        token_nid, now_ms = requester.token_nid, self._clock.now_ms()
+        if not self._remembered_ms or token_nid is None:
+            return await self.check(operation, auth, flows, user_id=requester.user_id)
+        if await self._database.read(access_tokens.has_proved, token_nid, now_ms - self._remembered_ms):
+            return None
+        challenge = await self.check(operation, auth, flows, user_id=requester.user_id)
+        if challenge is None:
+            await self._database.transact(access_tokens.note_proof, token_nid, now_ms)
+        return challenge
 
     async def prove(
         self,

@@ -98,6 +98,22 @@ def add_access_token(
     )
 
 
+def note_proof(txn: Transaction, token_nid: int, now_ms: int) -> None:
+    """Its user has proved who they are."""
+    txn.execute("UPDATE access_tokens SET proved_ts = %s WHERE token_nid = %s", (now_ms, token_nid))
+
+
+def has_proved(txn: Transaction, token_nid: int, since_ms: int) -> bool:
+    """Whether its user has proved since then who they are, by their log-in too. Not who acts as a user, nor by a refresh."""
+    return bool(
+        txn.value(
+            "SELECT proved_ts >= %s OR (refresh_nid IS NULL AND created_ts >= %s)"
+            " FROM access_tokens WHERE token_nid = %s AND device_id IS NOT NULL",
+            (since_ms, since_ms, token_nid),
+        )
+    )
+
+
 def add_refresh_token(
     txn: Transaction,
     user_id: str,

@@ -70,7 +70,13 @@ class AccountHandlers:
         )
         login_tokens = LoginTokens(database, clock, config.login_via_existing_session)
         logins = Logins(database, access_tokens, login_tokens, passwords, limits, config.server_name)
-        auth = InteractiveAuth(database, clock, logins.check_password, terms.policies() if terms else None)
+        auth = InteractiveAuth(
+            database,
+            clock,
+            logins.check_password,
+            terms.policies() if terms else None,
+            config.ui_auth.session_timeout,
+        )
         return cls(access_tokens, login_tokens, LastSeen(database, clock), passwords, logins, auth, terms)
 
 

@@ -71,6 +71,25 @@ async def test_deleting_devices_needs_the_password(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_a_proof_is_remembered(build_server: BuildServer) -> None:
+    """For a while, with the token that brought it; a log-in counts, a refresh does not. Passwords are asked for always."""
+    server = await build_server(**OPEN, ui_auth={"session_timeout": "1h"})
+    token = await server.register("name", device_id="A")
+    other = (await _log_in(server, "B"))["access_token"]
+    refreshed = (await _log_in(server, "C", refresh_token=True))["access_token"]
+    assert await server.ok("DELETE", "devices/unknown", None, token) == {}
+    assert (await server.call("DELETE", "devices/B", None, refreshed)).status == 401
+    await server.database.transact(
+        lambda txn: txn.execute("UPDATE access_tokens SET created_ts = created_ts - 3600001")
+    )
+    assert (await server.call("DELETE", "devices/unknown", None, token)).status == 401
+    assert await server.ok("DELETE", "devices/unknown", {"auth": _auth()}, token) == {}
+    assert await server.ok("POST", "delete_devices", {"devices": ["C"]}, token) == {}
+    assert (await server.call("DELETE", "devices/A", None, other)).status == 401
+    assert (await server.call("POST", "account/password", {"new_password": "other"}, token)).status == 401
+
+
+@ensureDeferred
 async def test_sessions_are_refreshed(server: TestServer) -> None:
     """A client that asks for a refresh token gets one, and new tokens for it; others do not."""
     await server.register("name")

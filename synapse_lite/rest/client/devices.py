@@ -62,11 +62,11 @@ class DevicesApi:
         self, body: JsonObject, requester: Requester, device_ids: list[str]
     ) -> JsonObject | Response:
         names = hashlib.sha256("\0".join(sorted(set(device_ids))).encode()).hexdigest()
-        challenge = await self._auth.check(
+        challenge = await self._auth.check_lately(
             f"delete devices {names} of {requester.user_id}",
             parameter(body, "auth", dict, None),
             [(PASSWORD,)],
-            user_id=requester.user_id,
+            requester,
         )
         if challenge is not None:
             return Response(401, challenge.body())
