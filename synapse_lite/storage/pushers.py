@@ -138,10 +138,8 @@ def pushed_members(txn: Transaction, room_nids: Collection[int]) -> dict[int, di
     """Who of the joined members has a pusher, by room, and up to where all of theirs have pushed."""
     found: dict[int, dict[str, int]] = {}
     for room_nid, user_id, upto in txn.rows(
-        "SELECT m.room_nid, u.user_id, u.upto FROM ("
-        f" SELECT user_id, min(pushed_upto) AS upto FROM pushers WHERE {_PUSHES} GROUP BY user_id) AS u"
-        " CROSS JOIN unnest(%s::bigint[]) AS r (room_nid)"
-        " JOIN memberships m ON (m.room_nid, m.user_id) = (r.room_nid, u.user_id) WHERE m.membership = 'join'",
+        "SELECT m.room_nid, user_id, min(pushed_upto) FROM memberships m JOIN pushers USING (user_id)"
+        f" WHERE m.room_nid = ANY(%s) AND m.membership = 'join' AND {_PUSHES} GROUP BY m.room_nid, user_id",
         (list(room_nids),),
     ):
         found.setdefault(room_nid, {})[user_id] = upto
@@ -222,12 +220,14 @@ def claim_pushers(txn: Transaction, now_ms: int, limit: int) -> list[ClaimedPush
     return [ClaimedPusher(_pusher(row[:11]), *row[11:]) for row in rows]
 
 
-def next_run(txn: Transaction) -> int | None:
-    """When the next pusher is to be looked at; None: there is none."""
-    at: int | None = txn.value(
-        "SELECT min(greatest(run_at, claimed_until)) FROM pushers WHERE pending AND enabled"
+def is_any_due(txn: Transaction, now_ms: int) -> bool:
+    """Whether there is something to claim. Those that wait for a dead gateway may be many: they are not looked at."""
+    return bool(
+        txn.value(
+            "SELECT EXISTS (SELECT FROM pushers WHERE pending AND enabled AND run_at <= %s AND claimed_until <= %s)",
+            (now_ms, now_ms),
+        )
     )
-    return at
 
 
 def queued_for(txn: Transaction, after: Mapping[str, int]) -> dict[str, list[Queued]]:
@@ -302,7 +302,7 @@ def drop_queued(txn: Transaction, before_ms: int, limit: int) -> int:
     """Forget what nobody pushed in time; how many."""
     return txn.execute(
         "DELETE FROM push_queue WHERE (user_id, position) IN"
-        " (SELECT user_id, position FROM push_queue WHERE queued_ts < %s LIMIT %s)",
+        " (SELECT user_id, position FROM push_queue WHERE queued_ts < %s LIMIT %s FOR UPDATE SKIP LOCKED)",
         (before_ms, limit),
     )
 

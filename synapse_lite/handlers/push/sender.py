@@ -11,7 +11,7 @@ from synapse_lite.handlers.push.gateway import Gateways, Outcome
 from synapse_lite.handlers.push.pushes import MAX_AGE_MS, PushReader, Work
 from synapse_lite.handlers.push.recorder import Recorder
 from synapse_lite.storage import pushers as store
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Database
 from synapse_lite.storage.pushers import ClaimedPusher, Progress, PusherKey
 from synapse_lite.tasks.signals import Signal
 
@@ -69,15 +69,14 @@ class PushSender:
         if self._clock.monotonic() >= self._clean_at:
             self._clean_at = self._clock.monotonic() + CLEAN_SECONDS
             before = self._clock.now_ms() - MAX_AGE_MS
-            await self._database.transact(store.drop_queued, before, DROPPED_AT_ONCE)
+            dropped = await self._database.transact(store.drop_queued, before, DROPPED_AT_ONCE)
+            if dropped == DROPPED_AT_ONCE:
+                self._clean_at = 0.0  # there are more
         free = AT_ONCE - self._busy
-        if free < AT_ONCE // 2 or not await self._database.read(self._is_due):
+        now = self._clock.now_ms()
+        if free < AT_ONCE // 2 or not await self._database.read(store.is_any_due, now):
             return []
-        return await self._database.transact(store.claim_pushers, self._clock.now_ms(), free)
-
-    def _is_due(self, txn: Transaction) -> bool:
-        run_at = store.next_run(txn)
-        return run_at is not None and run_at <= self._clock.now_ms()
+        return await self._database.transact(store.claim_pushers, now, free)
 
     async def _push_all(self, claimed: Sequence[ClaimedPusher]) -> None:
         works = await self._works([one for one in claimed if self._pause(one) == 0])
