@@ -170,7 +170,7 @@ def claim_keys(txn: Transaction, wanted: Collection[Wanted]) -> list[ClaimedKey]
 
     Claims and uploads of the same device wait for each other, always in the order of names.
     """
-    stocks = {one.name: one for one in wanted}
+    stocks = {one.name for one in wanted if ":" not in one.algorithm}  # of which nobody has keys
     with txn.on_indexes():
         one_time = [_given(txn, row) for row in txn.rows(_CLAIM, (list(stocks),))]
     fallback = []

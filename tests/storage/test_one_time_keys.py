@@ -93,14 +93,25 @@ async def test_only_the_last_key_of_all_uploads_wakes_the_device(
     await database.transact(_clear)
 
 
+@ensureDeferred
+async def test_colons_name_no_other_device(database: Database) -> None:
+    """Ids of devices may hold colons, of algorithms not: whoever asks for such a one gets nobody's keys."""
+    await database.transact(_give, "1", "b:c")
+    algorithm = WANTED[0].algorithm
+    assert await database.transact(claim_keys, [Wanted("@u:hs", "c", f"{algorithm}:b")]) == []
+    claimed = await database.transact(claim_keys, [Wanted("@u:hs", "b:c", algorithm)])
+    assert [key.key_id for key in claimed] == ["1"]
+    await database.transact(_clear)
+
+
 def _keys(names: str) -> list[StoredKey]:
     return [StoredKey(WANTED[0].algorithm, name, name, "{}") for name in names]
 
 
-def _give(txn: Transaction, names: str) -> None:
+def _give(txn: Transaction, names: str, device_id: str = "D") -> None:
     txn.execute("INSERT INTO users (user_id, created_ts) VALUES ('@u:hs', 1)")
-    txn.execute("INSERT INTO devices (user_id, device_id, created_ts) VALUES ('@u:hs', 'D', 1)")
-    add_keys(txn, *WANTED[0][:2], _keys(names))
+    txn.execute("INSERT INTO devices (user_id, device_id, created_ts) VALUES ('@u:hs', %s, 1)", (device_id,))
+    add_keys(txn, "@u:hs", device_id, _keys(names))
 
 
 def _clear(txn: Transaction) -> None:
