@@ -103,6 +103,14 @@ def lists(caller: Caller) -> None:
     caller.ask("POST", "rooms/{club}/ban", {"user_id": caller.names["bob"]}, "alice")
     sync(caller, "banned", one_list())
     sync(caller, "invitation", {"room_subscriptions": {caller.names["invited"]: shown}})
+    caller.ask("POST", "rooms/{hall}/leave", {}, "bob")
+    say(caller, "after bob", "hall", "alice")
+    caller.ask("POST", "rooms/{invited}/leave", {}, "bob")
+    for room in ("hall", "club", "invited"):
+        body = {**one_list(), "room_subscriptions": {caller.names[room]: shown}}
+        sync(caller, f"out of {room}", body)
+    caller.ask("POST", "rooms/{hall}/forget", {}, "bob")
+    sync(caller, "forgotten", {**one_list(), "room_subscriptions": {caller.names["hall"]: shown}})
 
 
 def refusals(caller: Caller) -> None:
@@ -208,7 +216,12 @@ ALLOWED = {
     "*.notification_count": "counted, which Synapse does not do here",
     "*.highlight_count": "counted, which Synapse does not do here",
 }
-LISTS_ALLOWED = {**ALLOWED}
+LISTS_ALLOWED = {
+    **ALLOWED,
+    "out of *.required_state": "how the user left is always in it",
+    "out of club: .rooms.<club>.timeline": "events from before the user joined, which they may see, are shown too",
+    "out of invited: .rooms.<invited>.limited": "there is no more that the user may see",
+}
 REFUSALS_ALLOWED = {
     "ranges None: .lists.a.ops": "all of the list",
     "limit -1": "refused, since there is no such number of events",

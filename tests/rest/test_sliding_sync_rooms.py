@@ -68,6 +68,28 @@ async def test_windows(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_a_subscription_to_a_room_that_one_left(server: TestServer) -> None:
+    """It shows the room as it was until then, to who asks anew, until it is forgotten; lists do not hold it."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, name="Tea", preset="public_chat")
+    await server.ok("POST", f"{room}/join", {}, bob)
+    await say(server, alice, room, "before")
+    await server.ok("POST", f"{room}/leave", {}, bob)
+    await say(server, alice, room, "after")
+    await server.ok("PUT", f"{room}/state/m.room.name", {"name": "New"}, alice)
+    subscribed = {**ALL, "room_subscriptions": {id_of(room): LIST}}
+    first = await sync(server, bob, subscribed)
+    shown = first["rooms"][id_of(room)]
+    assert (shown["initial"], shown["name"], texts(shown)) == (True, "Tea", ["before"])
+    assert shown["timeline"][-1]["content"]["membership"] == "leave"
+    assert first["lists"]["all"]["count"] == 0
+    assert (await sync(server, bob, subscribed, first["pos"]))["rooms"] == {}
+    assert (await sync(server, bob, ALL))["rooms"] == {}
+    await server.ok("POST", f"{room}/forget", {}, bob)
+    assert (await sync(server, bob, subscribed))["rooms"] == {}
+
+
+@ensureDeferred
 async def test_invites_and_departures(server: TestServer) -> None:
     """An invite shows stripped state; who leaves is told once, and nothing of what comes after."""
     token, bob = await server.user("alice"), await server.user("bob")

@@ -48,8 +48,8 @@ def find_windows(request: SlidingRequest, listing: Listing, spaces: Spaces) -> W
         for nid in dict.fromkeys(room.room_nid for _, window in windows for room in window):
             names[nid] = (*names.get(nid, ()), name)
     if request.subscriptions:
-        for room in ordered:
-            if room.room_id in request.subscriptions:
+        for room in rooms.values():
+            if room.room_id in request.subscriptions and _is_shown(room, request):
                 names.setdefault(room.room_nid, ())
     return Windows(shown, _configs(request, rooms, names), names, listing.direct)
 
@@ -94,9 +94,15 @@ def _extensions(request: SlidingRequest, room_id: str, lists: Collection[str]) -
 
 
 def _is_listed(room: ListedRoom, request: SlidingRequest) -> bool:
-    """Whoever left a room sees it no longer, who was put out of it does; nobody who invites is ignored."""
+    """Whoever left a room has it in no list, who was put out of it does."""
+    has_left = room.membership in GONE and room.sender == request.user_id
+    return not has_left and _is_shown(room, request)
+
+
+def _is_shown(room: ListedRoom, request: SlidingRequest) -> bool:
+    """To who subscribes to it: unless it is forgotten, or somebody ignored invites into it."""
     if room.membership in GONE:
-        return room.sender != request.user_id and not room.forgotten
+        return not room.forgotten
     return room.membership == "join" or room.sender not in request.ignored
 
 
