@@ -11,6 +11,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, not_found
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.event_writer import Sender
+from synapse_lite.handlers.invite_permission import check_invitable
 from synapse_lite.handlers.membership_limits import MembershipLimits
 from synapse_lite.handlers.remote_members import RemoteMembers
 from synapse_lite.handlers.remote_rooms import RemoteRooms, Target
@@ -240,10 +241,7 @@ class Memberships:
         check_not_suspended(requester, "Inviting users")
         requester.check_consent()
         ids.check_user_id(target)
-        memberships, profile = await self._database.read(_invitation, room.nid, requester.user_id, target)
-        if memberships[0] != "join":  # before the limits, which a stranger must not use up
-            raise not_in_room(requester.user_id, room.room_id)
-        _check_not_banned(target, memberships[1])
+        profile = await self._database.read(_invitation, room, requester.user_id, target)
         await self._limits.spend_invites(requester.user_id, [target], room.nid)
         content = {**profile, **content}
         if ids.is_local(target, self._server_name) or requester.shadow_banned:
@@ -311,11 +309,14 @@ def _check_not_banned(user_id: str, membership: str | None) -> None:
         raise MatrixError(403, Errcode.BAD_STATE, f"{user_id} is banned from the room")
 
 
-def _invitation(
-    txn: Transaction, room_nid: int, issuer: str, target: str
-) -> tuple[tuple[str | None, str | None], JsonObject]:
-    """The memberships of both, and the profile of whom the issuer invites."""
-    return _two_memberships(txn, room_nid, issuer, target), shown_profile(txn, target)
+def _invitation(txn: Transaction, room: Room, issuer: str, target: str) -> JsonObject:
+    """The profile of whom the issuer invites. Raises what speaks against it, before the limits, which a stranger must not use up."""
+    membership, other = _two_memberships(txn, room.nid, issuer, target)
+    if membership != "join":
+        raise not_in_room(issuer, room.room_id)
+    _check_not_banned(target, other)
+    check_invitable(txn, [target])
+    return shown_profile(txn, target)
 
 
 def _two_memberships(

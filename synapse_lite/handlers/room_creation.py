@@ -11,6 +11,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.handlers.directory_rules import DirectoryRules
+from synapse_lite.handlers.invite_permission import check_invitable
 from synapse_lite.handlers.membership_limits import MembershipLimits
 from synapse_lite.handlers.remote_members import RemoteMembers
 from synapse_lite.handlers.requester import Requester
@@ -58,7 +59,7 @@ class RoomCreation:
 
     async def create(self, requester: Requester, request: RoomRequest) -> str:
         """The id of the new room. Raises 400 `M_UNSUPPORTED_ROOM_VERSION`, `M_ROOM_IN_USE`, `M_INVALID_ROOM_STATE` when the rules
-        of the new room forbid what is asked, 403 for an alias that the operator's rules deny, and 429. A room
+        of the new room forbid what is asked, 403 for an alias that the operator's rules deny or a user who wants no invites, and 429. A room
         that these rules do not let be published is made, and not published. Where an invited user's server refuses, or
         does not answer, the room is there, and the error tells of that: see `RemoteMembers.invite`.
         """
@@ -68,9 +69,11 @@ class RoomCreation:
         if requester.shadow_banned:
             request = evolve(request, invited=())
         plan = plan_room(request, requester.user_id, self._options)
-        await self._limits.spend_invites(requester.user_id, plan.invited)
         ours = domain_of(requester.user_id)
         here = evolve(plan, invited=tuple(one for one in plan.invited if is_local(one, ours)))
+        if here.invited:
+            await self._database.read(check_invitable, here.invited)
+        await self._limits.spend_invites(requester.user_id, plan.invited)
         room = await at_its_own_moment(
             self._database, self._clock, self._make_by_rules, here, requester.user_id
         )

@@ -218,6 +218,22 @@ async def test_invites_of_ignored_users(server: TestServer, join_network: JoinNe
 
 
 @ensureDeferred
+async def test_who_wants_no_invites(server: TestServer, join_network: JoinNetwork) -> None:
+    """The other server is refused, and tells its user why; there is no event."""
+    there, alice, room_id = await home(join_network, preset="private_chat")
+    bob = await server.user("bob")
+    path = f"user/{path_part(f'@bob:{server.name}')}/account_data/m.invite_permission_config"
+    await server.ok("PUT", path, {"default_action": "block"}, bob)
+    invite = {"user_id": f"@bob:{server.name}"}
+    assert await there.refusal("POST", room_path(room_id, "invite"), invite, alice) == (
+        403,
+        "M_INVITE_BLOCKED",
+    )
+    assert "rooms" not in await server.ok("GET", "sync", token=bob)
+    assert (await members(there, room_id, alice)).keys() == {f"@alice:{HOME}"}
+
+
+@ensureDeferred
 async def test_invites_are_pushed(server: TestServer, join_network: JoinNetwork) -> None:
     """Who has a pusher is to hear of an invite to a room in which this server has nobody."""
     there, alice, room_id = await home(join_network, preset="private_chat")

@@ -153,6 +153,27 @@ def rules(caller: Caller) -> None:
     enter("join where nothing is allowed", "join", "bob", "nothing allowed")
 
 
+def invite_permission(caller: Caller) -> None:
+    """Who wants no invites, by words that say it and by others."""
+    caller.register("ada", "bob")
+    caller.room("den", "ada", preset="private_chat")
+    invited = {"user_id": caller.names["bob"]}
+    for wish in ({"default_action": "block"}, {"default_action": "allow"}, {"default_action": 5}, {}):
+        caller.ask("PUT", "user/{bob}/account_data/m.invite_permission_config", wish, "bob")
+        caller.call(f"{wish}", "POST", "rooms/{den}/invite", invited, "ada")
+        member = {"membership": "invite"}
+        caller.call(f"{wish} as state", "PUT", "rooms/{den}/state/m.room.member/{bob}", member, "ada")
+        made = caller.ask("POST", "createRoom", {"invite": [caller.names["bob"]]}, "ada")
+        caller.compare(f"{wish} to a new room", made.status)
+        caller.ask("POST", "rooms/{den}/kick", invited, "ada")
+
+
+def test_invite_permission(synapse: Synapse, server: Server) -> None:
+    """The same invites are refused."""
+    wrong = differences(invite_permission, synapse, server, {})
+    assert not wrong, "\n".join(wrong)
+
+
 def test_memberships(synapse: Synapse, server: Server) -> None:
     """The same events, and the same refusals."""
     wrong = differences(membership, synapse, server, {})

@@ -2,7 +2,7 @@
 
 from pytest_twisted import ensureDeferred
 
-from tests.server import TestServer, path_part
+from tests.server import TestServer, path_part, user_path
 
 BOB = "@bob:hs.test"
 NOT_JOINED = (403, "M_FORBIDDEN")
@@ -97,3 +97,20 @@ async def test_users_of_servers_that_do_not_answer(server: TestServer) -> None:
     wish = {"invite": ["@bob:elsewhere.test"]}
     assert await server.refusal("POST", "createRoom", wish, token) == (502, "M_UNKNOWN")
     assert len((await server.ok("GET", "joined_rooms", None, token))["joined_rooms"]) == 2
+
+
+@ensureDeferred
+async def test_who_wants_no_invites(server: TestServer) -> None:
+    """Not to rooms that there are, nor to new ones, which are not made; what is no wish changes nothing."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice)
+    invite, wish = {"user_id": BOB}, user_path("bob", "account_data/m.invite_permission_config")
+    blocked = (403, "M_INVITE_BLOCKED")
+    await server.ok("PUT", wish, {"default_action": "block"}, bob)
+    assert await server.refusal("POST", f"{room}/invite", invite, alice) == blocked
+    member = f"{room}/state/m.room.member/{path_part(BOB)}"
+    assert await server.refusal("PUT", member, {"membership": "invite"}, alice) == blocked
+    assert await server.refusal("POST", "createRoom", {"invite": [BOB]}, alice) == blocked
+    assert len((await server.ok("GET", "joined_rooms", None, alice))["joined_rooms"]) == 1
+    await server.ok("PUT", wish, {"default_action": ["block"]}, bob)
+    await server.ok("POST", f"{room}/invite", invite, alice)

@@ -11,6 +11,7 @@ from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.shown_rooms import read_shown
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.federation.acl import check_acl
+from synapse_lite.handlers.invite_permission import check_invitable
 from synapse_lite.handlers.membership_limits import MembershipLimits
 from synapse_lite.ids import domain_of, is_local, is_user_id
 from synapse_lite.matrix.event import Event, add_signature
@@ -56,8 +57,8 @@ class ServedInvites:
         """The invite with our signature; `body` has `event` and `invite_room_state`.
 
         400 `M_INCOMPATIBLE_ROOM_VERSION` before anything is looked at, 400 `M_INVALID_PARAM` for a room of version 12
-        without a create event that makes its id, 403 `M_FORBIDDEN` for what nobody may, 404 for
-        a user that there is not.
+        without a create event that makes its id, 403 `M_FORBIDDEN` for what nobody may, 403 `M_INVITE_BLOCKED`
+        for a user who wants none, 404 for one that there is not.
         """
         version = ROOM_VERSIONS.get(version_id)
         if version is None:
@@ -116,6 +117,7 @@ class ServedInvites:
         account = accounts.find_account(txn, user_id)
         if account is None or account.deactivated:
             raise not_found("User not found")
+        check_invitable(txn, [user_id])
         if blocked_by(txn, room_id) is not None:
             raise forbidden("This room has been blocked on this server")
         room = room_store.room_by_id(txn, room_id)
