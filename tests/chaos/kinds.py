@@ -30,6 +30,7 @@ from synapse_lite.tasks.actions.remove_guests import REMOVE_GUESTS
 from synapse_lite.tasks.actions.retry_leave import RETRY_LEAVE
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM
 from synapse_lite.tasks.actions.shutdown_rooms import SHUTDOWN_ROOMS
+from synapse_lite.tasks.actions.statistics import STATISTICS
 from synapse_lite.tasks.actions.update_join_states import UPDATE_JOIN_STATES
 from synapse_lite.tasks.actions.withdraw_invites import WITHDRAW_INVITES
 from tests.chaos import subjects_of_accounts as accounts
@@ -42,12 +43,14 @@ from tests.chaos.stage import Stage, Subject
 class Kind:
     """`seed` makes something for a task of this action to be about, which no other one touches.
 
-    `of_server`: it is about all that is like it, so that there is one at a time.
+    `of_server`: it is about all that is like it, so that there is one at a time. `follower`: who does the work for it, so that a
+    kill of whoever has that one strikes it.
     """
 
     action: str
     seed: Callable[[Stage], Subject]
     of_server: bool = False
+    follower: str | None = None
 
 
 KINDS = (
@@ -68,7 +71,7 @@ KINDS = (
     Kind(DELETE_DEVICE_MESSAGES.action, accounts.inbox),
     Kind(QUARANTINE_MEDIA.action, media.shown),
     Kind(DELETE_MEDIA.action, media.uploaded),
-    Kind(REBUILD.action, rooms.counted_room, of_server=True),
+    Kind(REBUILD.action, rooms.counted_room, of_server=True, follower=STATISTICS.name),
 )
 
 MEDIA_KINDS = (

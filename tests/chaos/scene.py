@@ -25,11 +25,12 @@ WORKERS = ("a", "b")
 
 @frozen
 class Scene:
-    """A server whose workers and whose PostgreSQL may die."""
+    """A server whose workers and whose PostgreSQL may die. `second` is a session for another thread."""
 
     site: Site
     admin: User
     session: Session
+    second: Session
     seeder: Seeder
 
     def ask(self, method: str, path: str, **body: Any) -> Any:
@@ -58,8 +59,9 @@ def scene(directory: Path, workers: Sequence[str] = WORKERS, concurrency: int = 
         site = Site(directory, arguments, runners=workers, group=guardian.group, options={"tasks": tasks})
         stack.callback(site.close)
         site.start("main", *workers)
-        session = Session(arguments, {})
+        session, second = Session(arguments, {}), Session(arguments, {})
         stack.callback(session.close)
+        stack.callback(second.close)
         seeder = Seeder(arguments, generate_signing_key(SERVER), ReactorClock(reactor))
         stack.callback(seeder.close)
-        yield Scene(site, site.user("admin", admin=True), session, seeder)
+        yield Scene(site, site.user("admin", admin=True), session, second, seeder)

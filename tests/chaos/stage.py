@@ -52,7 +52,7 @@ class Stage:
 
     @classmethod
     def of(cls, scene: Scene) -> Self:
-        return cls(scene.session, World(ReactorClock(reactor), server_name=SERVER), scene.site.media)
+        return cls(scene.second, World(ReactorClock(reactor), server_name=SERVER), scene.site.media)
 
     def do(self, function: Callable[..., T], *arguments: object) -> T:
         def run(txn: Transaction) -> T:

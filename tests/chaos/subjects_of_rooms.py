@@ -82,7 +82,7 @@ def visited(stage: Stage) -> Subject:
     guests = [stage.user("guest") for _ in range(GUESTS)]
     stage.do(lambda txn: txn.execute("UPDATE users SET is_guest = TRUE WHERE user_id = ANY(%s)", (guests,)))
     room = stage.room(owner, member, *guests)
-    params = RemoveGuestsParams(room_id=room.room_id, cause="$closed")
+    params = RemoveGuestsParams(room_id=room.room_id, cause=f"$closed:{room.nid}")
 
     def read(txn: Transaction) -> Outcome:
         return {
