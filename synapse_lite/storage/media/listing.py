@@ -29,7 +29,7 @@ USER_ORDERS: Mapping[str, Order] = {
     "media_length": Order(("s.media_length", _UPLOADER)),
     "media_count": Order(("s.media_count", _UPLOADER)),
 }
-"""By `user_id` a page adds up the media of those that it skips or shows; the others those of all users."""
+"""Sums are kept (0053). Within bounds of time they are made: by `user_id` of those that a page skips or shows, else of all."""
 
 
 @frozen
@@ -47,6 +47,10 @@ class StatisticsFilter:
     from_ms: int = 0
     until_ms: int | None = None
     search_term: str | None = None
+
+    @property
+    def is_bounded(self) -> bool:
+        return self.from_ms > 0 or self.until_ms is not None
 
 
 def user_list(user_id: str, order: str, *, backwards: bool) -> LongList:
@@ -87,24 +91,41 @@ def user_media_after(txn: Transaction, user_id: str, after: Media | None, limit:
 
 def statistics_list(wanted: StatisticsFilter, order: str, *, backwards: bool) -> LongList:
     """Who has uploaded something. `order` is one of `USER_ORDERS`."""
-    arguments: dict[str, object] = {"since": wanted.from_ms}
+    arguments: dict[str, object] = {}
+    uploads, condition, counted = "uploads", "TRUE", None
+    if wanted.is_bounded:
+        uploads = _uploads_within(wanted, arguments, backwards=backwards)
+    elif wanted.search_term is None:
+        counted = "uploads"
+    if wanted.search_term is not None:
+        arguments["term"] = f"%{_literal(wanted.search_term)}%"
+        condition = f"({_UPLOADER} ILIKE %(term)s OR u.displayname ILIKE %(term)s)"
+    # OFFSET: looked up for each, not joined with all users of the server.
+    users = (
+        "LEFT JOIN LATERAL (SELECT displayname FROM users WHERE user_id = s.user_id OFFSET 0) AS u ON TRUE"
+    )
+    return LongList(
+        f"{uploads} AS s {users}",
+        condition,
+        USER_ORDERS[order].turned(backwards),
+        arguments,
+        counted=counted,
+    )
+
+
+def _uploads_within(wanted: StatisticsFilter, arguments: dict[str, object], *, backwards: bool) -> str:
+    """As the table `uploads`, of what was uploaded in that time."""
+    arguments["since"] = wanted.from_ms
     within = "created_ts >= %(since)s"
     if wanted.until_ms is not None:
         arguments["until"] = wanted.until_ms
         within += " AND created_ts <= %(until)s"
-    condition = "TRUE"
-    if wanted.search_term is not None:
-        arguments["term"] = f"%{_literal(wanted.search_term)}%"
-        condition = f"({_UPLOADER} ILIKE %(term)s OR u.displayname ILIKE %(term)s)"
-    source = (
+    return (
         "(SELECT user_id, count(*) AS media_count, sum(size)::bigint AS media_length FROM media"
         f" WHERE user_id IS NOT NULL AND size IS NOT NULL AND {within}"
         # Sorted in here, too: else groups are made in one direction only, and for the other one all of them.
-        f" GROUP BY user_id ORDER BY user_id {'DESC' if backwards else 'ASC'}) AS s"
-        # OFFSET: looked up for each, not joined with all users of the server.
-        " LEFT JOIN LATERAL (SELECT displayname FROM users WHERE user_id = s.user_id OFFSET 0) AS u ON TRUE"
+        f" GROUP BY user_id ORDER BY user_id {'DESC' if backwards else 'ASC'})"
     )
-    return LongList(source, condition, USER_ORDERS[order].turned(backwards), arguments)
 
 
 def read_statistics(
