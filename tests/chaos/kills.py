@@ -24,9 +24,9 @@ from tests.chaos.scene import Scene
 from tests.chaos.stage import Stage, Subject
 
 WORKERS = ("a", "b", "c")
-CONCURRENCY = 6  # steps of a worker at the same time
+CONCURRENCY = 12  # steps of a worker at the same time: a kill costs a start of a process, whatever it strikes
 PAUSE = (0.0, 0.4)  # seconds from one kill to the next
-LONGEST = 0.3  # seconds between the sight of a step and the kill: a worker that has just started claims more meanwhile
+LONGEST = 1.0  # seconds between the sight of a step and the kill: a worker that has just started claims more meanwhile
 POLL = 0.01
 PATIENCE = 600.0  # seconds without a kill, and without the end of a task
 REPORT_SECONDS = 30
