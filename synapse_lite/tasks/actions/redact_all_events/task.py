@@ -189,7 +189,8 @@ class RedactAllEvents:
         if head is None:
             return None
         before_nid = room.before_nid if room else None
-        targets = redact_targets.to_redact(txn, task.params.wanted(), room_nid, before_nid, _most(budget))
+        most = _most(task, room, budget)
+        targets = redact_targets.to_redact(txn, task.params.wanted(), room_nid, before_nid, most)
         return self._issuers.read_ahead(txn, task, head, [nid for nid, _ in targets])
 
     # In a room
@@ -341,17 +342,20 @@ class RedactAllEvents:
         )
 
 
-def _most(budget: int) -> int:
+def _full(budget: int) -> int:
     """A step does a few events more where that brings it to the end of the room: a step for them alone costs more."""
     return budget + budget // EXCESS
 
 
+def _most(task: RedactTask, room: RoomCursor | None, budget: int) -> int:
+    limit, done = task.params.limit, room.redacted + room.failed if room else 0
+    return _full(budget) if limit is None else min(_full(budget), limit - done)
+
+
 def _look(txn: Transaction, task: RedactTask, room: RoomCursor, budget: int) -> _Visit:
-    limit, most = task.params.limit, _most(budget)
-    left = most if limit is None else min(most, limit - room.redacted - room.failed)
-    wanted = evolve(task.params.wanted(), since=room.since)
-    found = redact_targets.to_redact(txn, wanted, room.room_nid, room.before_nid, left)
-    is_all = len(found) < most
+    wanted, most = evolve(task.params.wanted(), since=room.since), _most(task, room, budget)
+    found = redact_targets.to_redact(txn, wanted, room.room_nid, room.before_nid, most)
+    is_all = len(found) < _full(budget)
     return _Visit(found if is_all else found[:budget], is_all, room.place)
 
 
