@@ -131,8 +131,9 @@ BOUNDS: dict[str, str] = {
     "fed_resolution": "CPU: the 50 newest events of the branch come in together and are resolved once, which is a quarter of a second; "
     "the 950 before them are fetched as state, of which format, hashes and signature are checked, and stored. The memory is that "
     "of a process at rest, which is more than half of Synapse's, and 25 MB for the events at once.",
-    "fed_join": "The other server: of a second until one is in, 0.2 s are CPU of main (the state without its members, two handshakes "
-    "with one signature each); the members come from the peer, which writes 5,000 of them as JSON.",
+    "fed_join": "Waiting: three requests to the other server behind a TLS handshake (a place for the join, the join, the keys), and some "
+    "twenty round trips to PostgreSQL, with one commit on the disk; 15 ms are CPU of main and 8 ms of PostgreSQL. The members come "
+    "later, from the peer, which writes 5,000 of them as JSON.",
     "fed_fanout": "CPU: a told event costs 0.02 ms of main and 0.04 ms of PostgreSQL, as one transaction hands out for many "
     "servers; the rest are 100 TLS connections, and the peers in the client.",
     "fed_hostile": "CPU: a transaction of 50 events costs 11 ms of main, in slices of 1 ms (format, hashes and signatures of each); what "

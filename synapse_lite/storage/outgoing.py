@@ -136,7 +136,7 @@ def miss(txn: Transaction, servers: Collection[str]) -> None:
     has arrived. To be called with their rows locked.
     """
     names = list(servers)
-    txn.execute(
+    txn.later(
         "WITH gone AS (DELETE FROM outgoing_events o USING destinations d WHERE d.server_name = ANY(%s)"
         "  AND o.server_name = d.server_name AND (d.txn_id IS NULL OR o.position > d.txn_position)"
         "  RETURNING o.server_name, o.room_nid, o.position, o.event_nid)"
@@ -145,8 +145,8 @@ def miss(txn: Transaction, servers: Collection[str]) -> None:
         f" ORDER BY server_name, room_nid, position DESC {_NEWEST}",
         (names,),
     )
-    txn.execute("UPDATE destinations SET behind = TRUE WHERE server_name = ANY(%s)", (names,))
-    txn.execute(
+    txn.later("UPDATE destinations SET behind = TRUE WHERE server_name = ANY(%s)", (names,))
+    txn.later(
         "DELETE FROM outgoing_edus o USING (SELECT server_name, txn_id, txn_edu, (SELECT edu FROM outgoing_edus k"
         "   WHERE k.server_name = t.server_name ORDER BY edu DESC OFFSET %s LIMIT 1) AS last"
         "  FROM destinations t WHERE server_name = ANY(%s)) AS d"

@@ -142,7 +142,7 @@ def _take(txn: Transaction, servers: Sequence[str], now_ms: int) -> None:
     if not servers:
         return
     names = list(servers)
-    txn.execute(
+    txn.later(
         "WITH gone AS (DELETE FROM outgoing_events o USING destinations d WHERE d.server_name = ANY(%s)"
         "  AND o.server_name = d.server_name AND o.position <= d.txn_position"
         "  RETURNING o.server_name, o.room_nid, o.position)"
@@ -151,12 +151,12 @@ def _take(txn: Transaction, servers: Sequence[str], now_ms: int) -> None:
         " ON CONFLICT (room_nid, server_name) DO UPDATE SET sent_position = excluded.sent_position",
         (names,),
     )
-    txn.execute(
+    txn.later(
         "DELETE FROM outgoing_edus o USING destinations d WHERE d.server_name = ANY(%s)"
         " AND o.server_name = d.server_name AND o.edu <= d.txn_edu",
         (names,),
     )
-    txn.execute(
+    txn.later(
         "UPDATE destination_rooms SET sent_position = catching_position,"
         " missed_position = CASE WHEN missed_position > catching_position THEN missed_position END,"
         " missed_nid = CASE WHEN missed_position > catching_position THEN missed_nid END,"
@@ -164,7 +164,7 @@ def _take(txn: Transaction, servers: Sequence[str], now_ms: int) -> None:
         " WHERE server_name = ANY(%s) AND catching_nids IS NOT NULL",
         (names,),
     )
-    txn.execute(
+    txn.later(
         "UPDATE destinations SET txn_id = NULL, failing_since = NULL,"
         " retry_interval = 0, retry_at = 0, at_most = NULL, attempted_ts = %s,"
         " sent_position = nullif(greatest(coalesce(sent_position, 0), txn_position), 0)"
@@ -179,12 +179,12 @@ def _refuse(txn: Transaction, refused: Sequence[Outgoing]) -> None:
     if alone:
         _drop(txn, alone)
     halves = {one.server_name: one.size // 2 for one in refused if one.size > 1}
-    txn.execute(
+    txn.later(
         "UPDATE destination_rooms SET catching_position = NULL, catching_nids = NULL"
         " WHERE server_name = ANY(%s) AND catching_nids IS NOT NULL",
         (list(halves),),
     )
-    txn.execute(
+    txn.later(
         "UPDATE destinations d SET at_most = h.at_most, txn_id = NULL"
         " FROM unnest(%s::text[], %s::int[]) AS h (server_name, at_most) WHERE d.server_name = h.server_name",
         (list(halves), list(halves.values())),
@@ -198,17 +198,17 @@ def _drop(txn: Transaction, servers: Sequence[str]) -> None:
         ("outgoing_events", "position", "txn_position"),
         ("outgoing_edus", "edu", "txn_edu"),
     ):
-        txn.execute(
+        txn.later(
             f"DELETE FROM {table} o USING destinations d WHERE d.server_name = ANY(%s)"
             f" AND o.server_name = d.server_name AND o.{number} <= d.{upto}",
             (names,),
         )
-    txn.execute(
+    txn.later(
         "UPDATE destination_rooms SET missed_position = NULL, missed_nid = NULL, catching_position = NULL,"
         " catching_nids = NULL WHERE server_name = ANY(%s) AND catching_nids IS NOT NULL",
         (names,),
     )
-    txn.execute("UPDATE destinations SET txn_id = NULL WHERE server_name = ANY(%s)", (names,))
+    txn.later("UPDATE destinations SET txn_id = NULL WHERE server_name = ANY(%s)", (names,))
 
 
 def _fail(txn: Transaction, sender: Sender, intervals: Mapping[str, int], now_ms: int) -> None:
@@ -216,7 +216,7 @@ def _fail(txn: Transaction, sender: Sender, intervals: Mapping[str, int], now_ms
     if not intervals:
         return
     longer = {name: sender.backoff.after(interval) for name, interval in intervals.items()}
-    txn.execute(
+    txn.later(
         "UPDATE destinations d SET failing_since = coalesce(failing_since, %s), attempted_ts = %s,"
         " retry_interval = f.interval, retry_at = %s + (f.interval * %s)::bigint,"
         " owner = NULL, leased_until = '-infinity'"
@@ -273,6 +273,7 @@ def _prepare(txn: Transaction, sender: Sender, servers: Sequence[str], now_ms: i
     events, edus = _read_events(txn, states), _read_edus(txn, states)
     fresh = [one for one in states if one.txn_id is None]
     caught_up = _catch_up(txn, [one for one in fresh if one.behind])
+    numbers = txn.rows("SELECT nextval('federation_transactions') FROM generate_series(1, %s)", (len(fresh),))
     prepared = []
     for state in states:
         name = state.server_name
@@ -281,7 +282,10 @@ def _prepare(txn: Transaction, sender: Sender, servers: Sequence[str], now_ms: i
             jsons = [json for _, json in edus.get(name, ())]
             prepared.append(Outgoing(name, state.txn_id, state.txn_ts, nids, jsons, state.is_failing))
             continue
-        one = _freeze(txn, state, events.get(name, []), edus.get(name, []), caught_up.get(name), now_ms)
+        # Also another one where a database was restored to the day before.
+        txn_id = f"{now_ms}-{numbers.pop()[0]}"
+        room = caught_up.get(name)
+        one = _freeze(txn, state, events.get(name, []), edus.get(name, []), room, txn_id, now_ms)
         if one is not None:
             prepared.append(one)
     return prepared
@@ -298,7 +302,7 @@ class _Room:
 
 def _freeze(
     txn: Transaction, state: _State, events: Sequence[Queued], edus: Sequence[tuple[int, str]],
-    room: _Room | None, now_ms: int,
+    room: _Room | None, txn_id: str, now_ms: int,
 ) -> Outgoing | None:  # fmt: skip
     """Write the next transaction down; None where there is nothing: then the server is given back."""
     name, is_behind = state.server_name, state.behind and bool(events or room)
@@ -314,12 +318,11 @@ def _freeze(
         )
         return None
     edus = edus[: _room_for_edus(state, len(events))]
-    number = txn.value("SELECT nextval('federation_transactions')")
-    txn_id = f"{now_ms}-{number}"  # also another one where a database was restored to the day before
-    txn.later(
-        "UPDATE destinations SET txn_id = %s, txn_ts = %s, behind = %s, txn_position = %s, txn_edu = %s"
-        " WHERE server_name = %s",
-        (txn_id, now_ms, is_behind, events[-1][0] if events else 0, edus[-1][0] if edus else 0, name),
+    txn.insert_row(
+        "UPDATE destinations d SET txn_id = v.txn_id, txn_ts = v.txn_ts, behind = v.behind, txn_position = v.position,"
+        " txn_edu = v.edu FROM (VALUES %s) AS v (server_name, txn_id, txn_ts, behind, position, edu)"
+        " WHERE d.server_name = v.server_name",
+        (name, txn_id, now_ms, is_behind, events[-1][0] if events else 0, edus[-1][0] if edus else 0),
     )
     if room is not None:
         txn.later(
