@@ -99,6 +99,17 @@ async def test_old_keys_go_and_devices_stay(steps: Steps) -> None:
 
 
 @ensureDeferred
+async def test_a_deletion_that_an_older_program_began(steps: Steps) -> None:
+    """It had gone by the numbers of keys, which are others than those of uploads: no device is passed over."""
+    cursor = DELETE_OLD_OTKS.read_cursor('{"upto": 900, "after": 800, "keys": 7}', 1)
+    assert cursor.keys == 7
+    seen = await steps.do(
+        one_time_keys.old_stocks, BEFORE, after=cursor.after, upto=cursor.upto, limit=len(ALL)
+    )
+    assert (seen.old_keys, seen.keys) == (6 * KEYS, 8 * KEYS)
+
+
+@ensureDeferred
 async def test_what_is_used_or_uploaded_meanwhile_stays(steps: Steps) -> None:
     """Between two steps a device comes back, and another uploads a key: both are in use."""
     await steps.ask(DELETE_OLD_OTKS, DeleteOldKeysParams(before_ts=BEFORE))

@@ -2,10 +2,12 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage import one_time_keys
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import END
 from synapse_lite.tasks.outcome import Done, Next, Outcome
-from synapse_lite.tasks.specs import TaskSpec, TaskView
+from synapse_lite.tasks.specs import TaskSpec, TaskView, Upcast
 
 
 class DeleteOldKeysParams(BaseModel):
@@ -27,14 +29,20 @@ class DeleteOldKeysCursor(BaseModel):
     keys: int = 0
 
 
+def _from_the_start(cursor: JsonObject) -> JsonObject:
+    """Version 1 went by keys, whose numbers say nothing of uploads. What it deleted is not there to be counted again."""
+    return {**cursor, "after": 0, "upto": END}
+
+
 DeleteOldKeysTask = TaskView[DeleteOldKeysParams, DeleteOldKeysCursor]
 
 DELETE_OLD_OTKS = TaskSpec(
     action="delete_old_otks",
-    version=1,
+    version=2,
     params=DeleteOldKeysParams,
     cursor=DeleteOldKeysCursor,
     lock=lambda params: None if params.dry_run else "delete_old_otks",
+    upcasts=(Upcast(version=1, cursor=_from_the_start),),
 )
 
 
