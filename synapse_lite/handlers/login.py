@@ -16,7 +16,7 @@ from synapse_lite.handlers.access_tokens import (
 from synapse_lite.handlers.login_tokens import LoginTokens
 from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.handlers.requester import Requester
-from synapse_lite.handlers.threepids import canonical_address
+from synapse_lite.handlers.threepids import MSISDN, canonical_address, international_number
 from synapse_lite.http.ratelimit import RateLimiter, network_of
 from synapse_lite.ids import is_user_id
 from synapse_lite.storage import accounts
@@ -25,6 +25,7 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.user_admin import user_of_threepid
 
 USER = "m.id.user"
+PHONE = "m.id.phone"
 THREEPID = "m.id.thirdparty"
 
 
@@ -45,7 +46,19 @@ class Threepid:
     address: str
 
 
-def named_user(body: JsonObject, read: Callable[[JsonObject, str], str]) -> str | Threepid:
+@attrs.frozen
+class Phone:
+    """A user is known by a telephone number, as it is dialled in a country ("GB")."""
+
+    country: str
+    number: str
+
+
+Name = str | Threepid | Phone
+"""A localpart or a user id, or what else the account is known by."""
+
+
+def named_user(body: JsonObject, read: Callable[[JsonObject, str], str]) -> Name:
     """Whom a log-in or a proof names: by `identifier`, or by the old fields `user` or `medium` and `address`.
 
     `read` gives a text of an object, or raises `MatrixError`. Raises 400 for another kind of identifier.
@@ -58,6 +71,9 @@ def named_user(body: JsonObject, read: Callable[[JsonObject, str], str]) -> str 
     kind = read(identifier, "type")
     if kind == THREEPID:
         return Threepid(read(identifier, "medium"), read(identifier, "address"))
+    if kind == PHONE:  # older clients call the number so
+        number = "number" if "number" in identifier else "phone"
+        return Phone(read(identifier, "country"), read(identifier, number))
     if kind != USER:
         raise MatrixError(400, Errcode.UNKNOWN, "Unknown login identifier type")
     return read(identifier, "user")
@@ -88,12 +104,8 @@ class Logins:
         self._limiters = limiters
         self._server_name = server_name
 
-    async def log_in(
-        self, user: str | Threepid, password: str, device: DeviceRequest, *, client_ip: str
-    ) -> Login:
-        """`user` is a localpart, a user id, or what else the account is known by.
-
-        Raises 403 `M_FORBIDDEN` (wrong user or password), 403 `M_USER_DEACTIVATED`, 401
+    async def log_in(self, user: Name, password: str, device: DeviceRequest, *, client_ip: str) -> Login:
+        """Raises 400 `M_INVALID_PARAM` for what is no telephone number, 403 `M_FORBIDDEN` (wrong user or password), 403 `M_USER_DEACTIVATED`, 401
         `M_USER_LOCKED`, 429.
         """
         await self._limiters.address.check(network_of(client_ip))
@@ -107,7 +119,7 @@ class Logins:
             raise forbidden("Invalid login token")
         return await self._open(account, device)
 
-    async def check_password(self, user: str | Threepid, password: str) -> str:
+    async def check_password(self, user: Name, password: str) -> str:
         """The user id behind what `log_in` takes; the same errors."""
         account = await self._check(user, password)
         _admit(account)
@@ -118,15 +130,17 @@ class Logins:
         _admit(account)
         return Login(account.user_id, await self._access_tokens.open(account.user_id, device))
 
-    async def _user_id(self, user: str | Threepid) -> str:
+    async def _user_id(self, user: Name) -> str:
         """Whether there is such a user or not; of an unknown address the address, which is no user id."""
+        if isinstance(user, Phone):
+            return await self._database.read(_user_of_phone, user)
         if isinstance(user, Threepid):
             address = canonical_address(user.medium, user.address)
             found = await self._database.read(user_of_threepid, user.medium, address)
             return found or f"{user.medium} {address}"
         return user if user.startswith("@") else f"@{user}:{self._server_name}"
 
-    async def _check(self, user: str | Threepid, password: str) -> Account:
+    async def _check(self, user: Name, password: str) -> Account:
         user_id = await self._user_id(user)
         # Spent before the check, as guesses may come at once; who was right gets it back.
         failures = self._limiters.failed_attempts
@@ -166,6 +180,12 @@ def _change_password(
     accounts.set_password_hash(txn, requester.user_id, password_hash)
     if log_out_others:
         end_sessions(txn, requester.user_id, except_token_nid=requester.token_nid)
+
+
+def _user_of_phone(txn: Transaction, phone: Phone) -> str:
+    """Of an unknown number the number. In a database thread, as the plans of all countries' numbers take long to import."""
+    number = international_number(phone.country, phone.number)
+    return user_of_threepid(txn, MSISDN, number) or f"{MSISDN} {number}"
 
 
 def _admit(account: Account) -> None:

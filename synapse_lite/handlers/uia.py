@@ -7,7 +7,7 @@ import attrs
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param, missing_param
-from synapse_lite.handlers.login import Threepid, named_user
+from synapse_lite.handlers.login import Name, named_user
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.ids import random_text
 from synapse_lite.storage import access_tokens, uia
@@ -26,7 +26,7 @@ PAGES = frozenset({DUMMY, REGISTRATION_TOKEN, TERMS})
 """Stages that can be done on a page of this server."""
 
 Flow = tuple[str, ...]
-CheckPassword = Callable[[str | Threepid, str], Awaitable[str]]
+CheckPassword = Callable[[Name, str], Awaitable[str]]
 """The user id behind a name or an address and a password; raises `MatrixError`."""
 
 

@@ -107,7 +107,7 @@ UNREADABLE: list[tuple[JsonObject, tuple[int, str]]] = [
     ({"type": 1}, (400, "M_BAD_JSON")),
     ({"type": PASSWORD, "user": USER}, (400, "M_MISSING_PARAM")),
     ({"type": PASSWORD, "password": SECRET}, (400, "M_MISSING_PARAM")),
-    ({"type": PASSWORD, "password": SECRET, "identifier": {"type": "m.id.phone"}}, (400, "M_UNKNOWN")),
+    ({"type": PASSWORD, "password": SECRET, "identifier": {"type": "org.other.id"}}, (400, "M_UNKNOWN")),
     (_proof("x" * 513), (400, "M_BAD_JSON")),
     (_proof(session="never"), (400, "M_UNKNOWN")),
     (_proof(session="\0"), (400, "M_BAD_JSON")),

@@ -1,5 +1,6 @@
 """Registration, log-in, sessions, passwords and devices: as Synapse answers."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -167,6 +168,28 @@ def login_by_address(caller: Caller) -> None:
     caller.call("unknown", "POST", "login", named("", identifier={"type": "m.id.thirdparty", **threepids[0]}))
 
 
+def login_by_telephone(caller: Caller) -> None:
+    """Numbers as they are dialled."""
+    caller.register("root", admin=True)
+    caller.register("ada")
+    digits = f"{secrets.randbelow(10**6):06}"
+    threepids = [{"medium": "msisdn", "address": f"447700{digits}"}]
+    caller.ask("PUT", "/_synapse/admin/v2/users/{ada}", {"threepids": threepids}, "root")
+    for label, known in {
+        "at home": {"country": "GB", "number": f"07700{digits}"},
+        "with blanks": {"country": "GB", "number": f"07700 {digits[:3]}-{digits[3:]}"},
+        "from elsewhere": {"country": "DE", "number": f"+447700{digits}"},
+        "no country": {"number": f"+447700{digits}"},
+        "no number": {"country": "GB"},
+        "no digits": {"country": "GB", "number": "abc"},
+        "an unknown country": {"country": "XX", "number": f"07700{digits}"},
+        "small letters": {"country": "gb", "number": f"07700{digits}"},
+        "another number": {"country": "GB", "number": "01234567890"},
+        "a short number": {"country": "GB", "number": "12"},
+    }.items():
+        caller.call(label, "POST", "login", named("", identifier={"type": "m.id.phone", **known}))
+
+
 def sessions(caller: Caller) -> None:
     """Tokens: refreshed, given in odd ways, ended."""
     caller.register("ada", "bob")
@@ -310,6 +333,7 @@ def devices(caller: Caller) -> None:
     caller.call("gone", "GET", "devices/C", by="A")
 
 
+ABSENT = "what is absent is M_MISSING_PARAM"
 BAD_TYPE = "a value of the wrong type is M_BAD_JSON"
 SCENARIOS: Mapping[Scenario, Mapping[str, str]] = {
     registration: {
@@ -318,6 +342,7 @@ SCENARIOS: Mapping[Scenario, Mapping[str, str]] = {
     },
     login: {},
     login_by_address: {},
+    login_by_telephone: {"no country: .errcode": ABSENT, "no number: .errcode": ABSENT},
     sessions: {"refresh: a number: .errcode": BAD_TYPE, "refresh: null: .errcode": BAD_TYPE},
     password: {"a long one: .errcode": "the JSON is good, the value is not"},
     deactivation: {},

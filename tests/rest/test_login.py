@@ -40,12 +40,12 @@ async def test_a_login_opens_a_session(server: TestServer) -> None:
 async def test_bad_logins_are_refused(server: TestServer) -> None:
     """Each with its status and code."""
     await server.register("name")
-    phone = {"type": "m.id.phone", "country": "DE", "phone": "1"}
+    unheard = {"type": "org.other.id", "country": "DE"}
     refusals = [
         (_login(password="wrong"), (403, "M_FORBIDDEN")),
         (_login("nobody"), (403, "M_FORBIDDEN")),
         (_login(type="m.login.token", token="x"), (400, "M_UNKNOWN")),
-        (_login(identifier=phone), (400, "M_UNKNOWN")),
+        (_login(identifier=unheard), (400, "M_UNKNOWN")),
         (_login(identifier="name"), (400, "M_BAD_JSON")),
         (_login(user="a\0b"), (400, "M_INVALID_PARAM")),
         (_login(password=1), (400, "M_BAD_JSON")),  # type: ignore[arg-type]
@@ -84,6 +84,35 @@ async def test_users_log_in_with_their_addresses(server: TestServer) -> None:
         assert await server.refusal("POST", "login", _login(identifier=unknown)) == (403, "M_FORBIDDEN")
     incomplete = {"type": "m.id.thirdparty", "medium": "email"}
     assert await server.refusal("POST", "login", _login(identifier=incomplete)) == (400, "M_MISSING_PARAM")
+
+
+@ensureDeferred
+async def test_users_log_in_with_their_telephone(server: TestServer) -> None:
+    """As it is dialled in a country; as a proof, too."""
+    token = await server.register("name")
+    await server.database.transact(replace_threepids, "@name:hs.test", [("msisdn", "447700900123")], 5)
+
+    def phone(country: object, number: object, key: str = "phone") -> dict[str, Any]:
+        return {"type": "m.id.phone", "country": country, key: number}
+
+    for known in (
+        phone("GB", "07700 900-123"),
+        phone("GB", "07700900123", "number"),
+        phone("DE", "+44 7700 900123"),
+    ):
+        assert (await server.ok("POST", "login", _login(identifier=known)))["user_id"] == "@name:hs.test"
+        assert await server.ok("DELETE", "devices/none", {"auth": _login(identifier=known)}, token) == {}
+    for other, refusal in (
+        (phone("GB", "07700900124"), (403, "M_FORBIDDEN")),
+        (phone("GB", "12"), (403, "M_FORBIDDEN")),
+        (phone("GB", "abc"), (400, "M_INVALID_PARAM")),
+        (phone("GB", "0" * 400), (400, "M_INVALID_PARAM")),
+        (phone("XX", "07700900123"), (400, "M_INVALID_PARAM")),
+        (phone("GB", 7700900123), (400, "M_BAD_JSON")),
+        ({"type": "m.id.phone", "phone": "+447700900123"}, (400, "M_MISSING_PARAM")),
+        ({"type": "m.id.phone", "country": "GB"}, (400, "M_MISSING_PARAM")),
+    ):
+        assert await server.refusal("POST", "login", _login(identifier=other)) == refusal, other
 
 
 @ensureDeferred
