@@ -148,6 +148,8 @@ def pushed_members(txn: Transaction, room_nids: Collection[int]) -> dict[int, di
 
 def with_pushers(txn: Transaction, user_ids: Collection[str]) -> dict[str, int]:
     """Those of the users who have any, and up to where all of theirs have pushed."""
+    if not user_ids:
+        return {}
     rows = txn.rows(
         f"SELECT user_id, min(pushed_upto) FROM pushers WHERE user_id = ANY(%s) AND {_PUSHES} GROUP BY user_id",
         (list(user_ids),),

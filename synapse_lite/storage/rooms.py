@@ -65,6 +65,8 @@ def rooms_by_id(txn: Transaction, room_ids: Collection[str]) -> dict[str, Room]:
 
 
 def rooms_by_nid(txn: Transaction, room_nids: Collection[int]) -> dict[int, Room]:
+    if not room_nids:
+        return {}
     rows = txn.rows(
         "SELECT room_nid, room_id, version FROM rooms WHERE room_nid = ANY(%s)", (list(room_nids),)
     )

@@ -157,7 +157,7 @@ class FollowerRun:
         changes = read_changes_of(txn, self._spec.kinds, fenced.position, fenced.head, limit)
         wrote = bool(changes) and bool(handler.follow(txn, changes, self._shard))
         is_full = len(changes) == limit
-        store.advance_follower(txn, self._lease, changes[-1].position if is_full else fenced.head)
+        store.advance_fenced(txn, self._lease, changes[-1].position if is_full else fenced.head)
         return Advanced(more=is_full, wrote=wrote)
 
     async def _deliver(self, handler: Delivery) -> Advanced:
@@ -183,7 +183,7 @@ class FollowerRun:
             upto, limit = fenced.delivering, fenced.delivering - fenced.position
         changes = read_changes_of(txn, self._spec.kinds, fenced.position, upto, limit)
         if not changes:
-            store.advance_follower(txn, self._lease, upto)
+            store.advance_fenced(txn, self._lease, upto)
             return Prepared([], upto, paused=False)
         if fenced.delivering is None:
             upto = changes[-1].position if len(changes) == limit else upto

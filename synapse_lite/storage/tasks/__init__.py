@@ -3,6 +3,7 @@
 from synapse_lite.storage.tasks.children import count_children, pending_children, sum_results
 from synapse_lite.storage.tasks.controls import ActionFullError, read_actions, write_control
 from synapse_lite.storage.tasks.followers import (
+    advance_fenced,
     advance_follower,
     begin_delivery,
     claim_follower,
@@ -127,6 +128,7 @@ __all__ = [
     "Transition",
     "Unserved",
     "WaitingReason",
+    "advance_fenced",
     "advance_follower",
     "beat",
     "begin_delivery",

@@ -35,6 +35,8 @@ FROM followers f, stream_position s
 WHERE f.name = %s AND f.shard = %s AND f.epoch = %s AND f.owner = %s FOR NO KEY UPDATE OF f
 """
 
+_ADVANCED = "position = %(position)s, delivering = NULL, attempt = 0, error = NULL"
+
 _FOLLOWERS = """
 SELECT f.name, f.shard, f.position, s.position - f.position, f.position = min(f.position) OVER (),
     f.owner, r.expires_at > (SELECT now_ms()), f.attempt, f.error, f.paused, f.updated_at
@@ -70,12 +72,12 @@ def begin_delivery(txn: Transaction, lease: FollowerLease, upto: int) -> None:
 
 
 def advance_follower(txn: Transaction, lease: FollowerLease, position: int) -> None:
-    _write(
-        txn,
-        lease,
-        "position = %(position)s, delivering = NULL, attempt = 0, error = NULL",
-        {"position": position},
-    )
+    _write(txn, lease, _ADVANCED, {"position": position})
+
+
+def advance_fenced(txn: Transaction, lease: FollowerLease, position: int) -> None:
+    """As `advance_follower`, of one that `fence_follower` protects: that it is still ours need not be asked again."""
+    txn.later(_update(_ADVANCED), _arguments(lease, {"position": position}))
 
 
 def fail_follower(txn: Transaction, lease: FollowerLease, error: str, delay_ms: int) -> None:
@@ -139,16 +141,17 @@ def prune_followers(txn: Transaction, unseen_ms: int, limit: int) -> int:
 
 
 def _write(txn: Transaction, lease: FollowerLease, assignments: str, arguments: Mapping[str, object]) -> None:
-    written = txn.execute(
-        f"UPDATE followers SET {assignments}, updated_at = now_ms()"
-        " WHERE name = %(name)s AND shard = %(shard)s AND epoch = %(epoch)s AND owner = %(runner)s",
-        {
-            **arguments,
-            "name": lease.name,
-            "shard": lease.shard,
-            "epoch": lease.epoch,
-            "runner": lease.runner,
-        },
-    )
-    if written != 1:
+    if txn.execute(_update(assignments), _arguments(lease, arguments)) != 1:
         raise LeaseLostError(f"follower {lease.name}/{lease.shard} is no longer ours")
+
+
+def _update(assignments: str) -> str:
+    return (
+        f"UPDATE followers SET {assignments}, updated_at = now_ms()"
+        " WHERE name = %(name)s AND shard = %(shard)s AND epoch = %(epoch)s AND owner = %(runner)s"
+    )
+
+
+def _arguments(lease: FollowerLease, others: Mapping[str, object]) -> dict[str, object]:
+    mine = {"name": lease.name, "shard": lease.shard, "epoch": lease.epoch, "runner": lease.runner}
+    return {**others, **mine}
