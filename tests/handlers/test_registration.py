@@ -214,7 +214,8 @@ async def test_nonces_are_good_once_for_a_minute_everywhere(office: Office) -> N
     office.clock.advance(59)
     await elsewhere.register(signed)
     assert (await _refusal(office.shared.register(signed)))[2] == "unrecognised nonce"
-    for forged in ("", "x", "00" * 64, signed.nonce[:-2] + "00"):
+    other_end = "01" if signed.nonce.endswith("00") else "00"
+    for forged in ("", "x", "00" * 64, signed.nonce[:-2] + other_end):
         unknown = attrs.evolve(await _sign(office, username="forged"), nonce=forged)
         assert (await _refusal(office.shared.register(unknown)))[2] == "unrecognised nonce"
     assert await office.database.read(lambda txn: txn.value("SELECT count(*) FROM registration_nonces")) == 1
