@@ -11,10 +11,10 @@ from synapse_lite.storage.events import StoredEvent
 from synapse_lite.storage.partial_rooms import is_partial
 from synapse_lite.storage.rooms import Room, room_by_id
 from synapse_lite.tasks.actions.resync_room import RESYNC_ROOM, ResyncRoom
+from tests.federation.hall import FEDERATION, ROOM, VERSION, Hall
 from tests.federation.network import Scripted
 from tests.federation.pair import join_path
 from tests.federation.tasks import run_pending
-from tests.federation.test_join_answers import FEDERATION, ROOM, VERSION, Hall
 from tests.server import TestServer, path_part
 
 MANY = resync.FEW + 50

@@ -15,6 +15,7 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import Standing
 from synapse_lite.storage.room_servers import all_servers
 from synapse_lite.tasks.outcome import Done, Later
+from tests.federation.hall import CREATOR, FEDERATION, ROOM
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import join_path, members, text
 from tests.federation.remote_room import catch_up, remote_room, second_process, send, until
@@ -30,7 +31,6 @@ from tests.federation.resident import (
     stored,
 )
 from tests.federation.sending import Inbox, Sending
-from tests.federation.test_join_answers import CREATOR, FEDERATION, ROOM
 from tests.rest.talk import Talk
 from tests.server import TestServer, path_part
 
