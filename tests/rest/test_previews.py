@@ -11,6 +11,7 @@ from PIL import Image
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
+from synapse_lite.storage.media import previews
 from tests.handlers.test_media_thumbnails import encoded, photo
 from tests.http.memory import Answer
 from tests.http.origins import Line, Origin, answer
@@ -286,6 +287,26 @@ async def test_a_picture_itself(build_server: BuildServer, web: Web, tmp_path: P
     assert (found["og:title"], found["og:image:width"]) == ("cat.png", 64)
     found = await shown(server, token, web.file("/b/cat.png", b"text", "image/png"))
     assert found == {"og:title": "cat.png"}
+
+
+@ensureDeferred
+async def test_a_picture_without_its_preview_is_not_kept(
+    build_server: BuildServer, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends a process in between: nothing would delete the picture, as no preview names it."""
+    server, token = await start(build_server, tmp_path)
+    url = web.file("/cat.png", PNG, "image/png")
+    pictures = "SELECT count(*) FROM media WHERE url_cache IS NOT NULL"
+    with monkeypatch.context() as patched:
+        patched.setattr(previews, "write_preview", _die)
+        assert (await preview(server, token, url)).status == 500
+    assert await server.database.read(lambda txn: txn.value(pictures)) == 0
+    await shown(server, token, url)
+    assert await server.database.read(lambda txn: txn.value(pictures)) == 1
+
+
+def _die(*_: object) -> None:
+    raise RuntimeError("here the process ends")
 
 
 @ensureDeferred

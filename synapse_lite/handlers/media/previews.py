@@ -94,8 +94,12 @@ class _Part:
 
 @frozen
 class _Picture:
-    nid: int
-    og: JsonObject
+    """One that can be decoded. Sides in pixels."""
+
+    received: Received
+    media_type: str
+    width: int
+    height: int
 
 
 class Previews:
@@ -149,19 +153,20 @@ class Previews:
 
     async def _make(self, url: str) -> str:
         part = await self._describe(url)
-        picture = None
-        if part.picture is not None:
-            picture = await self._optional(self._keep_picture(part.picture, url))
-        elif image := part.image or part.shown:
-            picture = await self._optional(self._picture(image, url))
-        json = orjson.dumps({**part.og, **(picture.og if picture is not None else {})}).decode()
+        picture = await self._optional(self._picture(part))
+        if picture is not None:
+            json = await self._optional(self._keep_with_picture(url, part, picture))
+            if json is not None:
+                return json
+        preview = self._preview(url, part, {})
+        await self._library.database.transact(previews.write_preview, preview)
+        return preview.json
+
+    def _preview(self, url: str, part: _Part, picture: JsonObject) -> Preview:
         now_ms = self._library.clock.now_ms()
         lifetime = min(max(part.age_ms or USUAL_MS, SHORTEST_MS), LONGEST_MS)
-        preview = Preview(
-            url, self._language, json, None if picture is None else picture.nid, now_ms, now_ms + lifetime
-        )
-        await self._library.database.transact(previews.write_preview, preview)
-        return json
+        json = orjson.dumps({**part.og, **picture}).decode()
+        return Preview(url, self._language, json, None, now_ms, now_ms + lifetime)
 
     async def _describe(self, url: str) -> _Part:
         """By oEmbed where the site is known for it, else by the page."""
@@ -214,40 +219,49 @@ class Previews:
             age_ms=None if age is None else age * 1000,
         )
 
-    async def _picture(self, image: str, page: str) -> _Picture:
+    async def _picture(self, part: _Part) -> _Picture | None:
+        """The page itself where it is a picture, else that of the page."""
+        if part.picture is not None:
+            return await self._measured(part.picture)
+        image = part.image or part.shown
+        if image is None:
+            return None
         async with self._ask(image) as reply:
             _check_status(reply)
             received = await self._receive(reply, self._rules.max_bytes)
-        return await self._keep_picture(received, page)
+        return await self._measured(received)
 
-    async def _keep_picture(self, received: Received, page: str) -> _Picture:
-        """Media of its own, in a namespace of its own, and only when it can be decoded."""
+    async def _measured(self, received: Received) -> _Picture:
         try:
             answer = await self._run(received.path, {"job": "measure", "max_pixels": self._rules.max_pixels})
         except BaseException:
             self._library.threads.discard(received)
             raise
+        return _Picture(received, answer["media_type"], answer["width"], answer["height"])
+
+    async def _keep_with_picture(self, url: str, part: _Part, picture: _Picture) -> str:
+        """The picture becomes media of its own, in a namespace of its own."""
         mxc = Mxc(self._rules.server_name, f"preview_{random_text(24)}")
+        og = {
+            "og:image": str(mxc),
+            "og:image:type": picture.media_type,
+            "og:image:width": picture.width,
+            "og:image:height": picture.height,
+            "matrix:image:size": picture.received.size,
+        }
+        preview = self._preview(url, part, og)
         new = NewMedia(
             mxc.origin,
             mxc.media_id,
             None,
-            clean_type(answer["media_type"]),
+            clean_type(picture.media_type),
             None,
-            self._library.clock.now_ms(),
+            preview.created_ts,
             self._rules.authenticated,
-            page,
+            url,
         )
-        nids: list[int] = []
-        await self._library.keep(received, _add, new, received, nids)
-        og = {
-            "og:image": str(mxc),
-            "og:image:type": answer["media_type"],
-            "og:image:width": answer["width"],
-            "og:image:height": answer["height"],
-            "matrix:image:size": received.size,
-        }
-        return _Picture(nids[0], og)
+        await self._library.keep(picture.received, _add, new, picture.received, preview)
+        return preview.json
 
     def _ask(self, url: str) -> Any:
         headers = {"Accept-Language": self._rules.accept_language}
@@ -280,11 +294,12 @@ class Previews:
             return None
 
 
-def _add(txn: Transaction, new: NewMedia, received: Received, nids: list[int]) -> bool:
+def _add(txn: Transaction, new: NewMedia, received: Received, preview: Preview) -> bool:
+    """At once: a picture goes with its preview, and one without would stay for ever."""
     if not files.add(txn, new, received.sha256, received.size):
         return False
     media = files.read_media(txn, new.origin, new.media_id)
-    nids[:] = [] if media is None else [media.nid]
+    previews.write_preview(txn, evolve(preview, media_nid=None if media is None else media.nid))
     return True
 
 

@@ -28,23 +28,21 @@ def read_preview(txn: Transaction, url: str, language: str, now_ms: int) -> str 
 
 
 def write_preview(txn: Transaction, preview: Preview) -> None:
-    """In the place of an older one, whose picture goes with it."""
-    before = txn.value(
-        "SELECT media_nid FROM url_previews WHERE url = %s AND language = %s FOR UPDATE",
-        (preview.url, preview.language),
-    )
-    txn.execute(
+    """In the place of an older one, also one that another process has just written; its picture goes with it."""
+    key = (preview.url, preview.language)
+    values = (preview.json, preview.media_nid, preview.created_ts, preview.expires_ts)
+    added = txn.execute(
         "INSERT INTO url_previews (url, language, json, media_nid, created_ts, expires_ts)"
-        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (url, language) DO UPDATE SET json = EXCLUDED.json,"
-        " media_nid = EXCLUDED.media_nid, created_ts = EXCLUDED.created_ts, expires_ts = EXCLUDED.expires_ts",
-        (
-            preview.url,
-            preview.language,
-            preview.json,
-            preview.media_nid,
-            preview.created_ts,
-            preview.expires_ts,
-        ),
+        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        (*key, *values),
+    )
+    if added:
+        return
+    before = txn.value("SELECT media_nid FROM url_previews WHERE url = %s AND language = %s FOR UPDATE", key)
+    txn.execute(
+        "UPDATE url_previews SET json = %s, media_nid = %s, created_ts = %s, expires_ts = %s"
+        " WHERE url = %s AND language = %s",
+        (*values, *key),
     )
     if before is not None and before != preview.media_nid:
         files.delete(txn, [before], preview.created_ts)
