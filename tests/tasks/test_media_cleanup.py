@@ -69,6 +69,26 @@ async def test_thumbnails_go_with_their_source(database: Database, tmp_path: Pat
 
 
 @ensureDeferred
+async def test_two_processes_make_a_thumbnail(database: Database, tmp_path: Path) -> None:
+    """Not of the same bytes, as of two versions of a decoder: the first one's is kept, and only that."""
+    shelf = Shelf(database, tmp_path)
+    await shelf.add("a", b"source")
+    source, first, second = shelf.put(b"source"), shelf.put(b"first"), shelf.put(b"second")
+
+    def write(txn: Transaction) -> None:
+        now_ms = shelf.clock.now_ms()
+        for small in (first, second):
+            blobs.hold(txn, small, 5, now_ms)
+            assert add_thumbnail(txn, source, BOX, Thumbnail("image/webp", small, 5), now_ms)
+
+    await database.transact(write)
+    shelf.clock.advance(HOUR_S)
+    await shelf.run(cleanup(shelf))
+    assert shelf.has(b"first")
+    assert not shelf.has(b"second")
+
+
+@ensureDeferred
 async def test_an_upload_that_died(database: Database, tmp_path: Path) -> None:
     """Bytes that were held and never referred to stay for an hour, then they go; so does a bare row."""
     shelf = Shelf(database, tmp_path)

@@ -40,11 +40,11 @@ def read_thumbnail(txn: Transaction, source: bytes, box: Box) -> Thumbnail | str
 
 
 def add_thumbnail(txn: Transaction, source: bytes, box: Box, thumbnail: Thumbnail, now_ms: int) -> bool:
-    """False: the source or the bytes of the thumbnail were deleted meanwhile."""
+    """False: the source or the bytes of the thumbnail were deleted meanwhile. One that is there already stays."""
     there = txn.row("SELECT FROM media_blobs WHERE sha256 = %s FOR KEY SHARE", (source,))
     if there is None or (thumbnail.sha256 != source and not blobs.confirm(txn, thumbnail.sha256, now_ms)):
         return False
-    txn.execute(
+    added = txn.execute(
         "INSERT INTO media_thumbnails (source, width, height, method, animated, media_type, sha256, size)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
         (
@@ -58,4 +58,6 @@ def add_thumbnail(txn: Transaction, source: bytes, box: Box, thumbnail: Thumbnai
             thumbnail.size,
         ),
     )
+    if not added:
+        blobs.release(txn, [thumbnail.sha256], now_ms)
     return True
