@@ -93,9 +93,10 @@ class Kills:
 
     def run(self, kinds: Sequence[Kind], count: int) -> str:
         """A summary. AssertionError unless each kind was struck so often and every outcome is exact."""
-        began = told = moved = time.monotonic()
-        next_kill = began
-        pending: dict[str, Asked] = {}
+        began = time.monotonic()
+        first = [self._make(kind) for kind in kinds]
+        pending = {self._ask(asked.subject): asked for asked in first}
+        told = moved = next_kill = time.monotonic()
         with ThreadPoolExecutor(1) as seeding:
             coming: Future[Asked] | None = None
             while (missing := self._missing(kinds, count)) or pending or coming:
@@ -104,8 +105,7 @@ class Kills:
                     and len(pending) < SLOTS
                     and (kind := self._next_kind(missing, pending, count))
                 ):
-                    self.seeded[kind.action] += 1
-                    coming = seeding.submit(lambda kind=kind: Asked(kind, kind.seed(self.stage)))
+                    coming = seeding.submit(self._make, kind)
                 if coming is not None and coming.done():
                     asked, coming = coming.result(), None
                     pending[self._ask(asked.subject)] = asked
@@ -121,6 +121,10 @@ class Kills:
                 assert now < moved + PATIENCE, f"still pending, after {self.kills} kills: {pending}"
                 time.sleep(POLL)
         return f"{time.monotonic() - began:.0f} s: {self}"
+
+    def _make(self, kind: Kind) -> Asked:
+        self.seeded[kind.action] += 1
+        return Asked(kind, kind.seed(self.stage))
 
     def __str__(self) -> str:
         struck = ", ".join(f"{number} {action}" for action, number in self.struck.items())
