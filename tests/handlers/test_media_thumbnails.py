@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.media.thumbnails import LADDER
 from synapse_lite.storage.database import Database
+from synapse_lite.storage.media.quarantine import Reason, quarantine
 from tests.builders import BOB
 from tests.handlers.media_home import media_home
 
@@ -303,3 +305,24 @@ async def test_a_process_that_dies(database: Database, tmp_path: Path) -> None:
         home.workers._seconds = 20
         assert (await home.thumbnail(other, 32, 32))[0] == "image/jpeg"
         assert [path for path in home.files() if path.parent == home.incoming] == []
+
+
+@ensureDeferred
+async def test_hidden_while_it_is_made(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a thumbnail does not see what was put into quarantine meanwhile."""
+    async with media_home(database, tmp_path) as home:
+        mxc = await home.upload(encoded(photo()))
+        run = home.workers.run
+
+        async def run_and_hide(job: Mapping[str, Any]) -> Mapping[str, Any]:
+            made = await run(job)
+            reason = Reason(BOB, "a test", 1)
+            await database.transact(quarantine, [(mxc.origin, mxc.media_id)], reason)
+            return made
+
+        monkeypatch.setattr(home.workers, "run", run_and_hide)
+        with pytest.raises(MatrixError) as refused:
+            await home.thumbnail(mxc, 32, 32, "crop")
+        assert refused.value.status == 404

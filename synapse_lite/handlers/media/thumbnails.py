@@ -67,21 +67,28 @@ class Thumbnails:
         """As `Downloads.find`; 400 `M_UNKNOWN` for what is no picture, 413 for too large a one, 503 when busy."""
         media, content = await self._downloads.find(wanted)
         box = choose_box(self._rules, width, height, method, animated=animated)
+        thumbnail = await self._kept(content.sha256, box)
+        if thumbnail is None:
+            thumbnail = await self._made(content, box)
+            await self._downloads.find(wanted)  # it may have been hidden or deleted meanwhile
+        return Content(thumbnail.media_type, media.upload_name, thumbnail.sha256, thumbnail.size)
+
+    async def _kept(self, source: bytes, box: Box) -> Thumbnail | None:
+        found = await self._library.database.read(thumbnails.read_thumbnail, source, box)
+        if isinstance(found, str):
+            raise _impossible(found)
+        return found
+
+    async def _made(self, content: Content, box: Box) -> Thumbnail:
+        """By one for all who ask at once."""
+        source = content.sha256
+        make = partial(self._making.join, (source, box), partial(self._make, source, box))
         try:
-            made = await self._thumbnail(content.sha256, box)
+            return await make()
         except BlobMissingError as error:
             self._library.note_missing(error)
             await self._downloads.fetch_again(content)
-            made = await self._thumbnail(content.sha256, box)
-        return Content(made.media_type, media.upload_name, made.sha256, made.size)
-
-    async def _thumbnail(self, source: bytes, box: Box) -> Thumbnail:
-        found = await self._library.database.read(thumbnails.read_thumbnail, source, box)
-        if isinstance(found, Thumbnail):
-            return found
-        if isinstance(found, str):
-            raise _impossible(found)
-        return await self._making.join((source, box), partial(self._make, source, box))
+            return await make()
 
     async def _make(self, source: bytes, box: Box) -> Thumbnail:
         target = self._directory / f"thumbnail-{random_text(16)}"
