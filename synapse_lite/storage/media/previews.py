@@ -1,6 +1,6 @@
 """Previews of pages, until they expire; their pictures are media of their own."""
 
-from attrs import frozen
+from attrs import astuple, frozen
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.media import files
@@ -29,23 +29,35 @@ def read_preview(txn: Transaction, url: str, language: str, now_ms: int) -> str 
 
 def write_preview(txn: Transaction, preview: Preview) -> None:
     """In the place of an older one, also one that another process has just written; its picture goes with it."""
-    key = (preview.url, preview.language)
-    values = (preview.json, preview.media_nid, preview.created_ts, preview.expires_ts)
+    while not (_add(txn, preview) or _replace(txn, preview)):
+        pass  # the older one has just been deleted, as it had expired
+
+
+def _add(txn: Transaction, preview: Preview) -> bool:
+    """False where there is one already."""
     added = txn.execute(
         "INSERT INTO url_previews (url, language, json, media_nid, created_ts, expires_ts)"
         " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-        (*key, *values),
+        astuple(preview),
     )
-    if added:
-        return
-    before = txn.value("SELECT media_nid FROM url_previews WHERE url = %s AND language = %s FOR UPDATE", key)
+    return added == 1
+
+
+def _replace(txn: Transaction, preview: Preview) -> bool:
+    """False where there is none."""
+    key = (preview.url, preview.language)
+    row = txn.row("SELECT media_nid FROM url_previews WHERE url = %s AND language = %s FOR UPDATE", key)
+    if row is None:
+        return False
     txn.execute(
         "UPDATE url_previews SET json = %s, media_nid = %s, created_ts = %s, expires_ts = %s"
         " WHERE url = %s AND language = %s",
-        (*values, *key),
+        (preview.json, preview.media_nid, preview.created_ts, preview.expires_ts, *key),
     )
+    (before,) = row
     if before is not None and before != preview.media_nid:
         files.delete(txn, [before], preview.created_ts)
+    return True
 
 
 def delete_expired(txn: Transaction, now_ms: int, limit: int) -> int:

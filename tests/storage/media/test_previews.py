@@ -1,15 +1,17 @@
 """Previews and their pictures belong together."""
 
+from functools import partial
 from threading import Event
 
+from pytest import MonkeyPatch
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
+from twisted.internet.threads import blockingCallFromThread, deferToThread
 
-from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.media.previews import Preview, write_preview
+from synapse_lite.storage.database import Arguments, Database, Row, Transaction
+from synapse_lite.storage.media.previews import Preview, delete_expired, write_preview
 
 PAGE = "https://page.test/"
 
@@ -29,6 +31,14 @@ def _somebody_waits(txn: Transaction) -> bool:
     return txn.value(waits) is not None
 
 
+async def _pictures_and_previews(database: Database) -> tuple[list[str], list[str]]:
+    """All that there are; then they are deleted."""
+    pictures = await database.read(lambda txn: txn.rows("SELECT media_id FROM media"))
+    shown = await database.read(lambda txn: txn.rows("SELECT json FROM url_previews"))
+    await database.transact(lambda txn: txn.execute("DELETE FROM url_previews; DELETE FROM media"))
+    return [name for (name,) in pictures], [json for (json,) in shown]
+
+
 @ensureDeferred
 async def test_two_processes_preview_a_page_at_once(database: Database) -> None:
     """The later one's preview stays, and with the other one goes its picture, which nothing else would delete."""
@@ -46,7 +56,22 @@ async def test_two_processes_preview_a_page_at_once(database: Database) -> None:
         await deferLater(reactor, 0.01)
     is_late_one_waiting.set()
     await gatherResults([early, late])
-    pictures = await database.read(lambda txn: txn.rows("SELECT media_id FROM media"))
-    shown = await database.read(lambda txn: txn.rows("SELECT json FROM url_previews"))
-    await database.transact(lambda txn: txn.execute("DELETE FROM url_previews; DELETE FROM media"))
-    assert (pictures, shown) == ([("late",)], [('"late"',)])
+    assert await _pictures_and_previews(database) == (["late"], ['"late"'])
+
+
+@ensureDeferred
+async def test_an_expired_preview_goes_while_a_new_one_comes(database: Database, monkeypatch: MonkeyPatch) -> None:
+    """Whoever has found the old one in the way writes theirs all the same, and has a picture that goes with it."""
+    row, cleanups = Transaction.row, [1]
+
+    def row_later(txn: Transaction, sql: str, arguments: Arguments = ()) -> Row | None:
+        if cleanups and "url_previews" in sql:
+            now_ms = cleanups.pop() + 1
+            cleanup = partial(database.transact, delete_expired, now_ms, 10)
+            assert blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(cleanup())) == 1
+        return row(txn, sql, arguments)
+
+    await database.transact(_write, "old")
+    monkeypatch.setattr(Transaction, "row", row_later)
+    await database.transact(_write, "new")
+    assert await _pictures_and_previews(database) == (["new"], ['"new"'])
