@@ -109,10 +109,12 @@ def add_keys(txn: Transaction, user_id: str, device_id: str, keys: Sequence[Stor
     """Store keys in this order; of more than `KEPT_KEYS` the oldest go."""
     if not keys:
         return
-    for algorithm in sorted({key.algorithm for key in keys}):
-        _add_to_stock(
-            txn, Wanted(user_id, device_id, algorithm), [k for k in keys if k.algorithm == algorithm]
-        )
+    stocks = [Wanted(user_id, device_id, one) for one in sorted({key.algorithm for key in keys})]
+    if len(stocks) > 1:  # in the order of claims, which is the database's own
+        names = [stock.name for stock in stocks]
+        txn.later("SELECT FROM key_stocks WHERE name = ANY (%s) ORDER BY name FOR NO KEY UPDATE", (names,))
+    for stock in stocks:
+        _add_to_stock(txn, stock, [key for key in keys if key.algorithm == stock.algorithm])
     _remember(txn, user_id, device_id, keys)
     txn.publish(Kind.KEY_COUNTS, user_id=user_id, device_id=device_id)
 

@@ -104,6 +104,35 @@ async def test_colons_name_no_other_device(database: Database) -> None:
     await database.transact(_clear)
 
 
+@ensureDeferred
+async def test_uploads_and_claims_take_stocks_in_the_same_order(database: Database) -> None:
+    """That of their names, whatever the algorithms: else two that want the same two stocks stop each other."""
+
+    def claim(txn: Transaction) -> None:
+        runs.append("claim")
+        claim_keys(txn, [Wanted("@u:hs", "D", "a!")])  # as one that wants both does first
+        has_claimed.set()
+        _until_somebody_waits(txn)
+        claim_keys(txn, [Wanted("@u:hs", "D", "a")])
+
+    def upload(txn: Transaction) -> None:
+        runs.append("upload")
+        add_keys(txn, "@u:hs", "D", [StoredKey(one, "2", "2", "{}") for one in ("a", "a!")])
+
+    runs: list[str] = []
+    has_claimed = Event()
+    await database.transact(_give, "")
+    await database.transact(
+        lambda txn: add_keys(txn, "@u:hs", "D", [StoredKey(one, "1", "1", "{}") for one in ("a", "a!")])
+    )
+    first = Deferred.fromCoroutine(database.transact(claim))
+    await deferToThread(has_claimed.wait, 60)
+    await database.transact(upload)
+    await first
+    assert runs == ["claim", "upload"]
+    await database.transact(_clear)
+
+
 def _keys(names: str) -> list[StoredKey]:
     return [StoredKey(WANTED[0].algorithm, name, name, "{}") for name in names]
 

@@ -3,7 +3,7 @@
 from functools import partial
 from threading import Event
 
-from pytest import MonkeyPatch
+import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -60,7 +60,9 @@ async def test_two_processes_preview_a_page_at_once(database: Database) -> None:
 
 
 @ensureDeferred
-async def test_an_expired_preview_goes_while_a_new_one_comes(database: Database, monkeypatch: MonkeyPatch) -> None:
+async def test_an_expired_preview_goes_while_a_new_one_comes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever has found the old one in the way writes theirs all the same, and has a picture that goes with it."""
     row, cleanups = Transaction.row, [1]
 
