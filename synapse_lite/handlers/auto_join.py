@@ -17,6 +17,7 @@ from synapse_lite.rooms.values import Write
 from synapse_lite.storage import aliases as alias_store
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.last_leaves import last_leave
 from synapse_lite.storage.rooms import Room
 
 GUEST_ACCESS = ("m.room.guest_access", "")
@@ -98,8 +99,8 @@ class AutoJoin:
         if is_guest and not self._admits_guests(txn, room):
             raise MatrixError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guest access not allowed")
         member = room_store.membership_in(txn, room.nid, user_id)
-        if member is not None and member.membership == "join":
-            return
+        if member is not None and (member.membership == "join" or last_leave(txn, member.event_nid)):
+            return  # a registration that is asked for again brings nobody back
         joining = Write(room.nid, join_draft(txn, user_id, self._clock.now_ms()))
         (result,) = self._appender.append(txn, [joining])
         if isinstance(result, MatrixError):

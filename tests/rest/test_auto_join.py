@@ -60,6 +60,25 @@ async def test_private_rooms(build_server: BuildServer) -> None:
 
 
 @ensureDeferred
+async def test_who_was_put_out_does_not_come_back(build_server: BuildServer) -> None:
+    """A registration that is asked for again in its session invites nobody once more."""
+    server = await build_server(
+        **OPEN, auto_join_rooms=[LOBBY], auto_join_mxid_localpart="host",
+        autocreate_auto_join_room_preset="private_chat",
+    )  # fmt: skip
+    host = await server.user("host")
+    wanted = {"username": "alice", "password": "secret"}
+    session = (await server.call("POST", "register", wanted)).json()["session"]
+    proved = {**wanted, "auth": {"type": "m.login.dummy", "session": session}}
+    alice = (await server.ok("POST", "register", proved))["access_token"]
+    lobby = await room_of(server, LOBBY)
+    assert await joined(server, alice) == {lobby}
+    await server.ok("POST", f"rooms/{lobby}/kick", {"user_id": "@alice:hs.test"}, host)
+    assert (await server.ok("POST", "register", proved))["user_id"] == "@alice:hs.test"
+    assert await joined(server, alice) == set()
+
+
+@ensureDeferred
 async def test_rooms_are_not_made(build_server: BuildServer) -> None:
     """Where the operator does not want it."""
     server = await build_server(**OPEN, auto_join_rooms=[LOBBY], autocreate_auto_join_rooms=False)
