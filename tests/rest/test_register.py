@@ -55,6 +55,18 @@ async def test_a_registration_whose_answer_was_lost(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_a_registration_that_is_asked_for_again_while_it_goes_on(server: TestServer) -> None:
+    """Whichever makes the user, both are answered."""
+    session = (await server.call("POST", "register", _body())).json()["session"]
+    body = _body(auth={**DUMMY, "session": session})
+    answers = await gatherResults(
+        [Deferred.fromCoroutine(server.ok("POST", "register", body)) for _ in range(2)]
+    )
+    assert [answer["user_id"] for answer in answers] == ["@name:hs.test"] * 2
+    assert answers[0]["access_token"] != answers[1]["access_token"]
+
+
+@ensureDeferred
 async def test_a_proof_without_a_password(server: TestServer) -> None:
     """It is not used up: the client may add what it forgot."""
     session = (await server.call("POST", "register", {"username": "name"})).json()["session"]

@@ -95,7 +95,7 @@ class RegisterApi:
         return {"valid": await self._registration.is_token_valid(token)}
 
     async def _register_user(self, request: Request, body: JsonObject) -> str | Challenge:
-        """What can be refused is refused before the client is asked for proofs, as the specification says."""
+        """Once for each session, however often it is asked for."""
         self._registration.check_open()
         username = parameter(body, "username", str, None)  # names are checked as a whole
         password = optional_text(body, "password", MAX_PASSWORD)
@@ -104,8 +104,19 @@ class RegisterApi:
         network = network_of(request.client_ip)
         await self._limiter.check(("question", network), QUESTION)
         made = await self._auth.registered(REGISTER, auth)
-        if made is not None:
-            return await self._register_again(made, username, password)
+        if made is None:
+            try:
+                return await self._register_new(network, username, password, auth)
+            except MatrixError:  # another request of the session may have been faster
+                made = await self._auth.registered(REGISTER, auth)
+                if made is None:
+                    raise
+        return await self._register_again(made, username, password)
+
+    async def _register_new(
+        self, network: str, username: str | None, password: str | None, auth: JsonObject | None
+    ) -> str | Challenge:
+        """What can be refused is refused before the client is asked for proofs, as the specification says."""
         if username is not None:
             await self._registration.check_username(username)
         if password is not None:
