@@ -6,6 +6,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.handlers.sliding_sync.summaries import SummaryReader
+from synapse_lite.storage.state import StateStore
 from tests.builders import SERVER
 from tests.rest.sliding_sync import (
     ALICE,
@@ -87,6 +88,30 @@ async def test_a_subscription_to_a_room_that_one_left(server: TestServer) -> Non
     assert (await sync(server, bob, ALL))["rooms"] == {}
     await server.ok("POST", f"{room}/forget", {}, bob)
     assert (await sync(server, bob, subscribed))["rooms"] == {}
+
+
+@ensureDeferred
+async def test_a_little_of_a_room_that_one_left(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wants certain state does not have all of it read, as the room may have a hundred thousand members."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, name="Tea", topic="Hot", preset="public_chat")
+    await server.ok("POST", f"{room}/join", {}, bob)
+    await server.ok("POST", f"{room}/leave", {}, bob)
+    await server.ok("PUT", f"{room}/state/m.room.topic", {"topic": "New"}, alice)
+
+    async def required(*wanted: list[str]) -> tuple[str, set[tuple[str, str]]]:
+        body = {"room_subscriptions": {id_of(room): {"required_state": list(wanted), "timeline_limit": 1}}}
+        shown = (await sync(server, bob, body))["rooms"][id_of(room)]
+        state = {(event["type"], event["state_key"]) for event in shown["required_state"]}
+        assert "New" not in str(shown)
+        return shown["name"], state
+
+    left = ("m.room.member", BOB)
+    assert await required(["m.room.member", "*"]) == ("Tea", {left, ("m.room.member", ALICE)})
+    monkeypatch.delattr(StateStore, "whole")
+    assert await required() == ("Tea", {left})
+    some = [["m.room.topic", ""], ["m.room.member", "$ME"], ["m.room.member", "$LAZY"], ["m.room.avatar", ""]]
+    assert await required(*some) == ("Tea", {left, ("m.room.topic", "")})
 
 
 @ensureDeferred

@@ -177,7 +177,7 @@ class SlidingRoomReader:
         for nid, viewer in viewers.items():
             states[nid] = [rooms[nid].member_nid]
             if nid not in known and viewer.left_at.position >= 0:
-                then = self._state.whole(reading.txn, viewer.left_state)
+                then = self._left(reading, viewer, configs[nid])
                 looks[nid] = [then[key] for key in (NAME, AVATAR) if key in then]
                 own = (MEMBER, viewer.user_id)
                 states[nid] += [
@@ -222,6 +222,13 @@ class SlidingRoomReader:
         ]
 
     # State
+
+    def _left(self, reading: Reading, viewer: Viewer, config: RoomConfig) -> Mapping[StateKey, int]:
+        """What the state was when the user left, as far as something of it is wanted."""
+        keys = config.keys(viewer.user_id)
+        if keys is None:
+            return self._state.whole(reading.txn, viewer.left_state)
+        return self._state.at(reading.txn, viewer.left_state, {NAME, AVATAR, *keys})
 
     def _states(
         self, reading: Reading, joined: JoinedRooms, configs: Mapping[int, RoomConfig], windows: Windows

@@ -68,6 +68,11 @@ class RoomConfig:
             one.takes(key, user_id) for one in self.selections
         )
 
+    def keys(self, user_id: str) -> frozenset[StateKey] | None:
+        """All state that may be wanted; None where that cannot be named."""
+        found = frozenset((kind, user_id if key == ME else key) for kind, key in self.patterns)
+        return None if any(ANY in key for key in found) else found
+
     def wants_more_than(self, other: "RoomConfig") -> bool:
         return bool(self.required - other.required or self.selections - other.selections)
 
