@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
 
@@ -11,6 +12,7 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.devices import DeviceUse
 from synapse_lite.storage.one_time_keys import StoredKey
 from synapse_lite.storage.stream import Change, Kind
+from synapse_lite.tasks.actions import delete_old_otks
 from synapse_lite.tasks.actions.delete_old_otks import DELETE_OLD_OTKS, DeleteOldKeysParams
 from synapse_lite.tasks.actions.prune_devices import PRUNE_DEVICES, PruneDevicesParams
 from tests.builders import ALICE, BOB
@@ -96,6 +98,17 @@ async def test_old_keys_go_and_devices_stay(steps: Steps) -> None:
     assert (task.done, task.total) == (8 * KEYS, 8 * KEYS)
     assert await keys(steps) == {"aNEW": KEYS, "bNEW": KEYS}
     assert await left(steps) == ALL
+
+
+@ensureDeferred
+async def test_a_step_deletes_the_keys_of_few_devices(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where those before it had nothing to delete, and were fast: each device has up to 200 keys."""
+    monkeypatch.setattr(delete_old_otks, "MAX_BATCH", 2)
+    await steps.ask(DELETE_OLD_OTKS, DeleteOldKeysParams(before_ts=BEFORE))
+    lease = await steps.claim(DELETE_OLD_OTKS)
+    await steps.step(DELETE_OLD_OTKS, lease)
+    await steps.step(DELETE_OLD_OTKS, lease)
+    assert sorted(await keys(steps)) == ["aC", "aNEW", "bA", "bB", "bC", "bNEW"]
 
 
 @ensureDeferred

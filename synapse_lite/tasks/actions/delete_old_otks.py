@@ -9,6 +9,8 @@ from synapse_lite.storage.stream import END
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView, Upcast
 
+MAX_BATCH = 200  # devices, with up to 200 keys each: whoever claims one waits for the step
+
 
 class DeleteOldKeysParams(BaseModel):
     """Keys of devices not used since `before_ts` (ms). `dry_run`: only count."""
@@ -55,7 +57,7 @@ class DeleteOldKeys:
             total, upto = one_time_keys.count_keys(txn)
             return Next(DeleteOldKeysCursor(upto=upto), total=total)
         seen = one_time_keys.old_stocks(
-            txn, params.before_ts, after=cursor.after, upto=cursor.upto, limit=task.batch
+            txn, params.before_ts, after=cursor.after, upto=cursor.upto, limit=min(task.batch, MAX_BATCH)
         )
         if seen.last is None:
             return Done({"dry_run": params.dry_run, "keys": cursor.keys})
