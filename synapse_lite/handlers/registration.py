@@ -23,7 +23,7 @@ from synapse_lite.ids import MAX_ID_BYTES, is_localpart, localpart_of
 from synapse_lite.storage import accounts, consent
 from synapse_lite.storage.accounts import NewAccount
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.registration_tokens import find_token, use_token
+from synapse_lite.storage.registration_tokens import find_token, lock_token, use_token
 from synapse_lite.storage.uia import note_registered
 
 NONCE_LIFETIME_MS = 60_000
@@ -195,8 +195,10 @@ class Registration:
         await self._database.transact(store)
 
     def _use(self, txn: Transaction, user_id: str, proof: Proof) -> None:
-        """The session first: until then it holds a use of its token."""
+        """The session before its token: until then it holds a use of it."""
         session_id, token = proof.session_id, proof.registration_token
+        if token is not None:
+            lock_token(txn, token)
         if session_id is not None and not note_registered(txn, session_id, user_id):
             raise unknown_session(session_id)
         if token is not None and not use_token(txn, token, self._clock.now_ms()):

@@ -164,7 +164,9 @@ class InteractiveAuth:
         """404 `M_UNRECOGNIZED` for a stage that is not one of `PAGES`, 400 `M_UNKNOWN` for an unknown session."""
         if stage not in PAGES or (stage == TERMS and self.policies is None):
             raise MatrixError(404, Errcode.UNRECOGNIZED, "There is no page for this authentication type")
-        await self._find(session_id, None)
+        session = await self._find(session_id, None)
+        if session.registered is not None:
+            raise unknown_session(session_id)
 
     async def complete(self, stage: str, session_id: str, token: str | None) -> MatrixError | None:
         """Do one of `PAGES`; the client then sends its request again with the session alone.

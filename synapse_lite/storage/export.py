@@ -82,10 +82,10 @@ _PASSING = "gone within minutes"
 LEFT_OUT: Mapping[str, str] = {
     **dict.fromkeys(("access_tokens", "refresh_tokens", "login_tokens", "openid_tokens"), _SECRETS),
     **dict.fromkeys(("key_backups", "key_backup_sessions"), _SECRETS),
-    **dict.fromkeys(("device_keys", "key_stocks", "one_time_keys", "key_uploads", "fallback_keys"), _SECRETS),
+    **dict.fromkeys(("device_keys", "key_stocks", "key_uploads", "fallback_keys"), _SECRETS),
     **dict.fromkeys(("cross_signing_keys", "key_signatures", "device_inbox"), _SECRETS),
     **dict.fromkeys(("user_stats", "user_directory", "user_last_seen", "own_reads"), _DERIVED),
-    **dict.fromkeys(("relations", "notices", "room_aliases", "rooms"), _DERIVED),
+    **dict.fromkeys(("relations", "notices", "room_aliases", "rooms", "uploads"), _DERIVED),
     **dict.fromkeys(("stream", "push_queue", "typing", "presence_claims", "sliding_connections"), _PASSING),
     **dict.fromkeys(("scheduled_tasks", "task_requests", "blocked_rooms", "audit_log"), _OPERATORS),
     **dict.fromkeys(("media_quarantine", "media_quarantined_hashes"), _OPERATORS),

@@ -88,7 +88,7 @@ def hold_token(txn: Transaction, token: str, session_id: str, stage: str, now_ms
 
     Done already, the stage stays as it is. Sessions that want the same token take turns.
     """
-    txn.row("SELECT FROM registration_tokens WHERE token = %s FOR UPDATE", (token,))
+    lock_token(txn, token)
     if txn.value("SELECT %s = ANY (completed) FROM uia_sessions WHERE session_id = %s", (stage, session_id)):
         return True
     found = find_token(txn, token, now_ms)
@@ -98,8 +98,13 @@ def hold_token(txn: Transaction, token: str, session_id: str, stage: str, now_ms
     return True
 
 
+def lock_token(txn: Transaction, token: str) -> None:
+    """Until the transaction ends: its uses, and the sessions that hold one, are what others have committed."""
+    txn.row("SELECT FROM registration_tokens WHERE token = %s FOR UPDATE", (token,))
+
+
 def use_token(txn: Transaction, token: str, now_ms: int) -> bool:
-    """Count a registration; False when the token is no good (any more)."""
+    """Count a registration, of a token that is locked; False when it is no good (any more)."""
     used = txn.execute(
         f"UPDATE registration_tokens AS t SET completed = completed + 1 WHERE token = %(token)s AND {_VALID}",
         {**_times(now_ms), "token": token},

@@ -27,6 +27,7 @@ WORKERS = ("a", "b", "c")
 CONCURRENCY = 12  # steps of a worker at the same time: a kill costs a start of a process, whatever it strikes
 PAUSE = (0.0, 0.4)  # seconds from one kill to the next
 LONGEST = 1.0  # seconds between the sight of a step and the kill: a worker that has just started claims more meanwhile
+MOSTLY_SHORT = 3  # the power of what is drawn for them: some tasks are over within a tenth of that
 POLL = 0.01
 PATIENCE = 600.0  # seconds without a kill, and without the end of a task
 REPORT_SECONDS = 30
@@ -174,7 +175,7 @@ class Kills:
             return False
         self._random.shuffle(choice)
         victim = min(choice, key=lambda part: self.struck[actions[part.root]]).owner
-        time.sleep(self._random.uniform(0, LONGEST))
+        time.sleep(LONGEST * self._random.random() ** MOSTLY_SHORT)
         in_step = [part for part in self._parts(pending) if part.in_step and part.owner == victim]
         if not in_step:
             return False
