@@ -45,10 +45,6 @@ class Head:
     state: dict[StateKey, StoredEvent] = field(factory=dict)
     last_nid: int | None = None
 
-    @property
-    def has_moved(self) -> bool:
-        return self.last_nid is not None
-
     def some(self, keys: Iterable[StateKey]) -> dict[StateKey, Event]:
         return {key: self.state[key].event for key in keys if key in self.state}
 
