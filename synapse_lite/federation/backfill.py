@@ -107,8 +107,8 @@ class Backfill:
             below(missing, {one.event_id: one for one in events if one.event_id not in known.placed})
         )
         for event in known.lacking_auth[:MAX_STATES]:
-            chain = await self._fetcher.auth_chain(server, room, event.event_id)
-            await store_in_slices(self._receiver, room.nid, {one.event_id: one for one in chain})
+            chain = await self._fetcher.auth_chain(server, room, event)
+            await store_in_slices(self._receiver, room.nid, chain)
         states = await self._states(room, events, known, server)
         placed = await self._filler.fill(Past(room.nid, position, events, states))
         return not set(missing).isdisjoint(placed)

@@ -5,7 +5,7 @@ again, elsewhere.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -92,12 +92,14 @@ class EventFetcher:
         found = await self._checked(room, listed(answer, "pdus", MAX_BACKFILL))
         return causes_first(below(event_ids, found))
 
-    async def auth_chain(self, server: str, room: Room, event_id: str) -> list[Event]:
-        answer = await self._peers.ask(
-            server, "GET", f"{V1}/event_auth/{part(room.room_id)}/{part(event_id)}"
-        )
+    async def auth_chain(self, server: str, room: Room, event: Event) -> dict[str, Event]:
+        """Those of the answer that the event leans on, by id."""
+        target = f"{V1}/event_auth/{part(room.room_id)}/{part(event.event_id)}"
+        answer = await self._peers.ask(server, "GET", target)
         found = await self._checked(room, listed(answer, "auth_chain", MAX_STATE))
-        return list(found.values())
+        found.pop(event.event_id, None)
+        chain = below(event.auth_events, found, lambda one: one.auth_events)
+        return {one.event_id: one for one in chain}
 
     async def state_ids(
         self, server: str, room: Room, event_id: str, max_bytes: int = MAX_ANSWER
@@ -154,7 +156,11 @@ class EventFetcher:
         return {one.event_id: one for one in checked if isinstance(one, Event)}
 
 
-def below(event_ids: Sequence[str], events: Mapping[str, Event]) -> list[Event]:
+def below(
+    event_ids: Sequence[str],
+    events: Mapping[str, Event],
+    edges: Callable[[Event], Sequence[str]] = lambda event: event.prev_events,
+) -> list[Event]:
     """What is reached from the events along their edges: the rest nobody asked for."""
     reached: dict[str, Event] = {}
     waiting = [one for one in event_ids if one in events]
@@ -162,7 +168,7 @@ def below(event_ids: Sequence[str], events: Mapping[str, Event]) -> list[Event]:
         event_id = waiting.pop()
         if event_id not in reached:
             reached[event_id] = events[event_id]
-            waiting += [one for one in events[event_id].prev_events if one in events]
+            waiting += [one for one in edges(events[event_id]) if one in events]
     return list(reached.values())
 
 

@@ -140,13 +140,13 @@ class InboundEvents:
     ) -> StoredEvent:
         """With the auth events that lack; `MissingEventsError` for previous events, and what nobody gives."""
         try:
-            return await self._judged(Received(room.nid, event, (), state))
+            return await self._judged(Received(room.nid, event, state))
         except MissingEventsError as missing:
             if not missing.event_ids & set(event.auth_events):
                 raise
         self._check_trust(event, origin)
-        chain = await self.ask_around(room, origin, partial(self._auth_chain, room, event))
-        return await self._judged(Received(room.nid, event, chain, state))
+        await self.ask_around(room, origin, partial(self._store_auth_chain, room, event))
+        return await self._judged(Received(room.nid, event, state))
 
     def _check_trust(self, event: Event, origin: str) -> None:
         if self._trust.is_spent(origin):
@@ -158,10 +158,8 @@ class InboundEvents:
             return await self._recommended(received)
         except UnknownMembersError as unknown:
             members = unknown.event_ids
-        if received.auth_events:
-            await self._receiver.store_outliers(received.room_nid, received.auth_events)
         await self._database.transact(self._filler.learn, received.room_nid, members)
-        return await self._recommended(evolve(received, auth_events=(), is_filled_in=True))
+        return await self._recommended(evolve(received, is_filled_in=True))
 
     async def _recommended(self, received: Received) -> StoredEvent:
         """With the signature of the room's policy server, or as one that is not recommended."""
@@ -176,11 +174,15 @@ class InboundEvents:
             logger.info("%s is not recommended: %s", received.event.event_id, error)
         return await self._receiver.receive(evolve(received, is_discouraged=True))
 
-    async def _auth_chain(self, room: Room, event: Event, server: str) -> list[Event]:
-        chain = await self._fetcher.auth_chain(server, room, event.event_id)
-        if not {one.event_id for one in chain} & set(event.auth_events):
+    async def _store_auth_chain(self, room: Room, event: Event, server: str) -> None:
+        """What lacks of it, as far as the server knows it."""
+        chain = await self._fetcher.auth_chain(server, room, event)
+        if not chain:
             raise PeerError(f"{server} does not know the auth events of {event.event_id}")
-        return chain
+        known = await self._database.read(known_event_ids, chain.keys())
+        await store_in_slices(
+            self._receiver, room.nid, {one: event for one, event in chain.items() if one not in known}
+        )
 
     # Previous events
 

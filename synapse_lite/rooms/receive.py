@@ -49,15 +49,13 @@ ATTEMPTS = 3
 class Received:
     """An event of another server; its format, hashes and signatures are checked already.
 
-    `auth_events` are those of its auth chain that had to be fetched, in any order. `state` is the state before the
-    event where another server had to tell it, because not all previous events are known: event nids by key.
+    `state` is the state before the event where another server had to tell it, because not all previous events are known: event nids by key.
     `request`: of the client that sent an event of ours. `is_discouraged`: the room's policy server does not recommend it.
     `is_filled_in`: in a room that is partial, what the auth events tell of members is filled in, or not to be had.
     """
 
     room_nid: int
     event: Event
-    auth_events: Sequence[Event] = ()
     state: Mapping[StateKey, int] | None = None
     request: ClientRequest | None = None
     is_discouraged: bool = False
@@ -73,8 +71,7 @@ class _Verdict:
 @frozen
 class _Prepared:
     """What is to be stored, if the room is still at `head`. `before` is the state before the event, by the graph;
-    `known` are the nids of events that are stored, `outliers` the auth events that are new. Of an accepted event
-    `tips` are the extremities beside it, `changes` those of the current state. `gaps` are the previous events that are not known,
+    Of an accepted event `tips` are the extremities beside it, `changes` those of the current state. `gaps` are the previous events that are not known,
     and those of soft-failed ones below it.
     `is_followed`: events that are known follow it, so it is no extremity.
     """
@@ -83,9 +80,7 @@ class _Prepared:
     event: Event
     nid: int
     verdict: _Verdict
-    auth_events: Sequence[Judged]
-    known: Mapping[str, int]
-    outliers: Sequence[Judged]
+    auth_nids: Sequence[int]
     before: StateAt
     replaced: StoredEvent | None
     was_outlier: bool
@@ -175,16 +170,14 @@ class EventReceiver:
         head = read_head(txn, received.room_nid)
         if head is None or head.room.room_id != event.room_id:
             raise not_found("Unknown room")
-        known = self._events.by_ids(txn, _named(received))
+        known = self._events.by_ids(txn, {event.event_id, *event.prev_events, *event.auth_events})
         stored = known.pop(event.event_id, None)
         if stored is not None and stored.is_placed:
             return stored
         nid = stored.nid if stored else nid
         create = self._current(txn, head, [CREATE])[CREATE]
-        judged = judged_earlier(known)
         previous = self._previous(event, known, head, complete=received.state is None)
-        outliers = judge_chain(judged, received.auth_events, create)
-        auth_events = all_of({**judged, **outliers}, event.auth_events)
+        auth_events = all_of(judged_earlier(known), event.auth_events)
         if received.state is None:
             before = self._state_before(txn, head, previous)
         else:
@@ -197,8 +190,8 @@ class EventReceiver:
         verdict = self._judge(txn, head, received, auth_events, create, state)
         replaced = state.get(event.key) if event.is_state else None
         prepared = _Prepared(
-            head, event, nid, verdict, auth_events, {one.event_id: one.nid for one in known.values()},
-            list(outliers.values()), before, replaced, was_outlier=stored is not None,
+            head, event, nid, verdict, [known[one].nid for one in event.auth_events], before, replaced,
+            was_outlier=stored is not None,
             gaps=sorted(set(event.prev_events).difference(one.event_id for one in previous)),
             request=received.request,
         )  # fmt: skip
@@ -211,28 +204,23 @@ class EventReceiver:
         return evolve(prepared, changes=self._changes(txn, prepared))
 
     def _commit(self, txn: Transaction, prepared: _Prepared) -> StoredEvent | None:
-        """Store what was prepared; None: the room moved on, or another one stored some of it."""
+        """Store what was prepared; None: the room moved on, or another one stored it."""
         event, room_nid = prepared.event, prepared.head.room.nid
         locked = lock_heads(txn, [room_nid], even_closed=False)
-        meanwhile = self._events.by_ids(
-            txn, [event.event_id, *(one.event.event_id for one in prepared.outliers)]
-        )
-        itself = meanwhile.pop(event.event_id, None)
-        if locked != [prepared.head] or meanwhile or (itself is not None) != prepared.was_outlier:
+        is_stored = event.event_id in self._events.by_ids(txn, [event.event_id])
+        if locked != [prepared.head] or is_stored != prepared.was_outlier:
             return None
         if prepared.request is not None:
             sent = find_sent(txn, [(room_nid, prepared.request)])
             for stored in self._events.load(txn, [nid for nid, _ in sent.values()]).values():
                 return stored
         batch = Batch(self._events.by_ids(txn, [event.redacts]) if event.redacts else {})
-        batch.new += new_outliers(txn, self._nids, room_nid, prepared.outliers, prepared.known)
-        nids = {**prepared.known, **{new.stored.event_id: new.stored.nid for new in batch.new}}
         stored = self._place(txn, prepared)
         self._redact(txn, batch, prepared, stored)
         batch.new.append(
             NewEvent(
                 stored,
-                [nids[one.event.event_id] for one in prepared.auth_events],
+                prepared.auth_nids,
                 prepared.verdict.reason,
                 is_shown=stored.standing is Standing.ACCEPTED or stored.nid in batch.redacted,
                 was_outlier=prepared.was_outlier,
@@ -372,11 +360,3 @@ class EventReceiver:
             return stored.after_nid
         state = StateAt(prepared.head.snapshot_nid).changed(prepared.changes)
         return self._resolver.store(txn, stored.room_nid, state)
-
-
-def _named(received: Received) -> set[str]:
-    """The events that the received ones name."""
-    named = {received.event.event_id, *received.event.prev_events, *received.event.auth_events}
-    for event in received.auth_events:
-        named.update((event.event_id, *event.auth_events))
-    return named

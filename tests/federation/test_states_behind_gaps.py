@@ -37,11 +37,8 @@ async def test_a_state_that_lies_is_not_believed(server: TestServer, other: Scri
     await refuse_nothing_else(server, room, token)
 
 
-@ensureDeferred
-async def test_a_large_state_is_stored_in_slices(
-    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The room is not locked for all of it at once."""
+def slices_of_four(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many events each slice stores."""
     monkeypatch.setattr(outliers, "SLICE", 4)
     sizes: list[int] = []
     store = EventReceiver.store_outliers
@@ -51,6 +48,15 @@ async def test_a_large_state_is_stored_in_slices(
         return await store(receiver, room_nid, events)
 
     monkeypatch.setattr(EventReceiver, "store_outliers", record)
+    return sizes
+
+
+@ensureDeferred
+async def test_a_large_state_is_stored_in_slices(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The room is not locked for all of it at once."""
+    sizes = slices_of_four(monkeypatch)
     room, _ = await remote_room(server, other)
     history = History(room)
     for number in range(10):
@@ -61,6 +67,28 @@ async def test_a_large_state_is_stored_in_slices(
     await send(server, other, said[-1].pdu)
     assert await room.membership("@u0:other.test") == "join"
     assert sizes == [4, 4, 2]
+
+
+@ensureDeferred
+async def test_an_auth_chain_is_stored_in_slices(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an event leans on is stored before it, and nothing else of the answer."""
+    sizes = slices_of_four(monkeypatch)
+    room, token = await remote_room(server, other)
+    history, state = History(room), dict(room.state)
+    for number in range(10):
+        content = {"membership": "join", "displayname": str(number)}
+        renamed = history.add(await room.build("m.room.member", content, room.user, state=state))
+        state[renamed.key] = renamed
+    said = history.add(await room.say("hello", state=state))
+    unrelated = await room.build("m.room.topic", {"topic": "unrelated"}, "")
+    chain = [history.events[one].pdu for one in history.auth_ids([said])]
+    other.scripts[f"{V1}/event_auth/"] = lambda *_: {"auth_chain": [unrelated.pdu, said.pdu, *chain]}
+    await send(server, other, said.pdu)
+    assert await texts(server, room, token) == ["hello"]
+    assert sizes == [4, 4, 2]
+    assert await room.stored(unrelated) is None
 
 
 @ensureDeferred

@@ -63,7 +63,8 @@ class Remote:
         return await self.database.read(read)
 
     async def receive(self, room: Room, event: Event, *auth_events: Event) -> StoredEvent:
-        return await self.receiver.receive(Received(room.nid, event, auth_events))
+        await self.receiver.store_outliers(room.nid, auth_events)
+        return await self.receiver.receive(Received(room.nid, event))
 
     async def follow(self, room: Room, previous: StoredEvent, kind: str, sender: str,
                      content: dict[str, Any], **more: Any) -> StoredEvent:  # fmt: skip
