@@ -167,10 +167,11 @@ class Federation:
         self.done[what] += 1
 
     def _raise(self, person: Person, room: str, user_id: str, random: Random) -> None:
+        """Before version 11 a redaction takes from power levels who may invite: who hears of them later judges otherwise than who knew them."""
         path = f"rooms/{quote(room)}/state/m.room.power_levels/"
         levels = person.ask("GET", path)
         levels["users"] = {**levels["users"], user_id: random.choice([0, 10, 49])}
-        self._note(room, person.send(room, "m.room.power_levels", levels, ""))
+        person.send(room, "m.room.power_levels", levels, "")  # not noted: no power levels are redacted
 
     def _note(self, room: str, event_id: str) -> None:
         self.sent.append(Sent(room, event_id))
