@@ -135,7 +135,7 @@ class Aliases:
 
     def _unlist(self, txn: Transaction, room: Room, user_id: str, alias: str) -> None:
         key = (CANONICAL_ALIAS, "")
-        listed: JsonObject = getattr(self._current.read(txn, room.nid, [key]).get(key), "content", {})
+        listed: JsonObject = getattr(self._current.read_known(txn, room.nid, [key]).get(key), "content", {})
         rest = without_alias(listed, alias)
         if rest != listed:
             draft = Draft(CANONICAL_ALIAS, user_id, rest, self._clock.now_ms(), "")

@@ -1,5 +1,6 @@
 """What a room's current state says, for handlers that decide by it."""
 
+import logging
 from collections.abc import Collection
 
 from attrs import frozen
@@ -10,6 +11,8 @@ from synapse_lite.matrix.power_levels import PowerLevels
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.state import StateKey, StateStore
+
+logger = logging.getLogger(__name__)
 
 CREATE = ("m.room.create", "")
 POWER_LEVELS = ("m.room.power_levels", "")
@@ -24,12 +27,28 @@ class CurrentState:
         """The current events of some keys; what is not set is absent. 500 where one of them is lost: by what is not known nobody
         decides.
         """
+        found, lost = self._load(txn, room_nid, keys)
+        for kind, _ in lost:
+            raise MatrixError(500, Errcode.UNKNOWN, f"This server has lost the {kind} event of the room")
+        return found
+
+    def read_known(
+        self, txn: Transaction, room_nid: int, keys: Collection[StateKey]
+    ) -> dict[StateKey, Event]:
+        """As `read`; what is lost is as if it were not set, which must not stop what goes on without it."""
+        found, lost = self._load(txn, room_nid, keys)
+        for kind, _ in lost:
+            logger.error("the %s event of room %d is lost", kind, room_nid)
+        return found
+
+    def _load(
+        self, txn: Transaction, room_nid: int, keys: Collection[StateKey]
+    ) -> tuple[dict[StateKey, Event], list[StateKey]]:
+        """The events, and the keys of those that are lost."""
         nids = self.state.current(txn, [(room_nid, key) for key in keys])
         stored = self.events.load(txn, list(nids.values()))
-        for (_, (kind, _)), nid in nids.items():
-            if nid not in stored:
-                raise MatrixError(500, Errcode.UNKNOWN, f"This server has lost the {kind} event of the room")
-        return {key: stored[nid].event for (_, key), nid in nids.items()}
+        found = {key: stored[nid].event for (_, key), nid in nids.items() if nid in stored}
+        return found, [key for _, key in nids if key not in found]
 
     def power_levels(self, txn: Transaction, room_nid: int) -> PowerLevels:
         """404 `M_NOT_FOUND` for a room that is gone."""

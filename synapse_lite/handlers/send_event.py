@@ -224,7 +224,7 @@ class SendEvent:
     def _check_aliases(self, txn: Transaction, room: Room, aliases: list[str]) -> None:
         """Those that the room does not list yet must point to it."""
         key = (CANONICAL_ALIAS, "")
-        before = self._current.read(txn, room.nid, [key]).get(key)
+        before = self._current.read_known(txn, room.nid, [key]).get(key)
         listed = [] if before is None else _as_listed(before.content)
         for alias in aliases:
             if alias not in listed and alias_store.room_of_alias(txn, alias) != room.room_id:

@@ -140,6 +140,23 @@ async def test_lost_guest_access(server: TestServer, other: Scripted) -> None:
 
 
 @ensureDeferred
+async def test_lost_aliases(server: TestServer, other: Scripted) -> None:
+    """Aliases are set and deleted as where none was listed."""
+    room, token = await remote_room(server, other)
+    state, alias = f"rooms/{room.room_id}/state/m.room.canonical_alias/", "#here:hs.test"
+    await server.ok("PUT", f"directory/room/{path_part(alias)}", {"room_id": room.room_id}, token)
+    await server.ok("PUT", state, {"alias": alias}, token)
+    await room.look()
+    await lose(room, "m.room.canonical_alias")
+    refused = await server.refusal("PUT", state, {"alt_aliases": ["#elsewhere:hs.test"]}, token)
+    assert refused == (400, "M_BAD_ALIAS")
+    await server.ok("PUT", state, {"alt_aliases": [alias]}, token)
+    await room.look()
+    await lose(room, "m.room.canonical_alias")
+    await server.ok("DELETE", f"directory/room/{path_part(alias)}", token=token)
+
+
+@ensureDeferred
 async def test_lost_ends_are_told_once(
     server: TestServer, other: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:

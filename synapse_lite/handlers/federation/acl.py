@@ -1,6 +1,5 @@
 """Which servers a room lets take part (`m.room.server_acl`)."""
 
-import logging
 from collections.abc import Collection
 
 from synapse_lite.errors import forbidden
@@ -8,18 +7,13 @@ from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.matrix.server_acl import is_server_allowed
 from synapse_lite.storage.database import Transaction
 
-logger = logging.getLogger(__name__)
-
 SERVER_ACL = ("m.room.server_acl", "")
 
 
 def shuts_out(txn: Transaction, current: CurrentState, room_nid: int, server_name: str) -> bool:
     """An ACL whose event is lost shuts out nobody: it must not stop all that comes for its room."""
-    nids = current.state.current(txn, [(room_nid, SERVER_ACL)])
-    found = current.events.load(txn, list(nids.values()))
-    if len(found) < len(nids):
-        logger.error("the ACL of room %d is lost", room_nid)
-    return any(not is_server_allowed(acl.event.content, server_name) for acl in found.values())
+    acl = current.read_known(txn, room_nid, [SERVER_ACL]).get(SERVER_ACL)
+    return acl is not None and not is_server_allowed(acl.content, server_name)
 
 
 def check_acl(txn: Transaction, current: CurrentState, room_nid: int, server_names: Collection[str]) -> None:
