@@ -47,8 +47,8 @@ def count_events(txn: Transaction, event_nids: Collection[int]) -> None:
     """Add events to what their rooms and senders have written. Each event once: nothing here knows."""
     nids = list(event_nids)
     rooms = [room_nid for (room_nid,) in txn.rows(_KEPT_ROOMS, (nids,))]
-    txn.execute(_ROOMS, (nids, rooms))
-    txn.execute(_USERS, (nids,))
+    txn.later(_ROOMS, (nids, rooms))
+    txn.later(_USERS, (nids,))
 
 
 def clear_statistics(txn: Transaction) -> None:

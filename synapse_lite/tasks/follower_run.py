@@ -14,6 +14,7 @@ from synapse_lite.storage.database import CommitUncertainError, Database, Transa
 from synapse_lite.storage.stream import Change, read_changes_of
 from synapse_lite.storage.tasks import FollowerLease, LeaseLostError
 from synapse_lite.tasks.errors import describe
+from synapse_lite.tasks.follower_steps import Advanced, ClaimedFollower, Steps
 from synapse_lite.tasks.followers import Committing, DatabaseFollower, Delivery, RegisteredFollower, Shard
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.run import Backoff
@@ -22,18 +23,6 @@ from synapse_lite.tasks.signals import Signal
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 5.0  # without a wake-up
-
-
-@frozen
-class Advanced:
-    """What a step did. `more`: there may be more at once; `paused`: an operator wants it to stop.
-
-    `wrote`: the follower has something to go on with.
-    """
-
-    more: bool = False
-    paused: bool = False
-    wrote: bool = False
 
 
 @frozen
@@ -56,6 +45,7 @@ class FollowerRun:
         lease: FollowerLease,
         registered: RegisteredFollower,
         database: Database,
+        steps: Steps,
         *,
         clock: Clock,
         metrics: TaskMetrics,
@@ -65,14 +55,16 @@ class FollowerRun:
         self.news = Signal(clock)
         self._lease = lease
         self._spec = registered.spec
+        self._shard = Shard(lease.shard, registered.spec.shards)
         handler = registered.handler
         self._advance = (  # asked once: whether a class follows a protocol takes long to find out
-            partial(self._write, handler)
+            partial(self._write, ClaimedFollower(lease, registered.spec, self._shard, handler))
             if isinstance(handler, DatabaseFollower)
             else partial(self._deliver, handler)
         )
-        self._shard = Shard(lease.shard, registered.spec.shards)
+        self._is_behind = False
         self._database = database
+        self._steps = steps
         self._clock = clock
         self._metrics = metrics
         self._backoff = backoff
@@ -126,10 +118,10 @@ class FollowerRun:
         logger.warning("%s is dropped: its runner expired", self._title)
 
     async def _wait(self) -> None:
-        """Until there is news, and something may have gathered: what comes after a rest is not kept waiting."""
+        """Until there is news, and something may have gathered."""
         caught_up = self._clock.monotonic()
         await self.news.wait(IDLE_SECONDS)
-        left = caught_up + self._spec.pause_seconds - self._clock.monotonic()
+        left = max(self._spec.delay_seconds, caught_up + self._spec.pause_seconds - self._clock.monotonic())
         if left > 0 and not self._draining:
             self._pausing = self._clock.sleep(left)
             with suppress(CancelledError):
@@ -140,25 +132,13 @@ class FollowerRun:
         with self._metrics.follower_seconds.labels(self._spec.name).time():
             return await self._advance()
 
-    async def _write(self, handler: DatabaseFollower) -> Advanced:
-        advanced = await self._database.transact(self._follow, handler)
-        if advanced.wrote and isinstance(handler, Committing):
-            handler.committed()
+    async def _write(self, claimed: ClaimedFollower) -> Advanced:
+        take = self._steps.take_alone if self._is_behind else self._steps.take
+        advanced = await take(claimed)
+        self._is_behind = advanced.more
+        if advanced.wrote and isinstance(claimed.handler, Committing):
+            claimed.handler.committed()
         return advanced
-
-    def _follow(self, txn: Transaction, handler: DatabaseFollower) -> Advanced:
-        txn.relax()
-        fenced = store.fence_follower(txn, self._lease)
-        if fenced.paused:
-            return Advanced(paused=True)
-        if fenced.position == fenced.head:
-            return Advanced()
-        limit = max(1, self._spec.batch >> fenced.attempt)  # a failure is soon alone in its batch
-        changes = read_changes_of(txn, self._spec.kinds, fenced.position, fenced.head, limit)
-        wrote = bool(changes) and bool(handler.follow(txn, changes, self._shard))
-        is_full = len(changes) == limit
-        store.advance_fenced(txn, self._lease, changes[-1].position if is_full else fenced.head)
-        return Advanced(more=is_full, wrote=wrote)
 
     async def _deliver(self, handler: Delivery) -> Advanced:
         prepared = await self._database.transact(self._prepare)
@@ -176,14 +156,14 @@ class FollowerRun:
     def _prepare(self, txn: Transaction) -> Prepared:
         """The same changes again until they are delivered: a key stands for what it was first used for."""
         fenced = store.fence_follower(txn, self._lease)
-        if fenced.paused or fenced.position == fenced.head:
+        if fenced.paused or fenced.lag == 0:
             return Prepared([], fenced.position, fenced.paused)
         upto, limit = fenced.head, self._spec.batch
         if fenced.delivering is not None:
             upto, limit = fenced.delivering, fenced.delivering - fenced.position
         changes = read_changes_of(txn, self._spec.kinds, fenced.position, upto, limit)
         if not changes:
-            store.advance_fenced(txn, self._lease, upto)
+            store.advance_fenced(txn, [self._lease], upto)
             return Prepared([], upto, paused=False)
         if fenced.delivering is None:
             upto = changes[-1].position if len(changes) == limit else upto

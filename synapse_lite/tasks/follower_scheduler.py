@@ -13,6 +13,7 @@ from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.tasks import FollowerKey, FollowerLease
 from synapse_lite.tasks.follower_run import FollowerRun
+from synapse_lite.tasks.follower_steps import Steps
 from synapse_lite.tasks.followers import RegisteredFollower
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.queue import TOPIC as TASKS
@@ -40,6 +41,7 @@ class FollowerScheduler:
         backoff: Backoff,
     ) -> None:
         self._database = database
+        self._steps = Steps(database, clock)
         self._followers: dict[FollowerKey, RegisteredFollower] = {
             (follower.spec.name, shard): follower
             for follower in followers
@@ -105,6 +107,7 @@ class FollowerScheduler:
             lease,
             self._followers[lease.key],
             self._database,
+            self._steps,
             clock=self._clock,
             metrics=self._metrics,
             backoff=self._backoff,

@@ -29,7 +29,7 @@ from tests.chaos.actions import Append, spec
 from tests.chaos.unfenced import remove_fence
 
 SERVER = "chaos.test"
-EAGER = evolve(STATISTICS, batch=3, pause_seconds=0.0)
+EAGER = evolve(STATISTICS, batch=3, pause_seconds=0.0, delay_seconds=0.0)
 FAILED = 3
 STOP_SECONDS = 15.0
 logger = logging.getLogger(__name__)

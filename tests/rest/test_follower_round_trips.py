@@ -1,67 +1,69 @@
 """How often followers ask the database because of a message, which is no concern of most of them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Any
 
-from prometheus_client import CollectorRegistry
+import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.handlers.federation.sending.follower import FEDERATION
 from synapse_lite.handlers.push.follower import PUSH
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.tasks import FollowerLease
+from synapse_lite.tasks.actions.search import SEARCH, SearchIndex
+from synapse_lite.tasks.actions.statistics import STATISTICS, Statistics
 from synapse_lite.tasks.actions.user_directory import USER_DIRECTORY, UserDirectory
-from synapse_lite.tasks.follower_run import FollowerRun
-from synapse_lite.tasks.followers import RegisteredFollower
-from synapse_lite.tasks.metrics import TaskMetrics
-from synapse_lite.tasks.run import Backoff
+from synapse_lite.tasks.follower_steps import ClaimedFollower, follow_alone, follow_together
+from synapse_lite.tasks.followers import RegisteredFollower, Shard
 from tests.server import TestServer
 
 FENCE_AND_CHANGES = 2
 RUNNER = "runner#1"
+LOOKS = {PUSH.name: 1, FEDERATION.name: 2, USER_DIRECTORY.name: 0, SEARCH.name: 1, STATISTICS.name: 1}
+"""Nobody is looked for by no name."""
+AT_ONCE = [PUSH.name, FEDERATION.name]
+AT_LEISURE = [USER_DIRECTORY.name, SEARCH.name, STATISTICS.name]
 
 
+@pytest.mark.parametrize("names", [*([name] for name in LOOKS), AT_ONCE, AT_LEISURE, [*LOOKS]], ids="+".join)
 @ensureDeferred
-async def test_a_message_among_users_of_this_server_without_pushers(server: TestServer) -> None:
-    """Nobody is looked for by no name, and that the follower came so far goes with the COMMIT."""
+async def test_a_message_among_users_of_this_server_without_pushers(
+    server: TestServer, names: list[str]
+) -> None:
+    """However many share a step; that they came so far goes with the COMMIT."""
     alice = await server.user("alice")
     room = await server.room(alice)
     directory = UserDirectory(server.core.events, server.core.config.server_name)
-    known = [*server.core.extensions.followers, RegisteredFollower(USER_DIRECTORY, directory)]
-    asked = {PUSH.name: 1, FEDERATION.name: 2, USER_DIRECTORY.name: 0}
-    followers = {one.spec.name: one for one in known if one.spec.name in asked}
-    leases = await server.database.transact(_claim_all, followers)
-    for name, follower in followers.items():
-        await _round_trips(server, follower, leases[name])
+    known = [
+        *server.core.extensions.followers,
+        RegisteredFollower(USER_DIRECTORY, directory),
+        RegisteredFollower(SEARCH, SearchIndex(server.core.events)),
+        RegisteredFollower(STATISTICS, Statistics()),
+    ]
+    followers = await server.database.transact(_claim_all, [one for one in known if one.spec.name in names])
+    for one in followers:
+        await server.database.transact(follow_alone, one)
     await server.ok("PUT", f"{room}/send/m.room.message/1", {"msgtype": "m.text", "body": "x"}, alice)
-    found = {name: await _round_trips(server, followers[name], leases[name]) for name in asked}
-    assert found == {name: FENCE_AND_CHANGES + count for name, count in asked.items()}
+    found = await server.database.transact(_round_trips, followers)
+    assert found == FENCE_AND_CHANGES + sum(LOOKS[name] for name in names)
     states = await server.database.read(store.read_followers)
-    assert {state.lag for state in states if state.name in asked} == {0}
+    assert {state.lag for state in states if state.name in names} == {0}
 
 
-def _claim_all(txn: Transaction, names: Iterable[str]) -> dict[str, FollowerLease]:
+def _claim_all(txn: Transaction, known: Iterable[RegisteredFollower]) -> list[ClaimedFollower]:
     store.register_runner(txn, RUNNER, "w", [], 600_000)
-    keys = [(name, 0) for name in names]
-    store.register_followers(txn, keys)
-    leases = [store.claim_follower(txn, RUNNER, [key]) for key in keys]
-    return {lease.name: lease for lease in leases if lease is not None}
+    return [_claim(txn, one) for one in known]
 
 
-async def _round_trips(server: TestServer, registered: RegisteredFollower, lease: FollowerLease) -> int:
+def _claim(txn: Transaction, one: RegisteredFollower) -> ClaimedFollower:
+    store.register_followers(txn, [(one.spec.name, 0)])
+    lease = store.claim_follower(txn, RUNNER, [(one.spec.name, 0)])
+    assert lease is not None
+    handler: Any = one.handler
+    return ClaimedFollower(lease, one.spec, Shard(0, 1), handler)
+
+
+def _round_trips(txn: Transaction, followers: Collection[ClaimedFollower]) -> int:
     """Those of a step, without that of its COMMIT."""
-    run = FollowerRun(
-        lease,
-        registered,
-        server.database,
-        clock=server.core.clock,
-        metrics=TaskMetrics(CollectorRegistry()),
-        backoff=Backoff(),
-        is_current=lambda _: True,
-    )
-
-    def step(txn: Transaction) -> int:
-        run._follow(txn, registered.handler)
-        return txn._sent
-
-    return await server.database.transact(step)
+    follow_together(txn, followers)
+    return txn._sent

@@ -14,7 +14,8 @@ from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.stream import Change, Kind
 from synapse_lite.storage.tasks import FollowerLease, FollowerState
-from synapse_lite.tasks.follower_run import Advanced, FollowerRun
+from synapse_lite.tasks.follower_run import FollowerRun
+from synapse_lite.tasks.follower_steps import Advanced, Steps
 from synapse_lite.tasks.followers import FollowerSpec, RegisteredFollower, Shard
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.registry import RegistryError, TaskRegistry
@@ -251,9 +252,12 @@ def test_names_are_taken_once() -> None:
         registry.freeze().register_follower(RegisteredFollower(SPEC, Copying()))
 
 
+@pytest.mark.parametrize(
+    ("delay", "expected"), [(0.0, [1, 1, 2, 3, 3]), (0.5, [1, 1, 2, 2, 3])], ids=["awaited", "at leisure"]
+)
 @ensureDeferred
-async def test_what_comes_after_a_rest_is_not_kept_waiting() -> None:
-    """News lets more gather only when the last look was a moment ago."""
+async def test_what_comes_after_a_rest(delay: float, expected: list[int]) -> None:
+    """News lets more gather only when the last look was a moment ago, or where nobody waits for the follower."""
     steps = []
 
     class Database:
@@ -262,23 +266,36 @@ async def test_what_comes_after_a_rest_is_not_kept_waiting() -> None:
             return Advanced()
 
     clock = ManualClock()
+    database = cast("Any", Database())
+    spec = FollowerSpec("test", SPEC.kinds, pause_seconds=2.0, delay_seconds=delay)
     run = FollowerRun(
         FollowerLease("test", 0, 1, "one#1"),
-        RegisteredFollower(FollowerSpec("test", SPEC.kinds, pause_seconds=2.0), Copying()),
-        cast("Any", Database()),
+        RegisteredFollower(spec, Copying()),
+        database,
+        Steps(database, clock),
         clock=clock,
         metrics=TaskMetrics(CollectorRegistry()),
         backoff=Backoff(),
         is_current=lambda _: True,
     )
     ended = Deferred.fromCoroutine(run.run())
+    await next_turn(clock)
     looked = [len(steps)]
     for rest in (0.0, 3.0):
         clock.advance(rest)
         run.news.set()
+        await next_turn(clock)
         looked.append(len(steps))
         clock.advance(2.0)
+        await next_turn(clock)
         looked.append(len(steps))
-    assert looked == [1, 1, 2, 3, 3]
+    assert looked == expected
     run.drain()
     await ended
+
+
+async def next_turn(clock: ManualClock) -> None:
+    """Whoever asks for a step in one takes it together with others that do."""
+    turned: Deferred[None] = Deferred()
+    clock.call_later(0.0, fire, turned)
+    await turned

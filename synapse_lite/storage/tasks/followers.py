@@ -6,6 +6,8 @@ between gets `LeaseLostError`, and with it a rollback of all that the transactio
 
 from collections.abc import Collection, Mapping
 
+from attrs import astuple
+
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.tasks.leases import LeaseLostError
 from synapse_lite.storage.tasks.rows import FencedFollower, FollowerKey, FollowerLease, FollowerState
@@ -33,6 +35,12 @@ SELECT set_config('application_name', 'follower ' || name || '/' || shard, true)
     f.attempt, f.paused, s.position
 FROM followers f, stream_position s
 WHERE f.name = %s AND f.shard = %s AND f.epoch = %s AND f.owner = %s FOR NO KEY UPDATE OF f
+"""
+
+_FENCE_ALL = """
+SELECT f.name, f.shard, f.epoch, f.owner, f.position, f.delivering, f.attempt, f.paused, s.position
+FROM followers f, stream_position s
+WHERE (f.name, f.shard, f.epoch, f.owner) IN %s ORDER BY f.name, f.shard FOR NO KEY UPDATE OF f
 """
 
 _ADVANCED = "position = %(position)s, delivering = NULL, attempt = 0, error = NULL"
@@ -66,6 +74,16 @@ def fence_follower(txn: Transaction, lease: FollowerLease) -> FencedFollower:
     return FencedFollower(*row[1:])
 
 
+def fence_followers(
+    txn: Transaction, leases: Collection[FollowerLease]
+) -> Mapping[FollowerLease, FencedFollower]:
+    """As `fence_follower`, all at once; those that are no longer ours are missing."""
+    names = ", ".join(sorted({lease.name for lease in leases}))
+    txn.later("SELECT set_config('application_name', %s, true)", (f"followers {names}",))
+    rows = txn.rows(_FENCE_ALL, (tuple(map(astuple, leases)),))
+    return {FollowerLease(*row[:4]): FencedFollower(*row[4:]) for row in rows}
+
+
 def begin_delivery(txn: Transaction, lease: FollowerLease, upto: int) -> None:
     """What is delivered next ends here, however often it has to be tried."""
     _write(txn, lease, "delivering = %(upto)s", {"upto": upto})
@@ -75,9 +93,10 @@ def advance_follower(txn: Transaction, lease: FollowerLease, position: int) -> N
     _write(txn, lease, _ADVANCED, {"position": position})
 
 
-def advance_fenced(txn: Transaction, lease: FollowerLease, position: int) -> None:
-    """As `advance_follower`, of one that `fence_follower` protects: that it is still ours need not be asked again."""
-    txn.later(_update(_ADVANCED), _arguments(lease, {"position": position}))
+def advance_fenced(txn: Transaction, leases: Collection[FollowerLease], position: int) -> None:
+    """As `advance_follower`, of fenced ones: that they are still ours need not be asked again."""
+    if leases:
+        txn.later(_update(_ADVANCED), _arguments(leases, {"position": position}))
 
 
 def fail_follower(txn: Transaction, lease: FollowerLease, error: str, delay_ms: int) -> None:
@@ -141,17 +160,16 @@ def prune_followers(txn: Transaction, unseen_ms: int, limit: int) -> int:
 
 
 def _write(txn: Transaction, lease: FollowerLease, assignments: str, arguments: Mapping[str, object]) -> None:
-    if txn.execute(_update(assignments), _arguments(lease, arguments)) != 1:
+    if txn.execute(_update(assignments), _arguments([lease], arguments)) != 1:
         raise LeaseLostError(f"follower {lease.name}/{lease.shard} is no longer ours")
 
 
 def _update(assignments: str) -> str:
     return (
         f"UPDATE followers SET {assignments}, updated_at = now_ms()"
-        " WHERE name = %(name)s AND shard = %(shard)s AND epoch = %(epoch)s AND owner = %(runner)s"
+        " WHERE (name, shard, epoch, owner) IN %(leases)s"
     )
 
 
-def _arguments(lease: FollowerLease, others: Mapping[str, object]) -> dict[str, object]:
-    mine = {"name": lease.name, "shard": lease.shard, "epoch": lease.epoch, "runner": lease.runner}
-    return {**others, **mine}
+def _arguments(leases: Collection[FollowerLease], others: Mapping[str, object]) -> dict[str, object]:
+    return {**others, "leases": tuple(map(astuple, leases))}

@@ -299,6 +299,11 @@ class FencedFollower:
     paused: bool
     head: int
 
+    @property
+    def lag(self) -> int:
+        """Positions. Who had to wait for the fence may see a `head` from before that, which is not gone back to."""
+        return max(0, self.head - self.position)
+
 
 @frozen
 class FollowerState:

@@ -19,7 +19,11 @@ from synapse_lite.tasks.followers import FollowerSpec, Shard
 MAX_TEXT = 65_536  # characters: normalised, some become many
 
 SEARCH = FollowerSpec(
-    name="search", kinds=frozenset({Kind.EVENT, Kind.REDACTED, Kind.AMENDED}), batch=500, pause_seconds=0.2
+    name="search",
+    kinds=frozenset({Kind.EVENT, Kind.REDACTED, Kind.AMENDED}),
+    batch=500,
+    pause_seconds=0.2,
+    delay_seconds=0.05,
 )
 
 

@@ -7,7 +7,9 @@ from synapse_lite.storage.statistics import count_events
 from synapse_lite.storage.stream import Change, Kind
 from synapse_lite.tasks.followers import FollowerSpec, Shard
 
-STATISTICS = FollowerSpec(name="statistics", kinds=frozenset({Kind.EVENT}), batch=1000, pause_seconds=1.0)
+STATISTICS = FollowerSpec(
+    name="statistics", kinds=frozenset({Kind.EVENT}), batch=1000, pause_seconds=1.0, delay_seconds=0.05
+)
 
 
 class Statistics:

@@ -12,7 +12,11 @@ from synapse_lite.storage.user_directory import DirectoryRow, local_profiles, pu
 from synapse_lite.tasks.followers import FollowerSpec, Shard
 
 USER_DIRECTORY = FollowerSpec(
-    name="user_directory", kinds=frozenset({Kind.EVENT, Kind.PROFILE}), batch=500, pause_seconds=0.2
+    name="user_directory",
+    kinds=frozenset({Kind.EVENT, Kind.PROFILE}),
+    batch=500,
+    pause_seconds=0.2,
+    delay_seconds=0.05,
 )
 
 
