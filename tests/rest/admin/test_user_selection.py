@@ -9,7 +9,7 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage import accounts, devices
 from synapse_lite.storage.accounts import NewAccount
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.devices import DeviceUse
 from synapse_lite.tasks.actions.redact_users import REDACT_USERS
 from tests.builders import SERVER
@@ -21,12 +21,9 @@ WAVE = [f"@spam_{number}:{SERVER}" for number in range(3)]
 
 
 @pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    await database.transact(_make_wave)
+async def server(server: AdminServer) -> AsyncIterator[AdminServer]:
+    await server.database.transact(_make_wave)
     yield server
-    await server.stop()
 
 
 def _make_wave(txn: Transaction) -> None:

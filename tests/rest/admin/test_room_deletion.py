@@ -1,14 +1,11 @@
 """Deleting rooms and purging history over HTTP: Synapse's keys, types, status words and errors."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
-from synapse_lite.storage.database import Database
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, PurgeRoomParams
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM
@@ -18,14 +15,6 @@ from tests.server import path_part
 
 EARLY = 100_000_000_000  # before everything
 SHUTDOWN = SHUTDOWN_AND_PURGE_ROOM
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def populated(server: AdminServer, **body: Any) -> tuple[str, str]:

@@ -1,13 +1,10 @@
 """Rooms chosen by what they have in common, looked at, and shut down by one request."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM
 from synapse_lite.tasks.actions.shutdown_rooms import SHUTDOWN_ROOMS
 from tests.builders import SERVER
@@ -16,14 +13,6 @@ from tests.rest.admin_server import V1, AdminServer
 PATH = f"{V1}/room_selection"
 INVALID = (400, "M_INVALID_PARAM")
 LONG_AGO = 1_500_000_000_000
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def selected(server: AdminServer, **wanted: Any) -> set[str]:

@@ -1,26 +1,14 @@
 """Lists of users as operators see them: Synapse's keys and types, every order, every filter."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
+from tests.rest.admin.users import LISTED, check, names, one, user_id
 from tests.rest.admin_server import V1, V2, AdminServer
-from tests.rest.admin_users import LISTED, check, names, one, user_id
 from tests.server import path_part
 
 V3 = "/_synapse/admin/v3"
 ORDERS = [name for name in LISTED if name not in {"erased", "name"}] + ["name"]
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def some_users(server: AdminServer) -> None:

@@ -1,14 +1,12 @@
 """Rooms as operators see them: Synapse's keys and types, every order, every filter."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.heads import know_room
 from tests.builders import ALICE, SERVER, World
 from tests.rest.admin_server import V1, AdminServer
@@ -40,14 +38,6 @@ DETAILED = LISTED | {
     "replacement_room": (str, type(None)),
 }
 ORDERS = [name for name in LISTED if name not in {"room_id", "room_type"}] + ["alphabetical", "size"]
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 def check(room: dict[str, Any], fields: dict[str, tuple[type, ...]]) -> None:

@@ -1,26 +1,15 @@
 """Users as operators see and change them, one by one: Synapse's keys and types."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
 from synapse_lite.tasks.actions.deactivate_user import DEACTIVATE_USER
+from tests.rest.admin.users import DETAILED, check, one, user_id
 from tests.rest.admin_server import V1, V2, AdminServer
-from tests.rest.admin_users import DETAILED, check, one, user_id
 from tests.server import PASSWORD, path_part
 
 V3 = "/_synapse/admin/v3"
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @ensureDeferred

@@ -1,15 +1,12 @@
 """The calls of moderation bots and admin pages, in their order, with answers decoded as strictly as they do."""
 
-from collections.abc import AsyncIterator
 from typing import Any, Literal
 from urllib.parse import quote
 
-import pytest_twisted
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
-from synapse_lite.storage.database import Database
 from synapse_lite.tasks.actions.quarantine_media import QUARANTINE_MEDIA
 from synapse_lite.tasks.actions.redact_all_events import REDACT_ALL_EVENTS
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM
@@ -134,14 +131,6 @@ class ScheduledTask(Strict):
 
 def decode(kind: Any, answer: Any) -> Any:
     return TypeAdapter(kind).validate_python(answer)
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def flood(server: AdminServer) -> tuple[str, str, str]:

@@ -1,14 +1,11 @@
 """Invites of spammers are taken back when what they wrote is redacted."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.rooms.append import append_all
 from synapse_lite.rooms.values import Write
-from synapse_lite.storage.database import Database
 from synapse_lite.tasks.actions.redact_all_events import REDACT_ALL_EVENTS
 from synapse_lite.tasks.actions.withdraw_invites import WITHDRAW_INVITES
 from tests.builders import SERVER
@@ -17,14 +14,6 @@ from tests.rest.admin_server import V1, AdminServer
 ROOMS = 2
 INVITED = 11  # with both rooms more than a step does
 OPEN: Any = {"power_level_content_override": {"invite": 0}}
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def invited_to(server: AdminServer, token: str) -> Any:

@@ -1,13 +1,10 @@
 """Synapse's background updates: data that is made anew by tasks."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage import tasks as store
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.statistics import count_events, largest_rooms
 from synapse_lite.storage.tasks import LeaseLostError
 from synapse_lite.tasks.actions.rebuild import REBUILD
@@ -19,14 +16,6 @@ from tests.tasks.steps import RUNNER
 PATH = f"{V1}/background_updates"
 JOB = {"job_name": "populate_stats_process_rooms"}
 UNKNOWN = (400, "M_UNKNOWN")
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @ensureDeferred

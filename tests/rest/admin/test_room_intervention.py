@@ -1,13 +1,10 @@
 """Administrators bring users into rooms, and to power there."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
 from tests.builders import SERVER
 from tests.rest.admin_server import V1, AdminServer
 from tests.server import path_part
@@ -16,14 +13,6 @@ ADMIN, ALICE, BOB = (f"@{name}:{SERVER}" for name in ("admin", "alice", "bob"))
 UNKNOWN = (400, "M_UNKNOWN")
 NOT_FOUND = (404, "M_NOT_FOUND")
 FORBIDDEN = (403, "M_FORBIDDEN")
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def state(server: AdminServer, room: str, kind: str, key: str = "") -> Any:

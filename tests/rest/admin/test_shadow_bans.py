@@ -1,26 +1,15 @@
 """What becomes of shadow-banned users: they are told that all is well, and nobody else sees anything of it."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
 from tests.builders import SERVER
 from tests.rest.admin_server import V1, AdminServer
 from tests.server import path_part
 
 MALLORY = f"@mallory:{SERVER}"
 MESSAGE = {"msgtype": "m.text", "body": "spam"}
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def banned(server: AdminServer) -> str:

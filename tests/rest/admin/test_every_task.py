@@ -1,10 +1,9 @@
 """What holds for every task there is, and for every request that starts one: read from the catalogue and the routes."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-import pytest_twisted
 from pydantic import BaseModel
 from pytest_twisted import ensureDeferred
 
@@ -13,7 +12,7 @@ from synapse_lite.handlers.media import admin as media_admin
 from synapse_lite.http.access import Access
 from synapse_lite.http.router import Route
 from synapse_lite.replication.bus import LocalBus
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.tasks.actions.expired_messages import PURGE_EXPIRED_MESSAGES
 from synapse_lite.tasks.actions.noop import NOOP
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM
@@ -67,14 +66,6 @@ BEGIN_BY_THEMSELVES = {
     WITHDRAW_INVITES.action: "the end of a redaction",
 }
 """What starts the tasks that need an administrator, and that no request asks for."""
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 def specs() -> list[TaskSpec[Any, Any]]:

@@ -1,25 +1,14 @@
 """What administrators read of rooms that they are not in."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
 from synapse_lite.storage.statistics import count_events
 from tests.builders import SERVER
 from tests.rest.admin_server import V1, AdminServer
 
 NOT_FOUND = (404, "M_NOT_FOUND")
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def say(server: AdminServer, room: str, text: str, token: str) -> str:

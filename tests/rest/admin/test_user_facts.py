@@ -1,26 +1,14 @@
 """What operators ask about a user, with Synapse's keys and types; locking and suspending by the client API."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
 from tests.builders import SERVER
 from tests.rest.admin_server import V1, AdminServer
 
 ALICE = f"@alice:{SERVER}"
 USER = f"{V1}/users/{ALICE}"
 REMOTE = "@x:elsewhere.test"
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @ensureDeferred

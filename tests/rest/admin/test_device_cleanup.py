@@ -1,13 +1,10 @@
 """Tasks about devices that nobody uses, as administrators ask for them."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
 from synapse_lite.tasks.actions.delete_old_otks import DELETE_OLD_OTKS
 from synapse_lite.tasks.actions.prune_devices import PRUNE_DEVICES
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM
@@ -16,14 +13,6 @@ from tests.builders import SERVER
 from tests.rest.admin_server import V1, AdminServer
 
 DAY_MS = 86_400_000
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def task(server: AdminServer, answer: Any) -> Any:

@@ -1,13 +1,10 @@
 """What users report, and what the operators see of it."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
 from synapse_lite.tasks.actions.deactivate_user import DEACTIVATE_USER
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM
 from tests.builders import SERVER
@@ -22,14 +19,6 @@ EVENT_FIELDS = {
 }
 USER_FIELDS = {"id", "received_ts", "target_user_id", "user_id", "reason"}
 ROOM_FIELDS = {"id", "received_ts", "room_id", "user_id", "reason", "name", "canonical_alias"}
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 class Scene:

@@ -1,13 +1,10 @@
 """Times in what administrators ask for: one in another unit would do nothing, or too much, without a word."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
 from tests.builders import SERVER
 from tests.rest.admin_server import V1, AdminServer
 
@@ -24,14 +21,6 @@ IN_BODIES: tuple[tuple[str, dict[str, Any], str], ...] = (
 SELECTING = ("redact", "erase_users")
 IN_QUERIES = ("media/delete", f"media/{SERVER}/delete", "purge_media_cache")
 WRONG = {"seconds": 1_700_000_000, "microseconds": 1_700_000_000_000_000, "negative": -1}
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.mark.parametrize("unit", WRONG)

@@ -1,23 +1,12 @@
 """Tokens with which one may register: Synapse's keys, every rule, what is valid when."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest_twisted
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.storage.database import Database
 from tests.rest.admin_server import V1, AdminServer
 
 PATH = f"{V1}/registration_tokens"
-
-
-@pytest_twisted.async_yield_fixture
-async def server(database: Database) -> AsyncIterator[AdminServer]:
-    server = AdminServer(database)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 def shown(token: str, uses_allowed: int | None = None, expiry_time: int | None = None) -> dict[str, Any]:
