@@ -46,3 +46,23 @@ async def test_what_others_said_long_ago_is_not_read(database: Database) -> None
     found, read = await database.snapshot(search)
     assert [hit.position for hit in found.hits] == [NOW, 5 * SAID]
     assert read < SAID / 10
+
+
+@ensureDeferred
+async def test_what_else_is_said_in_the_rooms_is_not_read(database: Database) -> None:
+    """Also right after much was said in new rooms, of which the planner has no statistics yet."""
+    rooms, rare, last = range(11, 19), SAID // 10, 4 * SAID
+
+    def seed(txn: Transaction) -> None:
+        rows = [say(nid, rooms[nid % 8], nid, "else" if nid % rare else "ebb") for nid in range(1, last + 1)]
+        index_events(txn, rows)
+
+    def search(txn: Transaction) -> tuple[Found, int]:
+        before = rows_read(txn)
+        found = find(txn, Question(terms("ebb"), rooms, KEYS.values(), EventFilter(), last), Page(10))
+        return found, rows_read(txn) - before
+
+    await database.transact(seed)
+    found, read = await database.snapshot(search)
+    assert sum(found.counts.values()) == last // rare
+    assert read < SAID / 10
