@@ -12,7 +12,7 @@ from synapse_lite.errors import Errcode, MatrixError, invalid_param, not_found
 from synapse_lite.handlers.remote_keys import RemoteUser
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.matrix import e2e_keys
-from synapse_lite.storage import cross_signing, device_keys, remote_keys
+from synapse_lite.storage import cross_signing, device_keys, devices, remote_keys
 from synapse_lite.storage.cross_signing import MASTER, SELF_SIGNING, USAGES, USER_SIGNING, CrossSigningKey
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.device_keys import KeySignature
@@ -43,17 +43,14 @@ class CrossSigning:
         self._uploads = uploads
         self._clock = clock
 
-    async def needs_proof(self, user_id: str, keys: Mapping[str, JsonObject]) -> bool:
-        """Whether the user has to prove who they are before these keys are stored.
+    async def upload(self, user_id: str, keys: Mapping[str, JsonObject], *, proven: bool) -> bool:
+        """Store keys by usage; False, and nothing is stored, when the user has to prove first who they are.
 
         Not for the first keys, not for the keys that are stored already, and not while an administrator allows it.
+        Raises 400 `M_INVALID_PARAM`, `M_INVALID_SIGNATURE`, `M_MISSING_PARAM`, and 429.
         """
-        return await self._database.read(_needs_proof, user_id, keys, self._clock.now_ms())
-
-    async def upload(self, user_id: str, keys: Mapping[str, JsonObject]) -> None:
-        """Store keys by usage. Raises 400 `M_INVALID_PARAM`, `M_INVALID_SIGNATURE`, `M_MISSING_PARAM`, and 429."""
         await self._uploads.check(user_id)
-        await self._database.transact(_store_keys, user_id, keys)
+        return await self._database.transact(_upload, user_id, keys, self._clock.now_ms(), proven=proven)
 
     async def sign(self, user_id: str, signed: Mapping[str, Mapping[str, object]]) -> Failures:
         """Store the signatures of the user that are on the objects, by their owner and key or device id.
@@ -70,6 +67,16 @@ class CrossSigning:
         return until if allowed else None
 
 
+def _upload(
+    txn: Transaction, user_id: str, keys: Mapping[str, JsonObject], now_ms: int, *, proven: bool
+) -> bool:
+    devices.lock_owner(txn, user_id)  # of two sessions that upload the first keys one has to prove it
+    if not proven and _needs_proof(txn, user_id, keys, now_ms):
+        return False
+    _store_keys(txn, user_id, keys)
+    return True
+
+
 def _needs_proof(txn: Transaction, user_id: str, keys: Mapping[str, JsonObject], now_ms: int) -> bool:
     stored = {key.usage: key for key in cross_signing.read_cross_signing_keys(txn, [user_id])}
     if MASTER not in stored or cross_signing.is_replaceable(txn, user_id, now_ms):
@@ -77,6 +84,7 @@ def _needs_proof(txn: Transaction, user_id: str, keys: Mapping[str, JsonObject],
     return any(
         usage not in stored
         or e2e_keys.check_cross_signing_key(key, user_id, usage) != stored[usage].public_key
+        or _content(key) != _content(orjson.loads(stored[usage].json))
         for usage, key in keys.items()
     )
 
@@ -117,6 +125,8 @@ def _own_part(signer: Signer, key: JsonObject, master: tuple[str, str]) -> str:
 
 
 def _sign(txn: Transaction, user_id: str, signed: Mapping[str, Mapping[str, object]]) -> Failures:
+    devices.lock_owner(txn, user_id)  # so that no key with which is signed, and nothing that is, goes meanwhile
+    devices.keep_devices(txn, user_id)
     signer = _signer(txn, user_id)
     failures: Failures = {}
     accepted: list[KeySignature] = []

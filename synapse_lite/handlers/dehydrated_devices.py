@@ -66,7 +66,7 @@ class DehydratedDevices:
 
 
 def _put(txn: Transaction, user_id: str, new: NewDehydratedDevice, data: str, now_ms: int) -> None:
-    dehydrated_devices.lock_owner(txn, user_id)
+    devices.lock_owner(txn, user_id)
     old = dehydrated_devices.find_dehydrated(txn, user_id)
     if old is not None:
         delete_devices(txn, user_id, [old.device_id])

@@ -25,8 +25,3 @@ def mark_dehydrated(txn: Transaction, user_id: str, device_id: str, device_data:
         "UPDATE devices SET dehydrated = %s WHERE user_id = %s AND device_id = %s",
         (device_data, user_id, device_id),
     )
-
-
-def lock_owner(txn: Transaction, user_id: str) -> None:
-    """One replacement of a user's dehydrated device at a time."""
-    txn.execute("SELECT FROM users WHERE user_id = %s FOR NO KEY UPDATE", (user_id,))

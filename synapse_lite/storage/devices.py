@@ -54,6 +54,16 @@ def create_device(
     return created == 1
 
 
+def lock_owner(txn: Transaction, user_id: str) -> None:
+    """One replacement of a user's dehydrated device, or change of what they sign with, at a time."""
+    txn.execute("SELECT FROM users WHERE user_id = %s FOR NO KEY UPDATE", (user_id,))
+
+
+def keep_devices(txn: Transaction, user_id: str) -> None:
+    """Nobody deletes a device of the user until the transaction ends."""
+    txn.execute("SELECT FROM devices WHERE user_id = %s ORDER BY device_id FOR KEY SHARE", (user_id,))
+
+
 def read_devices(txn: Transaction, user_id: str) -> list[Device]:
     """By id."""
     rows = txn.rows(f"SELECT {_DEVICE} FROM devices WHERE user_id = %s ORDER BY device_id", (user_id,))

@@ -43,16 +43,17 @@ class CrossSigningApi:
         }
         if not keys:
             raise missing_param("master_key")
-        if await self._cross_signing.needs_proof(requester.user_id, keys):
-            challenge = await self._auth.check(
-                f"replace the cross-signing keys of {requester.user_id}",
-                parameter(body, "auth", dict, None),
-                [(PASSWORD,)],
-                user_id=requester.user_id,
-            )
-            if challenge is not None:
-                return Response(401, challenge.body())
-        await self._cross_signing.upload(requester.user_id, keys)
+        if await self._cross_signing.upload(requester.user_id, keys, proven=False):
+            return {}
+        challenge = await self._auth.check(
+            f"replace the cross-signing keys of {requester.user_id}",
+            parameter(body, "auth", dict, None),
+            [(PASSWORD,)],
+            user_id=requester.user_id,
+        )
+        if challenge is not None:
+            return Response(401, challenge.body())
+        await self._cross_signing.upload(requester.user_id, keys, proven=True)
         return {}
 
     async def sign(self, request: Request, requester: Requester) -> JsonObject:
