@@ -20,6 +20,9 @@ from synapse_lite.storage.writer import Writer
 ALL_DEVICES = "*"
 MAX_MESSAGE_BYTES = 64 * 1024
 MAX_DEVICES = 10_000
+MAX_BYTES = 16 * 1024 * 1024
+"""Of all messages of a request, one meant for many devices counted for each: others wait while they are written."""
+
 SHARED_COMMIT_MESSAGES = 20
 """A request with more of them has a transaction of its own: others do not wait for it."""
 
@@ -50,8 +53,8 @@ class ToDevice:
 
         Those for users of other servers go into the queues of their servers.
 
-        413 `M_TOO_LARGE` for a message that is larger than an event may be, and for more than `MAX_DEVICES` of this
-        server, those meant by "*" among them; then none is sent.
+        413 `M_TOO_LARGE` for a message that is larger than an event may be, and for more than `MAX_DEVICES` or
+        `MAX_BYTES` of this server, those meant by "*" among them; then none is sent.
         """
         texts, remote = self._texts(contents)
         edus = outgoing_messages(requester.user_id, message_type, remote)
@@ -95,6 +98,8 @@ def _send(
     addressed = list(_addressed(texts, devices))
     if len(addressed) > MAX_DEVICES:
         raise MatrixError(413, Errcode.TOO_LARGE, f"More than {MAX_DEVICES} devices are addressed")
+    if sum(len(text) for _, text in addressed) > MAX_BYTES:
+        raise MatrixError(413, Errcode.TOO_LARGE, f"The messages are larger than {MAX_BYTES} bytes together")
     dropped = to_device.put_messages(txn, requester.user_id, message_type, addressed)
     enqueue(txn, (), edus)
     return dropped

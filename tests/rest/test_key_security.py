@@ -22,6 +22,7 @@ from tests.signing import Device, Identity, random_key
 
 ALICE, MALLORY = "@alice:hs.test", "@mallory:hs.test"
 ALGORITHM = "signed_curve25519"
+DEHYDRATED = "/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device"
 
 
 async def _device(server: TestServer, name: str) -> tuple[Device, str]:
@@ -194,12 +195,13 @@ async def test_floods_of_messages_to_devices(server: TestServer, monkeypatch: py
     assert numbers == [*range(20)]
 
 
+@pytest.mark.parametrize(("bound", "value"), [("MAX_DEVICES", 3), ("MAX_BYTES", 7)])
 @ensureDeferred
 async def test_messages_to_more_devices_than_were_named(
-    server: TestServer, monkeypatch: pytest.MonkeyPatch
+    server: TestServer, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
 ) -> None:
-    """A request for all devices of users counts as many as they have: beyond the bound it is refused, and nothing is sent."""
-    monkeypatch.setattr(handler, "MAX_DEVICES", 3)
+    """A request for all devices of users counts as many as they have: beyond the bounds it is refused, and nothing is sent."""
+    monkeypatch.setattr(handler, bound, value)
     _, token = await _device(server, "alice")
     _, other = await _device(server, "bob")
     body = {"messages": {ALICE: {"*": {}}, "@bob:hs.test": {"*": {}}}}
@@ -308,7 +310,7 @@ async def test_old_identities_are_no_devices(server: TestServer) -> None:
 
 @ensureDeferred
 async def test_floods_of_key_uploads(build_server: BuildServer) -> None:
-    """Keys, cross-signing keys and signatures of one user have one limit; others are not held up by it."""
+    """Keys, cross-signing keys, signatures and dehydrated devices of one user have one limit; others are not held up."""
     server = await build_server(**OPEN, rc_key_uploads={"per_second": 0.01, "burst_count": 3})
     device, token = await _device(server, "mallory")
     await server.ok("POST", "keys/upload", {"one_time_keys": _one_time_keys(device, "a")}, token)
@@ -316,6 +318,9 @@ async def test_floods_of_key_uploads(build_server: BuildServer) -> None:
     limited = (429, "M_LIMIT_EXCEEDED")
     assert await server.refusal("POST", "keys/upload", {}, token) == limited
     assert await server.refusal("POST", "keys/signatures/upload", {}, token) == limited
+    dehydrated = Device.of(MALLORY, "D")
+    body = {"device_id": "D", "device_data": {"algorithm": "m.test"}, "device_keys": dehydrated.keys}
+    assert await server.refusal("PUT", DEHYDRATED, body, token) == limited
     await _device(server, "alice")
     server.clock.advance(100)
     await server.ok("POST", "keys/upload", {}, token)

@@ -52,7 +52,7 @@ def build(core: Core) -> Feature:
             ).routes(),
             *ToDeviceApi(to_device).routes(),
             *KeyBackupApi(KeyBackup(core.requests)).routes(),
-            *DehydratedDevicesApi(DehydratedDevices(core.requests, core.clock)).routes(),
+            *DehydratedDevicesApi(DehydratedDevices(core.requests, key_uploads(core), core.clock)).routes(),
         ],
         sync_sections=(
             ToDeviceSection(to_device, inboxes),
