@@ -18,6 +18,7 @@ from synapse_lite.matrix.signing import generate_signing_key
 from synapse_lite.replication.bus import Bus, LocalBus
 from synapse_lite.replication.postgres_bus import PostgresBus
 from synapse_lite.tasks.actions.statistics import STATISTICS, Statistics
+from synapse_lite.tasks.actions.user_directory import USER_DIRECTORY, UserDirectory
 from synapse_lite.tasks.followers import RegisteredFollower
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.registry import TaskRegistry
@@ -29,7 +30,9 @@ from tests.chaos.actions import Append, spec
 from tests.chaos.unfenced import remove_fence
 
 SERVER = "chaos.test"
-EAGER = evolve(STATISTICS, batch=3, pause_seconds=0.0, delay_seconds=0.0)
+EAGER = [  # two, so that they step together
+    evolve(one, batch=3, pause_seconds=0.0, delay_seconds=0.0) for one in (STATISTICS, USER_DIRECTORY)
+]
 FAILED = 3
 STOP_SECONDS = 15.0
 logger = logging.getLogger(__name__)
@@ -96,7 +99,8 @@ def build(config: Config, actions: list[str], *, is_deaf: bool) -> Worker:
     registry = TaskRegistry()
     for action in actions:
         registry.register(spec(action), Append(action, config.worker_name))
-    registry.register_follower(RegisteredFollower(EAGER, Statistics()))
+    for follower, handler in zip(EAGER, (Statistics(), UserDirectory(core.events, SERVER)), strict=True):
+        registry.register_follower(RegisteredFollower(follower, handler))
     heartbeat = Heartbeat(
         reactor,
         core.clock,
