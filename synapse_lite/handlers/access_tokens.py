@@ -296,8 +296,10 @@ def _open(
     now_ms: int,
     session_until_ts: int | None,
 ) -> None:
-    if not devices.create_device(txn, user_id, device_id, display_name, now_ms):
-        access_tokens.delete_device_tokens(txn, user_id, device_id)
+    while not devices.create_device(txn, user_id, device_id, display_name, now_ms):
+        if devices.lock_device(txn, user_id, device_id):  # else it was deleted just now
+            access_tokens.delete_device_tokens(txn, user_id, device_id)
+            break
     refresh_nid = None
     if refresh_token is not None:
         refresh_nid = access_tokens.add_refresh_token(

@@ -14,7 +14,7 @@ from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.ids import is_local
 from synapse_lite.matrix import e2e_keys
 from synapse_lite.matrix.e2e_keys import IdentityKeys, UploadedKey
-from synapse_lite.storage import device_keys, one_time_keys
+from synapse_lite.storage import device_keys, devices, one_time_keys
 from synapse_lite.storage.cross_signing import MASTER, SELF_SIGNING, USER_SIGNING
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.one_time_keys import ClaimedKey, KeyCounts, StoredKey, Wanted
@@ -159,7 +159,7 @@ def _identity(txn: Transaction, user_id: str, device_id: str, upload: Upload) ->
 
 def store_upload(txn: Transaction, user_id: str, device_id: str, upload: Upload) -> KeyCounts:
     """After `check_upload`, whose signatures are not verified again."""
-    if not one_time_keys.lock_device(txn, user_id, device_id):
+    if not devices.lock_device(txn, user_id, device_id):
         raise MatrixError(401, "M_UNKNOWN_TOKEN", "The device is gone", {"soft_logout": False})
     _identity(txn, user_id, device_id, upload)
     if upload.device_keys is not None:

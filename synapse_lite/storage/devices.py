@@ -54,6 +54,17 @@ def create_device(
     return created == 1
 
 
+def lock_device(txn: Transaction, user_id: str, device_id: str) -> bool:
+    """One log-in and one upload of a device at a time; False when the device is gone."""
+    return (
+        txn.row(
+            "SELECT FROM devices WHERE user_id = %s AND device_id = %s FOR NO KEY UPDATE",
+            (user_id, device_id),
+        )
+        is not None
+    )
+
+
 def lock_owner(txn: Transaction, user_id: str) -> None:
     """One replacement of a user's dehydrated device, or change of what they sign with, at a time."""
     txn.execute("SELECT FROM users WHERE user_id = %s FOR NO KEY UPDATE", (user_id,))

@@ -68,17 +68,6 @@ class KeyCounts(NamedTuple):
     unused_fallback: Sequence[str]
 
 
-def lock_device(txn: Transaction, user_id: str, device_id: str) -> bool:
-    """One upload of a device at a time; False when the device is gone."""
-    return (
-        txn.row(
-            "SELECT FROM devices WHERE user_id = %s AND device_id = %s FOR NO KEY UPDATE",
-            (user_id, device_id),
-        )
-        is not None
-    )
-
-
 def known_keys(
     txn: Transaction, user_id: str, device_id: str, keys: Collection[StoredKey]
 ) -> dict[tuple[str, str], str]:

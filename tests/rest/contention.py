@@ -12,7 +12,7 @@ from synapse_lite.storage.database import Transaction
 from tests.server import TestServer
 
 SECONDS = 300.0
-_WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @asynccontextmanager
@@ -40,6 +40,6 @@ def _hold(
     txn.rows(f"{sql} FOR UPDATE", arguments)
     is_locked.set()
     deadline = time.monotonic() + SECONDS
-    while int(txn.value(_WAITING)) < count and not is_over.is_set():
+    while int(txn.value(WAITING)) < count and not is_over.is_set():
         assert time.monotonic() < deadline, "nobody meets"
         time.sleep(0.01)

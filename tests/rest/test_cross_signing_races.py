@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from synapse_lite.tasks.actions.delete_device_messages import delete_devices
-from tests.rest.contention import locked_until_met
+from tests.rest.contention import WAITING, locked_until_met
 from tests.server import PASSWORD, TestServer
 from tests.signing import Device, Identity
 
@@ -16,7 +16,6 @@ ALICE = "@alice:hs.test"
 UPLOAD, SIGN = "keys/device_signing/upload", "keys/signatures/upload"
 USER = "SELECT FROM users WHERE user_id = %s"
 STREAM = "SELECT FROM stream_position"
-WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 async def _sessions(server: TestServer) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from synapse_lite.handlers.access_tokens import DeviceRequest
 from synapse_lite.handlers.sync import to_device
 from synapse_lite.storage import to_device as store
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.one_time_keys import lock_device
+from synapse_lite.storage.devices import lock_device
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, PASSWORD, TestServer
 from tests.signing import Device, Identity, random_key

@@ -1,0 +1,48 @@
+"""Sessions of one device that begin and end at once."""
+
+from typing import Any
+
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+
+from synapse_lite.tasks.actions.delete_device_messages import delete_devices
+from tests.rest.contention import WAITING, locked_until_met
+from tests.server import PASSWORD, TestServer
+
+ALICE = "@alice:hs.test"
+DEVICE = "SELECT FROM devices WHERE user_id = %s"
+STREAM = "SELECT FROM stream_position"
+
+
+async def _login(server: TestServer) -> Any:
+    """As the device A."""
+    login = {"type": "m.login.password", "user": "alice", "password": PASSWORD, "device_id": "A"}
+    return await server.ok("POST", "login", login)
+
+
+@ensureDeferred
+async def test_of_two_logins_as_one_device_one_is_good(server: TestServer) -> None:
+    """As when they come one after the other: the later one ends the earlier one's session."""
+    await server.register("alice", device_id="A")
+    async with locked_until_met(server, 2, DEVICE, [ALICE]):
+        logins = [Deferred.fromCoroutine(_login(server)) for _ in range(2)]
+    tokens = [answer["access_token"] for answer in await gatherResults(logins)]
+    answers = [await server.call("GET", "account/whoami", token=token) for token in tokens]
+    assert sorted(answer.status for answer in answers) == [200, 401]
+
+
+@ensureDeferred
+async def test_a_login_beside_the_end_of_its_device(server: TestServer) -> None:
+    """It makes the device anew."""
+    await server.register("alice", device_id="A")
+    async with locked_until_met(server, 2, STREAM, []):
+        ending = Deferred.fromCoroutine(server.database.transact(delete_devices, ALICE, ["A"]))
+        while not await server.database.read(lambda txn: txn.value(WAITING)):
+            await deferLater(reactor, 0.01)
+        login = Deferred.fromCoroutine(_login(server))
+    await ending
+    token = (await login)["access_token"]
+    devices = await server.ok("GET", "devices", token=token)
+    assert [one["device_id"] for one in devices["devices"]] == ["A"]
