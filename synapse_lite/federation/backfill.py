@@ -8,7 +8,7 @@ from attrs import frozen
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
-from synapse_lite.federation.fetching import EventFetcher, below, causes_first
+from synapse_lite.federation.fetching import EventFetcher, Unverified, below, causes_first
 from synapse_lite.federation.inbound import InboundEvents, UnobtainableError
 from synapse_lite.federation.outliers import store_in_slices
 from synapse_lite.federation.peers import PeerError
@@ -131,7 +131,7 @@ class Backfill:
         return states
 
     async def _state_before(self, room: Room, event: Event, server: str) -> Mapping[StateKey, int]:
-        return await self._inbound.state_before(room, event, server)
+        return await self._inbound.state_before(room, event, Unverified.LEFT_OUT, server)
 
     def _know(self, txn: Transaction, events: Sequence[Event]) -> _Known:
         given = {one.event_id for one in events}

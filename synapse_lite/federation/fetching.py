@@ -6,13 +6,15 @@ again, elsewhere.
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from enum import Enum, auto
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.federation.keyring import KeysAwayError
+from synapse_lite.clock import Clock
+from synapse_lite.federation.keyring import RETRY_SECONDS, KeysAwayError
 from synapse_lite.federation.pdus import PduChecker, Refused
 from synapse_lite.federation.peers import MAX_ANSWER, OK, PeerError, Peers
 from synapse_lite.matrix.event import Event
@@ -40,6 +42,16 @@ class UnverifiedError(PeerError):
     """What came cannot be verified at the moment, for want of keys."""
 
 
+class Unverified(Enum):
+    """What becomes of an answer of which a part cannot be verified at the moment, for want of keys: it is taken without that part,
+    refused with an `UnverifiedError`, or waits for the keys, as long as the keyring thinks that they may come.
+    """
+
+    LEFT_OUT = auto()
+    REFUSED = auto()
+    AWAITED = auto()
+
+
 def part(text: str) -> str:
     return quote(text, safe="")
 
@@ -47,9 +59,10 @@ def part(text: str) -> str:
 class EventFetcher:
     """Every method raises `PeerError` when the server does not answer, or with nonsense."""
 
-    def __init__(self, peers: Peers, checker: PduChecker) -> None:
+    def __init__(self, peers: Peers, checker: PduChecker, clock: Clock) -> None:
         self._peers = peers
         self._checker = checker
+        self._clock = clock
 
     async def missing_events(
         self, server: str, room: Room, event: Event, earliest: Sequence[str], min_depth: int
@@ -71,8 +84,11 @@ class EventFetcher:
         return causes_first(events.values())
 
     async def event(self, server: str, room: Room, event_id: str) -> Event:
+        return await self._event(server, room, event_id, Unverified.REFUSED)
+
+    async def _event(self, server: str, room: Room, event_id: str, unverified: Unverified) -> Event:
         answer = await self._peers.ask(server, "GET", f"{V1}/event/{part(event_id)}")
-        found = await self._all_checked(room, listed(answer, "pdus", 1))
+        found = await self._checked(room, listed(answer, "pdus", 1), unverified)
         if event_id not in found:
             raise PeerError(f"{server} does not give {event_id}, but something else", OK)
         return found[event_id]
@@ -113,12 +129,9 @@ class EventFetcher:
         return ids, chain
 
     async def state_events(
-        self, server: str, room: Room, event_id: str, lacking: Collection[str], *, patient: bool = False
+        self, server: str, room: Room, event_id: str, lacking: Collection[str], unverified: Unverified
     ) -> dict[str, Event]:
-        """Those of the state before the event, and of its auth chains, that are lacking, and that the server has.
-
-        What cannot be verified at the moment is left out; who is `patient` gets an `UnverifiedError`.
-        """
+        """Those of the state before the event, and of its auth chains, that are lacking, and that the server has."""
         if len(lacking) > SINGLE_EVENTS:
             answer = await self._peers.ask(
                 server,
@@ -128,32 +141,38 @@ class EventFetcher:
                 max_bytes=200 * 1024 * 1024,
             )
             pdus = [*listed(answer, "pdus", MAX_STATE), *listed(answer, "auth_chain", MAX_STATE)]
-            return await (self._all_checked if patient else self._checked)(room, pdus)
+            return await self._checked(room, pdus, unverified)
         found: dict[str, Event] = {}
         for one in lacking:
             try:
-                found[one] = await self.event(server, room, one)
-            except UnverifiedError:
-                if patient:
-                    raise
+                found[one] = await self._event(server, room, one, unverified)
             except PeerError as error:
                 if error.is_passing:  # a state without it would stay wrong for ever
                     raise
                 logger.info("%s is not to be had: %s", one, error)
         return found
 
-    async def _checked(self, room: Room, pdus: Sequence[Any]) -> dict[str, Event]:
+    async def _checked(
+        self, room: Room, pdus: Sequence[Any], unverified: Unverified = Unverified.LEFT_OUT
+    ) -> dict[str, Event]:
         """Those that are good, by id: a bad one does no harm to the others."""
-        checked = await self._checker.check_all(pdus, room.version, room.room_id)
-        return {one.event_id: one for one in checked if isinstance(one, Event)}
-
-    async def _all_checked(self, room: Room, pdus: Sequence[Any]) -> dict[str, Event]:
-        """As `_checked`, but `UnverifiedError` if that cannot be told of one of them now."""
-        checked = await self._checker.check_all(pdus, room.version, room.room_id)
-        for one in checked:
-            if isinstance(one, Refused) and isinstance(one.error, KeysAwayError):
-                raise UnverifiedError(f"{one.event_id}: {one.error}")
-        return {one.event_id: one for one in checked if isinstance(one, Event)}
+        found: dict[str, Event] = {}
+        while pdus:
+            checked = await self._checker.check_all(pdus, room.version, room.room_id)
+            found |= {one.event_id: one for one in checked if isinstance(one, Event)}
+            doubtful = [
+                (pdu, one) for pdu, one in zip(pdus, checked, strict=True)
+                if isinstance(one, Refused) and isinstance(one.error, KeysAwayError)
+            ]  # fmt: skip
+            if not doubtful or unverified is Unverified.LEFT_OUT:
+                break
+            if unverified is Unverified.REFUSED:
+                _, first = doubtful[0]
+                raise UnverifiedError(f"{first.event_id}: {first.error}")
+            logger.info("%d events of %s wait for keys", len(doubtful), room.room_id)
+            await self._clock.sleep(RETRY_SECONDS)
+            pdus = [pdu for pdu, _ in doubtful]
+        return found
 
 
 def below(

@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError
 
 from synapse_lite.errors import MatrixError, UnavailableError
-from synapse_lite.federation.fetching import EventFetcher, below
+from synapse_lite.federation.fetching import EventFetcher, Unverified, below
 from synapse_lite.federation.outliers import store_in_slices
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.policy import PolicyServers
@@ -230,7 +230,9 @@ class InboundEvents:
             lacking = missing.event_ids & set(event.prev_events)
             if not lacking:
                 raise UnobtainableError(f"{event.event_id}: {missing}") from None
-            state = await self.ask_around(room, origin, partial(self.state_before, room, event, patient=True))
+            state = await self.ask_around(
+                room, origin, partial(self.state_before, room, event, Unverified.REFUSED)
+            )
             done = await self.receive_together(room, events, state)
             if done:
                 return done
@@ -238,17 +240,14 @@ class InboundEvents:
         return 1
 
     async def state_before(
-        self, room: Room, event: Event, server: str, *, patient: bool = False
+        self, room: Room, event: Event, unverified: Unverified, server: str
     ) -> dict[StateKey, int]:
-        """The state before the event as the server tells it, by events that are stored here now.
-
-        Who is `patient` gets a `PeerError` where a part of it cannot be verified yet, for want of keys.
-        """
+        """The state before the event as the server tells it, by events that are stored here now."""
         state_ids, chain_ids = await self._fetcher.state_ids(server, room, event.event_id)
         wanted = {*state_ids, *chain_ids}
         lacking = wanted - await self._database.read(known_event_ids, wanted)
         if lacking:
-            fetched = await self._fetcher.state_events(server, room, event.event_id, lacking, patient=patient)
+            fetched = await self._fetcher.state_events(server, room, event.event_id, lacking, unverified)
             new = {one: event for one, event in fetched.items() if one in lacking}
             await store_in_slices(self._receiver, room.nid, new)
         stored = await self._database.read(read_outlines, state_ids)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from synapse_lite.federation.fetching import EventFetcher
+from synapse_lite.federation.fetching import EventFetcher, Unverified
 from synapse_lite.federation.outliers import store_in_slices
 from synapse_lite.federation.peers import PeerError, TooLargeError
 from synapse_lite.replication.bus import Bus
@@ -126,7 +126,9 @@ class RoomResync:
         if most is not None and len(lacking) > most:
             raise TooManyError(f"{len(lacking)} events are lacking")
         if lacking:
-            fetched = await self._fetcher.state_events(server, room, stay.join_id, lacking)
+            fetched = await self._fetcher.state_events(
+                server, room, stay.join_id, lacking, Unverified.AWAITED
+            )
             new = {one: event for one, event in fetched.items() if one in lacking}
             await store_in_slices(self._receiver, room.nid, new)
         known = await self._database.read(partial_rooms.known_event_ids, state_ids)

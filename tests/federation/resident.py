@@ -7,6 +7,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation import resync
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.matrix.event import Draft, Event, build_event
+from synapse_lite.matrix.signing import SigningKey
 from synapse_lite.storage.events import StoredEvent
 from synapse_lite.storage.partial_rooms import is_partial
 from synapse_lite.storage.rooms import Room, room_by_id
@@ -38,13 +39,15 @@ class Resident(Hall):
     def name_of(self, number: int) -> str:
         return f"@u{number}:{self.other.name}"
 
-    def member(self, user_id: str, membership: str, sender: str | None = None) -> Event:
+    def member(
+        self, user_id: str, membership: str, sender: str | None = None, key: SigningKey | None = None
+    ) -> Event:
         sender = sender or user_id
         auth = [one.reference for one in (self.auth if membership == "join" else self.auth[:2])]
         auth += [self.latest[key].reference for key in _own(sender, user_id) if key in self.latest]
         draft = Draft("m.room.member", sender, {"membership": membership}, 1000 + len(self.events), user_id)
         previous = [self.events[-1].reference]
-        event = build_event(draft, VERSION, ROOM, previous, auth, len(self.events) + 1, self.other.key)
+        event = build_event(draft, VERSION, ROOM, previous, auth, len(self.events) + 1, key or self.other.key)
         self.events.append(event)
         self.latest[event.key] = event
         return event

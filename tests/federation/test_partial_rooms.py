@@ -8,12 +8,14 @@ from twisted.internet.defer import Deferred
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation import resync
+from synapse_lite.federation.keyring import PATIENCE_SECONDS, RETRY_SECONDS
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.handlers import remote_members
 from synapse_lite.rooms.partial import RoomFiller
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import Standing
 from synapse_lite.storage.room_servers import all_servers
+from synapse_lite.storage.stream import read_position
 from synapse_lite.tasks.outcome import Done, Later
 from tests.federation.hall import CREATOR, FEDERATION, ROOM
 from tests.federation.network import Network, Scripted
@@ -221,6 +223,30 @@ async def test_a_join_of_a_room_of_many_servers(
     await until(server, _is_due)
     assert isinstance(await fetch_members(server), Done)
     assert len(await members(server, ROOM, bob)) == 5
+
+
+@ensureDeferred
+@pytest.mark.parametrize("is_back", [True, False])
+async def test_members_whose_server_is_away(
+    server: TestServer, other: Scripted, network: Network, caplog: pytest.LogCaptureFixture, is_back: bool
+) -> None:
+    """Their keys are waited for, since who is left out of the state would be for ever; but not longer than they may come."""
+    caplog.set_level("INFO")
+    resident, bob = await entered(server, other)
+    third, ann, waited = network.scripted(THIRD), f"@ann:{THIRD}", 0
+    resident.member(ann, "join", key=third.key)
+    del network.servers[THIRD]
+    fetching = Deferred.fromCoroutine(fetch_members(server))
+    while not fetching.called:
+        if caplog.text.count("wait for keys") > waited:
+            waited += 1
+            network.servers |= {THIRD: third} if is_back else {}
+            server.clock.advance(RETRY_SECONDS)
+        await server.database.read(read_position)
+    assert isinstance(await fetching, Done)
+    assert (ann in await members(server, ROOM, bob)) is is_back
+    assert waited == (1 if is_back else PATIENCE_SECONDS // RETRY_SECONDS)
+    assert len([target for _, _, target in network.asked if "/state/" in target]) == 1
 
 
 @ensureDeferred
