@@ -19,6 +19,7 @@ from synapse_lite.matrix.signing import (
 from tests.builders import SERVER
 from tests.federation.conftest import OTHER, JoinNetwork
 from tests.federation.network import FOREVER, Network, Scripted
+from tests.federation.remote_room import until
 from tests.server import TestServer
 
 KEYS = "/_matrix/key/v2/server"
@@ -108,7 +109,7 @@ async def test_two_keys_of_one_id(server: TestServer, other: Scripted) -> None:
     for key in (old, new):
         again = type(key)(OTHER, "auto", key.key)
         other.scripts[KEYS] = lambda *_, key=again: write_key_answer(key, [], FOREVER)
-        await keyring.refresh(OTHER)
+        await keyring.refresh([OTHER])
         signatures.append(Signed(OTHER, {OTHER: {"ed25519:auto": again.sign_bytes(b"x")}}, b"x", None))
     assert await keyring.verify_all(signatures) == [None, None]
 
@@ -159,8 +160,8 @@ async def test_a_notary_must_sign(join_network: JoinNetwork, network: Network) -
 async def test_the_best_that_is_known_is_told(server: TestServer, other: Scripted) -> None:
     """A longer validity is not overwritten by a shorter one, nor forgotten when the server is gone."""
     asked = {"server_keys": {OTHER: {other.key.key_id: {"minimum_valid_until_ts": FOREVER}}, SERVER: {}}}
-    for until in (FOREVER, 1000):
-        other.scripts[KEYS] = lambda *_, until=until: write_key_answer(other.key, [], until)
+    for valid_until in (FOREVER, 1000):
+        other.scripts[KEYS] = lambda *_, valid_until=valid_until: write_key_answer(other.key, [], valid_until)
         answer = await server.ok("POST", "/_matrix/key/v2/query", asked)
         theirs, ours = answer["server_keys"]
         assert theirs["valid_until_ts"] == FOREVER
@@ -171,6 +172,22 @@ async def test_the_best_that_is_known_is_told(server: TestServer, other: Scripte
     other.scripts[KEYS] = _gone
     answer = await server.ok("GET", f"/_matrix/key/v2/query/{OTHER}?minimum_valid_until_ts={FOREVER}")
     assert [one["server_name"] for one in answer["server_keys"]] == [OTHER]
+
+
+@ensureDeferred
+async def test_many_servers_are_asked_at_once(server: TestServer, network: Network) -> None:
+    """Who wants to know the keys of several waits for the slowest of them, not for one after the other."""
+    names = [f"slow{number}.test" for number in range(3)]
+
+    async def slow(*_: object) -> dict[str, Any]:
+        await until(server, lambda _: {name for name, *_ in network.asked} >= set(names))
+        raise PeerError("too late")
+
+    for name in names:
+        network.scripted(name).scripts[KEYS] = slow
+    body = {"server_keys": {name: {} for name in names}}
+    assert (await server.ok("POST", "/_matrix/key/v2/query", body))["server_keys"] == []
+    assert len(network.asked) == len(names)
 
 
 def _gone(*_: object) -> dict[str, Any]:

@@ -49,9 +49,9 @@ class ServerKeys:
         now = self._clock.now_ms()
         others = [name for name in wanted if name != self._signing_key.server_name]
         known = await self._database.read(server_keys.find_answers, others)
-        for name in others:
-            if name not in known or known[name][0] < max(wanted[name], now):
-                await self._keyring.refresh(name)
+        await self._keyring.refresh(
+            [name for name in others if name not in known or known[name][0] < max(wanted[name], now)]
+        )
         known = await self._database.read(server_keys.find_answers, others)
         answers = [self._vouch(known[name][1]) for name in others if name in known]
         if len(others) < len(wanted):
