@@ -42,6 +42,9 @@ _TOKEN = re.compile(r"(\d{1,18})_(\d{1,6})")
 Visible = Callable[[Found], Collection[int]]
 """Which of the hits the reader may see, by the numbers of their events."""
 _BEEN_THERE = ("join", "leave", "ban")
+_Sides = tuple[Sequence[Entry], Sequence[Entry]]
+_Places = tuple[Sequence[Entry], Sequence[Entry], Sequence[Entry]]
+"""A hit alone, what is before it and what is after it."""
 
 
 @frozen
@@ -193,21 +196,23 @@ class SearchHandler:
             counts = search.find(txn, question, Page(0)).counts
             look_into(counts)
         scope = _Scope(taken, viewers)
+        around = wanted.around
+        found = [
+            ([hit.entry], *sides)
+            for hit, sides in zip(hits, self._around(txn, scope, hits, wanted), strict=True)
+        ]
+        members = self._members(txn, scope, found) if around and around.with_profiles else [[] for _ in hits]
+        views, profiles = self._views(txn, scope, user_id, wanted.selection.ignored, found, members)
         # The index may hold what has been redacted a moment ago.
-        views = self._seen(txn, scope, [hit.entry for hit in hits], user_id, wanted.selection.ignored)
-        shown = [(hit, view) for hit, view in zip(hits, views, strict=True) if view.redaction is None]
-        hits = [hit for hit, _ in shown]
-        contexts = (
-            self._around(txn, scope, hits, wanted.selection, wanted.around)
-            if wanted.around is not None
-            else []
-        )
+        shown = [number for number, hit in enumerate(hits) if views[hit.event_nid].redaction is None]
+        contexts = [_context(found[number], views, members[number], profiles) for number in shown]
+        hits = [hits[number] for number in shown]
         return _Found(
             self._count(txn, viewers, question, counts),
             _words(asked),
             hits,
-            [view for _, view in shown],
-            contexts,
+            [views[hit.event_nid] for hit in hits],
+            contexts if around else [],
             self._states(txn, scope, hits) if wanted.with_state else {},
             end,
         )
@@ -254,67 +259,55 @@ class SearchHandler:
                 by_room.setdefault(hit.room_nid, []).append(hit.entry)
         return self._visibility.seen(txn, viewers, by_room)
 
-    def _seen(
-        self, txn: Transaction, scope: _Scope, entries: Sequence[Entry], user_id: str, ignored: Sequence[str]
-    ) -> list[View]:
-        views = self._events.views(txn, [nid for _, nid in entries], as_parents=True)
-        seen = self._visibility.as_seen(txn, scope.viewers, entries, views)
-        reader = Reader(user_id, scope.viewers, ignored)
-        return with_aggregations(txn, self._events, self._visibility, seen, reader)
-
     def _around(
-        self, txn: Transaction, scope: _Scope, hits: Sequence[Hit], selection: EventFilter, around: Around
-    ) -> list[_Context]:
-        """Of all hits together, as many statements as there would be for one."""
-        if not hits:
-            return []
-        everything = EventFilter(ignored=selection.ignored)
+        self, txn: Transaction, scope: _Scope, hits: Sequence[Hit], wanted: SearchRequest
+    ) -> Sequence[_Sides]:
+        """What the reader may see before and after each, nearest first: of all as many statements as there would be of one."""
+        if wanted.around is None or not hits:
+            return [([], []) for _ in hits]
+        everything = EventFilter(ignored=wanted.selection.ignored)
         places = [
             (hit.room_nid, Place(hit.position), scope.viewers[hit.room_nid].end(Place(END))) for hit in hits
         ]
-        found = timeline.around(txn, places, (around.before, around.after), everything)
+        found = timeline.around(txn, places, (wanted.around.before, wanted.around.after), everything)
         by_room: dict[int, list[Entry]] = {}
         for hit, (before, after) in zip(hits, found, strict=True):
             by_room.setdefault(hit.room_nid, []).extend((*before, *after))
         visible = self._visibility.seen(
             txn, scope.viewers, {nid: sorted({*of}) for nid, of in by_room.items()}
         )
-        found = [
+        return [
             ([one for one in before if one[1] in visible], [one for one in after if one[1] in visible])
             for before, after in found
         ]
-        user_id = next(iter(scope.viewers.values())).user_id
-        entries = list(dict.fromkeys(entry for sides in found for side in sides for entry in side))
-        seen = self._seen(txn, scope, entries, user_id, selection.ignored)
-        views = {view.stored.nid: view for view in seen}
-        shown = [[hit.entry, *before, *after] for hit, (before, after) in zip(hits, found, strict=True)]
-        profiles = self._profiles(txn, scope, hits, shown) if around.with_profiles else [{} for _ in hits]
-        return [
-            _Context(
-                [views[nid] for _, nid in before],
-                [views[nid] for _, nid in after],
-                before[-1][0].before if before else Place(hit.position).before,
-                after[-1][0] if after else Place(hit.position),
-                profile,
-            )
-            for hit, (before, after), profile in zip(hits, found, profiles, strict=True)
-        ]
 
-    def _profiles(
-        self, txn: Transaction, scope: _Scope, hits: Sequence[Hit], shown: Sequence[Sequence[Entry]]
-    ) -> list[JsonObject]:
-        """Of those who sent what is shown with each hit: as they were at the hit, by user id."""
-        events = self._events.load(txn, {nid for entries in shown for _, nid in entries})
-        keys = [{(MEMBER, events[nid].event.sender) for _, nid in entries} for entries in shown]
-        snapshots = [self._visibility.state_at(txn, scope.viewers[hit.room_nid], hit.entry) for hit in hits]
+    def _members(self, txn: Transaction, scope: _Scope, found: Sequence[_Places]) -> list[list[int]]:
+        """For each hit the member events of those who sent what is shown with it: as they were at the hit."""
+        events = self._events.load(txn, {nid for sides in found for side in sides for _, nid in side})
+        keys = [{(MEMBER, events[nid].event.sender) for side in sides for _, nid in side} for sides in found]
+        snapshots = [
+            self._visibility.state_at(txn, scope.viewers[events[nid].room_nid], (place, nid))
+            for ((place, nid),), _, _ in found
+        ]
         states = self._state.at_each(txn, set(snapshots), set().union(*keys))
-        members = [
+        return [
             [states[snapshot][key] for key in sorted(some) if key in states[snapshot]]
             for snapshot, some in zip(snapshots, keys, strict=True)
         ]
-        nids = list(dict.fromkeys(nid for some in members for nid in some))
-        views = {view.stored.nid: view for view in self._events.views(txn, nids)}
-        return [{_name(views[nid]): _profile(views[nid]) for nid in some if nid in views} for some in members]
+
+    def _views(
+        self, txn: Transaction, scope: _Scope, user_id: str, ignored: Sequence[str], found: Sequence[_Places],
+        members: Sequence[Sequence[int]],
+    ) -> tuple[Mapping[int, View], Mapping[int, View]]:  # fmt: skip
+        """Of what was found, as the reader may see it, and of the member events; by nid."""
+        entries = list(dict.fromkeys(entry for sides in found for side in sides for entry in side))
+        views, state = self._events.views_of_each(
+            txn, [nid for _, nid in entries], [*{nid for some in members for nid in some}]
+        )
+        seen = self._visibility.as_seen(txn, scope.viewers, entries, views)
+        reader = Reader(user_id, scope.viewers, ignored)
+        seen = with_aggregations(txn, self._events, self._visibility, seen, reader)
+        return {view.stored.nid: view for view in seen}, {view.stored.nid: view for view in state}
 
     def _states(self, txn: Transaction, scope: _Scope, hits: Sequence[Hit]) -> dict[str, list[View]]:
         """The current state of each room; of one that the user has left, that of their leave."""
@@ -350,6 +343,19 @@ def _page(
         if len(read.hits) < size:
             return [hit for hit, _ in found], counts, None
     return [hit for hit, _ in found], counts, cursor
+
+
+def _context(
+    found: _Places, views: Mapping[int, View], members: Sequence[int], profiles: Mapping[int, View]
+) -> _Context:
+    ((place, _),), before, after = found
+    return _Context(
+        [views[nid] for _, nid in before],
+        [views[nid] for _, nid in after],
+        before[-1][0].before if before else place.before,
+        after[-1][0] if after else place,
+        {_name(profiles[nid]): _profile(profiles[nid]) for nid in members if nid in profiles},
+    )
 
 
 def _name(member: View) -> str:

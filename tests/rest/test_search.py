@@ -332,14 +332,16 @@ async def test_contexts_of_many_hits_take_the_statements_of_one(
         return rows(txn, sql, arguments)
 
     monkeypatch.setattr(Transaction, "rows", spy)
-    numbers = {}
-    for limit in (1, 6):
-        context = {"before_limit": 2, "after_limit": 1, "include_profile": True}
+    numbers = []
+    context = {"before_limit": 2, "after_limit": 1, "include_profile": True}
+    for limit, more in ((6, {}), (1, {"event_context": context}), (6, {"event_context": context})):
         for _ in range(2):  # the second time nothing is new to a cache
             statements.clear()
-            answer = await talk.search("needle", filter={"limit": limit}, event_context=context)
-        numbers[limit] = len(statements)
-    assert numbers[6] <= numbers[1] + 1
+            answer = await talk.search("needle", filter={"limit": limit}, **more)
+        numbers.append(len(statements))
+    alone, one, all_of_them = numbers
+    assert all_of_them <= one + 1
+    assert all_of_them == alone + 1  # that finds what is around them; all that is shown is looked up together
     results = {one["result"]["event_id"]: one["context"] for one in answer["results"]}
     assert len(results) == 6
     for ids in said.values():
