@@ -7,7 +7,7 @@ from attrs import frozen
 
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import MatrixError, invalid_param
+from synapse_lite.errors import MatrixError, invalid_param, too_large
 from synapse_lite.handlers.public_keys import PublicKeys, UserKeys, with_signatures
 from synapse_lite.handlers.remote_keys import MAX_SECONDS, RemoteKeys
 from synapse_lite.http.ratelimit import RateLimiter
@@ -21,6 +21,12 @@ from synapse_lite.storage.one_time_keys import ClaimedKey, KeyCounts, StoredKey,
 
 SIGNED_CURVE25519 = "signed_curve25519"
 """The algorithm of which clients always want to know the count."""
+
+MAX_ALGORITHMS = 20
+"""Of a device's one-time and fallback keys; clients have one or two."""
+
+MAX_DEVICE_KEYS_BYTES = 4 * 1024 * 1024
+"""Of all devices of a user: whoever asks for them gets them in one answer."""
 
 _FIELDS = {MASTER: "master_keys", SELF_SIGNING: "self_signing_keys", USER_SIGNING: "user_signing_keys"}
 
@@ -158,19 +164,26 @@ def _identity(txn: Transaction, user_id: str, device_id: str, upload: Upload) ->
 
 
 def store_upload(txn: Transaction, user_id: str, device_id: str, upload: Upload) -> KeyCounts:
-    """After `check_upload`, whose signatures are not verified again."""
+    """After `check_upload`, whose signatures are not verified again. 413 `M_TOO_LARGE` for more than anybody needs."""
     if not devices.lock_device(txn, user_id, device_id):
         raise MatrixError(401, "M_UNKNOWN_TOKEN", "The device is gone", {"soft_logout": False})
     _identity(txn, user_id, device_id, upload)
     if upload.device_keys is not None:
         own = _own_part(upload.device_keys, user_id, f"{e2e_keys.ED25519}:{device_id}")
         device_keys.put_device_keys(txn, user_id, device_id, _text(own))
+        if device_keys.device_keys_size(txn, user_id) > MAX_DEVICE_KEYS_BYTES:
+            raise too_large(
+                f"The keys of your devices are larger than {MAX_DEVICE_KEYS_BYTES} bytes together"
+            )
     new = _new_keys(txn, user_id, device_id, upload.one_time_keys)
     one_time_keys.add_keys(txn, user_id, device_id, [_stored(key) for key in new])
     if upload.fallback_keys:
         known = one_time_keys.fallback_keys(txn, user_id, device_id)
         fallback = [(_stored(key), _is_known(known.get(key.algorithm), key)) for key in upload.fallback_keys]
         one_time_keys.put_fallback_keys(txn, user_id, device_id, fallback)
+    has_keys = upload.one_time_keys or upload.fallback_keys
+    if has_keys and one_time_keys.algorithm_count(txn, user_id, device_id) > MAX_ALGORITHMS:
+        raise too_large(f"A device may have keys of {MAX_ALGORITHMS} algorithms")
     return one_time_keys.read_counts(txn, user_id, device_id)
 
 

@@ -11,7 +11,9 @@ from synapse_lite.storage.to_device import Address, InboxMessage, read_inboxes
 
 MAX_DELIVERED = 100  # messages in one answer
 MAX_DELIVERED_BYTES = 1024 * 1024
-REMEMBERED = 1_000  # devices
+REMEMBERED_BYTES = 32 * 1024 * 1024
+EACH_BYTES = 500
+"""What an inbox takes by itself, and a message in it beside its content."""
 READ_AT_ONCE = 50  # inboxes, which are up to a mebibyte each
 
 
@@ -21,6 +23,11 @@ class Inbox:
 
     messages: Sequence[InboxMessage]
     is_all: bool
+
+    @property
+    def bytes_in_memory(self) -> int:
+        """About so many."""
+        return EACH_BYTES + sum(EACH_BYTES + len(message.content) for message in self.messages)
 
     def between(self, after: int, upto: int) -> "Inbox":
         """Those at after < position <= upto; whether these are all of them."""
@@ -33,7 +40,9 @@ class Inboxes:
     """Give `on_changes` every change, before those who wait wake."""
 
     def __init__(self, database: Database) -> None:
-        self._inboxes: SharedReads[Address, Inbox] = SharedReads(database, _read, REMEMBERED)
+        self._inboxes: SharedReads[Address, Inbox] = SharedReads(
+            database, _read, REMEMBERED_BYTES, lambda inbox: inbox.bytes_in_memory
+        )
         self._seen = 0
 
     def on_changes(self, changes: Sequence[Change]) -> None:

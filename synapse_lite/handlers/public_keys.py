@@ -15,7 +15,10 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.device_keys import KeySignature
 from synapse_lite.storage.stream import Change, Kind
 
-REMEMBERED = 20_000  # users
+REMEMBERED = 20_000  # users who signed keys of others
+REMEMBERED_BYTES = 64 * 1024 * 1024
+EACH_BYTES = 500
+"""What a user takes beside the JSON."""
 
 Added = dict[str, dict[str, str]]  # signatures by user and key id
 Target = tuple[str, str]  # user, and device id or public key
@@ -33,6 +36,12 @@ class UserKeys:
     master: str | None
     names: Mapping[str, str] = field(factory=dict)
 
+    @property
+    def bytes_in_memory(self) -> int:
+        """About so many."""
+        names = sum(map(len, self.names)) + sum(map(len, self.names.values())) + 100 * len(self.names)
+        return EACH_BYTES + len(self.devices) + sum(map(len, self.cross_signing.values())) + names
+
     def by_device(self) -> dict[str, JsonObject]:
         keys: dict[str, JsonObject] = orjson.loads(self.devices)
         return keys
@@ -44,7 +53,9 @@ class PublicKeys:
     def __init__(self, database: Database, log: ChangeLog) -> None:
         self._database = database
         self._log = log
-        self._keys: SharedReads[str, UserKeys] = SharedReads(database, read_user_keys, REMEMBERED)
+        self._keys: SharedReads[str, UserKeys] = SharedReads(
+            database, read_user_keys, REMEMBERED_BYTES, lambda keys: keys.bytes_in_memory
+        )
         self._made: SharedReads[str, Mapping[Target, Added]] = SharedReads(database, _read_made, REMEMBERED)
 
     def on_changes(self, changes: Sequence[Change]) -> None:

@@ -17,6 +17,8 @@ class SharedReads(Generic[K, V]):
 
     `read` runs in a database thread, and has a value for every key. Whoever hears that a value changed
     calls `forget`: what is being read at that moment is then read again. For the reactor only.
+
+    `remembered` is how many values are kept, or how much they weigh together by `weigh`.
     """
 
     def __init__(
@@ -24,9 +26,11 @@ class SharedReads(Generic[K, V]):
         database: Database,
         read: Callable[[Transaction, Collection[K]], Mapping[K, V]],
         remembered: int,
+        weigh: Callable[[V], int] = lambda _: 1,
     ) -> None:
         self._database = database
         self._read = read
+        self._weigh = weigh
         self._cache: Cache[K, V] = Cache(remembered)
         self._wanted: set[K] = set()
         self._void: set[K] = set()
@@ -66,7 +70,7 @@ class SharedReads(Generic[K, V]):
             values = await self._database.snapshot(self._read, wanted)
             fresh = {key: value for key, value in values.items() if key not in self._void}
             for key, value in fresh.items():
-                self._cache.put(key, value)
+                self._cache.put(key, value, self._weigh(value))
             return fresh
         finally:
             waiting, self._waiting = self._waiting, None

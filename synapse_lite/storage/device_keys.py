@@ -44,6 +44,15 @@ def put_device_keys(txn: Transaction, user_id: str, device_id: str, json: str) -
         publish_devices(txn, user_id, [device_id])
 
 
+def device_keys_size(txn: Transaction, user_id: str) -> int:
+    """Bytes of all devices of the user."""
+    return int(
+        txn.value(
+            "SELECT coalesce(sum(octet_length(json)), 0) FROM device_keys WHERE user_id = %s", (user_id,)
+        )
+    )
+
+
 def find_device_keys(txn: Transaction, user_id: str, device_id: str) -> str | None:
     json: str | None = txn.value(
         "SELECT json FROM device_keys WHERE user_id = %s AND device_id = %s", (user_id, device_id)

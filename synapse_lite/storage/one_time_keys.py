@@ -186,6 +186,17 @@ def _given(txn: Transaction, row: Row) -> Row:
     return (*stock, key_id, json, is_last)
 
 
+def algorithm_count(txn: Transaction, user_id: str, device_id: str) -> int:
+    """Of how many the device has ever had one-time keys, and has a fallback key."""
+    return int(
+        txn.value(
+            "SELECT (SELECT count(*) FROM key_stocks WHERE user_id = %s AND device_id = %s)"
+            " + (SELECT count(*) FROM fallback_keys WHERE user_id = %s AND device_id = %s)",
+            (user_id, device_id) * 2,
+        )
+    )
+
+
 def read_counts(txn: Transaction, user_id: str, device_id: str) -> KeyCounts:
     return read_all_counts(txn, [user_id])[user_id].get(device_id, KeyCounts({}, ()))
 
