@@ -13,8 +13,9 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.stream import read_changes_of, read_position
 from synapse_lite.tasks.followers import Shard
 from tests.federation.conftest import JoinNetwork
-from tests.federation.network import Network
+from tests.federation.network import Network, Scripted
 from tests.federation.pair import HOME, home, join_path, members, tell_newest
+from tests.federation.remote_room import remote_room, send
 from tests.server import TestServer, path_part
 
 FEDERATION = "/_matrix/federation"
@@ -231,6 +232,29 @@ async def test_who_wants_no_invites(server: TestServer, join_network: JoinNetwor
     )
     assert "rooms" not in await server.ok("GET", "sync", token=bob)
     assert (await members(there, room_id, alice)).keys() == {f"@alice:{HOME}"}
+
+
+@ensureDeferred
+async def test_who_wants_no_invites_is_shown_none(server: TestServer, other: Scripted) -> None:
+    """What another server brings into a room of ours is an event of it, but the user's clients hear of it only when they want invites."""
+    room, _ = await remote_room(server, other, power_level_content_override={"invite": 0})
+    bob, bob_id, lists = await server.user("bob"), f"@bob:{server.name}", {"lists": {"all": LIST}}
+    wish = f"user/{path_part(bob_id)}/account_data/m.invite_permission_config"
+    await server.ok("PUT", wish, {"default_action": "block"}, bob)
+    since = (await server.ok("GET", "sync", token=bob))["next_batch"]
+    pos = (await server.ok("POST", SLIDING, lists, bob))["pos"]
+    invite = await room.build("m.room.member", {"membership": "invite"}, bob_id)
+    await send(server, other, invite.pdu)
+    assert await room.membership(bob_id) == "invite"
+    for path in ("sync", f"sync?since={since}"):
+        assert "rooms" not in await server.ok("GET", path, token=bob)
+    for path in (f"{SLIDING}?pos={pos}", SLIDING):
+        assert not (await server.ok("POST", path, lists, bob))["rooms"]
+    await server.ok("PUT", wish, {}, bob)
+    assert room.room_id in (await server.ok("GET", "sync", token=bob))["rooms"]["invite"]
+    assert room.room_id in (await server.ok("POST", SLIDING, lists, bob))["rooms"]
+    await server.ok("PUT", wish, {"default_action": "block"}, bob)
+    assert not (await server.ok("POST", SLIDING, lists, bob))["rooms"]
 
 
 @ensureDeferred

@@ -8,6 +8,8 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.handlers.ignored_users import TYPE as IGNORED
 from synapse_lite.handlers.ignored_users import ignored_in
+from synapse_lite.handlers.invite_permission import TYPE as INVITE_PERMISSION
+from synapse_lite.handlers.invite_permission import blocks_invites
 from synapse_lite.handlers.push_rules import PUSH_RULES
 from synapse_lite.handlers.unread.counts import RECEIPTS
 from synapse_lite.handlers.unread.reader import Moment, Rules, UnreadReader
@@ -30,7 +32,7 @@ from synapse_lite.tasks.followers import FollowerSpec, Shard
 
 _TELLING = (Kind.EVENT, Kind.STATE)
 """Of kind STATE only those name an event that tell of invites to rooms in which this server has nobody."""
-_COUNTING = frozenset({PUSH_RULES, IGNORED})
+_COUNTING = frozenset({PUSH_RULES, IGNORED, INVITE_PERMISSION})
 """Account data that say what counts."""
 PUSH = FollowerSpec(
     "push", frozenset({*_TELLING, *RECEIPTS, Kind.ACCOUNT_DATA}), batch=200, pause_seconds=0.05
@@ -72,7 +74,7 @@ class PushFollower:
         users = {*invited}.union(*members.values())
         if not users:
             return
-        data = global_data_of(txn, users, (PUSH_RULES, IGNORED))
+        data = global_data_of(txn, users, (PUSH_RULES, IGNORED, INVITE_PERMISSION))
         for room_nid in rooms:
             placed = [(change.position, nid) for nid, change in events.items() if change.room_nid == room_nid]
             for moment in self.reader.moments(txn, room_nid, placed):
@@ -100,6 +102,9 @@ class PushFollower:
             if not is_asked and not (notice and notice.concerns(user_id)):
                 continue
             if event.sender in ignored_in(user_id, data.get(user_id, {}).get(IGNORED)):
+                continue
+            is_invite = is_member_event and event.membership == "invite"
+            if is_invite and blocks_invites(data.get(user_id, {}).get(INVITE_PERMISSION)):
                 continue
             rules = Rules(user_id, data.get(user_id, {}).get(PUSH_RULES), self.reader.follows_threads)
             follows = _always(user_id in following if is_in_thread else None)

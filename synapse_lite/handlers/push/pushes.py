@@ -9,6 +9,8 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.config.push import Push as PushOptions
 from synapse_lite.handlers.ignored_users import TYPE as IGNORED
 from synapse_lite.handlers.ignored_users import ignored_in
+from synapse_lite.handlers.invite_permission import TYPE as INVITE_PERMISSION
+from synapse_lite.handlers.invite_permission import blocks_invites
 from synapse_lite.handlers.push_rules import PUSH_RULES
 from synapse_lite.handlers.unread.counts import RoomCounts
 from synapse_lite.handlers.unread.reader import Rules, UnreadReader
@@ -133,7 +135,7 @@ class PushReader:
     def _standings(self, txn: Transaction, queued: Mapping[str, Sequence[Queued]]) -> dict[str, _Standing]:
         position, joined = rooms.joined_rooms_of(txn, queued)
         invites = invites_of(txn, queued)
-        data = global_data_of(txn, queued, (PUSH_RULES, IGNORED))
+        data = global_data_of(txn, queued, (PUSH_RULES, IGNORED, INVITE_PERMISSION))
         marks = read_marks_of(
             txn,
             {user_id: {*joined[user_id], *(one.room_nid for one in queued[user_id])} for user_id in queued},
@@ -141,15 +143,16 @@ class PushReader:
         standings = {}
         for user_id in queued:
             stored = data.get(user_id, {})
+            shown = [] if blocks_invites(stored.get(INVITE_PERMISSION)) else invites[user_id]
             reader = Reader(user_id, ignored_in(user_id, stored.get(IGNORED)))
             rules = Rules(user_id, stored.get(PUSH_RULES), self.reader.follows_threads)
             counts = self.reader.count_after(txn, rules, reader, marks[user_id], joined[user_id], position)
             standings[user_id] = _Standing(
                 user_id,
                 joined[user_id].keys(),
-                {one.room_nid for one in invites[user_id] if not one.is_forgotten},
+                {one.room_nid for one in shown if not one.is_forgotten},
                 marks[user_id],
-                self._badge(counts) + sum(one.sender not in reader.ignored for one in invites[user_id]),
+                self._badge(counts) + sum(one.sender not in reader.ignored for one in shown),
             )
         return standings
 

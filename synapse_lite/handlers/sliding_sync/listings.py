@@ -5,6 +5,8 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from synapse_lite.handlers.invite_permission import TYPE as INVITE_PERMISSION
+from synapse_lite.handlers.invite_permission import hides_invites
 from synapse_lite.handlers.sliding_sync.recent import Recent, rooms_of
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage.account_data import GLOBAL, account_data_of_types
@@ -52,7 +54,7 @@ class Listings:
         """As of `position`, which the transaction sees: only what changed is read."""
         known = self._cache.get(user_id)
         changes = recent.between(known.position, position) if known is not None else None
-        if known is None or changes is None:
+        if known is None or changes is None or any(_may_show_invites(one, user_id) for one in changes):
             rooms = _ordered(_read_rooms(txn, user_id))
             found = Listing(position, position, rooms, *_read_facts(txn, user_id))
         else:
@@ -76,6 +78,8 @@ class Listings:
         moved: dict[int, ListedRoom] = {}
         for change in missed:
             room = known.rooms.get(change.room_nid or 0)
+            if _may_show_invites(change, user_id):
+                return None
             if change.user_id == user_id and (change.kind in _KINDS or _is_fact(change, user_id)):
                 return None
             if room is None or change.kind not in _KINDS:
@@ -112,6 +116,9 @@ def _read_rooms(
 ) -> dict[int, ListedRoom]:
     """Those that this server is not in look as their invites, or the answers to knocks, describe them."""
     rooms = listed_rooms(txn, user_id, room_nids)
+    invited = {nid for nid, one in rooms.items() if one.membership == "invite"}
+    if invited and hides_invites(txn, user_id):
+        rooms = {nid: one for nid, one in rooms.items() if nid not in invited}
     asked = [nid for nid, one in rooms.items() if one.membership in _ASKED]
     described = stripped_of(txn, asked, user_id) if asked else {}
     return {**rooms, **{nid: _described(rooms[nid], events) for nid, events in described.items()}}
@@ -140,6 +147,11 @@ def _ordered(rooms: Mapping[int, ListedRoom]) -> dict[int, ListedRoom]:
 
 def _is_fact(change: Change, user_id: str) -> bool:
     return change.kind is Kind.ACCOUNT_DATA and change.user_id == user_id and change.key in {DIRECT, TAG}
+
+
+def _may_show_invites(change: Change, user_id: str) -> bool:
+    """Whether the user may have said that they want some again, or none any more."""
+    return change.kind is Kind.ACCOUNT_DATA and change.user_id == user_id and change.key == INVITE_PERMISSION
 
 
 def _read_facts(txn: Transaction, user_id: str) -> tuple[set[str], dict[int, Collection[str]]]:

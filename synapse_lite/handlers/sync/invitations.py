@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from synapse_lite.handlers.invite_permission import hides_invites
 from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.sync.values import Invitation, Reading
 from synapse_lite.matrix.event import stripped_state
@@ -21,6 +22,9 @@ def read_invitations(
     members = {
         nid: stored for nid, stored in members.items() if nid in rooms and stored.event.sender not in ignored
     }
+    is_invited = any(stored.event.membership == "invite" for stored in members.values())
+    if is_invited and hides_invites(reading.txn, reading.request.user_id):
+        return []
     inviting = [
         (nid, (MEMBER, stored.event.sender))
         for nid, stored in members.items()
