@@ -13,10 +13,19 @@ from collections.abc import Collection
 from attrs import evolve, field, frozen
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.sent_rooms import Changed, decode, decode_sent, encode, merged
 
 ANSWERS_KEPT = 2
 DAY_MS = 86_400_000
+_OPEN = Prepared(
+    "open_sliding_connection",
+    "WITH opened AS (INSERT INTO sliding_connections (user_id, device_id, conn_id, used_ts, rooms_nid, rooms)"
+    " VALUES (%s, %s, %s, %s, 0, '') ON CONFLICT (user_id, device_id, conn_id)"
+    " DO UPDATE SET used_ts = excluded.used_ts RETURNING connection_nid)"
+    " INSERT INTO sliding_positions (connection_nid, position, asked, extensions, rooms)"
+    " SELECT connection_nid, %s, %s, %s, %s FROM opened RETURNING position_nid",
+)
 _DELETE_UNUSED = (
     "DELETE FROM sliding_connections WHERE connection_nid IN (SELECT connection_nid FROM sliding_connections"
     " WHERE used_ts < %s ORDER BY used_ts LIMIT %s FOR UPDATE SKIP LOCKED)"
@@ -124,14 +133,7 @@ def open_connection(txn: Transaction, key: ConnectionKey, answer: NewAnswer, now
         "DELETE FROM sliding_connections WHERE user_id = %s AND device_id = %s AND conn_id = %s",
         (key.user_id, key.device_id, key.conn_id),
     )
-    position_nid = txn.value(
-        "WITH opened AS (INSERT INTO sliding_connections (user_id, device_id, conn_id, used_ts, rooms_nid, rooms)"
-        " VALUES (%s, %s, %s, %s, 0, '') ON CONFLICT (user_id, device_id, conn_id)"
-        " DO UPDATE SET used_ts = excluded.used_ts RETURNING connection_nid)"
-        " INSERT INTO sliding_positions (connection_nid, position, asked, extensions, rooms)"
-        " SELECT connection_nid, %s, %s, %s, %s FROM opened RETURNING position_nid",
-        (key.user_id, key.device_id, key.conn_id, now_ms, *_columns(answer)),
-    )
+    position_nid = txn.value(_OPEN, (key.user_id, key.device_id, key.conn_id, now_ms, *_columns(answer)))
     return int(position_nid)
 
 

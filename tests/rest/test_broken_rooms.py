@@ -4,11 +4,17 @@ from typing import Any
 
 from pytest_twisted import ensureDeferred
 
+from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, TestServer
 
+BOB = f"@bob:{SERVER}"
 HELLO = {"msgtype": "m.text", "body": "hello"}
 DAMAGE = "UPDATE events SET json = 'x' || json WHERE type = %s AND room_nid = (SELECT room_nid FROM rooms WHERE room_id = %s)"
+DAMAGE_MEMBER = (
+    "UPDATE events SET json = 'x' || json WHERE event_nid = (SELECT event_nid FROM memberships"
+    " WHERE user_id = %s AND room_nid = (SELECT room_nid FROM rooms WHERE room_id = %s))"
+)
 REPAIR = "UPDATE events SET json = substr(json, 2) WHERE json LIKE 'x%%'"
 
 
@@ -80,3 +86,22 @@ async def test_a_following_sync(build_server: BuildServer) -> None:
     assert rooms[id_of(damaged)]["timeline"]["limited"] is True
     assert broken(other) == 0
     assert (await sync(other, token, since))[1] == {}
+
+
+@ensureDeferred
+async def test_broken_members(build_server: BuildServer) -> None:
+    """An invite, and a room that one was put out of, of which what says so cannot be read."""
+    one = await build_server(**OPEN)
+    alice, bob = await one.user("alice"), await one.user("bob")
+    whole, left = await one.room(bob), await one.room(alice, preset="public_chat")
+    await one.ok("POST", f"{left}/join", {}, bob)
+    since, _ = await sync(one, bob)
+    invited = await one.room(alice, invite=[BOB])
+    await one.ok("POST", f"{left}/kick", {"user_id": BOB}, alice)
+    for room in (invited, left):
+        await one.database.transact(lambda txn, room=room: txn.execute(DAMAGE_MEMBER, (BOB, id_of(room))))
+    await one.ok("PUT", f"{whole}/send/m.room.message/1", HELLO, bob)
+    other = await build_server(bus=one.bus, **OPEN)
+    _, rooms = await sync(other, bob, since)
+    assert {room: bodies(found) for room, found in rooms.items()} == {id_of(whole): ["hello"]}
+    assert broken(other) == 2

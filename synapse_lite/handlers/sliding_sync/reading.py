@@ -4,7 +4,7 @@ The work is proportional to what changed since the client's position, not to the
 knows as it wants them, and in which nothing happened, are not looked at.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import reduce
 
 from attrs import evolve, frozen
@@ -122,8 +122,9 @@ class SlidingReader:
         windows = find_windows(request, listing, read_spaces(txn, request, listing.rooms))
         scene = Scene(reading.since, listing.rooms, windows, sent)
         joined = self._joined(reading, scene, recent, self._news(reading, scene, recent))
-        outside = self._rooms.invited(reading, scene.outside)
-        departed, lost = self._departures(reading, scene), scene.lost
+        outside, _ = self._readable(scene.outside, lambda part: self._rooms.invited(reading, part))
+        departed, stuck = self._readable(scene.departed, lambda part: self._departures(reading, scene, part))
+        lost = scene.lost
         of_user, is_news = self._of_user(reading, request, base, recent)
         shown = {**joined.rooms, **outside, **departed}
         rooms = _in_lists(shown, windows) if request.is_merged else [*shown.values()]
@@ -139,7 +140,7 @@ class SlidingReader:
             or is_news
             or any(joined.extensions.values()),
         )
-        after = {**told(scene, joined.broken, outside, departed), **dict.fromkeys(lost)}
+        after = {**told(scene, joined.broken | stuck, outside, departed), **dict.fromkeys(lost)}
         return ReadAnswer(result, changed(sent, after))
 
     def known(self, base: SlidingPosition) -> Sent | None:
@@ -284,11 +285,20 @@ class SlidingReader:
 
     # Other rooms
 
-    def _departures(self, reading: Reading, scene: Scene) -> Found:
+    def _readable(self, rooms: Listed, read: Callable[[Listed], Found]) -> tuple[Found, frozenset[int]]:
+        """What is read of them, and which cannot be read: those come once they can."""
+
+        def read_some(some: Mapping[int, str]) -> Found:
+            return read({nid: rooms[nid] for nid in some})
+
+        pieces, broken = self._broken.without_broken(
+            {nid: one.room_id for nid, one in rooms.items()}, read_some
+        )
+        self._broken.remove(rooms.keys() - broken)
+        return {nid: room for piece in pieces for nid, room in piece.items()}, broken
+
+    def _departures(self, reading: Reading, scene: Scene, left: Listed) -> Found:
         """Each is told once."""
-        left = scene.departed
-        if not left:
-            return {}
         known = {nid: scene.upto(nid) for nid in left if scene.knows_joined(nid)}
         return self._rooms.departed(reading, left, known, {nid: scene.config(nid) for nid in left})
 

@@ -113,21 +113,22 @@ class SyncReader:
             for section in self._sections.user
         ]
         shown = UserParts.gather(found, reading.position)
-        back = {nid: stored for nid, stored in _members(own, "join").items() if nid in fresh}
-        back |= self._own_members(reading, named, {nid: mine[nid] for nid in missed})
+        back = {nid: mine[nid] for nid in missed | fresh}
+        gone, invites, knocks = (_last(own, *memberships) for memberships in (GONE, ("invite",), ("knock",)))
+        events = self._own_members(reading, named, {**back, **gone, **invites, **knocks})
         return SyncResult(
             reading.position,
             [
                 *self._incremental(reading, kept, changes),
-                *self._anew(reading, named, back, known),
+                *self._anew(reading, named, _of(events, back), known),
             ],
             [
-                *self._archived(reading, named, _members(own, *GONE), known),
+                *self._archived(reading, named, _of(events, gone), known),
                 *read_removals(reading, named, _undone(own)),
                 *purged,
             ],
-            self._invitations(reading, named, _members(own, "invite")),
-            self._invitations(reading, named, _members(own, "knock")),
+            self._invitations(reading, named, _of(events, invites)),
+            self._invitations(reading, named, _of(events, knocks)),
             parts=shown.parts,
             is_news=shown.is_news,
             delivered=shown.delivered,
@@ -201,11 +202,14 @@ def _undone(own: Mapping[int, OwnChange]) -> dict[int, OwnChange]:
     return {
         nid: change
         for nid, change in own.items()
-        if change.last is None and change.before not in {None, *GONE}
+        if change.membership is None and change.before not in {None, *GONE}
     }
 
 
-def _members(own: Mapping[int, OwnChange], *memberships: str) -> dict[int, StoredEvent]:
+def _last(own: Mapping[int, OwnChange], *memberships: str) -> dict[int, int]:
+    """The nids of the member events of rooms in which the user is now one of these."""
     return {
-        nid: change.last for nid, change in own.items() if change.last and change.membership in memberships
+        nid: change.event_nid
+        for nid, change in own.items()
+        if change.event_nid is not None and change.membership in memberships
     }
