@@ -309,9 +309,12 @@ async def test_refusals(server: TestServer) -> None:
     )
     for one in lists:
         assert await server.refusal("POST", PATH, {"lists": {"all": one}}, token) == (400, "M_BAD_JSON"), one
+    many = [["m.room.name", str(number)] for number in range(700)]
     bodies: tuple[Any, ...] = (
         {"lists": {"x" * 65: LIST}},
         {"lists": {str(n): LIST for n in range(101)}},
+        {"lists": {str(n): {**LIST, "ranges": [[0, 9]] * 51} for n in range(4)}},
+        {"lists": {str(n): {**LIST, "required_state": many} for n in range(3)}},
         {"room_subscriptions": {"room": {"required_state": [], "timeline_limit": 1}}},
         {"extensions": {"typing": {"enabled": 1}}},
         {"conn_id": "a\0"},

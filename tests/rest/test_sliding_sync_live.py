@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredQueue
 from synapse_lite.handlers.sliding_sync.reading import SlidingReader
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.snapshots import snapshot_then
 from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
 from tests.rest.sliding_sync import EXTENSIONS, id_of, say, sync, texts
@@ -128,6 +129,22 @@ async def test_news_take_no_statement(server: TestServer, waits: "DeferredQueue[
     answer = await waiting
     assert sent in answer["extensions"]["receipts"]["rooms"][id_of(tea)]["content"]
     assert answer["rooms"] == {}
+
+
+@ensureDeferred
+async def test_large_windows(server: TestServer, reads: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes long to write does not hold the reactor: it is left to a database thread."""
+    alice, bob, rooms = await _rooms(server, 3)
+    phone = Phone(server, alice)
+    for _ in range(2):
+        await phone.sync()
+    for most, is_read in ((2, True), (3, False)):
+        monkeypatch.setattr("synapse_lite.handlers.sliding_sync.live.MOST_SHOWN", most)
+        await say(server, bob, rooms[0], f"news{most}")
+        reads.clear()
+        answer = await phone.sync()
+        assert texts(answer["rooms"][id_of(rooms[0])]) == [f"news{most}"]
+        assert (snapshot_then in reads) is is_read
 
 
 @ensureDeferred

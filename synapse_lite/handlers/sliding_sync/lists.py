@@ -36,7 +36,7 @@ def find_windows(request: SlidingRequest, listing: Listing, spaces: Spaces) -> W
     rooms = listing.rooms
     ordered = [one for one in rooms.values() if _is_listed(one, request)]
     shown: dict[str, ShownList] = {}
-    names: dict[int, tuple[str, ...]] = {}
+    names: dict[int, list[str]] = {}
     for name, one in request.lists.items():
         checks = _checks(one.filters, listing, spaces)
         found = [room for room in ordered if all(check(room) for check in checks)] if checks else ordered
@@ -46,12 +46,23 @@ def find_windows(request: SlidingRequest, listing: Listing, spaces: Spaces) -> W
             len(found), [(span, [room.room_id for room in window]) for span, window in windows]
         )
         for nid in dict.fromkeys(room.room_nid for _, window in windows for room in window):
-            names[nid] = (*names.get(nid, ()), name)
+            names.setdefault(nid, []).append(name)
     if request.subscriptions:
         for room in rooms.values():
             if room.room_id in request.subscriptions and _is_shown(room, request):
-                names.setdefault(room.room_nid, ())
-    return Windows(shown, _configs(request, rooms, names), names, listing.direct)
+                names.setdefault(room.room_nid, [])
+    lists = {nid: tuple(of_room) for nid, of_room in names.items()}
+    return Windows(shown, _configs(request, rooms, lists), lists, listing.direct)
+
+
+def most_shown(request: SlidingRequest, listing: Listing) -> int:
+    """How many rooms the windows may hold, each as often as it stands in one."""
+    count = len(listing.rooms)
+    every = [(0, count - 1)]
+    ranges = [
+        span for one in request.lists.values() for span in (every if one.ranges is None else one.ranges)
+    ]
+    return sum(max(0, min(end + 1, count) - start) for start, end in ranges)
 
 
 def is_in_list(room: ListedRoom, request: SlidingRequest, wanted: ListFilters, listing: Listing) -> bool:

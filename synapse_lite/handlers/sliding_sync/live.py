@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from synapse_lite.handlers.sliding_sync.bump_stamps import BUMPING, BumpStamps
 from synapse_lite.handlers.sliding_sync.extensions import merged_parts, write_room_extensions
-from synapse_lite.handlers.sliding_sync.lists import Windows, spaces_asked
+from synapse_lite.handlers.sliding_sync.lists import Windows, most_shown, spaces_asked
 from synapse_lite.handlers.sliding_sync.live_extensions import LiveExtensions
 from synapse_lite.handlers.sliding_sync.reading import ReadAnswer, SlidingReader
 from synapse_lite.handlers.sliding_sync.scene import Listed, Scene
@@ -27,6 +27,7 @@ from synapse_lite.matrix.relations import relation_of
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.storage.sliding_sync import SlidingPosition
 
+MOST_SHOWN = 20_000  # rooms in windows: more are found and written in a database thread
 Timelines = dict[int, Window]  # by room nid
 
 
@@ -65,7 +66,7 @@ class LiveSlidingReader:
     def _view(self, request: SlidingRequest, base: SlidingPosition) -> "_View | None":
         """None where the client has to be told of rooms that it does not know as it wants them."""
         listing = self.reader.listings.live(request.user_id, self.news.log)
-        if listing is None or spaces_asked(request):
+        if listing is None or spaces_asked(request) or most_shown(request, listing) > MOST_SHOWN:
             return None
         windows = self.settled.windows(request, listing)
         if not self.settled.has(base, windows):

@@ -62,6 +62,11 @@ class RoomConfig:
         """What may be wanted."""
         return self.required.union(*(one.include for one in self.selections))
 
+    @property
+    def size(self) -> int:
+        """The number of patterns."""
+        return len(self.required) + sum(len(one.include) + len(one.exclude) for one in self.selections)
+
     def wants(self, key: StateKey, user_id: str) -> bool:
         """Whether this state is wanted whatever the timeline shows."""
         return _matches(self.required, key, user_id) or any(

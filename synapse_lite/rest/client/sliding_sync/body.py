@@ -33,6 +33,8 @@ MAX_CONN_ID = 255
 MAX_TIMELINE = 1000
 MAX_ITEMS = 1000
 MAX_INDEX = 2**31
+MAX_RANGES = 200  # of all lists together: a client gets the rooms of each, however they overlap
+MAX_PATTERNS = 2000  # of state, of all lists together: they meet in each room
 MOST = 100  # messages to the device, thread subscriptions
 _POS = re.compile(r"p([0-9]{1,18})_([0-9]{1,18})(?:_([0-9]{1,9}))?")
 
@@ -99,7 +101,12 @@ def _lists(body: JsonObject, form: Form) -> dict[str, RoomList]:
     lists = parameter(body, "lists", dict, None) or {}
     if len(lists) > MAX_LISTS or any(not 0 < len(name) <= MAX_NAME for name in lists):
         raise bad_json(f"'lists' must have at most {MAX_LISTS} names of at most {MAX_NAME} characters")
-    return {name: _list(_object(one, f"lists.{name}"), form) for name, one in lists.items()}
+    found = {name: _list(_object(one, f"lists.{name}"), form) for name, one in lists.items()}
+    if sum(len(one.ranges or ()) for one in found.values()) > MAX_RANGES:
+        raise bad_json(f"'lists' must have at most {MAX_RANGES} ranges in all")
+    if sum(one.config.size for one in found.values()) > MAX_PATTERNS:
+        raise bad_json(f"'required_state' of all lists must have at most {MAX_PATTERNS} items")
+    return found
 
 
 def _list(one: JsonObject, form: Form) -> RoomList:
