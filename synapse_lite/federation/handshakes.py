@@ -15,10 +15,11 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, forbidden
 from synapse_lite.federation.fetching import MAX_STATE, listed, part
-from synapse_lite.federation.pdus import PduChecker, Refused
+from synapse_lite.federation.keyring import KeysAwayError
+from synapse_lite.federation.pdus import Checked, PduChecker, Refused
 from synapse_lite.federation.peers import PeerError, Peers
 from synapse_lite.federation.shown_rooms import read_shown
-from synapse_lite.ids import is_local, is_server_name, is_user_id
+from synapse_lite.ids import domain_of, is_local, is_server_name, is_user_id
 from synapse_lite.matrix.event import Draft, Event, build_event
 from synapse_lite.matrix.event_format import check_format
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
@@ -56,7 +57,7 @@ class Wish:
 class Joined:
     """A join that another server has taken, and the room before it; signatures and hashes are checked.
 
-    `servers` None: the state is whole. Else most members are left out of it, and these servers are in the room.
+    `servers` None: the state is whole. Else something is left out of it, as a rule most members, and these servers are in the room.
     """
 
     server: str
@@ -144,6 +145,8 @@ class Handshakes:
             [one for one in some if isinstance(one, Event)] for some in (checked[1:end], checked[end:])
         )
         _check_state(good, event.version)
+        if servers is None and omit_members and any(map(_may_be_good, checked)):
+            servers = _servers_of(good)
         return Joined(server, event, good, good_chain, servers)
 
     async def _leave(self, server: str, wish: Wish) -> Event:
@@ -276,6 +279,15 @@ def _servers_told(answer: JsonObject) -> list[str]:
     if not all(isinstance(name, str) and is_server_name(name) for name in names):
         raise PeerError("'servers_in_room' must be names of servers")
     return names
+
+
+def _may_be_good(checked: Checked) -> bool:
+    """Whether an event is left out only because the keys of its server cannot be had at the moment."""
+    return isinstance(checked, Refused) and isinstance(checked.error, KeysAwayError)
+
+
+def _servers_of(state: Sequence[Event]) -> list[str]:
+    return list(dict.fromkeys(domain_of(one.sender) for one in state if one.membership == "join"))
 
 
 def _check_state(state: Sequence[Event], version: RoomVersion) -> None:

@@ -14,6 +14,7 @@ from synapse_lite.handlers import remote_members
 from synapse_lite.rooms.partial import RoomFiller
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import Standing
+from synapse_lite.storage.partial_rooms import is_partial
 from synapse_lite.storage.room_servers import all_servers
 from synapse_lite.storage.stream import read_position
 from synapse_lite.tasks.outcome import Done, Later
@@ -247,6 +248,31 @@ async def test_members_whose_server_is_away(
     assert (ann in await members(server, ROOM, bob)) is is_back
     assert waited == (1 if is_back else PATIENCE_SECONDS // RETRY_SECONDS)
     assert len([target for _, _, target in network.asked if "/state/" in target]) == 1
+
+
+@ensureDeferred
+async def test_a_member_of_a_whole_state_whose_server_is_away(
+    server: TestServer, other: Scripted, network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that leaves nobody out tells of somebody whose keys cannot be had: the user is in at once, who is missing comes later."""
+    caplog.set_level("INFO")
+    resident = Resident(other, 3)
+    resident.user, bob = f"@bob:{server.name}", await server.user("bob")
+    other.scripts[f"{FEDERATION}/v2/send_join/"] = lambda method, target, body: resident.send(
+        method, target.partition("?")[0], body
+    )
+    third, ann = network.scripted(THIRD), f"@ann:{THIRD}"
+    resident.member(ann, "join", key=third.key)
+    del network.servers[THIRD]
+    joining = Deferred.fromCoroutine(server.ok("POST", join_path(ROOM), {}, bob))
+    await until(server, lambda _: "wait for keys" in caplog.text)
+    server.clock.advance(remote_members.MEMBERS_SECONDS)
+    await joining
+    room = await room_of(server)
+    network.servers[THIRD] = third
+    server.clock.advance(RETRY_SECONDS)
+    await until(server, lambda txn: not is_partial(txn, room.nid))
+    assert (await members(server, ROOM, bob))[ann] == "join"
 
 
 @ensureDeferred
