@@ -19,7 +19,7 @@ from synapse_lite.storage.history_purge import (
 )
 from synapse_lite.storage.purge import TABLES
 from synapse_lite.storage.purge_boundary import Place, PurgeBoundary, count_past, read_past
-from tests.storage.reading import MESSAGE, rows_read
+from tests.storage.reading import MESSAGE, undone
 from tests.tasks.remains import MEMORY, Column, columns
 
 OF_USERS = {"key_backup_sessions", "refresh_tokens"}
@@ -111,29 +111,26 @@ SLICES: dict[str, Callable[[Transaction], object]] = {
     "clear candidates": lambda txn: clear_candidates(txn, 1, SLICE),
     "delete past": lambda txn: delete_events(txn, read_past(txn, BY_DEPTH, AFTER, SLICE).to_delete),
     "load events": lambda txn: EventStore(0).load(txn, range(1, SLICE)),
+    # The last: rows that are changed are read, too, though it is undone.
     "hide past": lambda txn: hide_events(txn, read_past(txn, BY_DEPTH, AFTER, SLICE).to_delete),
 }
 
 
 @pytest.mark.new_database
 @pytest.mark.parametrize("analyzed", [False, True])
-@pytest.mark.parametrize("name", SLICES)
 @ensureDeferred
-async def test_a_slice_does_not_read_what_is_left_of_the_room(
-    database: Database, name: str, analyzed: bool
-) -> None:
+async def test_a_slice_does_not_read_what_is_left_of_the_room(database: Database, analyzed: bool) -> None:
     """Neither of tables that the planner knows, nor of those of which it knows nothing yet."""
+    await database.transact(_fill)
+    if analyzed:
+        await database.transact(lambda txn: txn.execute("ANALYZE"))
+    read = {name: (await database.transact(undone, run))[1] for name, run in SLICES.items()}
+    assert {name: rows for name, rows in read.items() if not SLICE - 2 <= rows <= READ} == {}
 
-    def slice_of_a_large_room(txn: Transaction) -> int:
-        for statement in FILL:
-            txn.execute(f"WITH n AS (SELECT n FROM generate_series(1, {ROWS}) n) {statement}")
-        if analyzed:
-            txn.execute("ANALYZE")
-        before = rows_read(txn)
-        SLICES[name](txn)
-        return rows_read(txn) - before
 
-    assert SLICE - 2 <= await database.transact(slice_of_a_large_room) <= READ
+def _fill(txn: Transaction) -> None:
+    for statement in FILL:
+        txn.execute(f"WITH n AS (SELECT n FROM generate_series(1, {ROWS}) n) {statement}")
 
 
 def _is_about_rooms(column: Column) -> bool:
