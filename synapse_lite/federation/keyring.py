@@ -15,6 +15,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
 from synapse_lite.federation.peers import PeerError, Peers
+from synapse_lite.federation.trust import Trust
 from synapse_lite.federation.turns import map_in_turns
 from synapse_lite.matrix.event import essence
 from synapse_lite.matrix.room_versions import RoomVersion
@@ -107,6 +108,7 @@ class Keyring:
         self._failed: dict[str, float] = {}
         self._failing_since: dict[str, float] = {}
         self._fetched: dict[str, float] = {}
+        self._trust = Trust(clock)
 
     async def verify(self, signed: Signed) -> None:
         """Raises `SignatureError` unless one of the signatures is good."""
@@ -208,7 +210,7 @@ class Keyring:
         """
         waiting = []
         for server_name in sorted(server_names):
-            if self._has_just_failed(server_name):
+            if self._is_left_alone(server_name):
                 continue
             flight = self._fetching.get(server_name)
             if flight is None:
@@ -225,10 +227,12 @@ class Keyring:
         if fault is not None:
             logger.error("keys of %s cannot be stored: %s", server_name, fault)
 
-    def _has_just_failed(self, server_name: str) -> bool:
-        return self._failed.get(server_name, 0) > self._clock.monotonic()
+    def _is_left_alone(self, server_name: str) -> bool:
+        """Its keys could not be had just now, or were asked for too often: anybody may name keys that a server does not have."""
+        return self._failed.get(server_name, 0) > self._clock.monotonic() or self._trust.is_spent(server_name)
 
     async def _fetch_one(self, server_name: str) -> None:
+        self._trust.note_failure(server_name)
         try:
             answer = await self._peers.ask(
                 server_name, "GET", "/_matrix/key/v2/server", timeout=KEYS_TIMEOUT, max_bytes=MAX_KEYS_ANSWER

@@ -1,7 +1,7 @@
-"""How far servers are followed whose events lean on what nobody has.
+"""How far servers are followed whose events lean on what nobody has, or that are said to sign by keys that they do not have.
 
 What an event leans on may be asked for at several servers, and each question takes its time. A server that sends such events
-without end would keep this one asking.
+without end would keep this one asking; so would anybody who names keys of another server.
 """
 
 from attrs import define, field

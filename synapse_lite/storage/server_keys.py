@@ -18,13 +18,16 @@ def find_keys(txn: Transaction, wanted: Collection[tuple[str, str]]) -> list[Ser
 
 
 def put_keys(txn: Transaction, keys: Collection[ServerKey]) -> None:
-    """A validity never becomes shorter: an older answer may come later."""
+    """A validity never becomes shorter: an older answer may come later. The newest says whether a key is retired: one that is
+    may be in use again.
+    """
     rows = {(key.server_name, key.key_id, key.public_key): key for key in keys}
     txn.insert(
         "INSERT INTO server_keys AS k (server_name, key_id, public_key, valid_until_ts, expired_ts) VALUES %s"
         " ON CONFLICT (server_name, key_id, public_key) DO UPDATE SET"
         " valid_until_ts = greatest(k.valid_until_ts, excluded.valid_until_ts),"
-        " expired_ts = coalesce(excluded.expired_ts, k.expired_ts)",
+        " expired_ts = CASE WHEN excluded.valid_until_ts > k.valid_until_ts THEN excluded.expired_ts"
+        "  ELSE coalesce(excluded.expired_ts, k.expired_ts) END",
         [(*name, rows[name].valid_until_ts, rows[name].expired_ts) for name in sorted(rows)],
     )
 

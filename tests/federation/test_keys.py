@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from synapse_lite.canonical_json import encode_exact
 from synapse_lite.federation.keyring import PATIENCE_SECONDS, RETRY_SECONDS, KeysAwayError, Signed
 from synapse_lite.federation.peers import PeerError
+from synapse_lite.federation.trust import MOST, SECONDS
 from synapse_lite.matrix.server_keys import RetiredKey, read_key_answer, write_key_answer
 from synapse_lite.matrix.signing import (
     SignatureError,
@@ -98,6 +99,43 @@ async def test_for_what_a_key_is_good(server: TestServer, other: Scripted) -> No
     keyring = server.core.federation.keyring
     signed = [signed_by(other, at) for at in (None, 5000, 5001)]
     assert [result is None for result in await keyring.verify_all(signed)] == [True, True, False]
+
+
+@ensureDeferred
+async def test_a_key_that_is_in_use_again(server: TestServer, other: Scripted) -> None:
+    """A server goes back to the key that it had retired: its newest answer counts, whatever older ones say that come later."""
+    keyring, now = server.core.federation.keyring, server.clock.now_ms()
+    new = generate_signing_key(OTHER)
+    retired = [RetiredKey(other.key.key_id, public(other.key), 5000)]
+    answers = [
+        (write_key_answer(other.key, [], now + 1000), True),
+        (write_key_answer(new, retired, now + 2000), False),
+        (write_key_answer(other.key, [], now + 1000), False),
+        (write_key_answer(other.key, [], now + 3000), True),
+    ]
+    for answer, is_good in answers:
+        other.scripts[KEYS] = lambda *_, answer=answer: answer
+        await keyring.refresh([OTHER])
+        (failure,) = await keyring.verify_all([signed_by(other, now)])
+        assert (failure is None) is is_good
+
+
+@ensureDeferred
+async def test_keys_that_a_server_does_not_have(
+    server: TestServer, other: Scripted, network: Network
+) -> None:
+    """It is asked for them some times, then once a second, whoever claims that it signed by them."""
+    keyring = server.core.federation.keyring
+    for number in range(MOST * 3):
+        forged = Signed(OTHER, {OTHER: {f"ed25519:{number}": "c2ln"}}, b"data", None)
+        assert isinstance((await keyring.verify_all([forged]))[0], SignatureError)
+        server.clock.advance(SECONDS / 1000)
+    assert len(network.asked) == MOST
+    new = type(other.key)(OTHER, "new", generate_signing_key(OTHER).key)
+    other.scripts[KEYS] = lambda *_: write_key_answer(new, [], FOREVER)
+    signed = Signed(OTHER, {OTHER: {new.key_id: new.sign_bytes(b"data")}}, b"data", None)
+    server.clock.advance(SECONDS)
+    assert await keyring.verify_all([signed]) == [None]
 
 
 @ensureDeferred
