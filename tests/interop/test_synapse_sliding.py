@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 from tests.interop.alike import Answer, Caller, differences
 from tests.interop.synapse import Synapse
@@ -238,6 +239,19 @@ CHANGES_ALLOWED = {
 }
 
 
+DEPARTURES_ALLOWED = {
+    **ALLOWED,
+    "left: .lists.a": "it is no longer in the list",
+    "left again: .lists.a": "it is no longer in the list",
+    "anew: .rooms.<hall>.required_state": "how the user left is always in it",
+    "anew: .rooms.<hall>.timeline": "events from before the user joined, which they may see, are shown too",
+    "*.redacted_because.unsigned": "the redaction itself has its time",
+    "*.redacted_by": "from before the specification: `redacted_because` has it",
+    "/sync: .<hall>.timeline.events*.redacted_because": "who has left is not told who redacted later, in timelines",
+    "taken back: .rooms.<club>.required_state": "who was never in the room gets no members of it",
+}
+
+
 def test_lists(synapse: Synapse, server: Server) -> None:
     """Rooms, and how they look."""
     wrong = differences(lists, synapse, server, LISTS_ALLOWED)
@@ -253,4 +267,45 @@ def test_refusals(synapse: Synapse, server: Server) -> None:
 def test_changes(synapse: Synapse, server: Server) -> None:
     """News come with the same keys."""
     wrong = differences(changes, synapse, server, CHANGES_ALLOWED)
+    assert not wrong, "\n".join(wrong)
+
+
+def departures(caller: Caller) -> None:
+    """Rooms that one left: redactions made since, a way back, invites that are taken back."""
+    caller.register("alice", "bob")
+    bob = caller.names["bob"]
+    caller.room("hall", "alice", preset="public_chat", name="Hall", topic="Talk")
+    caller.ask("POST", "rooms/{hall}/join", {}, "bob")
+    state = caller.ask("GET", "rooms/{hall}/state", by="alice").body
+    caller.names["topic"] = next(one["event_id"] for one in state if one["type"] == "m.room.topic")
+    subscribed = {"required_state": [["m.room.topic", ""]], "timeline_limit": 3}
+    body = {**LAZY, "room_subscriptions": {caller.names["hall"]: subscribed}}
+    pos = sync(caller, "first", body)["pos"]
+    caller.ask("POST", "rooms/{hall}/leave", {}, "bob")
+    assert caller.ask("PUT", "rooms/{hall}/redact/{topic}/1", {"reason": "bad"}, "alice").status == 200
+    pos = sync(caller, "left", body, query=f"pos={pos}")["pos"]
+    sync(caller, "anew", {**body, "conn_id": "another"})
+    caller.call("state", "GET", "rooms/{hall}/state", by="bob")
+    leave = '{"room":{"include_leave":true,"timeline":{"limit":3}}}'
+    shown = caller.ask("GET", f"sync?filter={quote(leave)}", by="bob")
+    caller.answers["/sync"] = Answer(200, shown["rooms"]["leave"], {})
+    caller.room("club", "alice", name="Club")
+    for label, path, content in (
+        ("invited", "invite", {"user_id": bob}),
+        ("taken back", "kick", {"user_id": bob}),
+        ("invited again", "invite", {"user_id": bob}),
+    ):
+        assert caller.ask("POST", f"rooms/{{club}}/{path}", content, "alice").status == 200
+        pos = sync(caller, label, LAZY, query=f"pos={pos}&timeout={WAIT_MS}")["pos"]
+    for label, room, path in (
+        ("joined", "club", "join"), ("left again", "club", "leave"), ("forgotten", "club", "forget"),
+        ("back", "hall", "join"),
+    ):  # fmt: skip
+        assert caller.ask("POST", f"rooms/{{{room}}}/{path}", {}, "bob").status == 200
+        pos = sync(caller, label, LAZY, query=f"pos={pos}")["pos"]
+
+
+def test_departures(synapse: Synapse, server: Server) -> None:
+    """What one hears of rooms that one is out of."""
+    wrong = differences(departures, synapse, server, DEPARTURES_ALLOWED)
     assert not wrong, "\n".join(wrong)
