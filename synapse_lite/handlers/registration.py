@@ -73,7 +73,7 @@ class Registration:
             asked.append(REGISTRATION_TOKEN)
         if self._terms_version is not None:
             asked.append(TERMS)
-        return tuple(asked) or (DUMMY,)
+        return (*asked, DUMMY)
 
     async def is_token_valid(self, token: str) -> bool:
         """Whether somebody may register with the token now."""

@@ -134,16 +134,17 @@ class InteractiveAuth:
         """
         if auth is None:
             return await self._begin(operation, flows, None)
-        session_id, stage = _text(auth, "session"), _text(auth, "type")
+        session_id, stage = _text(auth, "session") or None, _text(auth, "type")
         session = None if session_id is None else await self._find(session_id, operation)
         completed = session.completed if session else frozenset()
         token = session.registration_token if session else None
         if stage is not None:
-            failure = await self._try(stage, auth, flows, user_id)
+            failure = await self._try(stage, auth, flows, user_id, completed)
             if failure is not None:
                 return await self._begin(operation, flows, session, failure)
             completed |= {stage}
-            token = _text(auth, "token") if stage == REGISTRATION_TOKEN else token
+            if stage == REGISTRATION_TOKEN and token is None:
+                token = _text(auth, "token")
         if not any(completed.issuperset(flow) for flow in flows):
             return await self._continue(operation, flows, session, stage, token)
         if lacks is not None:
@@ -152,7 +153,7 @@ class InteractiveAuth:
 
     async def registered(self, operation: str, auth: JsonObject | None) -> str | None:
         """The id of the user whom the session has made already: their answer was lost. Raises as `prove`."""
-        session_id = None if auth is None else _text(auth, "session")
+        session_id = None if auth is None else _text(auth, "session") or None
         return None if session_id is None else (await self._find(session_id, operation)).registered
 
     @property
@@ -176,22 +177,26 @@ class InteractiveAuth:
         """
         await self.check_page(stage, session_id)
         if stage == REGISTRATION_TOKEN:
-            now_ms = self._clock.now_ms()
-            held = await self._database.transact(hold_token, token or "", session_id, stage, now_ms)
-            return None if held else invalid_token()
+            return None if await self._hold(token or "", session_id) else invalid_token()
         await self._database.transact(uia.add_completed_stage, session_id, stage)
         return None
 
     async def _try(
-        self, stage: str, auth: JsonObject, flows: Sequence[Flow], user_id: str | None
+        self,
+        stage: str,
+        auth: JsonObject,
+        flows: Sequence[Flow],
+        user_id: str | None,
+        completed: frozenset[str],
     ) -> MatrixError | None:
-        """Why the proof is not accepted, or None."""
+        """Why the proof is not accepted, or None. A session that holds a token's last use may bring the token again."""
         if not any(stage in flow for flow in flows):
             raise invalid_param("Unknown authentication type")
         if stage in {DUMMY, TERMS}:
             return None
         if stage == REGISTRATION_TOKEN:
-            return await self._try_token(_required_text(auth, "token"))
+            token = _required_text(auth, "token")
+            return None if stage in completed else await self._try_token(token)
         if stage != PASSWORD:
             raise invalid_param("Unsupported authentication type")
         try:
@@ -241,8 +246,16 @@ class InteractiveAuth:
         challenge = await self._begin(operation, flows, session)
         if stage is None:
             return challenge
-        await self._database.transact(uia.add_completed_stage, challenge.session_id, stage, token)
+        if stage == REGISTRATION_TOKEN and not await self._hold(token or "", challenge.session_id):
+            return attrs.evolve(challenge, error=invalid_token())
+        if stage != REGISTRATION_TOKEN:
+            await self._database.transact(uia.add_completed_stage, challenge.session_id, stage)
         return attrs.evolve(challenge, completed=challenge.completed | {stage})
+
+    async def _hold(self, token: str, session_id: str) -> bool:
+        """Whether a use of the token is the session's until somebody registers in it."""
+        now_ms = self._clock.now_ms()
+        return await self._database.transact(hold_token, token, session_id, REGISTRATION_TOKEN, now_ms)
 
     async def _find(self, session_id: str, operation: str | None) -> UiaSession:
         """None: whatever it is bound to."""

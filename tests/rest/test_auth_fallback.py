@@ -78,7 +78,7 @@ async def test_a_token_that_was_entered_is_used_once(build_server: BuildServer) 
     assert (await server.call("POST", "register", {**BODY, "auth": {"session": session}})).status == 401
     for _ in range(2):
         assert (await _enter(server, session, "a b&c")).status == 200
-    await server.ok("POST", "register", {**BODY, "auth": {"session": session}})
+    await server.ok("POST", "register", {**BODY, "auth": {"type": "m.login.dummy", "session": session}})
     used = await server.database.read(find_token, "a b&c", server.clock.now_ms())
     assert used is not None
     assert (used.pending, used.completed) == (0, 1)
@@ -105,7 +105,7 @@ async def test_a_session_holds_a_use_of_its_token(build_server: BuildServer) -> 
     assert await uses() == (0, 0)
     third = await _session(server)
     assert (await _enter(server, third, "abc")).status == 200
-    await server.ok("POST", "register", {**BODY, "auth": {"session": third}})
+    await server.ok("POST", "register", {**BODY, "auth": {"type": "m.login.dummy", "session": third}})
     assert await uses() == (0, 1)
 
 
@@ -137,7 +137,11 @@ async def test_sign_ups_that_are_abandoned(build_server: BuildServer) -> None:
         answers = await gatherResults(
             [
                 Deferred.fromCoroutine(
-                    server.call("POST", "register", {**BODY, "username": f"u{n}", "auth": {"session": one}})
+                    server.call(
+                        "POST",
+                        "register",
+                        {**BODY, "username": f"u{n}", "auth": {"type": "m.login.dummy", "session": one}},
+                    )
                 )
                 for n, one in enumerate(holding[:finishing], registered)
             ]

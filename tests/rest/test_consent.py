@@ -117,7 +117,7 @@ async def test_terms_at_registration(build_server: BuildServer, options: dict[st
     server = await start(build_server, options, require_at_registration=True, block_events_error="x")
     asked = await server.call("POST", "register", {"username": "alice", "password": PASSWORD})
     challenge = asked.json()
-    assert (asked.status, challenge["flows"]) == (401, [{"stages": ["m.login.terms"]}])
+    assert (asked.status, challenge["flows"]) == (401, [{"stages": ["m.login.terms", "m.login.dummy"]}])
     assert challenge["params"] == {
         "m.login.terms": {
             "policies": {
@@ -133,16 +133,18 @@ async def test_terms_at_registration(build_server: BuildServer, options: dict[st
         f'href="https://{SERVER}/_matrix/consent?v=1.0"' in (await server.call("GET", fallback)).body.decode()
     )
     assert (await server.call("POST", fallback, b"")).status == 200
-    auth = {"session": challenge["session"]}
+    auth = {"type": "m.login.dummy", "session": challenge["session"]}
     made = await server.ok("POST", "register", {"username": "alice", "password": PASSWORD, "auth": auth})
     await server.room(made["access_token"])
     admin = await server.user("admin", is_admin=True)
     shown = await server.ok("GET", f"/_synapse/admin/v2/users/{ALICE}", None, admin)
     assert (shown["consent_version"], shown["consent_server_notice_sent"]) == ("1.0", None)
     assert shown["consent_ts"] is not None
-    await server.register("bob", auth={"type": "m.login.terms"})
+    agreed = {"username": "bob", "password": PASSWORD, "auth": {"type": "m.login.terms"}}
+    session = (await server.call("POST", "register", agreed)).json()["session"]
+    await server.register("bob", auth={"type": "m.login.dummy", "session": session})
     refused = {"username": "eve", "password": PASSWORD, "auth": {"type": "m.login.dummy"}}
-    assert (await server.call("POST", "register", refused)).status == 400
+    assert (await server.call("POST", "register", refused)).status == 401
 
 
 @ensureDeferred

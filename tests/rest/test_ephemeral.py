@@ -41,6 +41,7 @@ async def test_receipts_and_typing(server: TestServer) -> None:
     assert (await _ephemeral(server, token, since))["m.typing"] == {"user_ids": []}
     await server.ok("POST", receipt, {"thread_id": "main"}, other)
     await server.ok("POST", f"{room}/read_markers", {"m.fully_read": said, "m.read": said, "x": 1}, other)
+    await server.ok("POST", f"{room}/read_markers", {"m.fully_read": said, "m.read": None}, other)
     data = await server.ok(
         "GET", f"user/{path_part('@bob:hs.test')}/{room}/account_data/m.fully_read", None, other
     )

@@ -35,7 +35,8 @@ class EphemeralApi:
     async def read_markers(self, request: Request, requester: Requester, room_id: str) -> JsonObject:
         """`POST /_matrix/client/v3/rooms/{roomId}/read_markers`"""
         body = request.json_object()
-        receipts = {kind: parameter(body, kind, str) for kind in sorted(RECEIPT_TYPES) if kind in body}
+        named = {kind: parameter(body, kind, str, None) for kind in sorted(RECEIPT_TYPES)}
+        receipts = {kind: event_id for kind, event_id in named.items() if event_id is not None}
         await self._ephemeral.read(requester, room_id, receipts)
         return {}
 

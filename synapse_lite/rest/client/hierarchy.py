@@ -26,6 +26,6 @@ class HierarchyApi:
             suggested_only=request.query_bool("suggested_only"),
             limit=request.query_int("limit", MAX_PAGE, minimum=1),
             max_depth=request.query_int("max_depth", None),
-            since=request.query("from"),
+            since=request.query("from") or None,
         )
         return await self._hierarchy.page(requester, room_id, query)

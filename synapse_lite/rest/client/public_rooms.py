@@ -44,7 +44,7 @@ def query_of(request: Request) -> DirectoryQuery:
     """A query that stands in the address. A limit of 0 is none."""
     return DirectoryQuery(
         request.query_int("limit", DEFAULT_LIMIT) or DEFAULT_LIMIT,
-        request.query("since"),
+        request.query("since") or None,
         network=request.query("third_party_instance_id"),
     )
 
@@ -58,7 +58,7 @@ def read_query(body: JsonObject) -> DirectoryQuery:
     wanted = given or {}
     return DirectoryQuery(
         limit or DEFAULT_LIMIT,
-        optional_text(body, "since", MAX_TOKEN),
+        optional_text(body, "since", MAX_TOKEN) or None,
         optional_text(wanted, "generic_search_term", MAX_TERM),
         _types(wanted),
         optional_text(body, "third_party_instance_id", MAX_TERM),

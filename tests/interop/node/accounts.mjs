@@ -14,8 +14,11 @@ const login = { username: users[1].name, password: users[1].password };
 const free = await anonymous.isUsernameAvailable(login.username);
 const register = async (username) => {
     const { flows, session } = await anonymous.registerRequest({ ...login, username }).catch(({ data }) => data);
-    const auth = { type: flows[0].stages[0], token, session };
-    return await anonymous.registerRequest({ ...login, username, auth });
+    const [first, second] = flows[0].stages;
+    const prove = (auth) => anonymous.registerRequest({ ...login, username, auth: { ...auth, session } });
+    const held = await prove({ type: first, token }).catch((error) => error);
+    if (held.data.errcode) throw held;
+    return await prove({ type: second });
 };
 const made = await register(login.username);
 const used = await refusal(register("another"));
