@@ -23,7 +23,7 @@ def authorising_user(
     """
     rules = current.read(txn, room.nid, [JOIN_RULES]).get(JOIN_RULES)
     allowed = [] if rules is None else allowed_rooms(rules.content)
-    if not allowed or not rooms.is_joined_to_any(txn, user_id, allowed):
+    if not allowed or not rooms.is_joined_to_any(txn, user_id, allowed, server_name):
         return None
     found = _inviter(txn, room, current.power_levels(txn, room.nid), server_name)
     if found is None:

@@ -288,11 +288,13 @@ def joined_room_ids(txn: Transaction, user_id: str) -> list[str]:
     return [room_id for (room_id,) in rows]
 
 
-def is_joined_to_any(txn: Transaction, user_id: str, room_ids: Collection[str]) -> bool:
+def is_joined_to_any(txn: Transaction, user_id: str, room_ids: Collection[str], server_name: str) -> bool:
+    """Of rooms that nobody of this server is in any more it is not known who is: they do not count."""
     row = txn.row(
-        "SELECT FROM rooms JOIN memberships USING (room_nid)"
-        " WHERE room_id = ANY(%s) AND user_id = %s AND membership = 'join' LIMIT 1",
-        (list(room_ids), user_id),
+        "SELECT FROM rooms JOIN memberships m USING (room_nid)"
+        " WHERE room_id = ANY(%s) AND user_id = %s AND membership = 'join' AND EXISTS (SELECT FROM memberships o"
+        "  WHERE o.room_nid = m.room_nid AND o.server_name = %s AND o.membership = 'join') LIMIT 1",
+        (list(room_ids), user_id, server_name),
     )
     return row is not None
 

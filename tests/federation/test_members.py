@@ -184,6 +184,20 @@ async def test_restricted_rooms(server: TestServer, other: Scripted) -> None:
 
 
 @ensureDeferred
+async def test_restricted_by_a_room_that_we_have_left(server: TestServer, other: Scripted) -> None:
+    """Who was in it then may have been banned there since: we let nobody in by it."""
+    door, token = await open_room(server, other)
+    await door.join()
+    allow = [{"type": "m.room_membership", "room_id": door.room_id}]
+    rule = {"type": "m.room.join_rules", "content": {"join_rule": "restricted", "allow": allow}}
+    room_id = (await server.ok("POST", "createRoom", {"initial_state": [rule]}, token))["room_id"]
+    assert (await make(server, other, room_id, "join"))[0] == 200
+    await server.ok("POST", f"rooms/{door.room_id}/leave", {}, token)
+    status, answer = await make(server, other, room_id, "join")
+    assert (status, answer["errcode"]) == (400, "M_UNABLE_TO_AUTHORISE_JOIN")
+
+
+@ensureDeferred
 async def test_restricted_by_rooms_that_we_do_not_know(server: TestServer, other: Scripted) -> None:
     """We cannot say whether the user may: another server may."""
     allow = [{"type": "m.room_membership", "room_id": "!elsewhere:third.test"}]
