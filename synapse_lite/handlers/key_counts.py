@@ -25,8 +25,7 @@ class KeyCountsReader:
     def on_changes(self, changes: Sequence[Change]) -> None:
         users = {user_id for user_id, _ in devices_of(changes, _KINDS)}
         users |= {change.user_id for change in changes if change.kind is Kind.SESSION and change.user_id}
-        for user_id in users:
-            self._counts.forget(user_id)
+        self._counts.forget_all(users)
         if changes:
             self._seen = changes[-1].position  # last: other threads look meanwhile
 

@@ -163,7 +163,8 @@ def claim_keys(txn: Transaction, wanted: Collection[Wanted]) -> list[ClaimedKey]
     """
     stocks = {one.name for one in wanted if ":" not in one.algorithm}  # of which nobody has keys
     with txn.on_indexes():
-        one_time = [_given(txn, row) for row in txn.rows(_CLAIM, (list(stocks),))]
+        rows = txn.rows(_CLAIM, (list(stocks),))
+        one_time = [row if row[4] is not None else _with_key(txn, row) for row in rows]
     fallback = []
     if len(one_time) < len(stocks):
         missing = sorted(set(wanted) - {row[:3] for row in one_time})
@@ -176,14 +177,13 @@ def claim_keys(txn: Transaction, wanted: Collection[Wanted]) -> list[ClaimedKey]
     return [ClaimedKey(*row[:5]) for row in (*one_time, *fallback)]
 
 
-def _given(txn: Transaction, row: Row) -> Row:
-    """A row of `_CLAIM`. Where the claim waited for an upload, it does not see the keys that it counts."""
-    *stock, key_id, json, is_last, stock_nid, number = row
-    if json is None:
-        key_id, json = txn.rows(
-            "SELECT key_id, json FROM one_time_keys WHERE stock_nid = %s AND number = %s", (stock_nid, number)
-        )[0]
-    return (*stock, key_id, json, is_last)
+def _with_key(txn: Transaction, row: Row) -> Row:
+    """A row of `_CLAIM`, which waited for an upload and did not see the keys that it counts."""
+    *stock, _, _, is_last, stock_nid, number = row
+    key = txn.rows(
+        "SELECT key_id, json FROM one_time_keys WHERE stock_nid = %s AND number = %s", (stock_nid, number)
+    )[0]
+    return (*stock, *key, is_last)
 
 
 def algorithm_count(txn: Transaction, user_id: str, device_id: str) -> int:
