@@ -85,7 +85,10 @@ def test_media_of_a_web_client(build_site: BuildSite, tmp_path: Path) -> None:
 
 
 def test_sliding_sync_of_a_web_client(build_site: BuildSite, tmp_path: Path) -> None:
-    """Windows that grow, invites, encrypted talk, counts, typing, receipts, tags, a kick: on two processes by turns."""
+    """Windows that grow, invites, encrypted talk, counts, typing, receipts, tags, a kick: on two processes by turns.
+
+    One of them dies while a room that one left is subscribed to.
+    """
     site = build_site("main")
     site.start("main", "second")
     users = [{"name": name, "password": "secret"} for name in ("ann", "ben")]
@@ -98,7 +101,10 @@ def test_sliding_sync_of_a_web_client(build_site: BuildSite, tmp_path: Path) -> 
         users=users,
         texts=["from ann", "from ben"],
         rooms=["one", "two", "three", "four", "five"],
+        second=site.processes["second"].running.pid,
     )
+    site.processes["second"].kill()
+    assert shown["left"] == {"name": "Left", "after": False}
     assert shown["unread"] == [0, 1, 0]
     assert all(polls > 5 for polls in shown["polls"])
 

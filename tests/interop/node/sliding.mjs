@@ -1,9 +1,9 @@
-// Two clients that follow sliding sync with Rust cryptography; each request goes to the next process of the server.
+// Two clients that follow sliding sync with Rust cryptography; each request goes to the next process of the server, of which one dies.
 import { createClient } from "matrix-js-sdk";
 import { SlidingSync } from "matrix-js-sdk/lib/sliding-sync.js";
 import { logger } from "matrix-js-sdk/lib/logger.js";
 
-const { baseUrls, users, texts, rooms } = JSON.parse(process.argv[2]);
+const { baseUrls, users, texts, rooms, second } = JSON.parse(process.argv[2]);
 logger.disableAll?.();
 for (const method of ["debug", "info", "log", "warn", "error", "trace"]) console[method] = () => {};
 const ENCRYPTION = { type: "m.room.encryption", state_key: "", content: { algorithm: "m.megolm.v1.aes-sha2" } };
@@ -106,5 +106,22 @@ await until("the name", () => bob.getRoom(roomId).name === "Renamed");
 await alice.kick(roomId, bob.getUserId());
 await membership(bob, roomId, "leave");
 
-process.stdout.write(JSON.stringify({ unread: counts[roomId], shownFirst, polls: Object.values(polls) }));
+// A device that begins anew subscribes to a room that one left by oneself, while the process dies that answers it.
+const { room_id: leftId } = await alice.createRoom({ name: "Left", preset: "public_chat" });
+await bob.joinRoom(leftId);
+await membership(bob, leftId, "join");
+await alice.sendTextMessage(leftId, "before");
+const bodies = (client) => client.getRoom(leftId)?.getLiveTimeline().getEvents().map((event) => event.getContent().body);
+await until("the last message", () => bodies(bob)?.includes("before"));
+await bob.leave(leftId);
+await alice.sendTextMessage(leftId, "after");
+await alice.setRoomName(leftId, "Secret");
+const [phone, phoneSliding] = await start(users[1]);
+phoneSliding.modifyRoomSubscriptions(new Set([leftId]));
+process.kill(second, "SIGKILL");
+await membership(phone, leftId, "leave");
+await until("what was said until then", () => bodies(phone)?.includes("before"));
+const left = { name: phone.getRoom(leftId).name, after: bodies(phone).includes("after") };
+
+process.stdout.write(JSON.stringify({ unread: counts[roomId], shownFirst, left, polls: Object.values(polls) }));
 process.exit(0);
