@@ -326,7 +326,7 @@ def _page(
     """Up to `limit` hits that the reader may see; how many there are from `start` on, by room; and where to go on: None
     when there are no more.
     """
-    limit, cursor = wanted.selection.limit, start
+    limit, cursor = max(1, wanted.selection.limit), start
     found: list[tuple[Hit, _Cursor]] = []
     counts: Mapping[int, int] = {}
     for size in (limit + 1, *[HIDDEN_PAGE] * MAX_HIDDEN_PAGES):

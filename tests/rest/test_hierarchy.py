@@ -95,6 +95,7 @@ async def test_pages(server: TestServer) -> None:
     first = await server.ok("GET", tree.path("root", "limit=3&from="), token=bob)
     since = first["next_batch"]
     assert [room["name"] for room in first["rooms"]] == ["root", "b", "a"]
+    assert (await server.ok("GET", tree.path("root", "limit=3&from="), token=bob))["rooms"] == first["rooms"]
     await tree.add("0", "root", {"order": "0"})
     second = await server.ok("GET", tree.path("root", f"from={since}&limit=9"), token=bob)
     assert [room["name"] for room in second["rooms"]] == ["a1", "a2", "c"]

@@ -176,6 +176,8 @@ async def test_bad_questions(server: TestServer) -> None:
         ({"filter": {"generic_search_term": "\0"}}, "M_INVALID_PARAM"),
     ):
         assert await server.refusal("POST", "publicRooms", body, alice) == (400, code)
+    assert (await server.ok("POST", "publicRooms?server=", {"since": ""}, alice))["chunk"] == []
+    assert (await server.ok("GET", "publicRooms?server=&since=", token=alice))["chunk"] == []
     assert await server.refusal("GET", "publicRooms") == (401, "M_MISSING_TOKEN")
     assert await server.refusal("GET", "publicRooms?server=no%20server", token=alice) == (
         400,

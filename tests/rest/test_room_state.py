@@ -51,6 +51,8 @@ async def test_member_lists(server: TestServer) -> None:
     await server.ok("POST", f"{room}/leave", {}, bob)
     assert await members("membership=leave") == ["@bob:hs.test"]
     assert await members("not_membership=leave") == [ALICE]
+    assert await members("not_membership=leave&membership=") == [ALICE]
+    assert await members("membership=join&not_membership=") == [ALICE]
     bad = await server.refusal("GET", f"{room}/members?membership=friend", token=alice)
     assert bad == (400, "M_INVALID_PARAM")
     assert await server.ok("GET", f"{room}/joined_members", token=alice) == {

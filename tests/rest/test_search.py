@@ -170,6 +170,19 @@ async def test_pages(talk: Talk) -> None:
 
 
 @ensureDeferred
+@pytest.mark.parametrize("order", ["recent", "rank"])
+async def test_a_page_of_none(talk: Talk, order: str) -> None:
+    """It has one result: else its token would leave out what was not shown."""
+    events = [await talk.say(f"apple {number}") for number in range(3)]
+    await talk.index()
+    start = ""
+    for event in events[::-1]:
+        answer = await talk.search("apple", order_by=order, start=start, filter={"limit": 0})
+        assert ids_in(answer) == [event]
+        start = answer.get("next_batch", "")
+
+
+@ensureDeferred
 @pytest.mark.parametrize("with_slices", [True, False])
 async def test_a_common_word_is_found_among_the_newest(
     talk: Talk, monkeypatch: pytest.MonkeyPatch, with_slices: bool

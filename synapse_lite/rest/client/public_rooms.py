@@ -31,12 +31,12 @@ class PublicRoomsApi:
 
     async def get(self, request: Request, _requester: Requester | None) -> JsonObject:
         """`GET /_matrix/client/v3/publicRooms`"""
-        return await self._directory.page(query_of(request), request.query("server"))
+        return await self._directory.page(query_of(request), request.query("server") or None)
 
     async def search(self, request: Request, _requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/publicRooms`"""
         return await self._directory.page(
-            read_query(request.json_object(allow_empty=True)), request.query("server")
+            read_query(request.json_object(allow_empty=True)), request.query("server") or None
         )
 
 

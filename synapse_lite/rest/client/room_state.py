@@ -64,8 +64,8 @@ class RoomStateApi:
         """`GET /_matrix/client/v3/rooms/{roomId}/members`"""
         query = MemberQuery(
             request.query("at") or None,
-            request.query_choice("membership", MEMBERSHIPS, None),
-            request.query_choice("not_membership", MEMBERSHIPS, None),
+            request.query_choice("membership", ("", *MEMBERSHIPS), None) or None,
+            request.query_choice("not_membership", ("", *MEMBERSHIPS), None) or None,
         )
         await request.expect_large_answer()
         pages = self._room_state.members(requester, room_id, query)

@@ -40,7 +40,7 @@ class SearchApi:
         criteria: Any = parameter(categories, "room_events", dict, None)
         if criteria is None:
             return {"search_categories": {}}
-        wanted = _read(criteria, request.query("next_batch"))
+        wanted = _read(criteria, request.query("next_batch") or None)
         if wanted.around is not None or wanted.with_state:
             await request.expect_large_answer()
         found = await self._search.search(requester, wanted)
