@@ -3,6 +3,7 @@
 import ast
 import typing
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -36,7 +37,8 @@ def models_in(annotation: object) -> Iterator[type[BaseModel]]:
         yield from models_in(argument)
 
 
-def names_read() -> set[str]:
+@cache
+def names_read() -> frozenset[str]:
     """Every attribute that the program looks at, and the fields that validators check."""
     found: set[str] = set()
     for file in Path(synapse_lite.__file__).parent.rglob("*.py"):
@@ -45,10 +47,10 @@ def names_read() -> set[str]:
                 found.add(node.attr)
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "field_validator":
                 found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
-    return found
+    return frozenset(found)
 
 
-def unread(model: type[BaseModel], read: set[str]) -> Iterator[Option]:
+def unread(model: type[BaseModel], read: frozenset[str]) -> Iterator[Option]:
     secrets = {f"{path[-1]}_path" for path in _SECRETS}
     for name, field in model.model_fields.items():
         is_for_libpq = model is DatabaseArgs and not name.startswith("cp_")

@@ -54,6 +54,7 @@ async def test_a_full_disk(database: Database, small_disk: Path) -> None:
         assert await home.download(later) == b"b" * 900_000
 
 
+@pytest.mark.new_database
 @ensureDeferred
 async def test_very_many_files(database: Database, tmp_path: Path) -> None:
     """A step of a periodic task reads about as many rows as it may change, however many there are."""
