@@ -174,7 +174,12 @@ def delete_tokens(txn: Transaction, user_id: str, *, except_token_nid: int | Non
 
 
 def find_refresh_token(txn: Transaction, token_hash: bytes) -> RefreshToken | None:
-    """Locked: who refreshes with the same token waits."""
+    """Locked with its device: who refreshes with the same token waits, and who logs in as the device."""
+    txn.later(
+        "SELECT FROM devices WHERE (user_id, device_id) ="
+        " (SELECT user_id, device_id FROM refresh_tokens WHERE token_hash = %s) FOR NO KEY UPDATE",
+        (token_hash,),
+    )
     row = txn.row(
         "SELECT refresh_nid, token.user_id, device_id, valid_until_ts, session_until_ts, replaces_nid, salt,"
         " deactivated, locked FROM refresh_tokens AS token JOIN users USING (user_id)"

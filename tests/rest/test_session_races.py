@@ -16,9 +16,9 @@ DEVICE = "SELECT FROM devices WHERE user_id = %s"
 STREAM = "SELECT FROM stream_position"
 
 
-async def _login(server: TestServer) -> Any:
+async def _login(server: TestServer, **more: Any) -> Any:
     """As the device A."""
-    login = {"type": "m.login.password", "user": "alice", "password": PASSWORD, "device_id": "A"}
+    login = {"type": "m.login.password", "user": "alice", "password": PASSWORD, "device_id": "A", **more}
     return await server.ok("POST", "login", login)
 
 
@@ -46,3 +46,18 @@ async def test_a_login_beside_the_end_of_its_device(server: TestServer) -> None:
     token = (await login)["access_token"]
     devices = await server.ok("GET", "devices", token=token)
     assert [one["device_id"] for one in devices["devices"]] == ["A"]
+
+
+@ensureDeferred
+async def test_a_login_beside_a_refresh_of_its_device(server: TestServer) -> None:
+    """The earlier session ends with all its tokens, also those that it is just getting."""
+    await server.register("alice", device_id="A")
+    body = {"refresh_token": (await _login(server, refresh_token=True))["refresh_token"]}
+    async with locked_until_met(server, 2, DEVICE, [ALICE]):
+        refresh = Deferred.fromCoroutine(server.ok("POST", "refresh", body))
+        while not await server.database.read(lambda txn: txn.value(WAITING)):
+            await deferLater(reactor, 0.01)
+        login = Deferred.fromCoroutine(_login(server))
+    token, refreshed = (await login)["access_token"], (await refresh)["access_token"]
+    assert (await server.call("GET", "account/whoami", token=token)).status == 200
+    assert (await server.call("GET", "account/whoami", token=refreshed)).status == 401
