@@ -212,6 +212,7 @@ def look_at_badges(txn: Transaction, user_ids: Collection[str], run_at: int) -> 
 
 def claim_pushers(txn: Transaction, now_ms: int, limit: int) -> list[ClaimedPusher]:
     """Those whose time has come, those of one user together. Nobody else gets them for `CLAIM_MS`, within which they have to be done."""
+    txn.relax()
     rows = txn.rows(
         "UPDATE pushers SET claimed_until = %s WHERE (app_id, pushkey, user_id) IN (SELECT app_id, pushkey, user_id"
         " FROM pushers WHERE pending AND enabled AND run_at <= %s AND claimed_until <= %s ORDER BY run_at, user_id LIMIT %s"
@@ -220,16 +221,6 @@ def claim_pushers(txn: Transaction, now_ms: int, limit: int) -> list[ClaimedPush
         (now_ms + CLAIM_MS, now_ms, now_ms, limit),
     )
     return [ClaimedPusher(_pusher(row[:11]), *row[11:]) for row in rows]
-
-
-def is_any_due(txn: Transaction, now_ms: int) -> bool:
-    """Whether there is something to claim. Those that wait for a dead gateway may be many: they are not looked at."""
-    return bool(
-        txn.value(
-            "SELECT EXISTS (SELECT FROM pushers WHERE pending AND enabled AND run_at <= %s AND claimed_until <= %s)",
-            (now_ms, now_ms),
-        )
-    )
 
 
 def queued_for(txn: Transaction, after: Mapping[str, int]) -> dict[str, list[Queued]]:
@@ -251,8 +242,9 @@ def queued_for(txn: Transaction, after: Mapping[str, int]) -> dict[str, list[Que
 def record(txn: Transaction, progress: Sequence[Progress]) -> set[PusherKey]:
     """Write down what several pushers did; the keys of those that nobody set anew meanwhile, the others stay as they are.
 
-    One that is done has no work any more, unless there is more by now. What no pusher of its user needs goes.
+    One that is done has no work any more, unless there is more by now. What no pusher of its user needs goes. If PostgreSQL loses it in a crash, the last moments are pushed again.
     """
+    txn.relax()
     keys = [one.claimed.key for one in progress]
     txn.insert(f"SELECT FROM pushers WHERE (app_id, pushkey, user_id) IN (VALUES %s) {_IN_ORDER}", keys)
     rows = txn.fetch_values(

@@ -73,10 +73,9 @@ class PushSender:
             if dropped == DROPPED_AT_ONCE:
                 self._clean_at = 0.0  # there are more
         free = AT_ONCE - self._busy
-        now = self._clock.now_ms()
-        if free < AT_ONCE // 2 or not await self._database.read(store.is_any_due, now):
+        if free < AT_ONCE // 2:
             return []
-        return await self._database.transact(store.claim_pushers, now, free)
+        return await self._database.transact(store.claim_pushers, self._clock.now_ms(), free)
 
     async def _push_all(self, claimed: Sequence[ClaimedPusher]) -> None:
         works = await self._works([one for one in claimed if self._pause(one) == 0])
