@@ -13,8 +13,7 @@ from urllib.parse import quote, urlencode
 from attrs import field, frozen
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.clock import Clock
-from synapse_lite.federation.keyring import RETRY_SECONDS, KeysAwayError
+from synapse_lite.federation.keyring import KeysAwayError
 from synapse_lite.federation.pdus import PduChecker, Refused
 from synapse_lite.federation.peers import MAX_ANSWER, OK, PeerError, Peers
 from synapse_lite.matrix.event import Event
@@ -39,17 +38,20 @@ class RemoteState:
 
 
 class UnverifiedError(PeerError):
-    """What came cannot be verified at the moment, for want of keys."""
+    """A part of what came cannot be verified at the moment, for want of keys; `verified` is the rest, by id."""
+
+    def __init__(self, message: str, verified: Mapping[str, Event]) -> None:
+        super().__init__(message)
+        self.verified = verified
 
 
 class Unverified(Enum):
     """What becomes of an answer of which a part cannot be verified at the moment, for want of keys: it is taken without that part,
-    refused with an `UnverifiedError`, or waits for the keys, as long as the keyring thinks that they may come.
+    or refused with an `UnverifiedError`, as long as the keyring thinks that the keys may come.
     """
 
     LEFT_OUT = auto()
     REFUSED = auto()
-    AWAITED = auto()
 
 
 def part(text: str) -> str:
@@ -59,10 +61,9 @@ def part(text: str) -> str:
 class EventFetcher:
     """Every method raises `PeerError` when the server does not answer, or with nonsense."""
 
-    def __init__(self, peers: Peers, checker: PduChecker, clock: Clock) -> None:
+    def __init__(self, peers: Peers, checker: PduChecker) -> None:
         self._peers = peers
         self._checker = checker
-        self._clock = clock
 
     async def missing_events(
         self, server: str, room: Room, event: Event, earliest: Sequence[str], min_depth: int
@@ -156,22 +157,11 @@ class EventFetcher:
         self, room: Room, pdus: Sequence[Any], unverified: Unverified = Unverified.LEFT_OUT
     ) -> dict[str, Event]:
         """Those that are good, by id: a bad one does no harm to the others."""
-        found: dict[str, Event] = {}
-        while pdus:
-            checked = await self._checker.check_all(pdus, room.version, room.room_id)
-            found |= {one.event_id: one for one in checked if isinstance(one, Event)}
-            doubtful = [
-                (pdu, one) for pdu, one in zip(pdus, checked, strict=True)
-                if isinstance(one, Refused) and isinstance(one.error, KeysAwayError)
-            ]  # fmt: skip
-            if not doubtful or unverified is Unverified.LEFT_OUT:
-                break
-            if unverified is Unverified.REFUSED:
-                _, first = doubtful[0]
-                raise UnverifiedError(f"{first.event_id}: {first.error}")
-            logger.info("%d events of %s wait for keys", len(doubtful), room.room_id)
-            await self._clock.sleep(RETRY_SECONDS)
-            pdus = [pdu for pdu, _ in doubtful]
+        checked = await self._checker.check_all(pdus, room.version, room.room_id)
+        found = {one.event_id: one for one in checked if isinstance(one, Event)}
+        for one in checked if unverified is Unverified.REFUSED else ():
+            if isinstance(one, Refused) and isinstance(one.error, KeysAwayError):
+                raise UnverifiedError(f"{one.event_id}: {one.error}", found)
         return found
 
 

@@ -4,13 +4,14 @@ Everything that is found out is stored at once, so that it makes no difference w
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from attrs import frozen
 
-from synapse_lite.federation.fetching import EventFetcher, Unverified
+from synapse_lite.federation.fetching import EventFetcher, Unverified, UnverifiedError
 from synapse_lite.federation.outliers import store_in_slices
 from synapse_lite.federation.peers import PeerError, TooLargeError
+from synapse_lite.matrix.event import Event
 from synapse_lite.replication.bus import Bus
 from synapse_lite.rooms.partial import RoomFiller
 from synapse_lite.rooms.receive import EventReceiver
@@ -76,7 +77,7 @@ class RoomResync:
     async def advance(self, room_id: str, most: int | None = None) -> int | None:
         """Do a part of what is left to do: how many events lack now; None: the room is known whole, or not here any more.
 
-        Raises `PeerError` when no server tells, `TooManyError` when more than `most` are to be fetched.
+        Raises `PeerError` when no server tells, `UnverifiedError` when keys may come later, `TooManyError` when more than `most` are to be fetched.
         """
         stay = await self._database.read(self._find, room_id)
         if stay is None:
@@ -112,30 +113,39 @@ class RoomResync:
         for server in stay.servers:
             try:
                 return await self._learn_from(server, stay, most)
-            except TooManyError:
+            except (TooManyError, UnverifiedError):
                 raise
             except PeerError as error:
                 failures.append(f"{server}: {error}")
         raise PeerError("; ".join(failures) or "no other server is known to be in the room")
 
     async def _learn_from(self, server: str, stay: _Stay, most: int | None) -> None:
-        room = stay.room
         state_ids, chain_ids = await self._state_ids(server, stay, most)
         wanted = {*state_ids, *chain_ids}
         lacking = wanted - await self._database.read(partial_rooms.known_event_ids, wanted)
         if most is not None and len(lacking) > most:
             raise TooManyError(f"{len(lacking)} events are lacking")
         if lacking:
-            fetched = await self._fetcher.state_events(
-                server, room, stay.join_id, lacking, Unverified.AWAITED
-            )
-            new = {one: event for one, event in fetched.items() if one in lacking}
-            await store_in_slices(self._receiver, room.nid, new)
+            await self._fetch(server, stay, lacking)
         known = await self._database.read(partial_rooms.known_event_ids, state_ids)
         if len(state_ids) - len(known) > len(state_ids) // TOLERATED:
             raise PeerError(f"{server} gives {len(known)} of the {len(state_ids)} events of the state")
         if not await self._database.transact(self._note, stay, state_ids):
             raise PeerError(f"{server} tells the state of another room")
+
+    async def _fetch(self, server: str, stay: _Stay, lacking: Collection[str]) -> None:
+        """Who cannot be verified yet would be left out of the state for ever; all others are stored, and not fetched again."""
+        unverified: UnverifiedError | None = None
+        try:
+            fetched: Mapping[str, Event] = await self._fetcher.state_events(
+                server, stay.room, stay.join_id, lacking, Unverified.REFUSED
+            )
+        except UnverifiedError as error:
+            fetched, unverified = error.verified, error
+        new = {one: event for one, event in fetched.items() if one in lacking}
+        await store_in_slices(self._receiver, stay.room.nid, new)
+        if unverified is not None:
+            raise unverified
 
     async def _state_ids(self, server: str, stay: _Stay, most: int | None) -> tuple[list[str], list[str]]:
         if most is None:

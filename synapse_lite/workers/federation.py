@@ -112,7 +112,7 @@ class FederatedRooms:
     ) -> Self:  # fmt: skip
         database, clock, server_name = infrastructure.requests, infrastructure.clock, config.server_name
         receiver = EventReceiver(database, events, state, clock, contributors)
-        fetcher = EventFetcher(parts.peers, parts.checker, clock)
+        fetcher = EventFetcher(parts.peers, parts.checker)
         room_filler = RoomFiller(events, state, contributors)
         branches = BranchReceiver(database, events, state, clock, contributors)
         inbound = InboundEvents(

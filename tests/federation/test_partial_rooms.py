@@ -14,9 +14,7 @@ from synapse_lite.handlers import remote_members
 from synapse_lite.rooms.partial import RoomFiller
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import Standing
-from synapse_lite.storage.partial_rooms import is_partial
 from synapse_lite.storage.room_servers import all_servers
-from synapse_lite.storage.stream import read_position
 from synapse_lite.tasks.outcome import Done, Later
 from tests.federation.hall import CREATOR, FEDERATION, ROOM
 from tests.federation.network import Network, Scripted
@@ -229,33 +227,28 @@ async def test_a_join_of_a_room_of_many_servers(
 @ensureDeferred
 @pytest.mark.parametrize("is_back", [True, False])
 async def test_members_whose_server_is_away(
-    server: TestServer, other: Scripted, network: Network, caplog: pytest.LogCaptureFixture, is_back: bool
+    server: TestServer, other: Scripted, network: Network, is_back: bool
 ) -> None:
-    """Their keys are waited for, since who is left out of the state would be for ever; but not longer than they may come."""
-    caplog.set_level("INFO")
+    """The task comes back when their keys may be there, since who is left out of the state would be for ever; not for long."""
     resident, bob = await entered(server, other)
-    third, ann, waited = network.scripted(THIRD), f"@ann:{THIRD}", 0
+    third, ann = network.scripted(THIRD), f"@ann:{THIRD}"
     resident.member(ann, "join", key=third.key)
     del network.servers[THIRD]
-    fetching = Deferred.fromCoroutine(fetch_members(server))
-    while not fetching.called:
-        if caplog.text.count("wait for keys") > waited:
-            waited += 1
-            network.servers |= {THIRD: third} if is_back else {}
-            server.clock.advance(RETRY_SECONDS)
-        await server.database.read(read_position)
-    assert isinstance(await fetching, Done)
+    assert isinstance(await fetch_members(server), Later)
+    assert await partial(server)
+    if is_back:
+        network.servers[THIRD] = third
+    server.clock.advance(RETRY_SECONDS + 1 if is_back else PATIENCE_SECONDS + 1)
+    assert isinstance(await fetch_members(server), Done)
     assert (ann in await members(server, ROOM, bob)) is is_back
-    assert waited == (1 if is_back else PATIENCE_SECONDS // RETRY_SECONDS)
     assert len([target for _, _, target in network.asked if "/state/" in target]) == 1
 
 
 @ensureDeferred
 async def test_a_member_of_a_whole_state_whose_server_is_away(
-    server: TestServer, other: Scripted, network: Network, caplog: pytest.LogCaptureFixture
+    server: TestServer, other: Scripted, network: Network
 ) -> None:
     """A server that leaves nobody out tells of somebody whose keys cannot be had: the user is in at once, who is missing comes later."""
-    caplog.set_level("INFO")
     resident = Resident(other, 3)
     resident.user, bob = f"@bob:{server.name}", await server.user("bob")
     other.scripts[f"{FEDERATION}/v2/send_join/"] = lambda method, target, body: resident.send(
@@ -264,14 +257,11 @@ async def test_a_member_of_a_whole_state_whose_server_is_away(
     third, ann = network.scripted(THIRD), f"@ann:{THIRD}"
     resident.member(ann, "join", key=third.key)
     del network.servers[THIRD]
-    joining = Deferred.fromCoroutine(server.ok("POST", join_path(ROOM), {}, bob))
-    await until(server, lambda _: "wait for keys" in caplog.text)
-    server.clock.advance(remote_members.MEMBERS_SECONDS)
-    await joining
-    room = await room_of(server)
+    await server.ok("POST", join_path(ROOM), {}, bob)
+    assert await partial(server)
     network.servers[THIRD] = third
-    server.clock.advance(RETRY_SECONDS)
-    await until(server, lambda txn: not is_partial(txn, room.nid))
+    server.clock.advance(RETRY_SECONDS + 1)
+    assert isinstance(await fetch_members(server), Done)
     assert (await members(server, ROOM, bob))[ann] == "join"
 
 

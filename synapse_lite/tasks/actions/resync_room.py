@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from synapse_lite.federation.fetching import UnverifiedError
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.resync import RoomResync
 from synapse_lite.storage.database import Transaction
@@ -10,6 +11,8 @@ from synapse_lite.tasks.specs import TaskSpec, TaskView
 
 FIRST_SECONDS = 5.0
 MAX_SECONDS = 3600.0
+KEYS_SECONDS = 60.0
+"""After which it is tried again to verify those whose servers' keys could not be had."""
 
 
 class _Model(BaseModel):
@@ -58,6 +61,8 @@ class ResyncRoom:
         if isinstance(left, PeerError):
             failures = cursor.failures + 1
             seconds = min(FIRST_SECONDS * 2 ** (failures - 1), MAX_SECONDS)
+            if isinstance(left, UnverifiedError):
+                seconds = KEYS_SECONDS
             return Later(
                 ResyncRoomCursor(lacking=cursor.lacking, failures=failures, error=str(left)[:500]), seconds
             )
