@@ -62,8 +62,14 @@ class Config(
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Options in use that Synapse has and this server does not implement."""
-        used = {*self.model_fields_set, *self.undeclared()}
+        """Options in use that Synapse has and this server does not implement: those known to us unless at their default."""
+        fields = type(self).model_fields
+        changed = {
+            name
+            for name in self.model_fields_set & fields.keys()
+            if getattr(self, name) != fields[name].default
+        }
+        used = {*changed, *self.undeclared()}
         return tuple(sorted((used & IGNORED) | {*self.unused()}))
 
     @property

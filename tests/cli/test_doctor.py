@@ -18,7 +18,9 @@ from synapse_lite.cli.doctor.database import Skew, check_clock, check_facts, che
 from synapse_lite.cli.doctor.engine import check_followers
 from synapse_lite.cli.doctor.findings import Finding, Level
 from synapse_lite.cli.doctor.listeners import probe
+from synapse_lite.cli.doctor.losses import LOSSES
 from synapse_lite.config.listeners import Listener
+from synapse_lite.config.synapse_options import IGNORED
 from synapse_lite.storage.diagnosis import DatabaseFacts
 from synapse_lite.storage.migrate import available
 from synapse_lite.storage.tasks import FollowerState
@@ -157,6 +159,8 @@ def test_a_database_that_does_not_answer(tmp_path: Path, port: int) -> None:
     assert str(tmp_path) in worst(found, "database")["details"][0]
     assert worst(found, "listeners")["level"] == "ok"
     assert "> start PostgreSQL" in run("doctor", "-c", str(file)).stdout
+    details = worst(found, "database")["details"]
+    assert all(line.isprintable() and line == line.strip() for line in details), "a driver's tabs are shown"
 
 
 def test_an_empty_database(tmp_path: Path, postgres: dict[str, Any], port: int) -> None:
@@ -213,6 +217,11 @@ def test_nobody_runs_tasks(tmp_path: Path, database_arguments: dict[str, Any], p
     result = run("doctor", "-c", str(file), "--json")
     assert result.exit_code == 3
     assert worst(checks(result), "runners")["summary"] == "no process runs tasks: all of them wait"
+
+
+def test_losses_are_of_options_that_are_lost() -> None:
+    """What has come to work since is not called lost."""
+    assert not LOSSES.keys() - IGNORED
 
 
 def test_a_listener_that_does_not_answer(tmp_path: Path, database_arguments: dict[str, Any]) -> None:

@@ -122,6 +122,15 @@ def test_ignored_options():
     assert load([FULL], {}).unknown == ()
 
 
+def test_options_at_their_default(write):
+    """What a file of Synapse says as it is anyway is not missed."""
+    text = "enable_registration_captcha: false\nregistrations_require_3pid: []\ndaemonize: false\n"
+    assert load([write(SMALL + text)], {}).ignored == ()
+    assert load([write(SMALL + "registrations_require_3pid: [email]\n")], {}).ignored == (
+        "registrations_require_3pid",
+    )
+
+
 def test_unknown_options(write):
     """Options that nobody knows do not stop the server and are listed with their place."""
     config = load(

@@ -100,7 +100,7 @@ def examine_database(config: Config) -> Iterator[Finding]:
                 "database",
                 "does not answer",
                 "start PostgreSQL, and compare database.args with it",
-                str(problem).splitlines(),
+                [line.strip() for line in str(problem).splitlines()],
             )
 
 
