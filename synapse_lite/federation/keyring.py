@@ -189,17 +189,6 @@ class Keyring:
 
     # Fetching
 
-    def expect(self, server_name: str) -> None:
-        """Something that the server signed is on its way: ask for its keys meanwhile, unless good ones are known."""
-        asked = Deferred.fromCoroutine(self._fetch_unknown(server_name))
-        asked.addErrback(lambda failure: logger.error("keys of %s: %s", server_name, failure.value))
-
-    async def _fetch_unknown(self, server_name: str) -> None:
-        known = await self._database.read(server_keys.find_answers, [server_name])
-        valid_until, _ = known.get(server_name, (0, None))
-        if valid_until < self._clock.now_ms():
-            await self._fetch({server_name})
-
     async def refresh(self, server_names: Collection[str]) -> None:
         """Ask for the keys of the servers now, of all at once; not for those where that has just failed."""
         await self._fetch(server_names)

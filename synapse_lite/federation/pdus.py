@@ -51,10 +51,6 @@ class PduChecker:
             raise checked.error
         return checked
 
-    def expect(self, server_name: str) -> None:
-        """Events that the server signed will be checked soon."""
-        self._keyring.expect(server_name)
-
     async def check_signature(self, event: Event, server_name: str) -> None:
         """Raises `MatrixError` unless the server signed the event, whoever else has to."""
         await self._keyring.verify(signed_event(event.pdu, event.version, server_name))

@@ -16,10 +16,8 @@ from tests.builders import SERVER
 from tests.federation.hall import CREATOR, FEDERATION, ROOM, VERSION, Hall
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import join_path, members
-from tests.federation.remote_room import send, until
+from tests.federation.remote_room import send
 from tests.server import TestServer, path_part
-
-KEYS = "/_matrix/key/v2/server"
 
 
 async def hall_and_bob(server: TestServer, other: Scripted) -> tuple[Hall, str]:
@@ -34,22 +32,6 @@ async def test_good_answer(server: TestServer, other: Scripted) -> None:
     _, bob = await hall_and_bob(server, other)
     await server.ok("POST", join_path(ROOM), {}, bob)
     assert (await members(server, ROOM, bob)) == {CREATOR: "join", f"@bob:{server.name}": "join"}
-
-
-@ensureDeferred
-async def test_the_keys_come_meanwhile(server: TestServer, other: Scripted, network: Network) -> None:
-    """While the other server takes the join it is asked for the keys that its answer needs; of the next join they are known."""
-    hall, bob = await hall_and_bob(server, other)
-
-    async def take(method: str, target: str, body: JsonObject | None) -> JsonObject:
-        await until(server, lambda _: [one for _, _, one in network.asked if one == KEYS])
-        return hall.send(method, target, body)
-
-    other.scripts[f"{FEDERATION}/v2/send_join/"] = take
-    await server.ok("POST", join_path(ROOM), {}, bob)
-    await server.ok("POST", f"rooms/{path_part(ROOM)}/leave", {}, bob)
-    await server.ok("POST", join_path(ROOM), {}, bob)
-    assert [one for _, _, one in network.asked].count(KEYS) == 1
 
 
 @ensureDeferred
