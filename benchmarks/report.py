@@ -166,8 +166,8 @@ BOUNDS: dict[str, str] = {
     "load generator, which is the gateway, 0.09 ms; connections to the gateway are kept. What there is to push is one statement for each "
     "user and six for all that are claimed together, and what was pushed a few rows of a transaction that many share.",
     "search": "CPU: of 300 questions for a plain word each cost 3 ms of main (HTTP, ten hits with what surrounds them) and 3.2 ms of PostgreSQL, half of it "
-    "to read 1,000 hits for their exact number; the few of the scenario, right after 100,000 messages were indexed, cost more. Synapse's plain word is "
-    "cheap, too: it ranks, and reads what is common, at ten times that.",
+    "to read 1,000 hits for their exact number: five statements one after the other, each a switch of processes, and one more for what is around the hits. "
+    "Synapse's plain word is cheap, too: it ranks, and reads what is common, at ten times that.",
     "initial_sync_unread": "PostgreSQL: 100,000 notices are counted, which takes it half a microsecond to one for each; then as initial_sync. Another session "
     "finds the counts in memory.",
     "real_clients": "CPU: to a send come its answers to the 25 clients of the room, and their receipts, which are told to all of them "
