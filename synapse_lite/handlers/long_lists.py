@@ -11,8 +11,8 @@ from synapse_lite.clock import Clock
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.long_lists import (
+    NEAR,
     SHORT,
-    STEP,
     LongList,
     Survey,
     count_rows,
@@ -104,6 +104,6 @@ def _count_and_read(
     """None where counting does not do: far from both ends of a long list. `total`: when it is known from another order."""
     if total is None:
         total = count_rows(txn, wanted)
-    if total > SHORT and offset >= STEP and not is_near_end(total, offset):
+    if total > SHORT and offset >= NEAR and not is_near_end(total, offset):
         return None
     return read(txn, wanted, Survey(total)), total

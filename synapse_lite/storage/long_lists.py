@@ -16,6 +16,8 @@ from synapse_lite.storage.planner import sorting
 STEP = 500
 SHORT = 10_000
 """Rows of a list that is read as it is."""
+NEAR = 5_000
+"""A page so near to either end of a list is walked to: that is much less than a survey, which walks through all of it."""
 
 MOST_NARROWED = 10
 """An index narrows a list that is less than one in so many rows."""
@@ -92,7 +94,7 @@ class Survey:
 
 def is_near_end(total: int, offset: int) -> bool:
     """Whether a page is soon reached from the end of the list, and sooner than from its beginning."""
-    return total - offset < min(STEP, offset)
+    return total - offset < min(NEAR, offset)
 
 
 def read_page(

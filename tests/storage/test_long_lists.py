@@ -9,11 +9,14 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
+from synapse_lite.errors import UnavailableError
+from synapse_lite.handlers import long_lists
 from synapse_lite.handlers.long_lists import FRESH_MS, LongLists
 from synapse_lite.storage import destinations, reports, room_admin, user_admin
 from synapse_lite.storage.audit import AuditFilter, read_audit_log
 from synapse_lite.storage.database import Database, Row, Transaction
 from synapse_lite.storage.long_lists import (
+    NEAR,
     SHORT,
     STEP,
     LongList,
@@ -299,6 +302,27 @@ async def test_a_survey_serves_until_the_next_one(database: Database) -> None:
     while await total() == SHORT + 1:  # the new survey is taken behind the answer
         pass
     assert await total() == SHORT + 2
+
+
+@ensureDeferred
+async def test_pages_near_an_end_do_not_wait_for_a_survey(
+    listed: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for one page after the other is not held up by what is learnt about all of them."""
+
+    def no_survey(txn: Transaction, wanted: LongList) -> Survey:
+        raise UnavailableError("surveyed")
+
+    monkeypatch.setattr(long_lists, "survey_list", no_survey)
+    wanted = user_admin.long_list(UserSearch(), "displayname", backwards=True)
+    for offset in (STEP, NEAR - 1, ROWS - NEAR + 1, ROWS - STEP):
+
+        def read(txn: Transaction, rows: LongList, survey: Survey, offset: int = offset) -> list[Row]:
+            return read_page(txn, rows.order.columns[-1], rows, survey, offset=offset, limit=LIMIT)
+
+        page, total = await LongLists(listed, ManualClock()).page(wanted, offset, read)
+        assert total == ROWS
+        assert page == await listed.read(plain_page, wanted, offset), offset
 
 
 @ensureDeferred
