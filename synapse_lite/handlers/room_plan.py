@@ -14,13 +14,12 @@ from synapse_lite.matrix.content_checks import check_content, check_draft
 from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.power_levels import CREATOR_LEVEL
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
-from synapse_lite.matrix.types import CREATE
+from synapse_lite.matrix.types import CALL_INVITE, CREATE
 
 StateKey = tuple[str, str]
 POWER_LEVELS = ("m.room.power_levels", "")
 ENCRYPTION = ("m.room.encryption", "")
 TOMBSTONE = "m.room.tombstone"
-CALL_INVITE = "m.call.invite"
 CALL_INVITE_LEVEL = 50  # in a public room a call would ring for everybody
 TOMBSTONE_LEVEL = 150  # where creators stand above all levels: out of reach of admins with 100
 

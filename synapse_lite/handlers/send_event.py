@@ -7,7 +7,7 @@ from attrs import frozen
 from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import Errcode, MatrixError, invalid_param, not_found
+from synapse_lite.errors import Errcode, MatrixError, forbidden, invalid_param, not_found
 from synapse_lite.handlers.avatars import Avatars
 from synapse_lite.handlers.canonical_alias import bad_alias, listed_aliases
 from synapse_lite.handlers.current_state import CurrentState
@@ -21,7 +21,16 @@ from synapse_lite.matrix.content_checks import check_redactable
 from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.power_levels import creators
 from synapse_lite.matrix.relations import THREAD, Relation, check_relation
-from synapse_lite.matrix.types import AVATAR, CANONICAL_ALIAS, CREATE, MEMBER, POWER_LEVELS, REDACTION
+from synapse_lite.matrix.types import (
+    AVATAR,
+    CALL_INVITE,
+    CANONICAL_ALIAS,
+    CREATE,
+    JOIN_RULES,
+    MEMBER,
+    POWER_LEVELS,
+    REDACTION,
+)
 from synapse_lite.rooms.values import Write
 from synapse_lite.storage import aliases as alias_store
 from synapse_lite.storage import relations
@@ -88,7 +97,8 @@ class SendEvent:
         self, requester: Requester, room_id: str, event_type: str, txn_id: str, content: JsonObject
     ) -> str:
         """400 `M_BAD_JSON` for a content that `check_content` or canonical JSON refuses, 413 `M_TOO_LARGE` for
-        ids of more than 255 bytes, 400 `M_UNKNOWN` for a relation to nothing, `M_DUPLICATE_ANNOTATION`. `txn_id`: see `Write`.
+        ids of more than 255 bytes, 400 `M_UNKNOWN` for a relation to nothing, `M_DUPLICATE_ANNOTATION`, 403 `M_FORBIDDEN`
+        for a call that would ring in a public room. `txn_id`: see `Write`.
         """
         write = await self.prepare_message(requester, room_id, event_type, txn_id, content)
         return write if isinstance(write, str) else await self._send(requester, write)
@@ -107,6 +117,8 @@ class SendEvent:
         ids.check_length("txn_id", txn_id)
         await self._limits.messages.check(requester.user_id, limit=requester.message_limit)
         room = await self._rooms.require(room_id, requester.user_id)
+        if event_type == CALL_INVITE:
+            await self._database.read(self._check_call, room)
         relation = check_relation(content)
         if relation is not None:
             await self._database.read(self._check_parent, room, relation)
@@ -220,6 +232,13 @@ class SendEvent:
         users = content.get("users")
         if create is not None and isinstance(users, dict) and users.keys() & creators(create):
             raise invalid_param("The creators of a room must not be in 'users'")
+
+    def _check_call(self, txn: Transaction, room: Room) -> None:
+        """It would ring for everybody in a public room, also where somebody may send whatever they like."""
+        key = (JOIN_RULES, "")
+        rules = self._current.read(txn, room.nid, [key]).get(key)
+        if rules is not None and rules.content.get("join_rule") == "public":
+            raise forbidden("Call invites are not allowed in public rooms.")
 
     def _check_aliases(self, txn: Transaction, room: Room, aliases: list[str]) -> None:
         """Those that the room does not list yet must point to it."""

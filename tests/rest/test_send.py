@@ -60,6 +60,17 @@ async def test_without_a_transaction_id_each_request_is_an_event(server: TestSer
 
 
 @ensureDeferred
+async def test_calls_do_not_ring_in_public_rooms(server: TestServer) -> None:
+    """Not even those of who may do everything there; where people are invited they do."""
+    alice = await server.user("alice")
+    public, private = await server.room(alice), await server.room(alice, preset="private_chat")
+    call = {"call_id": "1", "version": 0, "lifetime": 60_000, "offer": {"type": "offer", "sdp": "x"}}
+    refused = await server.refusal("PUT", f"{public}/send/m.call.invite/1", call, alice)
+    assert refused == (403, "M_FORBIDDEN")
+    await server.ok("PUT", f"{private}/send/m.call.invite/1", call, alice)
+
+
+@ensureDeferred
 async def test_a_wait_that_is_too_long(server: TestServer, database_arguments: dict[str, Any]) -> None:
     """Who waits for a room until PostgreSQL ends the statement is told to try again, and can."""
     alice = await server.user("alice")
