@@ -138,6 +138,25 @@ async def test_a_restored_backup(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_messages_to_the_device_after_a_restored_backup(server: TestServer) -> None:
+    """They come, although the token of who never had them says that they did: keys would be lost. So with /sync."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    later = "s900000000"
+    inbox = {**ALL, "extensions": {"to_device": {"enabled": True, "since": later}}}
+    for number in range(2):
+        messages = {"messages": {BOB: {"*": {"n": number}}}}
+        await server.ok("PUT", f"sendToDevice/m.x/{number}", messages, alice)
+    told = (await sync(server, bob, inbox))["extensions"]["to_device"]
+    assert [event["content"]["n"] for event in told["events"]] == [0, 1]
+    answer = await server.ok("GET", f"sync?since={later}", token=bob)
+    assert [event["content"]["n"] for event in answer["to_device"]["events"]] == [0, 1]
+    answer = await server.ok("GET", f"sync?timeout=0&since={answer['next_batch']}", token=bob)
+    assert "to_device" not in answer
+    inbox["extensions"]["to_device"]["since"] = told["next_batch"]
+    assert (await sync(server, bob, inbox))["extensions"]["to_device"]["events"] == []
+
+
+@ensureDeferred
 async def test_what_is_no_text_is_no_name(server: TestServer) -> None:
     """Computed fields are of the right type, or absent; an empty name is none, so that the room has heroes."""
     alice, bob = await server.user("alice"), await server.user("bob")

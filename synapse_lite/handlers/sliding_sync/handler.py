@@ -68,7 +68,7 @@ class SlidingSyncHandler:
         Raises 400 `M_UNKNOWN_POS` for a position that is unknown, or that the client has gone on from, and 401
         when the requester's session ends while they wait.
         """
-        await self._acknowledge(request)
+        request = await self._acknowledged(request)
         request = evolve(request, ignored=await self._ignored.of(request.user_id))
         base = await self._base(request)
         pos, body = await self._wait(request, base)
@@ -209,14 +209,20 @@ class SlidingSyncHandler:
             return _Answer(position, answer.changes, body)
         return _Answer(position, answer.changes, body, _same_row(request, base, position))
 
-    async def _acknowledge(self, request: SlidingRequest) -> None:
-        """Messages to the device have a token of their own, whatever becomes of the connection."""
-        if request.to_device_since is None:
-            return
+    async def _acknowledged(self, request: SlidingRequest) -> SlidingRequest:
+        """Messages to the device have a token of their own, whatever becomes of the connection.
+
+        With one from a stream that came further than ours, the device may have none of those that there are now.
+        """
         since = request.to_device_since
+        if since is None:
+            return request
+        if await self._reached(since) < since:
+            return evolve(request, to_device_since=None)
         v3 = SyncRequest(request.requester, since, 0, SyncFilter(), delivered=since)
         for section in self._extensions.of(TO_DEVICE):
             await section.acknowledge(v3)
+        return request
 
 
 @frozen

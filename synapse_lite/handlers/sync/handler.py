@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection
 
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.defer import CancelledError
 
 from synapse_lite.clock import Clock
@@ -73,15 +73,19 @@ class SyncHandler:
 
         Raises 401 when the requester's session ends while they wait.
         """
-        if request.since is not None:
-            for section in self._sections.user:
-                await section.acknowledge(request)
-        request = request.ignoring(await self._ignored.of(request.user_id))
         if request.since is None:
-            return await self._initial_sync(request)
+            return await self._initial_sync(request.ignoring(await self._ignored.of(request.user_id)))
+        since = await self._reached(request.since)
+        if since < request.since:
+            request = evolve(
+                request, delivered=0
+            )  # of the messages that there are now the device may have none
+        for section in self._sections.user:
+            await section.acknowledge(request)
+        request = request.ignoring(await self._ignored.of(request.user_id))
         if request.full_state:
-            return self._sent(request, await self._database.snapshot(self._read_full, request, request.since))
-        return await self._poll(request, await self._reached(request.since))
+            return self._sent(request, await self._database.snapshot(self._read_full, request, since))
+        return await self._poll(request, since)
 
     async def _poll(self, request: SyncRequest, since: int) -> bytes:
         deadline = self._clock.monotonic() + min(request.timeout_ms, MAX_TIMEOUT_MS) / 1000
