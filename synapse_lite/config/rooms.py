@@ -94,6 +94,9 @@ class RoomOptions(Options):
         description="Who may put which room into the directory, in the same way. null: nobody; for everybody: "
         "[{action: allow}].",
     )
+    block_non_admin_invites: bool = Field(
+        default=False, description="Only admins of the server may invite; users of other servers cannot."
+    )
     forget_rooms_on_leave: bool = Field(
         default=False, description="Who leaves a room, or is kicked or banned, forgets it at once."
     )

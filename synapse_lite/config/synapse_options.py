@@ -20,7 +20,6 @@ IGNORED = frozenset(
         "backup_media_store_path",
         "bind_host",
         "bind_port",
-        "block_non_admin_invites",
         "caches.cache_autotuning",
         "caches.cache_entry_ttl",
         "caches.expire_caches",

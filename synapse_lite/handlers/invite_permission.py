@@ -1,14 +1,21 @@
-"""Who wants no invites (client-server API, "Invite Permission"; MSC4380)."""
+"""Who may invite (the option `block_non_admin_invites`), and who wants no invites (client-server API, "Invite Permission"; MSC4380)."""
 
 from collections.abc import Collection
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.errors import Errcode, MatrixError, forbidden
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.storage.account_data import GLOBAL, account_data_of_users, read_account_data
 from synapse_lite.storage.database import Transaction
 
 TYPE = "m.invite_permission_config"
 BLOCK = "block"
+
+
+def check_may_invite(requester: Requester, *, admins_only: bool) -> None:
+    """403 `M_FORBIDDEN` where the operator lets nobody but admins invite. Who is shadow-banned does not come to know it."""
+    if admins_only and not requester.is_admin and not requester.shadow_banned:
+        raise forbidden("Invites have been disabled on this server")
 
 
 def hides_invites(txn: Transaction, user_id: str) -> bool:

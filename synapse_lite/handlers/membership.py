@@ -11,7 +11,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, not_found
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.event_writer import Sender
-from synapse_lite.handlers.invite_permission import check_invitable
+from synapse_lite.handlers.invite_permission import check_invitable, check_may_invite
 from synapse_lite.handlers.membership_limits import MembershipLimits
 from synapse_lite.handlers.remote_members import RemoteMembers
 from synapse_lite.handlers.remote_rooms import RemoteRooms, Target
@@ -71,6 +71,8 @@ class Memberships:
         remote_members: RemoteMembers,
         clock: Clock,
         server_name: str,
+        *,
+        only_admins_invite: bool,
     ) -> None:
         self._database = database
         self._rooms = rooms
@@ -81,6 +83,7 @@ class Memberships:
         self._limits = limits
         self._clock = clock
         self._server_name = server_name
+        self._only_admins_invite = only_admins_invite
 
     async def join(
         self, requester: Requester, room_id_or_alias: str, content: Mapping[str, Any] | None = None,
@@ -239,6 +242,7 @@ class Memberships:
 
     async def _invite(self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]) -> str:
         check_not_suspended(requester, "Inviting users")
+        check_may_invite(requester, admins_only=self._only_admins_invite)
         requester.check_consent()
         ids.check_user_id(target)
         profile = await self._database.read(_invitation, room, requester.user_id, target)

@@ -11,7 +11,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.handlers.directory_rules import DirectoryRules
-from synapse_lite.handlers.invite_permission import check_invitable
+from synapse_lite.handlers.invite_permission import check_invitable, check_may_invite
 from synapse_lite.handlers.membership_limits import MembershipLimits
 from synapse_lite.handlers.remote_members import RemoteMembers
 from synapse_lite.handlers.requester import Requester
@@ -69,6 +69,8 @@ class RoomCreation:
         if requester.shadow_banned:
             request = evolve(request, invited=())
         plan = plan_room(request, requester.user_id, self._options)
+        if plan.invited:
+            check_may_invite(requester, admins_only=self._options.block_non_admin_invites)
         ours = domain_of(requester.user_id)
         here = evolve(plan, invited=tuple(one for one in plan.invited if is_local(one, ours)))
         if here.invited:

@@ -135,6 +135,7 @@ class RoomHandlers:
             federated.remote_members,
             clock,
             config.server_name,
+            only_admins_invite=config.block_non_admin_invites,
         )
         redactions = config.rc_admin_redaction
         limits = SendingLimits(

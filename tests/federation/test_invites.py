@@ -319,3 +319,14 @@ async def test_knocking_in_vain(server: TestServer, join_network: JoinNetwork) -
     public = (await there.room(alice)).removeprefix("rooms/")
     refused = await server.refusal("POST", f"knock/{path_part(public)}?via={HOME}", {}, bob)
     assert refused == (403, "M_FORBIDDEN")
+
+
+@ensureDeferred
+async def test_invites_where_only_admins_invite(join_network: JoinNetwork) -> None:
+    """A server with `block_non_admin_invites` signs none of others."""
+    server = await join_network(block_non_admin_invites=True)
+    there, alice, room_id = await home(join_network, preset="private_chat")
+    await server.user("bob")
+    invite = {"user_id": f"@bob:{server.name}"}
+    assert (await there.refusal("POST", room_path(room_id, "invite"), invite, alice))[0] == 403
+    assert f"@bob:{server.name}" not in await members(there, room_id, alice)

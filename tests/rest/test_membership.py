@@ -2,6 +2,7 @@
 
 from pytest_twisted import ensureDeferred
 
+from tests.rest.conftest import BuildServer
 from tests.server import TestServer, path_part, user_path
 
 BOB = "@bob:hs.test"
@@ -114,3 +115,22 @@ async def test_who_wants_no_invites(server: TestServer) -> None:
     assert len((await server.ok("GET", "joined_rooms", None, alice))["joined_rooms"]) == 1
     await server.ok("PUT", wish, {"default_action": ["block"]}, bob)
     await server.ok("POST", f"{room}/invite", invite, alice)
+
+
+@ensureDeferred
+async def test_only_admins_invite(build_server: BuildServer) -> None:
+    """`block_non_admin_invites`: by no request; a refused room is not made."""
+    server = await build_server(block_non_admin_invites=True)
+    admin, alice = await server.user("admin", is_admin=True), await server.user("alice")
+    await server.user("bob")
+    room = await server.room(alice)
+    member = f"{room}/state/m.room.member/{path_part(BOB)}"
+    assert await server.refusal("POST", f"{room}/invite", {"user_id": BOB}, alice) == NOT_JOINED
+    assert await server.refusal("PUT", member, {"membership": "invite"}, alice) == NOT_JOINED
+    assert await server.refusal("POST", "createRoom", {"invite": [BOB]}, alice) == NOT_JOINED
+    assert (await server.ok("GET", "joined_rooms", token=alice))["joined_rooms"] == [
+        room.removeprefix("rooms/")
+    ]
+    room = await server.room(admin, invite=[BOB])
+    content = await server.ok("GET", f"{room}/state/m.room.member/{path_part(BOB)}", token=admin)
+    assert content["membership"] == "invite"

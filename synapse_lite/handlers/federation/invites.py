@@ -42,6 +42,8 @@ class ServedInvites:
         outside: OutsideMemberships,
         limits: MembershipLimits,
         signing_key: SigningKey,
+        *,
+        only_admins_invite: bool,
     ) -> None:
         self._database = database
         self._current = current
@@ -50,6 +52,7 @@ class ServedInvites:
         self._outside = outside
         self._limits = limits
         self._signing_key = signing_key
+        self._only_admins_invite = only_admins_invite
 
     async def invite(
         self, origin: str, room_id: str, event_id: str, body: Mapping[str, Any], version_id: str
@@ -60,6 +63,8 @@ class ServedInvites:
         without a create event that makes its id, 403 `M_FORBIDDEN` for what nobody may, 403 `M_INVITE_BLOCKED`
         for a user who wants none, 404 for one that there is not.
         """
+        if self._only_admins_invite:
+            raise forbidden("This server does not accept room invites")
         version = ROOM_VERSIONS.get(version_id)
         if version is None:
             raise MatrixError(

@@ -48,6 +48,7 @@ def build(core: Core) -> Feature:
         core.federated.outside,
         core.rooms.membership_limits,
         parts.signing_key,
+        only_admins_invite=config.block_non_admin_invites,
     )
     transactions = Transactions(
         core.requests, checker, core.rooms.current, edus, invites, core.bus, core.clock, core.server_name
