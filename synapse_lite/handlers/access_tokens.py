@@ -15,7 +15,7 @@ from synapse_lite.handlers.requester import UNLIMITED, MessageLimit, Requester
 from synapse_lite.handlers.terms import Terms
 from synapse_lite.ids import random_text
 from synapse_lite.matrix.experimental_features import features_of
-from synapse_lite.storage import access_tokens, devices
+from synapse_lite.storage import access_tokens, accounts, devices
 from synapse_lite.storage.access_tokens import AccessToken, NewToken, RefreshToken
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.stream import Change, Kind
@@ -26,6 +26,10 @@ DEVICE_ID_LETTERS = 10
 SALT_BYTES = 32
 CACHED_TOKENS = 20_000
 CACHE_LIFETIME_MS = 60_000
+
+
+class PasswordChangedError(Exception):
+    """Since it was checked: what the change ends must not begin after it."""
 
 
 @attrs.frozen
@@ -115,8 +119,13 @@ class AccessTokens:
         if requester.token_hash is not None:
             await self._authenticate(requester.token_hash, allow_locked=False)
 
-    async def open(self, user_id: str, device: DeviceRequest = ANY_DEVICE) -> NewSession:
-        """A new token for the device, whose earlier tokens are void."""
+    async def open(
+        self, user_id: str, device: DeviceRequest = ANY_DEVICE, *, password_hash: str | None = None
+    ) -> NewSession:
+        """A new token for the device, whose earlier tokens are void.
+
+        `password_hash`: by which the user proved who they are. Raises `PasswordChangedError` if it is another now.
+        """
         device_id = device.device_id or random_text(DEVICE_ID_LETTERS).upper()
         lifetimes, now = self._lifetimes, self._clock.now_ms()
         most = lifetimes.refreshable if device.refreshable else lifetimes.nonrefreshable
@@ -132,6 +141,7 @@ class AccessTokens:
             NewToken(hash_token(refresh_token), _after(now, lifetimes.refresh)) if refresh_token else None,
             now_ms=now,
             session_until_ts=_after(now, lifetimes.session),
+            password_hash=password_hash,
         )
         return NewSession(token, device_id, lifetime, refresh_token)
 
@@ -295,7 +305,10 @@ def _open(
     *,
     now_ms: int,
     session_until_ts: int | None,
+    password_hash: str | None,
 ) -> None:
+    if password_hash is not None and not accounts.keep_password(txn, user_id, password_hash):
+        raise PasswordChangedError
     while not devices.create_device(txn, user_id, device_id, display_name, now_ms):
         if devices.lock_device(txn, user_id, device_id):  # else it was deleted just now
             access_tokens.delete_device_tokens(txn, user_id, device_id)

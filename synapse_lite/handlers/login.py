@@ -10,6 +10,7 @@ from synapse_lite.handlers.access_tokens import (
     AccessTokens,
     DeviceRequest,
     NewSession,
+    PasswordChangedError,
     end_sessions,
     user_locked,
 )
@@ -109,7 +110,12 @@ class Logins:
         `M_USER_LOCKED`, 429.
         """
         await self._limiters.address.check(network_of(client_ip))
-        return await self._open(await self._check(user, password), device)
+        while True:
+            account = await self._check(user, password)
+            try:
+                return await self._open(account, device, account.password_hash)
+            except PasswordChangedError:  # or only hashed anew: by another log-in with it
+                self._limiters.account.refund(account.user_id)
 
     async def log_in_by_token(self, token: str, device: DeviceRequest, *, client_ip: str) -> Login:
         """The token is of `LoginTokens`, and good once. Raises as `log_in`."""
@@ -125,10 +131,11 @@ class Logins:
         _admit(account)
         return account.user_id
 
-    async def _open(self, account: Account, device: DeviceRequest) -> Login:
+    async def _open(self, account: Account, device: DeviceRequest, password_hash: str | None = None) -> Login:
         await self._limiters.account.check(account.user_id)
         _admit(account)
-        return Login(account.user_id, await self._access_tokens.open(account.user_id, device))
+        session = await self._access_tokens.open(account.user_id, device, password_hash=password_hash)
+        return Login(account.user_id, session)
 
     async def _user_id(self, user: Name) -> str:
         """Whether there is such a user or not; of an unknown address the address, which is no user id."""
@@ -154,6 +161,7 @@ class Logins:
         if verdict.outdated:
             better = await self._passwords.hash(password)
             await self._database.transact(accounts.replace_password_hash, account.user_id, stored, better)
+            return attrs.evolve(account, password_hash=better)
         return account
 
 

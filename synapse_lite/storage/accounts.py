@@ -93,6 +93,14 @@ def replace_password_hash(txn: Transaction, user_id: str, old: str, new: str) ->
     )
 
 
+def keep_password(txn: Transaction, user_id: str, password_hash: str) -> bool:
+    """Nobody changes the password until the transaction ends; False when it is stored otherwise by now."""
+    kept = txn.row(
+        "SELECT FROM users WHERE user_id = %s AND password_hash = %s FOR SHARE", (user_id, password_hash)
+    )
+    return kept is not None
+
+
 def set_validity(txn: Transaction, user_id: str, expires_ts: int) -> bool:
     """Let the account expire then; False for an unknown user. Open sessions learn of it."""
     changed = txn.execute("UPDATE users SET expires_ts = %s WHERE user_id = %s", (expires_ts, user_id))

@@ -7,6 +7,7 @@ import bcrypt
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.config.accounts import LoginViaExistingSession, PasswordPolicy
 from synapse_lite.config.rate_limits import RateLimit
@@ -98,6 +99,35 @@ async def test_an_imported_hash_is_replaced_at_login(door: Door) -> None:
     await door.log_in()
     assert (await door.stored_hash()).startswith("$argon2id$")
     await door.log_in()
+
+
+@pytest.mark.parametrize("is_imported", [True, False])
+@ensureDeferred
+async def test_a_password_that_changes_during_a_login(
+    door: Door, monkeypatch: pytest.MonkeyPatch, is_imported: bool
+) -> None:
+    """No session outlives a change that ends all sessions: after it the old password opens none."""
+    await door.add_user()
+    if not is_imported:
+        await door.log_in()
+    changed, verify = await door.passwords.hash("another"), door.passwords.verify
+
+    async def verify_before_the_change(password: str, stored: str | None) -> Verdict:
+        verdict = await verify(password, stored)
+        await door.database.transact(accounts.set_password_hash, USER, changed)
+        return verdict
+
+    monkeypatch.setattr(door.passwords, "verify", verify_before_the_change)
+    assert await door.refusal() == (403, "M_FORBIDDEN")
+
+
+@ensureDeferred
+async def test_two_first_logins_with_an_imported_hash(door: Door) -> None:
+    """Each hashes the password anew; one of these hashes stays, and both are in."""
+    await door.add_user()
+    logins = [Deferred.fromCoroutine(door.log_in(device=device)) for device in "AB"]
+    for login in await gatherResults(logins):
+        assert (await door.sessions.authenticate(login.session.token)).user_id == USER
 
 
 @ensureDeferred
