@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from sys import intern
 from typing import Any
 
+import orjson
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
@@ -65,14 +66,22 @@ def _listed(room_nid: int, room_id: str, membership: str, sender: str, *others: 
 def children_of(txn: Transaction, room_ids: Collection[str]) -> Mapping[str, set[str]]:
     """Of each space the ids of its rooms, as its current state says: `room_ids` that are unknown are absent."""
     rows = txn.rows(
-        "SELECT r.room_id, c.state_key FROM rooms r JOIN current_state c USING (room_nid)"
+        "SELECT r.room_id, c.state_key, e.json FROM rooms r JOIN current_state c USING (room_nid)"
         " JOIN events e USING (event_nid)"
         " WHERE r.room_id = ANY(%s) AND c.type = 'm.space.child'"
-        " AND json_typeof(replace(e.json, '\\u0000', '\\u0001')::json #> '{content,via}') = 'array'"
         " AND NOT EXISTS (SELECT FROM redactions WHERE target_nid = e.event_nid AND applied)",
         (list(room_ids),),
     )
     found: dict[str, set[str]] = {}
-    for room_id, child in rows:
-        found.setdefault(room_id, set()).add(child)
+    for room_id, child, json in rows:
+        if _is_link(json):
+            found.setdefault(room_id, set()).add(child)
     return found
+
+
+def _is_link(json: str) -> bool:
+    """One that cannot be read is none: it must not hide the other rooms of its space."""
+    try:
+        return isinstance(orjson.loads(json)["content"]["via"], list)
+    except (ValueError, LookupError, TypeError):
+        return False

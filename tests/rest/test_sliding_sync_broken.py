@@ -6,10 +6,12 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.handlers.sync.live_news import NewsReader
+from synapse_lite.storage.database import Transaction
+from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
-from tests.rest.sliding_sync import ALL, BOB, id_of, say, sync, texts
+from tests.rest.sliding_sync import ALL, BOB, LIST, id_of, say, sync, texts
 from tests.rest.test_broken_rooms import DAMAGE_MEMBER, REPAIR
-from tests.server import OPEN, TestServer
+from tests.server import OPEN, TestServer, path_part
 
 
 async def damage_member(server: TestServer, room: str) -> None:
@@ -68,3 +70,30 @@ async def test_who_waits(server: TestServer, monkeypatch: pytest.MonkeyPatch) ->
     await say(server, alice, whole, "hello")
     known = await sync(server, alice, ALL, known["pos"])
     assert texts(known["rooms"][id_of(whole)]) == ["hello"]
+
+
+@ensureDeferred
+async def test_rooms_of_a_space(server: TestServer) -> None:
+    """A link that cannot be read, or is none, keeps no other from who filters by the space."""
+    alice = await server.user("alice")
+    space = id_of(await server.room(alice, creation_content={"type": "m.space"}))
+    linked = [id_of(await server.room(alice)) for _ in range(7)]
+    for room in linked:
+        path = f"rooms/{space}/state/m.space.child/{path_part(room)}"
+        await server.ok("PUT", path, {"via": [SERVER]}, alice)
+    links = ("x{", "[]", "{}", '{"content": "x"}', '{"content": {"via": {"x": 1}}}')
+    links += (
+        '{"content": {"order": "\\ud800", "via": ["x"]}}',
+        '{"content": {"order": "\\u0000", "via": ["x"]}}',
+    )
+
+    def damage(txn: Transaction) -> None:
+        for room, json in zip(linked, links, strict=True):
+            txn.execute(
+                "UPDATE events SET json = %s WHERE type = 'm.space.child' AND state_key = %s", (json, room)
+            )
+
+    body = {"lists": {"all": {**LIST, "filters": {"spaces": [space]}}}}
+    assert (await sync(server, alice, body))["lists"]["all"]["count"] == 7
+    await server.database.transact(damage)
+    assert (await sync(server, alice, body))["rooms"].keys() == {linked[-1]}
