@@ -254,5 +254,10 @@ def _read_changes(txn: Transaction, events: EventStore | None, after: int) -> li
     """A page of changes. With `events`, theirs are in memory from now on: many readers will want them at once."""
     changes = read_changes(txn, after, PAGE)
     if events is not None:
-        events.load(txn, [nid for change in changes if (nid := change.about_nid) is not None])
+        try:
+            events.load(txn, [nid for change in changes if (nid := change.about_nid) is not None])
+        except DatabaseError:
+            raise
+        except Exception:  # of one that cannot be read its readers learn; the stream goes on
+            logger.exception("events that are new cannot all be read at once")
     return changes

@@ -225,6 +225,23 @@ async def test_a_failing_database(
 
 
 @ensureDeferred
+async def test_an_event_that_cannot_be_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits hears of what is new all the same."""
+    follower = Follower(database)
+    await follower.log.start()
+    waiter = Deferred.fromCoroutine(follower.log.wait(Waiter({1}, BOB), 10))
+
+    def fail(*_: object) -> None:
+        raise ValueError("x")
+
+    monkeypatch.setattr(EventStore, "load", fail)
+    await _publish(database)
+    follower.bus.publish(TOPIC, "1")
+    await follower.reach(1)
+    assert await waiter is True
+
+
+@ensureDeferred
 async def test_waiting(database: Database) -> None:
     """For one's rooms and oneself, not for others; until the time is up, or the process stops."""
     follower = Follower(database)
