@@ -124,7 +124,7 @@ class AccessTokens:
     ) -> NewSession:
         """A new token for the device, whose earlier tokens are void.
 
-        `password_hash`: by which the user proved who they are. Raises `PasswordChangedError` if it is another now.
+        `password_hash`: as it was when the user proved who they are. Raises `PasswordChangedError` if it is another now.
         """
         device_id = device.device_id or random_text(DEVICE_ID_LETTERS).upper()
         lifetimes, now = self._lifetimes, self._clock.now_ms()
@@ -283,6 +283,12 @@ def hash_token(token: str) -> bytes:
 def end_sessions(txn: Transaction, user_id: str, *, except_token_nid: int | None = None) -> None:
     """Delete the tokens of a user but that one, and the devices that are left without a token."""
     delete_devices(txn, user_id, access_tokens.delete_tokens(txn, user_id, except_token_nid=except_token_nid))
+
+
+def keep_session(txn: Transaction, requester: Requester) -> None:
+    """It does not end until the transaction does; 401 `M_UNKNOWN_TOKEN` when it has: what outlives it is no longer made."""
+    if requester.token_nid is not None and not access_tokens.keep_token(txn, requester.token_nid):
+        raise _unknown_token("Invalid access token passed.")
 
 
 def account_expired() -> MatrixError:

@@ -12,6 +12,7 @@ from synapse_lite.handlers.access_tokens import (
     NewSession,
     PasswordChangedError,
     end_sessions,
+    keep_session,
     user_locked,
 )
 from synapse_lite.handlers.login_tokens import LoginTokens
@@ -113,7 +114,7 @@ class Logins:
         while True:
             account = await self._check(user, password)
             try:
-                return await self._open(account, device, account.password_hash)
+                return await self._open(account, device)
             except PasswordChangedError:  # or only hashed anew: by another log-in with it
                 self._limiters.account.refund(account.user_id)
 
@@ -123,7 +124,10 @@ class Logins:
         account = await self._login_tokens.use(token)
         if account is None:
             raise forbidden("Invalid login token")
-        return await self._open(account, device)
+        try:
+            return await self._open(account, device)
+        except PasswordChangedError:
+            raise forbidden("Invalid login token") from None
 
     async def check_password(self, user: Name, password: str) -> str:
         """The user id behind what `log_in` takes; the same errors."""
@@ -131,11 +135,11 @@ class Logins:
         _admit(account)
         return account.user_id
 
-    async def _open(self, account: Account, device: DeviceRequest, password_hash: str | None = None) -> Login:
+    async def _open(self, account: Account, device: DeviceRequest) -> Login:
         await self._limiters.account.check(account.user_id)
         _admit(account)
-        session = await self._access_tokens.open(account.user_id, device, password_hash=password_hash)
-        return Login(account.user_id, session)
+        opened = self._access_tokens.open(account.user_id, device, password_hash=account.password_hash)
+        return Login(account.user_id, await opened)
 
     async def _user_id(self, user: Name) -> str:
         """Whether there is such a user or not; of an unknown address the address, which is no user id."""
@@ -186,6 +190,7 @@ def _change_password(
     txn: Transaction, requester: Requester, password_hash: str, log_out_others: bool
 ) -> None:
     accounts.set_password_hash(txn, requester.user_id, password_hash)
+    keep_session(txn, requester)  # after another change, for which the statement before has waited
     if log_out_others:
         end_sessions(txn, requester.user_id, except_token_nid=requester.token_nid)
 

@@ -4,7 +4,7 @@ from attrs import frozen
 
 from synapse_lite.clock import Clock
 from synapse_lite.config.accounts import LoginViaExistingSession
-from synapse_lite.handlers.access_tokens import hash_token
+from synapse_lite.handlers.access_tokens import hash_token, keep_session
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.ids import random_text
 from synapse_lite.storage import access_tokens
@@ -22,7 +22,7 @@ class LoginToken:
 
 
 class LoginTokens:
-    """Each is good once, for the time that the configuration gives."""
+    """Each is good once, for the time that the configuration gives, unless all sessions of its user are ended before."""
 
     def __init__(self, database: Database, clock: Clock, options: LoginViaExistingSession) -> None:
         self._database = database
@@ -41,16 +41,18 @@ class LoginTokens:
     async def issue(self, requester: Requester) -> LoginToken:
         token = f"syl_{random_text(TOKEN_LETTERS)}"
         lifetime = self._options.token_timeout
-        await self._database.transact(
-            access_tokens.add_login_token,
-            requester.user_id,
-            NewToken(hash_token(token), self._clock.now_ms() + lifetime),
-        )
+        new = NewToken(hash_token(token), self._clock.now_ms() + lifetime)
+        await self._database.transact(_issue, requester, new)
         return LoginToken(token, lifetime)
 
     async def use(self, token: str) -> Account | None:
         """The account that it logs in, once; None when it is unknown, used or over."""
         return await self._database.transact(_use, hash_token(token), self._clock.now_ms())
+
+
+def _issue(txn: Transaction, requester: Requester, token: NewToken) -> None:
+    keep_session(txn, requester)
+    access_tokens.add_login_token(txn, requester.user_id, token)
 
 
 def _use(txn: Transaction, token_hash: bytes, now_ms: int) -> Account | None:

@@ -98,6 +98,11 @@ def add_access_token(
     )
 
 
+def keep_token(txn: Transaction, token_nid: int) -> bool:
+    """Nobody deletes the token until the transaction ends; False when it is gone."""
+    return txn.row("SELECT FROM access_tokens WHERE token_nid = %s FOR KEY SHARE", (token_nid,)) is not None
+
+
 def note_proof(txn: Transaction, token_nid: int, now_ms: int) -> None:
     """Its user has proved who they are."""
     txn.execute("UPDATE access_tokens SET proved_ts = %s WHERE token_nid = %s", (now_ms, token_nid))
@@ -158,11 +163,12 @@ def delete_access_token(txn: Transaction, token_hash: bytes) -> tuple[str, str |
 
 
 def delete_tokens(txn: Transaction, user_id: str, *, except_token_nid: int | None = None) -> list[str]:
-    """Delete the tokens of a user but that one; the devices that are left without any."""
+    """Delete the tokens of a user but that one, and all login tokens; the devices that are left without any."""
     txn.execute(
         "DELETE FROM access_tokens WHERE user_id = %s AND token_nid IS DISTINCT FROM %s",
         (user_id, except_token_nid),
     )
+    txn.later("DELETE FROM login_tokens WHERE user_id = %s", (user_id,))
     txn.publish(Kind.SESSION, user_id=user_id)
     rows = txn.rows(
         "SELECT device_id FROM devices WHERE user_id = %s AND dehydrated IS NULL AND NOT EXISTS ("

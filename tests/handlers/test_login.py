@@ -18,7 +18,7 @@ from synapse_lite.handlers.login_tokens import LoginTokens
 from synapse_lite.handlers.passwords import Passwords, Verdict
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.storage import accounts
-from synapse_lite.storage.accounts import NewAccount
+from synapse_lite.storage.accounts import Account, NewAccount
 from synapse_lite.storage.database import Database
 from tests.builders import CHEAP_HASHER
 from tests.http.memory import ManualClock
@@ -242,3 +242,31 @@ async def test_a_login_token_logs_in_once(door: Door) -> None:
     for text in (token.text, barred.text, late.text, "syl_never"):
         with pytest.raises(MatrixError, match="Invalid login token"):
             await use(text)
+
+
+@ensureDeferred
+async def test_what_an_ended_session_may_not_do(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it began before a change of the password gives nobody the account afterwards."""
+    await door.add_user()
+    change = PasswordChanges(door.database, door.passwords).change
+    owner = await door.sessions.authenticate((await door.log_in(device="D")).session.token)
+    thief = await door.sessions.authenticate((await door.log_in(device="E")).session.token)
+    issued, used = [(await door.login_tokens.issue(thief)).text for _ in range(2)]
+    take = door.login_tokens.use
+
+    async def take_before_the_change(token: str) -> Account | None:
+        account = await take(token)
+        await change(owner, "second", log_out_others=True)
+        return account
+
+    monkeypatch.setattr(door.login_tokens, "use", take_before_the_change)
+    with pytest.raises(MatrixError, match="Invalid login token"):
+        await door.logins.log_in_by_token(used, DeviceRequest("F"), client_ip="192.0.2.7")
+    monkeypatch.undo()
+    with pytest.raises(MatrixError, match="Invalid login token"):
+        await door.logins.log_in_by_token(issued, DeviceRequest("F"), client_ip="192.0.2.7")
+    with pytest.raises(MatrixError, match="Invalid access token"):
+        await door.login_tokens.issue(thief)
+    with pytest.raises(MatrixError, match="Invalid access token"):
+        await change(thief, "stolen", log_out_others=True)
+    await door.log_in(password="second")
