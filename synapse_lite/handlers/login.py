@@ -190,9 +190,11 @@ def _change_password(
     txn: Transaction, requester: Requester, password_hash: str, log_out_others: bool
 ) -> None:
     accounts.set_password_hash(txn, requester.user_id, password_hash)
-    keep_session(txn, requester)  # after another change, for which the statement before has waited
     if log_out_others:
         end_sessions(txn, requester.user_id, except_token_nid=requester.token_nid)
+    keep_session(
+        txn, requester
+    )  # last: another change may have ended it, for which the first statement has waited
 
 
 def _user_of_phone(txn: Transaction, phone: Phone) -> str:

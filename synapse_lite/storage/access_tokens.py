@@ -153,6 +153,7 @@ def delete_device_tokens(txn: Transaction, user_id: str, device_id: str) -> None
 
 def delete_access_token(txn: Transaction, token_hash: bytes) -> tuple[str, str | None] | None:
     """Whose it was: user and device."""
+    _lock_device_of(txn, "access_tokens WHERE token_hash = %s", token_hash)
     row = txn.row(
         "DELETE FROM access_tokens WHERE token_hash = %s RETURNING user_id, device_id", (token_hash,)
     )
@@ -164,6 +165,7 @@ def delete_access_token(txn: Transaction, token_hash: bytes) -> tuple[str, str |
 
 def delete_tokens(txn: Transaction, user_id: str, *, except_token_nid: int | None = None) -> list[str]:
     """Delete the tokens of a user but that one, and all login tokens; the devices that are left without any."""
+    txn.later("SELECT FROM devices WHERE user_id = %s ORDER BY device_id FOR NO KEY UPDATE", (user_id,))
     txn.execute(
         "DELETE FROM access_tokens WHERE user_id = %s AND token_nid IS DISTINCT FROM %s",
         (user_id, except_token_nid),
@@ -181,11 +183,7 @@ def delete_tokens(txn: Transaction, user_id: str, *, except_token_nid: int | Non
 
 def find_refresh_token(txn: Transaction, token_hash: bytes) -> RefreshToken | None:
     """Locked with its device: who refreshes with the same token waits, and who logs in as the device."""
-    txn.later(
-        "SELECT FROM devices WHERE (user_id, device_id) ="
-        " (SELECT user_id, device_id FROM refresh_tokens WHERE token_hash = %s) FOR NO KEY UPDATE",
-        (token_hash,),
-    )
+    _lock_device_of(txn, "refresh_tokens WHERE token_hash = %s", token_hash)
     row = txn.row(
         "SELECT refresh_nid, token.user_id, device_id, valid_until_ts, session_until_ts, replaces_nid, salt,"
         " deactivated, locked FROM refresh_tokens AS token JOIN users USING (user_id)"
@@ -204,6 +202,7 @@ def end_replaced(txn: Transaction, refresh_nid: int, replaces_nid: int, user_id:
 
     Of access tokens that are over the last one stays: its client learns that it must refresh.
     """
+    _lock_device_of(txn, "refresh_tokens WHERE refresh_nid = %s", refresh_nid)
     replaced = txn.rows(
         "UPDATE access_tokens SET valid_until_ts = %s WHERE refresh_nid = %s RETURNING token_nid, device_id",
         (SUPERSEDED_TS, replaces_nid),
@@ -248,4 +247,13 @@ def delete_expired_login_tokens(txn: Transaction, now_ms: int, limit: int) -> in
         "DELETE FROM login_tokens WHERE token_hash IN (SELECT token_hash FROM login_tokens"
         " WHERE valid_until_ts <= %s ORDER BY valid_until_ts LIMIT %s)",
         (now_ms, limit),
+    )
+
+
+def _lock_device_of(txn: Transaction, token: str, value: object) -> None:
+    """Before the tokens of a device: who begins, goes on with or ends a session of it waits here, and never one for the other."""
+    txn.later(
+        f"SELECT FROM devices WHERE (user_id, device_id) = (SELECT user_id, device_id FROM {token})"
+        " FOR NO KEY UPDATE",
+        (value,),
     )

@@ -1,7 +1,9 @@
 """Sessions of one device that begin and end at once."""
 
+import logging
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -61,3 +63,20 @@ async def test_a_login_beside_a_refresh_of_its_device(server: TestServer) -> Non
     token, refreshed = (await login)["access_token"], (await refresh)["access_token"]
     assert (await server.call("GET", "account/whoami", token=token)).status == 200
     assert (await server.call("GET", "account/whoami", token=refreshed)).status == 401
+
+
+@pytest.mark.parametrize("end", ["logout", "logout/all"])
+@ensureDeferred
+async def test_a_login_beside_the_end_of_its_session(
+    server: TestServer, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    """Neither holds what the other waits for: PostgreSQL would find that out after a second only."""
+    caplog.set_level(logging.INFO)
+    token = await server.register("alice", device_id="A")
+    async with locked_until_met(server, 2, DEVICE, [ALICE]):
+        login = Deferred.fromCoroutine(_login(server))
+        while not await server.database.read(lambda txn: txn.value(WAITING)):
+            await deferLater(reactor, 0.01)
+        ending = Deferred.fromCoroutine(server.call("POST", end, {}, token))
+    await gatherResults([login, ending])
+    assert "Deadlock" not in caplog.text
