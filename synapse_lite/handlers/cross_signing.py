@@ -125,9 +125,8 @@ def _own_part(signer: Signer, key: JsonObject, master: tuple[str, str]) -> str:
 
 
 def _sign(txn: Transaction, user_id: str, signed: Mapping[str, Mapping[str, object]]) -> Failures:
-    devices.lock_owner(
-        txn, user_id
-    )  # so that no key with which is signed, and nothing that is, goes meanwhile
+    # So that no key with which is signed, and nothing that is, goes meanwhile.
+    devices.lock_owner(txn, user_id)
     devices.keep_devices(txn, user_id)
     signer = _signer(txn, user_id)
     failures: Failures = {}

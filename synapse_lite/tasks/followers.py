@@ -32,8 +32,9 @@ class FollowerSpec:
     """A follower of the changes of some kinds.
 
     It is handed at most `batch` changes at a time, and lets them gather: when it has caught up, it looks again after
-    `pause_seconds` at the earliest, and `delay_seconds` after the first news, so as not to be in the way of those who are waited for. Each of the `shards`
-    sees all changes, and acts on the destinations that it `owns`. A new follower begins at the start of the stream.
+    `pause_seconds` at the earliest, and `delay_seconds` after the first news, so as not to be in the way of those who
+    are waited for. Each of the `shards` sees all changes, and acts on the destinations that it `owns`. A new follower
+    begins at the start of the stream.
     """
 
     name: str
