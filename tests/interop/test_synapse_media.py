@@ -88,6 +88,8 @@ def files(caller: Caller) -> None:
     for query in ("timeout_ms=x", "timeout_ms=-1", "timeout_ms=1", "allow_redirect=true"):
         ask(caller, f"text {query}", "GET", f"{NEW}/download/{SERVER}/{{text}}?{query}")
     ask(caller, "no type", "POST", f"{OLD}/upload", b"x")
+    for kind in ("multipart/form-data; boundary=x", "Multipart/Form-Data", "multipart/mixed"):
+        ask(caller, kind, "POST", f"{OLD}/upload", b"--x--", headers={"Content-Type": kind})
     ask(
         caller, "no UTF-8", "POST", f"{OLD}/upload?filename=%ff", b"x", headers={"Content-Type": "text/plain"}
     )
@@ -173,6 +175,7 @@ def reserved(caller: Caller) -> None:
 
 
 FILES_ALLOWED = {
+    "*ultipart/*orm-*ata*: : ": "the refusal says why",
     "odd type*content-type": "what is no type is sent as bytes",
     "quoted: .headers.content-disposition": "quoted, as RFC 6266 says",
     "path: .headers.content-disposition": "the name without the path, which is the sender's own",

@@ -161,6 +161,15 @@ async def test_types(
 
 
 @ensureDeferred
+async def test_forms(build_server: BuildServer, tmp_path: Path) -> None:
+    """What a browser's form sends is not the file, but has it in a part: it is refused."""
+    server, token = await start(build_server, tmp_path)
+    headers = {"Content-Type": "Multipart/Form-Data; boundary=x"}
+    answer = await server.call("POST", f"{OLD}/upload", b"--x--", token, headers)
+    assert refusal(answer) == (415, "M_UNKNOWN")
+
+
+@ensureDeferred
 async def test_who_sees_what(build_server: BuildServer, tmp_path: Path) -> None:
     """The new endpoints want a token, guests' too; the old ones serve only what was uploaded as public."""
     server, token = await start(build_server, tmp_path)

@@ -16,12 +16,13 @@ from synapse_lite.http.ratelimit import network_of
 from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import MAX_BODY, Handler, Route
-from synapse_lite.matrix.media import Mxc, clean_name, content_disposition
+from synapse_lite.matrix.media import Mxc, clean_name, content_disposition, essence
 from synapse_lite.rest.files import send_file
 
 AUTHENTICATED = "/_matrix/client/v1/media"
 OLD = ("/_matrix/media/r0", "/_matrix/media/v1", "/_matrix/media/v3")
 DEFAULT_TYPE = "application/octet-stream"
+FORM = "multipart/form-data"
 MAX_SIDE = 10_000
 CACHE_SECONDS = 24 * 3600
 
@@ -89,12 +90,15 @@ class MediaApi:
         return [Route(method, prefix + path, handler, access, max_body, streams) for prefix in OLD]
 
     async def upload(self, request: Request, requester: Requester) -> JsonObject:
-        """`POST /_matrix/media/v3/upload`"""
+        """`POST /_matrix/media/v3/upload`: 415 `M_UNKNOWN` for a form, which has the file in one of its parts."""
+        content_type = request.header("Content-Type") or DEFAULT_TYPE
+        if essence(content_type) == FORM:
+            raise MatrixError(415, Errcode.UNKNOWN, "The body must be the file itself, not a form")
         mxc = await self._uploads.upload(
             requester,
             request.stream,
             length=request.length,
-            content_type=request.header("Content-Type") or DEFAULT_TYPE,
+            content_type=content_type,
             name=request.query("filename"),
         )
         return {"content_uri": str(mxc)}
