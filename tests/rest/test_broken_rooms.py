@@ -105,3 +105,7 @@ async def test_broken_members(build_server: BuildServer) -> None:
     _, rooms = await sync(other, bob, since)
     assert {room: bodies(found) for room, found in rooms.items()} == {id_of(whole): ["hello"]}
     assert broken(other) == 2
+    await one.database.transact(lambda txn: txn.execute(REPAIR))
+    answer = await other.ok("GET", "sync", token=bob)
+    assert answer["rooms"]["invite"].keys() == {id_of(invited)}
+    assert broken(other) == 1  # what it left is read when somebody is in it

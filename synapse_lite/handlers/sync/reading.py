@@ -181,11 +181,12 @@ class SyncReader:
         )
 
     def _invitations(self, reading: Reading, named: RoomIds, members: Members) -> list[Invitation]:
-        return self._readable(
-            reading,
-            _of(named, members),
-            lambda part: read_invitations(reading, self._prejoin, part, _of(members, part)),
-        )
+        def read(part: RoomIds) -> list[Invitation]:
+            found = read_invitations(reading, self._prejoin, part, _of(members, part))
+            self._broken.remove(part)
+            return found
+
+        return self._readable(reading, _of(named, members), read)
 
     def _readable(self, reading: Reading, rooms: RoomIds, read: Callable[[RoomIds], list[T]]) -> list[T]:
         pieces, broken = self._broken.without_broken(rooms, read)
