@@ -250,7 +250,7 @@ async def test_asynchronous_uploads(build_server: BuildServer, tmp_path: Path) -
     media = made["content_uri"].removeprefix("mxc://")
     path = f"{NEW}/download/{media}?timeout_ms=0"
     asked = Deferred.fromCoroutine(server.call("GET", path, token=token))
-    while not _heard(server)["media"]:
+    while not (_heard(server)["media"] or asked.called):
         await server.core.media.threads.run(lambda: None)
     server.clock.advance(1)
     assert refusal(await asked) == (504, "M_NOT_YET_UPLOADED")
