@@ -246,9 +246,10 @@ class InteractiveAuth:
         challenge = await self._begin(operation, flows, session)
         if stage is None:
             return challenge
-        if stage == REGISTRATION_TOKEN and not await self._hold(token or "", challenge.session_id):
-            return attrs.evolve(challenge, error=invalid_token())
-        if stage != REGISTRATION_TOKEN:
+        if stage == REGISTRATION_TOKEN:
+            if not await self._hold(token or "", challenge.session_id):
+                return attrs.evolve(challenge, error=invalid_token())
+        else:
             await self._database.transact(uia.add_completed_stage, challenge.session_id, stage)
         return attrs.evolve(challenge, completed=challenge.completed | {stage})
 

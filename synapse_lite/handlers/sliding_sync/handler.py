@@ -1,15 +1,13 @@
 """Simplified sliding sync (MSC4186): what is new in the windows of a client, or waiting until something is."""
 
-import logging
 from collections.abc import Callable
 from functools import partial
 
 import orjson
 from attrs import evolve, frozen
-from twisted.internet.defer import CancelledError
 
 from synapse_lite.clock import Clock
-from synapse_lite.errors import Errcode, MatrixError, UnavailableError
+from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.handlers.access_tokens import AccessTokens
 from synapse_lite.handlers.filters import SyncFilter
 from synapse_lite.handlers.ignored_users import IgnoredUsers
@@ -21,17 +19,16 @@ from synapse_lite.handlers.sliding_sync.recent import Recent
 from synapse_lite.handlers.sliding_sync.values import Pos, SlidingRequest
 from synapse_lite.handlers.sliding_sync.writing import write_answer
 from synapse_lite.handlers.sync.joined import JoinedRooms, JoinedRoomsReader
+from synapse_lite.handlers.sync.memory import from_memory, reached
 from synapse_lite.handlers.sync.values import SyncRequest
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.replication.waiters import Waiter
 from synapse_lite.storage import sliding_sync as store
-from synapse_lite.storage.database import Database, DatabaseError, Transaction
+from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.sent_rooms import Changed
 from synapse_lite.storage.sliding_sync import ConnectionKey, SlidingPosition
 from synapse_lite.storage.snapshots import snapshot_then
-from synapse_lite.storage.stream import Scope, kinds_of, read_position
-
-logger = logging.getLogger(__name__)
+from synapse_lite.storage.stream import Scope, kinds_of
 
 MAX_TIMEOUT_MS = 10 * 60 * 1000
 
@@ -89,13 +86,7 @@ class SlidingSyncHandler:
                 raise _unknown_pos()
             self._reader.remember(base)
             self._confirmed.keep(key, base, now_ms)
-        return evolve(base, position=await self._reached(pos.position))
-
-    async def _reached(self, position: int) -> int:
-        """The position, or the end of the stream when it never came so far: say, a backup was restored."""
-        if position <= self._log.position:
-            return position
-        return min(position, await self._database.read(read_position))
+        return evolve(base, position=await reached(self._log, self._database, pos.position))
 
     async def _wait(self, request: SlidingRequest, base: SlidingPosition | None) -> tuple[Pos, bytes]:
         """The answer and its body, at the latest when the timeout is over."""
@@ -137,22 +128,10 @@ class SlidingSyncHandler:
     ) -> "_Answer":
         """Memory gives most of those to who has been waiting."""
         if base is not None and _asks_the_same(request, base):
-            live = await self._from_memory(request, base, joined)
+            live = await from_memory(self._live.since(request, base, joined))
             if live is not None:
                 return self._written(request, base, live, self._clock.now_ms(), is_over=is_over)
         return await self._read(request, base, is_over=is_over)
-
-    async def _from_memory(
-        self, request: SlidingRequest, base: SlidingPosition, joined: JoinedRooms
-    ) -> ReadAnswer | None:
-        """None: the database is to be read, also when it is for a room that cannot be read."""
-        try:
-            return await self._live.since(request, base, joined)
-        except (CancelledError, DatabaseError, UnavailableError):
-            raise
-        except Exception:
-            logger.exception("a sliding sync cannot be answered from memory")
-            return None
 
     async def _read(
         self, request: SlidingRequest, base: SlidingPosition | None, *, is_over: bool
@@ -217,7 +196,7 @@ class SlidingSyncHandler:
         since = request.to_device_since
         if since is None:
             return request
-        if await self._reached(since) < since:
+        if await reached(self._log, self._database, since) < since:
             return evolve(request, to_device_since=None)
         v3 = SyncRequest(request.requester, since, 0, SyncFilter(), delivered=since)
         for section in self._extensions.of(TO_DEVICE):

@@ -5,16 +5,15 @@ from collections.abc import Collection
 
 import orjson
 from attrs import evolve, frozen
-from twisted.internet.defer import CancelledError
 
 from synapse_lite.clock import Clock
-from synapse_lite.errors import UnavailableError
 from synapse_lite.handlers.access_tokens import AccessTokens
 from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.ignored_users import IgnoredUsers
 from synapse_lite.handlers.sync.initial import InitialRooms, InitialSyncs
 from synapse_lite.handlers.sync.joined import JoinedRooms, JoinedRoomsReader
 from synapse_lite.handlers.sync.live import LiveReader
+from synapse_lite.handlers.sync.memory import from_memory, reached
 from synapse_lite.handlers.sync.reading import SyncReader
 from synapse_lite.handlers.sync.sections import Sections
 from synapse_lite.handlers.sync.told_members import NOBODY, Members, ToldMembers, leave_out_told
@@ -22,8 +21,7 @@ from synapse_lite.handlers.sync.values import SyncRequest, SyncResult
 from synapse_lite.handlers.sync.writing import write_sync
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.replication.waiters import Waiter
-from synapse_lite.storage.database import Database, DatabaseError, Transaction
-from synapse_lite.storage.stream import read_position
+from synapse_lite.storage.database import Database, Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +73,10 @@ class SyncHandler:
         """
         if request.since is None:
             return await self._initial_sync(request.ignoring(await self._ignored.of(request.user_id)))
-        since = await self._reached(request.since)
+        since = await reached(self._log, self._database, request.since)
         if since < request.since:
-            request = evolve(
-                request, delivered=0
-            )  # of the messages that there are now the device may have none
+            # Of the messages that there are now the device may have none.
+            request = evolve(request, delivered=0)
         for section in self._sections.user:
             await section.acknowledge(request)
         request = request.ignoring(await self._ignored.of(request.user_id))
@@ -111,22 +108,10 @@ class SyncHandler:
     async def _from_memory(
         self, request: SyncRequest, since: int, joined: JoinedRooms, *, only_news: bool
     ) -> SyncResult | None:
-        """None: the database is to be read, also when it is for a room that cannot be read."""
+        """None: the database is to be read."""
         if self._reader.gaps.rooms(request, since):
             return None
-        try:
-            return await self._live.since(request, since, joined, only_news=only_news)
-        except (CancelledError, DatabaseError, UnavailableError):
-            raise
-        except Exception:
-            logger.exception("a sync cannot be answered from memory")
-            return None
-
-    async def _reached(self, since: int) -> int:
-        """The position, or the end of the stream when it never came so far: say, a backup was restored."""
-        if since <= self._log.position:
-            return since
-        return min(since, await self._database.read(read_position))
+        return await from_memory(self._live.since(request, since, joined, only_news=only_news))
 
     async def _initial_sync(self, request: SyncRequest) -> bytes:
         known = self._initial.find(request)
