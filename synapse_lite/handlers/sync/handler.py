@@ -1,6 +1,5 @@
 """GET /sync: what is new for a client, or waiting until something is."""
 
-import logging
 from collections.abc import Collection
 
 import orjson
@@ -22,8 +21,6 @@ from synapse_lite.handlers.sync.writing import write_sync
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.replication.waiters import Waiter
 from synapse_lite.storage.database import Database, Transaction
-
-logger = logging.getLogger(__name__)
 
 MAX_TIMEOUT_MS = 10 * 60 * 1000
 
