@@ -128,10 +128,16 @@ class SlidingSyncHandler:
     ) -> "_Answer":
         """Memory gives most of those to who has been waiting."""
         if base is not None and _asks_the_same(request, base):
-            live = await from_memory(self._live.since(request, base, joined))
+            live = await self._from_memory(request, base, joined)
             if live is not None:
                 return self._written(request, base, live, self._clock.now_ms(), is_over=is_over)
         return await self._read(request, base, is_over=is_over)
+
+    async def _from_memory(
+        self, request: SlidingRequest, base: SlidingPosition, joined: JoinedRooms
+    ) -> ReadAnswer | None:
+        """None: the database is to be read."""
+        return await from_memory(self._live.since(request, base, joined))
 
     async def _read(
         self, request: SlidingRequest, base: SlidingPosition | None, *, is_over: bool
