@@ -26,7 +26,7 @@ _TOKENS = frozenset(
 )
 _UNORDERED = frozenset(
     {"state", "required_state", "invite_state", "knock_state", "stripped_state", "presence"}
-    | {"org.matrix.msc4222.state_after", "changed", "left", "heroes", "room_ids"}
+    | {"org.matrix.msc4222.state_after", "changed", "left", "heroes", "room_ids", "highlights"}
 )
 """Lists in which clients look for no order, or in which Synapse has none."""
 _AGES = frozenset(
