@@ -83,7 +83,8 @@ async def measure(
         benches = {}
         for side, server in servers.items():
             http = await stack.enter_async_context(Http(server.base_url))
-            benches[side] = Bench(server, http, sizes)
+            beside = [other for other in servers.values() if other is not server]
+            benches[side] = Bench(server, http, sizes, beside)
         for number in range(1, rounds + 1):
             for name in names:
                 for side, bench in benches.items():

@@ -286,7 +286,7 @@ def document(
         (
             "Both homeservers ran side by side on one machine and one PostgreSQL, each with a database "
             "of its own over a Unix socket, rate limits off, everything else at its defaults. The "
-            f"scenarios ran in turn, one server then the other, figures are medians (rounds: {rounds}). "
+            f"scenarios ran in turn, one server then the other when both were at rest, figures are medians (rounds: {rounds}). "
             "Each scenario checks that the server did what is timed. Load generator, servers and "
             "PostgreSQL share the machine, so **only the ratios mean something**."
         ),
