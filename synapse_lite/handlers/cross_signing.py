@@ -47,9 +47,10 @@ class CrossSigning:
         """Store keys by usage; False, and nothing is stored, when the user has to prove first who they are.
 
         Not for the first keys, not for the keys that are stored already, and not while an administrator allows it.
-        Raises 400 `M_INVALID_PARAM`, `M_INVALID_SIGNATURE`, `M_MISSING_PARAM`, and 429.
+        Raises 400 `M_INVALID_PARAM`, `M_INVALID_SIGNATURE`, `M_MISSING_PARAM`, and 429, but not once a proof is used up.
         """
-        await self._uploads.check(user_id)
+        if not proven:
+            await self._uploads.check(user_id)
         return await self._database.transact(_upload, user_id, keys, self._clock.now_ms(), proven=proven)
 
     async def sign(self, user_id: str, signed: Mapping[str, Mapping[str, object]]) -> Failures:

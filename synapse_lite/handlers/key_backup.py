@@ -10,7 +10,7 @@ from attrs import frozen
 
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import Errcode, MatrixError, invalid_param, not_found
+from synapse_lite.errors import Errcode, MatrixError, invalid_param, not_found, too_large
 from synapse_lite.http.json_stream import json_chunks
 from synapse_lite.matrix.key_backup import RoomKey, is_better
 from synapse_lite.storage import key_backup
@@ -20,6 +20,8 @@ from synapse_lite.storage.key_backup import BackupVersion
 R = TypeVar("R")
 PAGE = 50
 """Keys of at most 64 KiB that are read at once."""
+MAX_VERSIONS = 100
+"""Of a user. Clients delete the versions that are there before they create one."""
 _VERSION = re.compile("[0-9]{1,17}")
 
 
@@ -38,11 +40,8 @@ class KeyBackup:
         self._database = database
 
     async def create(self, user_id: str, algorithm: str, auth_data: JsonObject) -> str:
-        """The new version, which is the current one from now on."""
-        version = await self._database.transact(
-            key_backup.create_version, user_id, algorithm, _text(auth_data)
-        )
-        return str(version)
+        """The new version, which is the current one from now on; 413 `M_TOO_LARGE` for more than `MAX_VERSIONS`."""
+        return str(await self._database.transact(_create, user_id, algorithm, _text(auth_data)))
 
     async def info(self, user_id: str, version: str | None) -> JsonObject:
         """As `GET /room_keys/version` answers."""
@@ -138,6 +137,12 @@ class KeyBackup:
         self, user_id: str, version: str, write: Callable[[Transaction, BackupVersion], R]
     ) -> R:
         return await self._database.transact(_write, user_id, version, write)
+
+
+def _create(txn: Transaction, user_id: str, algorithm: str, auth_data: str) -> int:
+    if key_backup.lock_versions(txn, user_id) >= MAX_VERSIONS:
+        raise too_large(f"You have {MAX_VERSIONS} backups: delete one of them first")
+    return key_backup.create_version(txn, user_id, algorithm, auth_data)
 
 
 def _write(

@@ -25,9 +25,11 @@ _KEY = "room_id, session_id, is_verified, first_message_index, forwarded_count, 
 
 
 def create_version(txn: Transaction, user_id: str, algorithm: str, auth_data: str) -> int:
-    """The number of the new version: higher than that of any earlier one, deleted ones too."""
-    txn.execute("SELECT FROM users WHERE user_id = %s FOR NO KEY UPDATE", (user_id,))
-    return int(
+    """The number of the new version: higher than that of any earlier one, deleted ones too.
+
+    What is left of deleted ones goes, as the new one has the highest number now.
+    """
+    version = int(
         txn.value(
             "INSERT INTO key_backups (user_id, version, algorithm, auth_data)"
             " SELECT %s, coalesce(max(version), 0) + 1, %s, %s FROM key_backups WHERE user_id = %s"
@@ -35,6 +37,14 @@ def create_version(txn: Transaction, user_id: str, algorithm: str, auth_data: st
             (user_id, algorithm, auth_data, user_id),
         )
     )
+    txn.later("DELETE FROM key_backups WHERE user_id = %s AND deleted AND count = 0", (user_id,))
+    return version
+
+
+def lock_versions(txn: Transaction, user_id: str) -> int:
+    """How many the user has, without deleted ones. Nobody else creates one until the transaction ends."""
+    txn.execute("SELECT FROM users WHERE user_id = %s FOR NO KEY UPDATE", (user_id,))
+    return int(txn.value("SELECT count(*) FROM key_backups WHERE user_id = %s AND NOT deleted", (user_id,)))
 
 
 def find_version(txn: Transaction, user_id: str, version: int | None) -> BackupVersion | None:

@@ -5,7 +5,8 @@ from typing import Any
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.handlers.cross_signing import REPLACEABLE_MS
-from tests.server import PASSWORD, TestServer
+from tests.rest.conftest import BuildServer
+from tests.server import OPEN, PASSWORD, TestServer
 from tests.signing import Device, Identity, Signer
 
 ALICE, BOB = "@alice:hs.test", "@bob:hs.test"
@@ -49,6 +50,21 @@ async def test_the_first_keys_need_no_password(server: TestServer) -> None:
         assert asked.json()["flows"] == [{"stages": ["m.login.password"]}]
         proof = {**body, "auth": _auth(asked.json()["session"])}
         assert await server.ok("POST", UPLOAD, proof, token) == {}
+
+
+@ensureDeferred
+async def test_a_proof_is_not_lost_to_the_limit(build_server: BuildServer) -> None:
+    """A request with a proof counts once, and is refused before the proof is used up."""
+    server = await build_server(**OPEN, rc_key_uploads={"per_second": 0.01, "burst_count": 2})
+    token = await server.register("alice", device_id="A")
+    await server.ok("POST", UPLOAD, Identity.of(ALICE).upload, token)
+    body = Identity.of(ALICE).upload
+    asked = await server.call("POST", UPLOAD, body, token)
+    proof = {**body, "auth": _auth(asked.json()["session"])}
+    assert await server.refusal("POST", UPLOAD, proof, token) == (429, "M_LIMIT_EXCEEDED")
+    server.clock.advance(100)
+    assert await server.ok("POST", UPLOAD, proof, token) == {}
+    assert await server.refusal("POST", UPLOAD, proof, token) == (429, "M_LIMIT_EXCEEDED")
 
 
 @ensureDeferred

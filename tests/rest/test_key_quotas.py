@@ -3,7 +3,7 @@
 import pytest
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.handlers import device_keys, inboxes
+from synapse_lite.handlers import device_keys, inboxes, key_backup
 from synapse_lite.handlers.inboxes import Inboxes
 from synapse_lite.handlers.public_keys import UserKeys
 from synapse_lite.storage.to_device import Address
@@ -11,6 +11,7 @@ from tests.server import PASSWORD, TestServer
 from tests.signing import Device, random_key
 
 ALICE = "@alice:hs.test"
+ALGORITHM = "m.megolm_backup.v1.curve25519-aes-sha2"
 TOO_LARGE = (413, "M_TOO_LARGE")
 
 
@@ -64,6 +65,23 @@ async def test_full_inboxes_do_not_fill_the_memory(
         read.forget(address)
         await read.prepare(address)
         assert (read.of(address) is not None) == is_kept
+
+
+@ensureDeferred
+async def test_endless_versions_of_a_backup(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is refused until one is deleted, of which nothing stays but the highest number."""
+    monkeypatch.setattr(key_backup, "MAX_VERSIONS", 2)
+    token = await server.register("alice")
+    path, body = "room_keys/version", {"algorithm": ALGORITHM, "auth_data": {}}
+    versions = [(await server.ok("POST", path, body, token))["version"] for _ in range(2)]
+    assert await server.refusal("POST", path, body, token) == TOO_LARGE
+    for number in range(3, 6):
+        assert (await server.ok("GET", f"{path}/{versions[0]}", token=token))["version"] == "1"
+        await server.ok("DELETE", f"{path}/{versions.pop()}", token=token)
+        versions.append((await server.ok("POST", path, body, token))["version"])
+        assert versions == ["1", str(number)]
+    stored = await server.database.read(lambda txn: txn.rows("SELECT version FROM key_backups ORDER BY 1"))
+    assert stored == [(1,), (5,)]
 
 
 def test_keys_in_memory_are_measured_in_bytes() -> None:
