@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from synapse_lite.config.options import UNUSED, Options
+from synapse_lite.config.options import NOT_MISSED, UNUSED, Options
 from synapse_lite.config.units import MINUTE, Duration
 
 
@@ -171,9 +171,14 @@ class AccountOptions(Options):
     delete_stale_devices_after: Duration | None = Field(
         default=None, description="Devices that were not used for so long are deleted; null: never."
     )
-    macaroon_secret_key: str | None = Field(default=None, repr=False, description="Secret of login tokens.")
+    macaroon_secret_key: str | None = Field(
+        default=None,
+        repr=False,
+        description="Accepted: tokens are random, and their hashes are in the database.",
+        json_schema_extra=NOT_MISSED,
+    )
     macaroon_secret_key_path: Path | None = Field(
-        default=None, description="File with that secret, instead of it."
+        default=None, description="File with that secret, instead of it.", json_schema_extra=NOT_MISSED
     )
     enable_set_displayname: bool = Field(default=True, description="Users may change their display name.")
     enable_set_avatar_url: bool = Field(default=True, description="Users may change their avatar.")

@@ -1,9 +1,10 @@
 """Uploads, thumbnails, previews, and where the bytes are."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from synapse_lite.config.options import Options
 from synapse_lite.config.outbound import Network
@@ -43,12 +44,14 @@ class StorageProvider(Options):
     module: str = Field(description=f"Only {S3_MODULE} is known.")
     config: S3Options = Field(description="Which bucket, and how to reach it.")
 
-    @field_validator("module")
+    @model_validator(mode="before")
     @classmethod
-    def _known(cls, module: str) -> str:
-        if module != S3_MODULE:
-            raise ValueError(f"should be {S3_MODULE}")
-        return module
+    def _known(cls, values: Any) -> Any:
+        """Before its options are looked at: those of another module are other ones."""
+        module = values.get("module") if isinstance(values, Mapping) else None
+        if module is not None and module != S3_MODULE:
+            raise ValueError(f"module {module} is not there: only {S3_MODULE} is, and media_store_path alone")
+        return values
 
 
 class ThumbnailSize(Options):

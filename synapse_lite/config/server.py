@@ -19,7 +19,9 @@ class KeyServer(Options):
     server_name: str = Field(description="Name of the notary.")
     verify_keys: dict[str, str] = Field(default={}, description="Its public keys by key id.")
     accept_keys_insecurely: bool = Field(
-        default=False, description="Accept its answers without verify_keys and without TLS."
+        default=False,
+        description="Accepted: what a notary without verify_keys says is believed as far as its certificate goes.",
+        json_schema_extra=NOT_MISSED,
     )
 
 
@@ -114,4 +116,7 @@ class KeyOptions(Options):
     trusted_key_servers: tuple[KeyServer, ...] = Field(
         default=(KeyServer(server_name="matrix.org"),),
         description="Notaries that are asked for the keys of other servers.",
+    )
+    suppress_key_server_warning: bool = Field(
+        default=False, description="Accepted: there is no such warning.", json_schema_extra=NOT_MISSED
     )

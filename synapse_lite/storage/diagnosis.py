@@ -4,6 +4,9 @@ from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
 
+OLDEST_MAJOR_VERSION = 14
+_BYTE_ORDER = frozenset(("C", "POSIX", "C.UTF-8", "C.utf8"))
+
 _SERVER = """
 SELECT current_setting('server_version_num')::int, current_setting('server_version'),
     pg_encoding_to_char(encoding), datcollate, datctype,
@@ -16,6 +19,14 @@ SELECT name, max(seen_at) FROM (
     SELECT name, last_seen_at FROM task_actions_seen UNION ALL SELECT name, expires_at FROM task_runners
 ) AS seen (name, seen_at) GROUP BY name
 """
+
+
+@frozen
+class Unfitness:
+    """`problem`: a sentence without a full stop; `remedy`: what to do."""
+
+    problem: str
+    remedy: str
 
 
 @frozen
@@ -32,6 +43,32 @@ class DatabaseFacts:
     @property
     def major_version(self) -> int:
         return self.version_number // 10_000
+
+    @property
+    def unfit(self) -> Unfitness | None:
+        """Why the server cannot work with it."""
+        if self.major_version < OLDEST_MAJOR_VERSION:
+            return Unfitness(
+                f"PostgreSQL {self.version} is too old", f"use PostgreSQL {OLDEST_MAJOR_VERSION} or newer"
+            )
+        if self.encoding != "UTF8":
+            return Unfitness(
+                f"its encoding is {self.encoding}",
+                "make a database with: CREATE DATABASE ... ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
+            )
+        return None
+
+    @property
+    def unsafe_locale(self) -> Unfitness | None:
+        """What may happen to it one day."""
+        if {self.collation, self.character_type} <= _BYTE_ORDER:
+            return None
+        return Unfitness(
+            f"its locale is {self.collation}, {self.character_type}: an update of the operating system may "
+            "change the order of texts, and so break indexes",
+            "make a database with LOCALE 'C', or reindex after such an update and set "
+            "database.allow_unsafe_locale",
+        )
 
 
 def read_facts(txn: Transaction) -> DatabaseFacts:

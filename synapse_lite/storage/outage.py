@@ -27,6 +27,13 @@ class DatabaseUnavailableError(UnavailableError, psycopg2.OperationalError):
     """There is no connection, PostgreSQL lacks what the statement needs, or it took too long. Nothing was done."""
 
 
+def describe_error(error: Exception) -> str:
+    """In one line: what PostgreSQL or the system says, without the statement and the place in it."""
+    diagnosis = error.diag if isinstance(error, psycopg2.Error) else None
+    message = diagnosis.message_primary if diagnosis else None
+    return " ".join((message or str(error)).split())
+
+
 @define
 class Outage:
     """Whether the database is away, as the pools of a process find out together. Thread-safe.
@@ -63,7 +70,7 @@ class Outage:
 
     def begin(self, error: Exception) -> None:
         with self._lock:
-            self.reason = " ".join(str(error).split())
+            self.reason = describe_error(error)
             if self._began is not None:
                 return
             self._began = self._clock()
@@ -84,4 +91,4 @@ class Outage:
             before = self._shortages.get(type(error))
             self._shortages[type(error)] = now
         if before is None or now - before > _SAME_SHORTAGE_SECONDS:
-            logger.error("the database cannot do its work: %s", " ".join(str(error).split()))
+            logger.error("the database cannot do its work: %s", describe_error(error))

@@ -13,8 +13,9 @@ from synapse_lite.storage import arrays
 from synapse_lite.storage.outage import PATIENCE_SECONDS, DatabaseUnavailableError, Outage
 from synapse_lite.storage.prepared import Connection
 
+CONNECT_SECONDS = 5  # for each address of the database's host
 _DEFAULTS = {
-    "connect_timeout": 5,
+    "connect_timeout": CONNECT_SECONDS,
     "keepalives_idle": 15,
     "keepalives_interval": 5,
     "keepalives_count": 3,

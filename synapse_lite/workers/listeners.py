@@ -145,7 +145,7 @@ class Listeners:
 
     def _open(self, listener: Listener, site: Any) -> list[Any]:
         if listener.path is not None:
-            return [self._reactor.listenUNIX(str(listener.path), site, BACKLOG, listener.mode)]
+            return [self._open_socket(listener, site)]
         opened, failures = [], []
         for address in listener.bind_addresses:
             try:
@@ -155,6 +155,12 @@ class Listeners:
         if not opened:
             raise ConfigError(f"listeners: {failures[0]}")
         return opened
+
+    def _open_socket(self, listener: Listener, site: Any) -> Any:
+        try:
+            return self._reactor.listenUNIX(str(listener.path), site, BACKLOG, listener.mode)
+        except CannotListenError as error:
+            raise ConfigError(f"listeners: {error}") from None
 
     def _open_port(self, listener: Listener, site: Any, address: str) -> Any:
         if not listener.tls:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from contextlib import closing
 from contextvars import ContextVar
 from typing import Any
 
@@ -12,19 +11,19 @@ from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
 from synapse_lite import __version__
+from synapse_lite.config.losses import describe_losses
 from synapse_lite.config.model import Config
 from synapse_lite.config.secret_files import ensure_registration_secret
+from synapse_lite.errors import SynapseLiteError
 from synapse_lite.http.context import request_id
-from synapse_lite.matrix.signing import SigningKey, encode_base64
-from synapse_lite.storage.migrate import migrate
-from synapse_lite.storage.server_identity import ServerIdentity, claim_identity
-from synapse_lite.storage.session import Session
+from synapse_lite.storage.outage import describe_error
 from synapse_lite.tasks.context import task_id
 from synapse_lite.tasks.registry import CATALOGUE, Catalogue
 from synapse_lite.workers import logs
 from synapse_lite.workers.allocator import limit_arenas, raise_file_limit, set_imports_aside, settle_heap
 from synapse_lite.workers.assembly import Homeserver, assemble
 from synapse_lite.workers.keys import load_signing_key
+from synapse_lite.workers.preparation import check_files_to_write, prepare_database
 from synapse_lite.workers.timers import use_monotonic_time
 
 logger = logging.getLogger(__name__)
@@ -58,13 +57,18 @@ class Life:
     async def _start(self) -> None:
         try:
             await self._homeserver.start()
-        except Exception:
-            logger.exception("%s cannot start", self._name)
-            self.exit_code = FAILED
-            self._reactor.callLater(0, self._reactor.stop)
+        except Exception as error:  # noqa: BLE001 (told in the log, and by the exit code)
+            self._give_in(error)
         else:
             settle_heap()
             logger.info("%s is ready", self._name)
+
+    def _give_in(self, error: Exception) -> None:
+        """What an operator can put right is one line, without the way through the program."""
+        trace = None if isinstance(error, SynapseLiteError | OSError) else error
+        logger.error("%s cannot start: %s", self._name, describe_error(error), exc_info=trace)
+        self.exit_code = FAILED
+        self._reactor.callLater(0, self._reactor.stop)
 
     def _end(self) -> "Deferred[None]":
         stopped = Deferred.fromCoroutine(self._stop())
@@ -94,6 +98,7 @@ def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
     logs.set_up(config.log, config.effective_log_config, process=config.worker_name, context=CONTEXT)
     logs.bridge_twisted(globalLogBeginner)
     raise_file_limit(config.soft_file_limit)
+    check_files_to_write(config)
     config = ensure_registration_secret(config)
     signing_key = load_signing_key(config.signing_key_path, config.server_name)
     _report(config)
@@ -114,27 +119,9 @@ def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
     return exit_code
 
 
-def prepare_database(config: Config, signing_key: SigningKey) -> None:
-    """Migrate it, and see that it is this server's. Raises ConfigError, SchemaTooNewError, DatabaseError."""
-    arguments = config.database.dsn_kwargs()
-    migrate(arguments)
-    identity = server_identity(config.server_name, signing_key)
-    with closing(Session(arguments, {})) as session:
-        session.transact(claim_identity, identity, retired_keys(config))
-
-
-def server_identity(server_name: str, signing_key: SigningKey) -> ServerIdentity:
-    public_key = encode_base64(signing_key.verify_key.encode())
-    return ServerIdentity(server_name, signing_key.key_id, public_key)
-
-
-def retired_keys(config: Config) -> list[tuple[str, str]]:
-    """Key ids and public keys of `old_signing_keys`."""
-    return [(key_id, old.key) for key_id, old in config.old_signing_keys.items()]
-
-
 def _report(config: Config) -> None:
     logger.info("synapse_lite %s: %s of %s", __version__, config.worker_name, config.server_name)
-    for text, names in (("not implemented", config.ignored), ("unknown", config.unknown)):
-        if names:
-            logger.warning("options that are %s: %s", text, ", ".join(names))
+    for loss in describe_losses(config):
+        logger.warning("an option of Synapse is ignored: %s", loss)
+    if config.unknown:
+        logger.warning("options that are unknown: %s", ", ".join(config.unknown))

@@ -18,8 +18,8 @@ from synapse_lite.cli.doctor.database import Skew, check_clock, check_facts, che
 from synapse_lite.cli.doctor.engine import check_followers
 from synapse_lite.cli.doctor.findings import Finding, Level
 from synapse_lite.cli.doctor.listeners import probe
-from synapse_lite.cli.doctor.losses import LOSSES
 from synapse_lite.config.listeners import Listener
+from synapse_lite.config.losses import LOSSES
 from synapse_lite.config.synapse_options import IGNORED
 from synapse_lite.storage.diagnosis import DatabaseFacts
 from synapse_lite.storage.migrate import available

@@ -3,6 +3,7 @@
 import pytest
 
 from synapse_lite.config.load import load
+from synapse_lite.config.media import S3_MODULE
 from synapse_lite.errors import ConfigError
 from tests.config.files import SMALL
 
@@ -176,6 +177,10 @@ def test_database_mistakes(write, text, expected):
         (
             "room_prejoin_state: {additional_event_types: [[a, b, c]]}",
             "room_prejoin_state.additional_event_types[0]: should be a type, or a list of a type and a state key",
+        ),
+        (
+            "media_storage_providers: [{module: file_system, store_local: true, config: {directory: /d}}]",
+            f"media_storage_providers[0]: module file_system is not there: only {S3_MODULE} is, and media_store_path alone",
         ),
     ],
 )

@@ -71,6 +71,13 @@ def test_every_option_is_read_or_says_that_it_changes_nothing() -> None:
     assert [option for model in sections(Config, {}) for option in unread(model, read)] == []
 
 
+def test_no_option_that_has_its_effect_is_called_ignored() -> None:
+    """Who is told that nothing comes of an option would look for another way to what it does already."""
+    declared = {name for name in IGNORED if name in Config.model_fields}
+    only_close_registration = {"enable_registration_captcha", "registrations_require_3pid"}
+    assert declared & names_read() == only_close_registration
+
+
 def test_a_forgotten_option_is_found() -> None:
     """The test above sees an option that no code looks at."""
 

@@ -18,8 +18,9 @@ def test_a_port_that_is_taken_ends_the_process(build_site: BuildSite) -> None:
         other.listen()
         process = site.launch("main")
         assert process.running.wait(START) == CANNOT_START
-    assert "main cannot start" in process.log()
+    assert "main cannot start: listeners: Couldn't listen on" in process.log()
     assert "Address already in use" in process.log()
+    assert "Traceback" not in process.log()
 
 
 def test_the_database_of_another_server_is_refused(build_site: BuildSite) -> None:

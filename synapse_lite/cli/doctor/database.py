@@ -9,8 +9,6 @@ from synapse_lite.cli.output import duration
 from synapse_lite.storage.diagnosis import DatabaseFacts, read_facts
 from synapse_lite.storage.session import Session
 
-OLDEST_MAJOR_VERSION = 14
-_BYTE_ORDER = frozenset(("C", "POSIX", "C.UTF-8", "C.utf8"))
 _SKEW_WARNING_MS = 1000
 _SKEW_ERROR_MS = 60_000
 
@@ -33,26 +31,10 @@ def measure(session: Session, now_ms: Callable[[], int]) -> tuple[DatabaseFacts,
 
 
 def check_facts(facts: DatabaseFacts, *, any_locale: bool) -> Iterator[Finding]:
-    if facts.major_version < OLDEST_MAJOR_VERSION:
-        yield error(
-            "database",
-            f"PostgreSQL {facts.version} is too old",
-            f"use PostgreSQL {OLDEST_MAJOR_VERSION} or newer",
-        )
-    elif facts.encoding != "UTF8":
-        yield error(
-            "database",
-            f"its encoding is {facts.encoding}",
-            "make a database with: CREATE DATABASE ... ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0",
-        )
-    elif not {facts.collation, facts.character_type} <= _BYTE_ORDER and not any_locale:
-        yield warning(
-            "database",
-            f"its locale is {facts.collation}, {facts.character_type}: an update of the operating system may "
-            "change the order of texts, and so break indexes",
-            "make a database with LOCALE 'C', or reindex after such an update and set "
-            "database.allow_unsafe_locale",
-        )
+    if unfit := facts.unfit:
+        yield error("database", unfit.problem, unfit.remedy)
+    elif (unsafe := facts.unsafe_locale) and not any_locale:
+        yield warning("database", unsafe.problem, unsafe.remedy)
     else:
         yield ok("database", f"PostgreSQL {facts.version}, {facts.encoding}, locale {facts.collation}")
 

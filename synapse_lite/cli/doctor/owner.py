@@ -7,7 +7,7 @@ from synapse_lite.cli.doctor.startup import signing_key
 from synapse_lite.config.model import Config
 from synapse_lite.errors import ConfigError
 from synapse_lite.storage.server_identity import ServerIdentity, describe_difference
-from synapse_lite.workers.process import retired_keys, server_identity
+from synapse_lite.workers.preparation import retired_keys, server_identity
 
 
 def check_owner(stored: ServerIdentity | None, config: Config) -> Finding:

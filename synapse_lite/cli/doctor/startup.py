@@ -9,6 +9,7 @@ from synapse_lite.errors import ConfigError
 from synapse_lite.matrix.signing import SigningKey, read_signing_key
 from synapse_lite.workers import logs
 from synapse_lite.workers.media import build_store
+from synapse_lite.workers.preparation import check_files_to_write
 from synapse_lite.workers.tls import TlsFiles
 
 
@@ -46,19 +47,6 @@ def _check_certificates(config: Config) -> None:
         TlsFiles(config.tls_certificate_path, config.tls_private_key_path).options()
 
 
-def _check_files_to_write(config: Config) -> None:
-    for option, path in (
-        ("pid_file", config.effective_pid_file),
-        ("registration_shared_secret_path", config.registration_shared_secret_path),
-        ("media_store_path", config.media_store_path),
-    ):
-        if path is not None:
-            try:
-                check_writable(path)
-            except OSError as error:
-                raise ConfigError(f"{option}: {error}") from None
-
-
 def _problems(check: Callable[[Config], object], config: Config) -> Iterator[str]:
     try:
         check(config)
@@ -66,4 +54,4 @@ def _problems(check: Callable[[Config], object], config: Config) -> Iterator[str
         yield from str(error).splitlines()
 
 
-CHECKS = (_check_signing_key, _check_log_config, _check_certificates, _check_files_to_write, build_store)
+CHECKS = (_check_signing_key, _check_log_config, _check_certificates, check_files_to_write, build_store)
