@@ -12,9 +12,8 @@ from synapse_lite.storage import audit
 from synapse_lite.storage.audit import AuditEntry, AuditFilter, Change
 from synapse_lite.storage.database import Database
 
-__all__ = ["MAX_PAGE", "AuditFilter", "AuditLog", "without_secrets"]
+__all__ = ["AuditFilter", "AuditLog", "without_secrets"]
 
-MAX_PAGE = 1000
 MAX_JSON = 4096
 """Bytes of a request or an answer that are kept."""
 
@@ -53,7 +52,6 @@ class AuditLog:
         """A page; 400 `M_INVALID_PARAM` for a token that is not one of ours."""
         if from_token is not None and not (from_token.isdecimal() and len(from_token) <= MAX_NID_DIGITS):
             raise invalid_param("Query parameter from is not a token of this list")
-        limit = min(limit, MAX_PAGE)
         entries = await self._database.read(
             audit.read_audit_log,
             wanted,

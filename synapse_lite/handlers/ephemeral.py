@@ -9,6 +9,7 @@ from synapse_lite.errors import forbidden, invalid_param
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.send_event import Activity
 from synapse_lite.http.ratelimit import RateLimiter
+from synapse_lite.ids import is_event_id
 from synapse_lite.storage import account_data
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.ephemeral import (
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 FULLY_READ = "m.fully_read"
 RECEIPT_TYPES = frozenset({"m.read", "m.read.private", FULLY_READ})
-MAX_ID_BYTES = 255
 TYPING_COST = 0.5
 """Of a message: clients say when typing begins and when it ends."""
 RENEW_SECONDS = 20.0
@@ -56,9 +56,9 @@ class EphemeralHandler:
         for receipt_type, event_id in receipts.items():
             if receipt_type not in RECEIPT_TYPES:
                 raise invalid_param(f"Receipt type must be one of: {', '.join(sorted(RECEIPT_TYPES))}")
-            if not _is_event_id(event_id):
+            if not is_event_id(event_id):
                 raise invalid_param("Not an event id")
-        if thread_id is not None and not (thread_id == MAIN_THREAD or _is_event_id(thread_id)):
+        if thread_id is not None and not (thread_id == MAIN_THREAD or is_event_id(thread_id)):
             raise invalid_param("thread_id must be 'main' or the event id of the root of a thread")
         if thread_id is not None and FULLY_READ in receipts:
             raise invalid_param(f"thread_id is not compatible with {FULLY_READ} receipts")
@@ -107,10 +107,6 @@ class EphemeralHandler:
             await self._database.transact(expire_typing, self._clock.now_ms())
         except Exception:
             logger.exception("typing is not expired; the next time does it")
-
-
-def _is_event_id(text: str) -> bool:
-    return text.startswith("$") and len(text.encode()) <= MAX_ID_BYTES and "\0" not in text
 
 
 def _joined_room(txn: Transaction, room_id: str, user_id: str) -> int:

@@ -23,7 +23,6 @@ from synapse_lite.storage.rooms import Room
 
 __all__ = [
     "EVENT_REPORTS",
-    "MAX_PAGE",
     "ROOM_REPORTS",
     "USER_REPORTS",
     "ReportAdmin",
@@ -31,7 +30,6 @@ __all__ = [
     "Reports",
 ]
 
-MAX_PAGE = 1000
 MAX_NID_DIGITS = 18
 
 

@@ -31,6 +31,11 @@ def read_token(text: str) -> Place:
     return Place(int(match[1]), int(match[2] or 0))
 
 
+def read_optional_token(text: str | None) -> Place | None:
+    """As `read_token`; an empty one is none."""
+    return read_token(text) if text else None
+
+
 def read_sync_token(text: str) -> tuple[int, int | None]:
     """The position, and up to where messages to the device were in the answer; errors as of `read_token`."""
     match = _match(text)

@@ -138,13 +138,17 @@ class Request:
         return self.query("access_token") or None
 
     @overload
-    def query(self, name: str, default: str) -> str: ...
+    def query(self, name: str, default: str | RequiredType) -> str: ...
     @overload
     def query(self, name: str, default: None = None) -> str | None: ...
-    def query(self, name: str, default: str | None = None) -> str | None:
+    def query(self, name: str, default: str | RequiredType | None = None) -> str | None:
         """The first value; 400 `M_INVALID_PARAM` for invalid UTF-8 or NUL."""
         values = self._arguments.get(name.encode())
-        return _decode_argument(name, values[0]) if values else default
+        if values:
+            return _decode_argument(name, values[0])
+        if default is REQUIRED:
+            raise missing_param(name)
+        return default
 
     def query_list(self, name: str) -> list[str]:
         return [_decode_argument(name, value) for value in self._arguments.get(name.encode(), [])]
@@ -170,7 +174,12 @@ class Request:
             raise invalid_param(f"Query parameter {name!r} must be at least {minimum}")
         return int(text)
 
-    def query_bool(self, name: str, default: bool = False) -> bool:
+    @overload
+    def query_bool(self, name: str, default: bool = False) -> bool: ...
+    @overload
+    def query_bool(self, name: str, default: None) -> bool | None: ...
+    def query_bool(self, name: str, default: bool | None = False) -> bool | None:
+        """400 `M_INVALID_PARAM` for what is neither `true` nor `false`."""
         text = self.query(name)
         if text is None:
             return default
@@ -178,9 +187,16 @@ class Request:
             raise invalid_param(f"Query parameter {name!r} must be 'true' or 'false'")
         return text == "true"
 
-    def query_choice(self, name: str, choices: Collection[str], default: D) -> str | D:
+    @overload
+    def query_choice(self, name: str, choices: Collection[str], default: RequiredType) -> str: ...
+    @overload
+    def query_choice(self, name: str, choices: Collection[str], default: D) -> str | D: ...
+    def query_choice(self, name: str, choices: Collection[str], default: D | RequiredType) -> str | D:
+        """400 `M_INVALID_PARAM` for what is none of the choices."""
         text = self.query(name)
         if text is None:
+            if default is REQUIRED:
+                raise missing_param(name)
             return default
         if text not in choices:
             raise invalid_param(f"Query parameter {name!r} must be one of {', '.join(sorted(choices))}")

@@ -2,12 +2,15 @@
 
 from typing import Any, TypeVar, overload
 
+from pydantic import BaseModel, ValidationError
+
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import bad_json, invalid_param, missing_param
 from synapse_lite.http.request import REQUIRED
 
 T = TypeVar("T")
 D = TypeVar("D")
+B = TypeVar("B", bound=BaseModel)
 
 MAX_USERNAME = 512
 MAX_PASSWORD = 512
@@ -63,6 +66,17 @@ def text_list(body: JsonObject, name: str, *, longest: int, most: int) -> list[s
             raise bad_json(f"Parameter {name!r} must be a list of strings")
         _check(name, value, longest)
     return values
+
+
+def read_body(model: type[B], body: JsonObject) -> B:
+    """400 `M_MISSING_PARAM` when a missing field is all that is wrong, else `M_BAD_JSON`, as Synapse answers."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+        if [mistake["type"] for mistake in mistakes] == ["missing"]:
+            raise missing_param(str(mistakes[0]["loc"][0])) from None
+        raise bad_json("; ".join(f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in mistakes)) from None
 
 
 def _check(name: str, value: str, longest: int) -> None:

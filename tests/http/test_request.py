@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from synapse_lite.canonical_json import MAX_DEPTH
 from synapse_lite.errors import MatrixError
 from synapse_lite.http.access import Access
-from synapse_lite.http.request import MAX_MARKS, check_shape
+from synapse_lite.http.request import MAX_MARKS, REQUIRED, check_shape
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route
 from synapse_lite.rest.body import parameter
@@ -78,6 +78,8 @@ def test_plain_facts():
         (lambda r: r.query("a"), "?b=1", None),
         (lambda r: r.query("a", "z"), "?b=1", "z"),
         (lambda r: r.query("a"), "?a=", ""),
+        (lambda r: r.query("a", REQUIRED), "?a=", ""),
+        (lambda r: r.query("a", REQUIRED), "?b=1", (400, "M_MISSING_PARAM")),
         (lambda r: r.query("a"), "?a=%FF", (400, "M_INVALID_PARAM")),
         (lambda r: r.query("a"), "?a=x%00", (400, "M_INVALID_PARAM")),
         (lambda r: r.query_list("a"), "?a=1&a=2", ["1", "2"]),
@@ -99,9 +101,13 @@ def test_plain_facts():
         (lambda r: r.query_bool("a", True), "?a=false", False),
         (lambda r: r.query_bool("a", True), "", True),
         (lambda r: r.query_bool("a"), "?a=1", (400, "M_INVALID_PARAM")),
+        (lambda r: r.query_bool("a", None), "?a=false", False),
+        (lambda r: r.query_bool("a", None), "", None),
         (lambda r: r.query_choice("dir", ("b", "f"), "f"), "?dir=b", "b"),
         (lambda r: r.query_choice("dir", ("b", "f"), "f"), "", "f"),
         (lambda r: r.query_choice("dir", ("b", "f"), "f"), "?dir=x", (400, "M_INVALID_PARAM")),
+        (lambda r: r.query_choice("dir", ("b", "f"), REQUIRED), "?dir=b", "b"),
+        (lambda r: r.query_choice("dir", ("b", "f"), REQUIRED), "", (400, "M_MISSING_PARAM")),
     ],
 )
 def test_queries(work, query, expected):

@@ -64,6 +64,7 @@ async def test_followers(office: Office) -> None:
         "M_NOT_FOUND",
     )
     assert await office.refusal("PUT", path, {"paused": "yes"}) == (400, "M_BAD_JSON")
+    assert await office.refusal("PUT", path, {}) == (400, "M_MISSING_PARAM")
 
 
 @ensureDeferred

@@ -7,8 +7,9 @@ from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
+from synapse_lite.ids import MAX_ID_BYTES
 from synapse_lite.rest.admin.times import YEAR_1971_MS
-from synapse_lite.rest.body import MAX_USERNAME, parameter, text
+from synapse_lite.rest.body import parameter, text
 
 MAX_TS = 2**53
 
@@ -29,5 +30,5 @@ class AccountValidityApi:
         until_ms = parameter(body, "expiration_ts", int, None)
         if until_ms is not None and not YEAR_1971_MS <= until_ms <= MAX_TS:
             raise invalid_param(f"'expiration_ts' must be milliseconds since 1970: {until_ms} is not")
-        user_id = text(body, "user_id", MAX_USERNAME)
+        user_id = text(body, "user_id", MAX_ID_BYTES)
         return {"expiration_ts": await self._validity.renew(user_id, until_ms)}

@@ -1,13 +1,12 @@
 """The audit trail of administrators."""
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.handlers.audit import MAX_PAGE, AuditFilter, AuditLog
+from synapse_lite.handlers.audit import AuditFilter, AuditLog
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
-
-PAGE = 100
+from synapse_lite.rest.paging import admin_limit, goes_backwards
 
 
 class AuditApi:
@@ -29,6 +28,6 @@ class AuditApi:
                 request.query_int("until_ts", None),
             ),
             from_token=request.query("from") or None,
-            limit=max(1, min(request.query_int("limit", PAGE), MAX_PAGE)),
-            newest_first=request.query_choice("dir", ("f", "b"), "b") == "b",
+            limit=max(1, admin_limit(request)),
+            newest_first=goes_backwards(request, "b"),
         )

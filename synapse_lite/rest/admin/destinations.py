@@ -6,10 +6,9 @@ from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
+from synapse_lite.rest.paging import admin_limit, goes_backwards
 
 PATH = "/_synapse/admin/v1/federation/destinations"
-PAGE = 100
-MAX_PAGE = 1000
 ORDERS = (
     "destination",
     "retry_last_ts",
@@ -54,6 +53,6 @@ class DestinationsApi:
 def _page(request: Request) -> Page:
     return Page(
         request.query_int("from", 0),
-        min(request.query_int("limit", PAGE), MAX_PAGE),
-        request.query_choice("dir", ("f", "b"), "f") == "b",
+        admin_limit(request),
+        goes_backwards(request),
     )

@@ -8,8 +8,9 @@ from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
+from synapse_lite.ids import MAX_ID_BYTES
 from synapse_lite.rest.admin.times import past_ts
-from synapse_lite.rest.body import MAX_USERNAME, parameter, text_list
+from synapse_lite.rest.body import parameter, text_list
 from synapse_lite.tasks.actions.prune_devices import MAX_USERS
 
 V1 = "/_synapse/admin/v1"
@@ -32,7 +33,7 @@ class DeviceCleanupApi:
         before_ts = self._before(body)
         if before_ts is None:
             raise missing_param("before_ts")
-        users = text_list(body, "users", longest=MAX_USERNAME, most=MAX_USERS) if "users" in body else []
+        users = text_list(body, "users", longest=MAX_ID_BYTES, most=MAX_USERS) if "users" in body else []
         dry_run = parameter(body, "dry_run", bool, False)
         return {
             "task_id": await self._cleanup.prune_devices(

@@ -8,6 +8,7 @@ from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
 from synapse_lite.rest.client.history import HistoryApi
+from synapse_lite.rest.paging import goes_backwards
 
 V1 = "/_synapse/admin/v1"
 
@@ -41,7 +42,7 @@ class AdminHistoryApi:
 
     async def near(self, request: Request, requester: Requester, room_id: str) -> JsonObject:
         """`GET /_synapse/admin/v1/rooms/{room_id}/timestamp_to_event`"""
-        backwards = request.query_choice("dir", ("f", "b"), "f") == "b"
+        backwards = goes_backwards(request)
         return await self._history.near(requester, room_id, request.query_int("ts"), backwards=backwards)
 
     async def fetch(self, _request: Request, _requester: Requester, event_id: str) -> JsonObject:

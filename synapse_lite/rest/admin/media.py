@@ -2,7 +2,7 @@
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import Errcode, MatrixError, invalid_param, missing_param
+from synapse_lite.errors import Errcode, MatrixError, invalid_param
 from synapse_lite.handlers.media.admin import (
     ORDERS,
     USER_ORDERS,
@@ -18,12 +18,11 @@ from synapse_lite.http.router import Handler, Route
 from synapse_lite.ids import check_room_id, is_server_name
 from synapse_lite.matrix.media import Mxc
 from synapse_lite.rest.admin.times import past_ts
+from synapse_lite.rest.paging import admin_limit, goes_backwards
 from synapse_lite.tasks.actions.delete_media import DeleteMediaParams
 from synapse_lite.tasks.actions.quarantine_media import QuarantineParams
 
 V1 = "/_synapse/admin/v1"
-PAGE = 100
-MAX_PAGE = 1000
 
 
 class MediaAdminApi:
@@ -161,9 +160,9 @@ class MediaAdminApi:
             raise invalid_param("Query parameter 'search_term' must not be empty")
         page = Page(
             request.query_choice("order_by", USER_ORDERS, "user_id"),
-            request.query_choice("dir", ("f", "b"), "f") == "b",
+            goes_backwards(request),
             request.query_int("from", 0),
-            min(request.query_int("limit", PAGE), MAX_PAGE),
+            admin_limit(request),
         )
         return await self._media.statistics(wanted, page)
 
@@ -174,9 +173,7 @@ class MediaAdminApi:
 
     def _before(self, request: Request) -> int:
         """Milliseconds. Seconds would be a date of 1970, and nothing would be deleted without a word."""
-        before = request.query_int("before_ts", None)
-        if before is None:
-            raise missing_param("before_ts")
+        before = request.query_int("before_ts")
         return past_ts("before_ts", before, self._clock)
 
 
@@ -193,7 +190,7 @@ def _page(request: Request) -> Page:
     chosen = request.query("order_by") is not None or request.query("dir") is not None
     return Page(
         request.query_choice("order_by", ORDERS, "created_ts"),
-        request.query_choice("dir", ("f", "b"), "f" if chosen else "b") == "b",
+        goes_backwards(request, "f" if chosen else "b"),
         request.query_int("from", 0),
-        min(request.query_int("limit", PAGE), MAX_PAGE),
+        admin_limit(request),
     )

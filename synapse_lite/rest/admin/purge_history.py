@@ -8,11 +8,11 @@ from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
+from synapse_lite.ids import MAX_ID_BYTES
 from synapse_lite.rest.admin.times import past_ts
 from synapse_lite.rest.body import optional_text, parameter
 
 PATH = "/_synapse/admin/v1/purge_history/{room_id}"
-MAX_EVENT_ID = 255
 
 
 class PurgeHistoryApi:
@@ -34,7 +34,7 @@ class PurgeHistoryApi:
         body = request.json_object(allow_empty=True)
         wanted = HistoryPurgeRequest(
             room_id,
-            event_id or optional_text(body, "purge_up_to_event_id", MAX_EVENT_ID),
+            event_id or optional_text(body, "purge_up_to_event_id", MAX_ID_BYTES),
             self._timestamp(body),
             delete_local_events=bool(body.get("delete_local_events")),
             dry_run=parameter(body, "dry_run", bool, False),

@@ -14,7 +14,8 @@ from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
 from synapse_lite.ids import check_user_id
 from synapse_lite.rest.admin.times import past_ts
-from synapse_lite.rest.admin.user_selection import ChoiceBody, read_body
+from synapse_lite.rest.admin.user_selection import ChoiceBody
+from synapse_lite.rest.body import read_body
 from synapse_lite.tasks.actions.redact_all_events import RedactParams
 
 MAX_ROOMS = 10_000

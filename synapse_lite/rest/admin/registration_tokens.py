@@ -7,7 +7,6 @@ from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
-from synapse_lite.rest.admin.users import optional_flag
 
 PATH = "/_synapse/admin/v1/registration_tokens"
 LENGTH = 16
@@ -29,7 +28,7 @@ class RegistrationTokensApi:
 
     async def all(self, request: Request, _requester: Requester) -> JsonObject:
         """`GET /_synapse/admin/v1/registration_tokens`"""
-        return {"registration_tokens": await self._tokens.all(valid=optional_flag(request, "valid"))}
+        return {"registration_tokens": await self._tokens.all(valid=request.query_bool("valid", None))}
 
     async def create(self, request: Request, _requester: Requester) -> JsonObject:
         """`POST /_synapse/admin/v1/registration_tokens/new`"""

@@ -6,7 +6,6 @@ from functools import partial
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.reports import (
     EVENT_REPORTS,
-    MAX_PAGE,
     ROOM_REPORTS,
     USER_REPORTS,
     ReportAdmin,
@@ -16,9 +15,9 @@ from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
+from synapse_lite.rest.paging import admin_limit, goes_backwards
 
 V1 = "/_synapse/admin/v1"
-PAGE = 100
 
 
 class ReportsAdminApi:
@@ -42,8 +41,8 @@ class ReportsAdminApi:
             kind,
             _wanted(kind, request),
             offset=request.query_int("from", 0),
-            limit=min(request.query_int("limit", PAGE), MAX_PAGE),
-            newest_first=request.query_choice("dir", ("f", "b"), "b") == "b",
+            limit=admin_limit(request),
+            newest_first=goes_backwards(request, "b"),
         )
 
     async def show(

@@ -15,7 +15,6 @@ from synapse_lite.tasks.actions.parts import MAX_PARTS
 
 V1 = "/_synapse/admin/v1/rooms/{room_id}"
 V2 = "/_synapse/admin/v2/rooms/{room_id}"
-MAX_USER_ID = 255
 MAX_NAME = 255
 MAX_MESSAGE = 32_768
 
@@ -74,7 +73,7 @@ def _read(request: Request, room_id: str) -> DeletionRequest:
     body = request.json_object()
     return DeletionRequest(
         room_id,
-        optional_text(body, "new_room_user_id", MAX_USER_ID),
+        optional_text(body, "new_room_user_id", MAX_ID_BYTES),
         optional_text(body, "room_name", MAX_NAME),
         optional_text(body, "message", MAX_MESSAGE),
         _flag(body, "block", default=False),

@@ -6,10 +6,10 @@ from synapse_lite.handlers.room_intervention import RoomIntervention
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
+from synapse_lite.ids import MAX_ID_BYTES
 from synapse_lite.rest.body import optional_text, text
 
 V1 = "/_synapse/admin/v1"
-MAX_USER_ID = 255
 
 
 class RoomInterventionApi:
@@ -25,13 +25,13 @@ class RoomInterventionApi:
 
     async def join(self, request: Request, requester: Requester, room_id_or_alias: str) -> JsonObject:
         """`POST /_synapse/admin/v1/join/{room_id_or_alias}`"""
-        user_id = text(request.json_object(), "user_id", MAX_USER_ID)
+        user_id = text(request.json_object(), "user_id", MAX_ID_BYTES)
         via = [*request.query_list("via"), *request.query_list("server_name")]
         room_id = await self._intervention.join(requester.user_id, user_id, room_id_or_alias, via)
         return {"room_id": room_id}
 
     async def make_admin(self, request: Request, requester: Requester, room_id: str) -> JsonObject:
         """`POST /_synapse/admin/v1/rooms/{room_id_or_alias}/make_room_admin`: the caller, unless `user_id` is given"""
-        user_id = optional_text(request.json_object(allow_empty=True), "user_id", MAX_USER_ID)
+        user_id = optional_text(request.json_object(allow_empty=True), "user_id", MAX_ID_BYTES)
         await self._intervention.make_admin(user_id or requester.user_id, room_id)
         return {}

@@ -11,11 +11,11 @@ from synapse_lite.handlers.room_selection import ChosenRooms, RoomChoice, RoomSe
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
-from synapse_lite.rest.admin.user_selection import Time, read_body, time_of
-from synapse_lite.rest.admin.users import optional_flag
+from synapse_lite.rest.admin.user_selection import Time, time_of
+from synapse_lite.rest.body import read_body
+from synapse_lite.rest.paging import admin_limit
 from synapse_lite.tasks.actions.parts import MAX_PARTS
 
-PAGE, MAX_PAGE = 100, 1000
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -57,7 +57,7 @@ class RoomSelectionApi:
     async def find(self, request: Request, _requester: Requester) -> JsonObject:
         """`GET /_synapse/admin/v1/room_selection`: which rooms would be meant by `select` with the same words."""
         selection = RoomSelection(
-            optional_flag(request, "abandoned"),
+            request.query_bool("abandoned", None),
             time_of(request, "quiet_since"),
             request.query_int("min_members", None),
             request.query_int("max_members", None),
@@ -65,5 +65,5 @@ class RoomSelectionApi:
         return await self._choice.page(
             selection,
             after=request.query("from", ""),
-            limit=max(1, min(request.query_int("limit", PAGE), MAX_PAGE)),
+            limit=max(1, admin_limit(request)),
         )

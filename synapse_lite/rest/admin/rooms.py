@@ -1,7 +1,6 @@
 """Rooms, as operators see them."""
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import invalid_param
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_admin import ORDER_NAMES, RoomAdmin, RoomQuery
 from synapse_lite.http.access import Access
@@ -9,10 +8,9 @@ from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
 from synapse_lite.rest.body import parameter
 from synapse_lite.rest.client.hierarchy import HierarchyApi
+from synapse_lite.rest.paging import admin_limit, goes_backwards
 
 PATH = "/_synapse/admin/v1/rooms"
-PAGE = 100
-MAX_PAGE = 1000
 
 
 class RoomsApi:
@@ -39,12 +37,12 @@ class RoomsApi:
         """`GET /_synapse/admin/v1/rooms`"""
         query = RoomQuery(
             request.query("search_term"),
-            _flag(request, "public_rooms"),
-            _flag(request, "empty_rooms"),
+            request.query_bool("public_rooms", None),
+            request.query_bool("empty_rooms", None),
             request.query_choice("order_by", ORDER_NAMES, "name"),
-            request.query_choice("dir", ("f", "b"), "f") == "b",
+            goes_backwards(request),
             request.query_int("from", 0),
-            min(request.query_int("limit", PAGE), MAX_PAGE),
+            admin_limit(request),
         )
         return await self._rooms.find(query)
 
@@ -87,11 +85,3 @@ class RoomsApi:
     async def delete_extremities(self, _request: Request, _requester: Requester, room_id: str) -> JsonObject:
         """`DELETE /_synapse/admin/v1/rooms/{room_id_or_alias}/forward_extremities`"""
         return {"deleted": await self._rooms.keep_newest_extremity(room_id)}
-
-
-def _flag(request: Request, name: str) -> bool | None:
-    """None when it is not asked for."""
-    text = request.query(name)
-    if text is not None and text not in ("true", "false"):
-        raise invalid_param(f"Query parameter {name!r} must be 'true' or 'false'")
-    return None if text is None else text == "true"

@@ -1,24 +1,22 @@
 """The tasks of the server, those who run them, and their actions."""
 
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import bad_json, invalid_param
+from synapse_lite.errors import invalid_param
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.tasks import Change, TasksHandler
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
+from synapse_lite.rest.body import read_body
+from synapse_lite.rest.paging import admin_limit
 from synapse_lite.tasks.queue import TaskOrder
 
-PAGE = 100
-MAX_PAGE = 1000
 MAX_RUNNING = 2**31 - 1
 ADMIN = "/_synapse/admin/v1"
-
-B = TypeVar("B", bound=BaseModel)
 
 
 class RetryBody(BaseModel):
@@ -79,7 +77,7 @@ class TasksApi:
             periodic=request.query_bool("periodic") if request.query("periodic") else None,
             max_timestamp_ms=request.query_int("max_timestamp", None),
             from_token=request.query("from") or None,
-            limit=max(1, min(request.query_int("limit", PAGE), MAX_PAGE)),
+            limit=max(1, admin_limit(request)),
             order=_order(request),
         )
 
@@ -93,7 +91,7 @@ class TasksApi:
 
     async def retry(self, request: Request, requester: Requester, task_id: str) -> JsonObject:
         """`POST /_synapse/admin/v1/scheduled_tasks/{task_id}/retry`"""
-        body = _read(RetryBody, request.json_object(allow_empty=True))
+        body = read_body(RetryBody, request.json_object(allow_empty=True))
         return await self._tasks.retry(
             task_id, from_start=body.origin == "start", requester=requester.user_id
         )
@@ -104,7 +102,7 @@ class TasksApi:
 
     async def pause_follower(self, request: Request, _requester: Requester, name: str) -> JsonObject:
         """`PUT /_synapse/admin/v1/task_followers/{name}`"""
-        body = _read(FollowerBody, request.json_object())
+        body = read_body(FollowerBody, request.json_object())
         return await self._tasks.pause_follower(name, paused=body.paused)
 
     async def actions(self, _request: Request, _requester: Requester) -> JsonObject:
@@ -117,7 +115,7 @@ class TasksApi:
 
     async def control(self, request: Request, _requester: Requester, action: str) -> JsonObject:
         """`PUT /_synapse/admin/v1/task_actions/{action}`"""
-        body = _read(ControlBody, request.json_object())
+        body = read_body(ControlBody, request.json_object())
         given = body.model_fields_set
         change = Change(
             body.paused, body.max_running, sets_paused="paused" in given, sets_limit="max_running" in given
@@ -132,12 +130,3 @@ def _order(request: Request) -> TaskOrder | None:
     if direction not in {None, "", "f", "b"}:
         raise invalid_param("Query parameter 'dir' must be f or b")
     return TaskOrder(column or "timestamp_ms", descending=direction == "b")
-
-
-def _read(model: type[B], body: JsonObject) -> B:
-    """400 `M_BAD_JSON` with every mistake."""
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        mistakes = error.errors(include_url=False, include_context=False, include_input=False)
-        raise bad_json("; ".join(f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in mistakes)) from None

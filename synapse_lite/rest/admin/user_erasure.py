@@ -7,8 +7,8 @@ from synapse_lite.handlers.user_erasure import UserErasure
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
-from synapse_lite.rest.admin.user_selection import ChoiceBody, read_body
-from synapse_lite.rest.body import optional_text, parameter
+from synapse_lite.rest.admin.user_selection import ChoiceBody
+from synapse_lite.rest.body import optional_text, parameter, read_body
 from synapse_lite.tasks.actions.erase_user import EraseParams
 
 MAX_REASON = 1000

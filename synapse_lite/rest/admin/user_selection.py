@@ -1,29 +1,27 @@
 """Who fits a selection of users, and selections in the bodies of requests."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param, missing_param
+from synapse_lite.errors import invalid_param, missing_param
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.user_selection import Chosen, Selection, UserSelection
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
 from synapse_lite.rest.admin.times import YEAR_1971_MS, YEAR_2286_MS
-from synapse_lite.rest.admin.users import optional_flag
+from synapse_lite.rest.paging import admin_limit
 from synapse_lite.tasks.actions.parts import MAX_PARTS
 
 MAX_TEXT = 255
-PAGE, MAX_PAGE = 100, 1000
 TEXTS = (
     *("localpart", "except_localpart", "displayname", "ip", "registration_token", "in_room", "appservice"),
 )
 TIMES = ("created_after", "created_before")
 FLAGS = ("shadow_banned", "suspended", "locked", "deactivated", "sent_nothing")
 
-B = TypeVar("B", bound=BaseModel)
 Pattern = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\x00]*$")]
 Time = Annotated[int, Field(ge=YEAR_1971_MS, lt=YEAR_2286_MS)]
 """Seconds and microseconds would select everybody, or nobody, without a word."""
@@ -64,7 +62,7 @@ class ChoiceBody(BaseModel):
         if self.users is None and self.select is None:
             raise missing_param("users")
         if self.users is not None and self.select is not None:
-            raise MatrixError(400, Errcode.INVALID_PARAM, "Either users or select")
+            raise invalid_param("Either users or select")
         selection = None if self.select is None else Selection(**self.select.model_dump())
         return Chosen(tuple(self.users or ()), selection, self.max_users)
 
@@ -80,18 +78,18 @@ class UserSelectionApi:
         """`GET /_synapse/admin/v1/user_selection`: who would be meant by `select` with the same words."""
         wanted: dict[str, Any] = {name: _pattern(request, name) for name in TEXTS}
         wanted |= {name: time_of(request, name) for name in TIMES}
-        wanted |= {name: optional_flag(request, name) for name in FLAGS}
+        wanted |= {name: request.query_bool(name, None) for name in FLAGS}
         return await self._selection.page(
             Selection(**wanted),
             after=request.query("from", ""),
-            limit=max(1, min(request.query_int("limit", PAGE), MAX_PAGE)),
+            limit=max(1, admin_limit(request)),
         )
 
 
 def _pattern(request: Request, name: str) -> str | None:
     value = request.query(name)
     if value is not None and not 0 < len(value) <= MAX_TEXT:
-        raise MatrixError(400, Errcode.INVALID_PARAM, f"{name} must have 1 to {MAX_TEXT} characters")
+        raise invalid_param(f"{name} must have 1 to {MAX_TEXT} characters")
     return value
 
 
@@ -101,14 +99,3 @@ def time_of(request: Request, name: str) -> int | None:
     if value is not None and not YEAR_1971_MS <= value < YEAR_2286_MS:
         raise invalid_param(f"{name} must be a time in milliseconds since 1970, after 1970: {value} is not")
     return value
-
-
-def read_body(model: type[B], body: JsonObject) -> B:
-    """400 `M_MISSING_PARAM` when a missing field is all that is wrong, else `M_BAD_JSON`, as Synapse answers."""
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        mistakes = error.errors(include_url=False, include_context=False, include_input=False)
-        if [mistake["type"] for mistake in mistakes] == ["missing"]:
-            raise missing_param(str(mistakes[0]["loc"][0])) from None
-        raise bad_json("; ".join(f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in mistakes)) from None

@@ -10,17 +10,16 @@ from synapse_lite.handlers.registration import USER_TYPES
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.user_admin import ORDER_NAMES, UserAdmin, UserChange, UserQuery, UserSearch
 from synapse_lite.http.access import Access
-from synapse_lite.http.request import Request
+from synapse_lite.http.request import REQUIRED, Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route
 from synapse_lite.matrix.content_checks import MAX_AVATAR_URL, MAX_DISPLAYNAME
 from synapse_lite.rest.body import MAX_PASSWORD, optional_text, parameter, text
+from synapse_lite.rest.paging import admin_limit, goes_backwards
 
 V1 = "/_synapse/admin/v1"
 V2 = "/_synapse/admin/v2"
 V3 = "/_synapse/admin/v3"
-PAGE = 100
-MAX_PAGE = 1000
 MAX_IDENTITIES = 100
 MAX_ID = 512
 
@@ -64,13 +63,11 @@ class UsersApi:
 
     async def find_v3(self, request: Request, _requester: Requester) -> JsonObject:
         """`GET /_synapse/admin/v3/users`: `deactivated=true` finds those only, `false` all others."""
-        return await self._find(request, optional_flag(request, "deactivated"))
+        return await self._find(request, request.query_bool("deactivated", None))
 
     async def search(self, request: Request, _requester: Requester, user_id: str) -> Response:
         """`GET /_synapse/admin/v1/search_users/{user_id}`: an array."""
-        term = request.query("term")
-        if term is None:
-            raise missing_param("term")
+        term = request.query("term", REQUIRED)
         return Response(200, orjson.dumps(await self._users.search(user_id, term)))
 
     async def user(self, _request: Request, _requester: Requester, user_id: str) -> JsonObject:
@@ -143,9 +140,7 @@ class UsersApi:
 
     async def is_available(self, request: Request, _requester: Requester) -> JsonObject:
         """`GET /_synapse/admin/v1/username_available`"""
-        username = request.query("username")
-        if username is None:
-            raise missing_param("username")
+        username = request.query("username", REQUIRED)
         await self._users.check_available(username)
         return {"available": True}
 
@@ -170,22 +165,17 @@ class UsersApi:
             guests=None if request.query_bool("guests", True) else False,
             deactivated=deactivated,
             locked=None if request.query_bool("locked") else False,
-            admins=optional_flag(request, "admins"),
+            admins=request.query_bool("admins", None),
             without_types=[name or None for name in request.query_list("not_user_type")],
         )
         query = UserQuery(
             search,
             request.query_choice("order_by", ORDER_NAMES, "name"),
-            request.query_choice("dir", ("f", "b"), "f") == "b",
+            goes_backwards(request),
             request.query_int("from", 0),
-            min(request.query_int("limit", PAGE), MAX_PAGE),
+            admin_limit(request),
         )
         return await self._users.find(query)
-
-
-def optional_flag(request: Request, name: str) -> bool | None:
-    """None when it is not asked for; 400 `M_INVALID_PARAM` for what is neither `true` nor `false`."""
-    return None if request.query(name) is None else request.query_bool(name)
 
 
 def _read_change(body: JsonObject) -> UserChange:

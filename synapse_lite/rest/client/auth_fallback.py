@@ -10,11 +10,11 @@ from html import escape
 from urllib.parse import parse_qs
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import MatrixError, bad_json, missing_param
+from synapse_lite.errors import MatrixError, bad_json
 from synapse_lite.handlers.uia import DUMMY, MAX_TEXT, REGISTRATION_TOKEN, TERMS, InteractiveAuth
 from synapse_lite.http.access import Access
 from synapse_lite.http.ratelimit import RateLimiter, network_of
-from synapse_lite.http.request import Request
+from synapse_lite.http.request import REQUIRED, Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import CREDENTIALS_BODY, Route, client_routes
 
@@ -69,12 +69,12 @@ class AuthFallbackApi:
 
     async def show(self, request: Request, *, stage: str) -> Response:
         """`GET /_matrix/client/v3/auth/{stageType}/fallback/web`"""
-        await self._auth.check_page(stage, _session(request))
+        await self._auth.check_page(stage, request.query("session", REQUIRED))
         return self._form(200, stage)
 
     async def complete(self, request: Request, *, stage: str) -> Response:
         """`POST /_matrix/client/v3/auth/{stageType}/fallback/web`: the form of the page."""
-        session_id, token = _session(request), _token(request.body)
+        session_id, token = request.query("session", REQUIRED), _token(request.body)
         if stage == REGISTRATION_TOKEN:
             await self._token_limiter.check(network_of(request.client_ip))
         failure = await self._auth.complete(stage, session_id, token)
@@ -98,13 +98,6 @@ def _terms(policies: JsonObject) -> str:
         if isinstance(text, dict)
     ]
     return f"<p>Please read and agree to:</p><ul>{''.join(links)}</ul>"
-
-
-def _session(request: Request) -> str:
-    session_id = request.query("session")
-    if session_id is None:
-        raise missing_param("session")
-    return session_id
 
 
 def _token(body: bytes) -> str | None:

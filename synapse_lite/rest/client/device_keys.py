@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import MatrixError, bad_json, invalid_param, missing_param
+from synapse_lite.errors import MatrixError, bad_json, invalid_param
 from synapse_lite.handlers.device_keys import DeviceKeys, Upload, counts_answer
 from synapse_lite.handlers.device_lists import DeviceLists
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.tokens import read_token
 from synapse_lite.http.access import Access
-from synapse_lite.http.request import Request
+from synapse_lite.http.request import REQUIRED, Request
 from synapse_lite.http.router import Route, client_routes
 from synapse_lite.ids import is_user_id
 from synapse_lite.matrix.e2e_keys import check_device_keys, read_uploaded_keys
@@ -63,10 +63,8 @@ class DeviceKeysApi:
 
     async def changes(self, request: Request, requester: Requester) -> JsonObject:
         """`GET /_matrix/client/v3/keys/changes`"""
-        since, upto = request.query("from"), request.query("to")
-        if since is None or upto is None:
-            raise missing_param("from" if since is None else "to")
-        return await self._lists.between(requester.user_id, read_token(since).whole, read_token(upto).whole)
+        since, upto = (read_token(request.query(name, REQUIRED)) for name in ("from", "to"))
+        return await self._lists.between(requester.user_id, since.whole, upto.whole)
 
 
 def read_wanted_devices(body: JsonObject) -> dict[str, list[str]]:

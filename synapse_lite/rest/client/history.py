@@ -3,15 +3,15 @@
 from attrs import evolve
 
 from synapse_lite.canonical_json import JsonObject, decode_object
-from synapse_lite.errors import missing_param
 from synapse_lite.handlers.filters import EventFilter, read_event_filter
 from synapse_lite.handlers.history import MAX_LIMIT, HistoryHandler
 from synapse_lite.handlers.requester import Requester
-from synapse_lite.handlers.tokens import read_token
+from synapse_lite.handlers.tokens import read_optional_token
 from synapse_lite.http.access import Access
-from synapse_lite.http.request import Request
+from synapse_lite.http.request import REQUIRED, Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route, client_routes
+from synapse_lite.rest.paging import goes_backwards
 
 DEFAULT_LIMIT = 10
 LARGE_LIMIT = 100
@@ -35,7 +35,6 @@ class HistoryApi:
         self, request: Request, requester: Requester, room_id: str, *, raw: bool = False
     ) -> JsonObject:
         """`GET /_matrix/client/v3/rooms/{roomId}/messages`; `raw`: as servers exchange the events"""
-        start, stop = request.query("from"), request.query("to")
         selection = _selection(request)
         if raw:
             selection = evolve(selection, raw=True)
@@ -44,9 +43,9 @@ class HistoryApi:
         return await self._history.messages(
             requester,
             room_id,
-            read_token(start) if start else None,
-            read_token(stop) if stop else None,
-            backwards=request.query_choice("dir", ("f", "b"), "f") == "b",
+            read_optional_token(request.query("from")),
+            read_optional_token(request.query("to")),
+            backwards=goes_backwards(request),
             selection=selection,
         )
 
@@ -69,9 +68,7 @@ class HistoryApi:
 
     async def near(self, request: Request, requester: Requester, room_id: str) -> JsonObject:
         """`GET /_matrix/client/v1/rooms/{roomId}/timestamp_to_event`"""
-        direction = request.query_choice("dir", ("f", "b"), None)
-        if direction is None:
-            raise missing_param("dir")
+        direction = request.query_choice("dir", ("f", "b"), REQUIRED)
         return await self._history.near(
             requester, room_id, request.query_int("ts"), backwards=direction == "b"
         )

@@ -4,12 +4,12 @@ from typing import Any
 
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param, missing_param
+from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param
 from synapse_lite.handlers.key_backup import KeyBackup, Scope
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.json_stream import body_of
-from synapse_lite.http.request import Request
+from synapse_lite.http.request import REQUIRED, Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route, client_routes
 from synapse_lite.matrix.key_backup import RoomKey
@@ -56,9 +56,7 @@ class KeyBackupApi:
         self, _request: Request, requester: Requester, version: str | None = None
     ) -> JsonObject:
         """`GET /_matrix/client/v3/room_keys/version[/{version}]`"""
-        if version == "":
-            version = None
-        return await self._backup.info(requester.user_id, version)
+        return await self._backup.info(requester.user_id, version or None)
 
     async def update(self, request: Request, requester: Requester, version: str) -> JsonObject:
         """`PUT /_matrix/client/v3/room_keys/version/{version}`"""
@@ -76,24 +74,19 @@ class KeyBackupApi:
     async def keys(self, request: Request, requester: Requester, **scope: str) -> Response:
         """`GET /_matrix/client/v3/room_keys/keys[/{roomId}[/{sessionId}]]`"""
         await request.expect_large_answer()
-        chunks = self._backup.keys(requester.user_id, _version(request), Scope(**scope))
+        chunks = self._backup.keys(requester.user_id, request.query("version", REQUIRED), Scope(**scope))
         return Response(200, await body_of(chunks))
 
     async def put_keys(self, request: Request, requester: Requester, **scope: str) -> JsonObject:
         """`PUT /_matrix/client/v3/room_keys/keys[/{roomId}[/{sessionId}]]`"""
         keys = _read_keys(request.json_object(), Scope(**scope))
-        return await self._backup.put_keys(requester.user_id, _version(request), keys)
+        return await self._backup.put_keys(requester.user_id, request.query("version", REQUIRED), keys)
 
     async def delete_keys(self, request: Request, requester: Requester, **scope: str) -> JsonObject:
         """`DELETE /_matrix/client/v3/room_keys/keys[/{roomId}[/{sessionId}]]`"""
-        return await self._backup.delete_keys(requester.user_id, _version(request), Scope(**scope))
-
-
-def _version(request: Request) -> str:
-    version = request.query("version")
-    if version is None:
-        raise missing_param("version")
-    return version
+        return await self._backup.delete_keys(
+            requester.user_id, request.query("version", REQUIRED), Scope(**scope)
+        )
 
 
 def _read_version(body: JsonObject) -> tuple[str, JsonObject]:

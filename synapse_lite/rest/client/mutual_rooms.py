@@ -1,11 +1,10 @@
 """Rooms shared with another user."""
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import missing_param
 from synapse_lite.handlers.mutual_rooms import MutualRooms
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
-from synapse_lite.http.request import Request
+from synapse_lite.http.request import REQUIRED, Request
 from synapse_lite.http.router import Route
 
 _PATHS = (
@@ -23,7 +22,5 @@ class MutualRoomsApi:
 
     async def get(self, request: Request, requester: Requester) -> JsonObject:
         """`GET /_matrix/client/v1/mutual_rooms`"""
-        other = request.query("user_id")
-        if other is None:
-            raise missing_param("user_id")
+        other = request.query("user_id", REQUIRED)
         return await self._mutual.page(requester, other, request.query("from"))

@@ -1,7 +1,6 @@
 """Past notifications."""
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import invalid_param
 from synapse_lite.handlers.notifications import MAX_LIMIT, Notifications
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.tokens import read_token
@@ -21,9 +20,7 @@ class NotificationsApi:
 
     async def page(self, request: Request, requester: Requester) -> JsonObject:
         """`GET /_matrix/client/v3/notifications`"""
-        limit = request.query_int("limit", DEFAULT_LIMIT)
-        if limit < 1:
-            raise invalid_param("'limit' must be greater than zero")
+        limit = request.query_int("limit", DEFAULT_LIMIT, minimum=1)
         start, only = request.query("from"), request.query("only")
         return await self._notifications.page(
             requester,

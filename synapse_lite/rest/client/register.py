@@ -10,7 +10,7 @@ from synapse_lite.handlers.registration import Registration
 from synapse_lite.handlers.uia import Challenge, InteractiveAuth
 from synapse_lite.http.access import Access
 from synapse_lite.http.ratelimit import RateLimiter, network_of
-from synapse_lite.http.request import Request
+from synapse_lite.http.request import REQUIRED, Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import CREDENTIALS_BODY, Route, client_routes
 from synapse_lite.ids import domain_of
@@ -76,9 +76,7 @@ class RegisterApi:
     async def available(self, request: Request) -> JsonObject:
         """`GET /_matrix/client/v3/register/available`"""
         self._registration.check_open()
-        username = request.query("username")
-        if username is None:
-            raise missing_param("username")
+        username = request.query("username", REQUIRED)
         await self._limiter.check(("question", network_of(request.client_ip)), QUESTION)
         if username != username.lower():
             raise MatrixError(400, Errcode.INVALID_USERNAME, "User ID can only contain lower-case letters")
@@ -89,9 +87,7 @@ class RegisterApi:
         """`GET /_matrix/client/v1/register/m.login.registration_token/validity`"""
         self._registration.check_open()
         await self._token_limiter.check(network_of(request.client_ip))
-        token = request.query("token")
-        if token is None:
-            raise missing_param("token")
+        token = request.query("token", REQUIRED)
         return {"valid": await self._registration.is_token_valid(token)}
 
     async def _register_user(self, request: Request, body: JsonObject) -> str | Challenge:

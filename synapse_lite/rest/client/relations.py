@@ -1,13 +1,13 @@
 """What relates to events, and threads."""
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import invalid_param
 from synapse_lite.handlers.relations import MAX_LIMIT, PageRequest, RelationsHandler
 from synapse_lite.handlers.requester import Requester
-from synapse_lite.handlers.tokens import read_token
+from synapse_lite.handlers.tokens import read_optional_token
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route, client_routes
+from synapse_lite.rest.paging import goes_backwards
 
 DEFAULT_LIMIT = 5
 V1 = ("v1",)
@@ -42,7 +42,7 @@ class RelationsApi:
             requester,
             room_id,
             event_id,
-            _page(request, backwards=request.query_choice("dir", ("f", "b"), "b") == "b"),
+            _page(request, backwards=goes_backwards(request, "b")),
             rel_type=rel_type,
             event_type=event_type,
             recurse=request.query_bool("recurse"),
@@ -56,13 +56,9 @@ class RelationsApi:
 
 
 def _page(request: Request, *, backwards: bool) -> PageRequest:
-    limit = request.query_int("limit", DEFAULT_LIMIT)
-    if limit < 1:
-        raise invalid_param("'limit' must be greater than zero")
-    start, stop = request.query("from"), request.query("to")
     return PageRequest(
-        min(limit, MAX_LIMIT),
-        read_token(start) if start else None,
-        read_token(stop) if stop else None,
+        min(request.query_int("limit", DEFAULT_LIMIT, minimum=1), MAX_LIMIT),
+        read_optional_token(request.query("from")),
+        read_optional_token(request.query("to")),
         backwards,
     )

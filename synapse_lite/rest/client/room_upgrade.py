@@ -6,11 +6,11 @@ from synapse_lite.handlers.room_upgrade import RoomUpgrade
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route, client_routes
+from synapse_lite.ids import MAX_ID_BYTES
 from synapse_lite.rest.body import text, text_list
 
 MAX_VERSION = 255
 MAX_CREATORS = 100
-MAX_USER_ID = 255
 
 
 class RoomUpgradeApi:
@@ -25,6 +25,6 @@ class RoomUpgradeApi:
         body = request.json_object()
         creators: list[str] = []
         if body.get("additional_creators") is not None:
-            creators = text_list(body, "additional_creators", longest=MAX_USER_ID, most=MAX_CREATORS)
+            creators = text_list(body, "additional_creators", longest=MAX_ID_BYTES, most=MAX_CREATORS)
         version = text(body, "new_version", MAX_VERSION)
         return {"replacement_room": await self._upgrades.upgrade(requester, room_id, version, creators)}

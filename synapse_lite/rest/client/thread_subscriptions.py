@@ -1,17 +1,16 @@
 """Thread subscriptions (MSC4306), and pages of their changes (MSC4308)."""
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import invalid_param
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.thread_subscriptions import MOST, ThreadSubscriptions
-from synapse_lite.handlers.tokens import read_token
+from synapse_lite.handlers.tokens import read_optional_token
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
+from synapse_lite.ids import MAX_ID_BYTES
 from synapse_lite.rest.body import optional_text
 
 UNSTABLE = "/_matrix/client/unstable"
-MAX_EVENT_ID = 255
 
 
 class ThreadSubscriptionsApi:
@@ -36,7 +35,7 @@ class ThreadSubscriptionsApi:
         self, request: Request, requester: Requester, room_id: str, event_id: str
     ) -> JsonObject:
         """`PUT /_matrix/client/unstable/io.element.msc4306/rooms/{roomId}/thread/{eventId}/subscription`"""
-        cause_id = optional_text(request.json_object(allow_empty=True), "automatic", MAX_EVENT_ID)
+        cause_id = optional_text(request.json_object(allow_empty=True), "automatic", MAX_ID_BYTES)
         await self._subscriptions.subscribe(requester, room_id, event_id, cause_id)
         return {}
 
@@ -50,13 +49,9 @@ class ThreadSubscriptionsApi:
     async def page(self, request: Request, requester: Requester) -> JsonObject:
         """`GET /_matrix/client/unstable/io.element.msc4308/thread_subscriptions`"""
         request.query_choice("dir", ("b",), "b")
-        start, stop = request.query("from"), request.query("to")
-        limit = request.query_int("limit", MOST)
-        if limit < 1:
-            raise invalid_param("'limit' must be at least 1")
         return await self._subscriptions.page(
             requester,
-            read_token(start) if start else None,
-            read_token(stop) if stop else None,
-            limit,
+            read_optional_token(request.query("from")),
+            read_optional_token(request.query("to")),
+            request.query_int("limit", MOST, minimum=1),
         )

@@ -6,9 +6,10 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import invalid_param, missing_param
 from synapse_lite.handlers.federation.history import MAX_NAMED, ServedHistory
 from synapse_lite.http.access import Access
-from synapse_lite.http.request import Request
+from synapse_lite.http.request import REQUIRED, Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Handler, Route
+from synapse_lite.ids import MAX_ID_BYTES
 from synapse_lite.rest.body import parameter, text_list
 
 DEFAULT_MISSING = 10
@@ -41,11 +42,13 @@ class HistoryApi:
 
     async def state(self, request: Request, origin: str, room_id: str) -> Response:
         """`GET /_matrix/federation/v1/state/{roomId}`"""
-        return Response(200, await self._history.state(origin, room_id, _event_id(request)))
+        return Response(200, await self._history.state(origin, room_id, request.query("event_id", REQUIRED)))
 
     async def state_ids(self, request: Request, origin: str, room_id: str) -> Response:
         """`GET /_matrix/federation/v1/state_ids/{roomId}`"""
-        return Response(200, await self._history.state_ids(origin, room_id, _event_id(request)))
+        return Response(
+            200, await self._history.state_ids(origin, room_id, request.query("event_id", REQUIRED))
+        )
 
     async def event_auth(self, _request: Request, origin: str, room_id: str, event_id: str) -> Response:
         """`GET /_matrix/federation/v1/event_auth/{roomId}/{eventId}`"""
@@ -62,18 +65,14 @@ class HistoryApi:
 
     async def near(self, request: Request, origin: str, room_id: str) -> JsonObject:
         """`GET /_matrix/federation/v1/timestamp_to_event/{roomId}`"""
-        ts, direction = request.query_int("ts"), request.query("dir")
-        if direction is None:
-            raise missing_param("dir")
-        if direction not in {"b", "f"}:
-            raise invalid_param("Query parameter 'dir' must be 'b' or 'f'")
+        ts, direction = request.query_int("ts"), request.query_choice("dir", ("f", "b"), REQUIRED)
         return await self._history.near(origin, room_id, ts, backwards=direction == "b")
 
     async def missing(self, request: Request, origin: str, room_id: str) -> Response:
         """`POST /_matrix/federation/v1/get_missing_events/{roomId}`"""
         body: JsonObject = request.json_object()
         earliest, latest = (
-            text_list(body, name, longest=255, most=10 * MAX_NAMED)
+            text_list(body, name, longest=MAX_ID_BYTES, most=10 * MAX_NAMED)
             for name in ("earliest_events", "latest_events")
         )
         limit = parameter(body, "limit", int, DEFAULT_MISSING)
@@ -84,13 +83,6 @@ class HistoryApi:
                 origin, room_id, earliest, latest[:MAX_NAMED], max(0, limit), min_depth
             ),
         )
-
-
-def _event_id(request: Request) -> str:
-    event_id = request.query("event_id")
-    if event_id is None:
-        raise missing_param("event_id")
-    return event_id
 
 
 def _check_number(name: str, values: Sequence[str]) -> None:

@@ -2,10 +2,10 @@
 
 from synapse_lite import __version__
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import Errcode, MatrixError, invalid_param, missing_param
+from synapse_lite.errors import Errcode, MatrixError, invalid_param
 from synapse_lite.handlers.federation.queries import ServedQueries
 from synapse_lite.http.access import Access
-from synapse_lite.http.request import Request
+from synapse_lite.http.request import REQUIRED, Request
 from synapse_lite.http.router import Route
 from synapse_lite.ids import check_user_id, is_room_alias
 from synapse_lite.rest.client.device_keys import MAX_BODY, read_claims, read_wanted_devices
@@ -34,9 +34,7 @@ class QueriesApi:
 
     async def profile(self, request: Request, _origin: str) -> JsonObject:
         """`GET /_matrix/federation/v1/query/profile`"""
-        user_id = request.query("user_id")
-        if user_id is None:
-            raise missing_param("user_id")
+        user_id = request.query("user_id", REQUIRED)
         return await self._queries.profile(check_user_id(user_id), request.query("field"))
 
     async def unknown(self, _request: Request, _origin: str, query_type: str) -> JsonObject:
@@ -47,9 +45,7 @@ class QueriesApi:
 
     async def directory(self, request: Request, _origin: str) -> JsonObject:
         """`GET /_matrix/federation/v1/query/directory`"""
-        alias = request.query("room_alias")
-        if alias is None:
-            raise missing_param("room_alias")
+        alias = request.query("room_alias", REQUIRED)
         if not is_room_alias(alias):
             raise invalid_param("Not a room alias")
         return await self._queries.directory(alias)
