@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
+_MOST_DOUBLINGS = 100  # beyond any pause, and far from where floats end
+
 
 class DelayedCall(Protocol):
     """Twisted's `IDelayedCall`, as much of it as is used here."""
@@ -53,3 +55,8 @@ class ReactorClock:
         waiting: Deferred[None] = Deferred(lambda _: call.cancel())
         call = self._reactor.callLater(seconds, waiting.callback, None)
         return waiting
+
+
+def doubling_pause(first: float, times: int, longest: float) -> float:
+    """`first`, doubled so many times, however many they are; at most `longest`."""
+    return min(first * 2.0 ** min(times, _MOST_DOUBLINGS), longest)

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from attrs import frozen
 
 from synapse_lite import canonical_json
-from synapse_lite.clock import Clock
+from synapse_lite.clock import Clock, doubling_pause
 from synapse_lite.errors import MatrixError
 from synapse_lite.http.client import BodyTooLargeError, HttpClient, RequestError
 from synapse_lite.http.flights import Flights
@@ -72,10 +72,10 @@ class WellKnown:
     def _without_answer(self, old: _Known | None) -> _Known:
         now = self._clock.monotonic()
         failures = old.failures if old is not None else 0
-        until = now + min(FIRST_RETRY * 2**failures, NONE_SECONDS)
+        until = now + doubling_pause(FIRST_RETRY, failures, NONE_SECONDS)
         if old is not None and old.name is not None and old.outlived > now:
             return _Known(old.name, until, old.outlived, failures + 1)
-        return _Known(None, until, failures=min(failures + 1, 10))
+        return _Known(None, until, failures=failures + 1)
 
     async def _ask(self, host: str) -> _Known:
         url = f"https://{host}/.well-known/matrix/server"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from synapse_lite.clock import Clock
+from synapse_lite.clock import Clock, doubling_pause
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import CommitUncertainError, Database
 from synapse_lite.storage.tasks import Claimed, Lease, LeaseLostError
@@ -14,7 +14,7 @@ from synapse_lite.tasks.context import task_id
 from synapse_lite.tasks.errors import describe
 from synapse_lite.tasks.lease import Answer, NoStep, give_up, read_for_asking, record_failure, run_step
 from synapse_lite.tasks.metrics import TaskMetrics
-from synapse_lite.tasks.outcome import Later, Next, Outcome
+from synapse_lite.tasks.outcome import Done, Later, Next, Outcome
 from synapse_lite.tasks.registry import Registered
 from synapse_lite.tasks.specs import AsksOutside
 
@@ -34,7 +34,7 @@ class Backoff:
     max_seconds: float = 300.0
 
     def milliseconds(self, attempt: int) -> int:
-        seconds = min(self.first_seconds * 2 ** min(attempt - 1, 30), self.max_seconds)
+        seconds = doubling_pause(self.first_seconds, attempt - 1, self.max_seconds)
         return round(1000 * random.uniform(seconds / 2, seconds))  # noqa: S311 (spreads load)
 
 
@@ -115,7 +115,7 @@ class TaskRun:
         self._batch = adapt_batch(
             self._batch, round((self._clock.monotonic() - started) * 1000), self._step_target_ms
         )
-        if isinstance(outcome, Next | Later):
+        if isinstance(outcome, Next | Later | Done):
             self._metrics.rows_done.labels(action).inc(outcome.done)
         return outcome
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import attrs
 
+from synapse_lite.clock import doubling_pause
 from synapse_lite.errors import SynapseLiteError
 from synapse_lite.workers.children import Exited, Program, WriteLine, spawn
 
@@ -51,7 +52,7 @@ class Timing:
 
     def pause(self, failures: int) -> float:
         """How long to wait before a start, after so many failures in a row (at least one)."""
-        return min(self.longest_pause, self.first_pause * 2.0 ** min(failures - 1, 30))
+        return doubling_pause(self.first_pause, failures - 1, self.longest_pause)
 
 
 @attrs.define

@@ -15,6 +15,7 @@ from synapse_lite.rooms.partial import RoomFiller
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import Standing
 from synapse_lite.storage.room_servers import all_servers
+from synapse_lite.tasks.actions.resync_room import RESYNC_ROOM
 from synapse_lite.tasks.outcome import Done, Later
 from tests.federation.hall import CREATOR, FEDERATION, ROOM
 from tests.federation.network import Network, Scripted
@@ -155,6 +156,10 @@ async def test_servers_that_do_not_tell(server: TestServer, other: Scripted) -> 
         waits.append(outcome.seconds)
         assert other.name in outcome.cursor.error  # type: ignore[attr-defined]
     assert waits == [5, 10, 20]
+    await server.database.transact(_fail_so_often, 5000)  # half a year
+    outcome = await fetch_members(server)
+    assert isinstance(outcome, Later)
+    assert outcome.seconds == 3600
     await server.ok("PUT", f"rooms/{path_part(ROOM)}/send/m.room.message/1", text("hi"), bob)
     resident.is_silent = False
     assert isinstance(await fetch_members(server), Done)
@@ -382,3 +387,10 @@ async def test_a_partial_room_holds_up_no_server(
     assert await partial(server)
     assert inbox.texts[0] == "first"
     assert set(inbox.texts[1:]) == {"second", "third"}
+
+
+def _fail_so_often(txn: Transaction, failures: int) -> None:
+    txn.execute(
+        "UPDATE scheduled_tasks SET cursor = jsonb_set(cursor::jsonb, '{failures}', to_jsonb(%s)) WHERE action = %s",
+        (failures, RESYNC_ROOM.action),
+    )

@@ -33,6 +33,16 @@ async def test_a_task_runs_to_its_end(engine: Engine) -> None:
 
 
 @ensureDeferred
+async def test_what_the_last_step_did_counts(engine: Engine) -> None:
+    """In the task and in the metric, also when it is the only step."""
+    scheduler = await engine.start(COUNT, Scripted(lambda txn, task: Done(done=3)))
+    asked = await engine.queue.enqueue(COUNT, Params(), **ASKED)
+    assert (await engine.until_ended(asked.id)).done == 3
+    await engine.stop(scheduler)
+    assert engine.metric("task_rows_done_total", action=COUNT.action) == 3
+
+
+@ensureDeferred
 async def test_an_enqueued_task_starts_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wake-up starts it: there is no poll here."""
     engine.never_poll(monkeypatch)

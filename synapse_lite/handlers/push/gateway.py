@@ -7,7 +7,7 @@ import orjson
 from attrs import define, field, frozen
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.clock import Clock
+from synapse_lite.clock import Clock, doubling_pause
 from synapse_lite.http.client import HttpClient, RequestError
 from synapse_lite.matrix.push_gateway import rejected_keys
 
@@ -69,7 +69,7 @@ class Gateways:
             self._troubles.pop(next(iter(self._troubles)))
         trouble = self._troubles.setdefault(url, _Trouble())
         if trouble.until <= self.clock.monotonic():  # several were on their way: that is one failure
-            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**trouble.failures)
+            pause = doubling_pause(FIRST_PAUSE_SECONDS, trouble.failures, LONGEST_PAUSE_SECONDS)
             trouble.failures += 1
             jitter = random.uniform(1.0, 1.3)  # noqa: S311 (nothing secret)
             trouble.until = self.clock.monotonic() + min(LONGEST_PAUSE_SECONDS, max(pause * jitter, at_least))

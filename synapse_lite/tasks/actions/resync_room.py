@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from synapse_lite.clock import doubling_pause
 from synapse_lite.federation.fetching import UnverifiedError
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.resync import RoomResync
@@ -60,7 +61,7 @@ class ResyncRoom:
             return Done({}, done=cursor.lacking)
         if isinstance(left, PeerError):
             failures = cursor.failures + 1
-            seconds = min(FIRST_SECONDS * 2 ** (failures - 1), MAX_SECONDS)
+            seconds = doubling_pause(FIRST_SECONDS, failures - 1, MAX_SECONDS)
             if isinstance(left, UnverifiedError):
                 seconds = KEYS_SECONDS
             return Later(

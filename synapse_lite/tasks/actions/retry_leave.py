@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from synapse_lite.clock import doubling_pause
 from synapse_lite.errors import MatrixError
 from synapse_lite.federation.handshakes import Handshakes, Wish
 from synapse_lite.storage.database import Database, Transaction
@@ -77,7 +78,7 @@ class RetryLeave:
         attempts = (task.cursor or RetryLeaveCursor()).attempts + 1
         if attempts >= MAX_ATTEMPTS:
             return Fail(error.message)
-        seconds = min(FIRST_SECONDS * 2**attempts, MAX_SECONDS)
+        seconds = doubling_pause(FIRST_SECONDS, attempts, MAX_SECONDS)
         return Later(RetryLeaveCursor(attempts=attempts, error=error.message[:500]), seconds)
 
 

@@ -1,8 +1,13 @@
 """Push gateways that refuse, fail, ask for patience, or close their connections."""
 
+from typing import Any
+
 from pytest_twisted import ensureDeferred
 
+from synapse_lite.handlers.push.gateway import LONGEST_PAUSE_SECONDS, Gateways, Outcome
+from synapse_lite.http.client import RequestError
 from tests.gateway import Answer, Body, accept
+from tests.http.memory import ManualClock
 from tests.rest.push.phone import Phone
 
 
@@ -79,3 +84,21 @@ async def test_a_gateway_that_closes_kept_connections(phone: Phone) -> None:
         assert not answers
     await phone.later(3)
     assert (await phone.gateway.next())["content"]["body"] == "news"
+
+
+class NobodyThere:
+    """An HTTP client whose requests all fail."""
+
+    def request(self, *_args: Any, **_options: Any) -> Any:
+        raise RequestError("nobody there")
+
+
+@ensureDeferred
+async def test_a_gateway_that_is_gone_for_months() -> None:
+    """However often it has failed, there is a pause, and none is longer than an hour."""
+    clock, http = ManualClock(), NobodyThere()
+    gateways, url = Gateways(http, clock), "https://push.example/"  # type: ignore[arg-type]
+    for _ in range(2000):
+        assert await gateways.notify(url, "key", {}) is Outcome.FAILED
+        assert 0 < gateways.pause(url) <= LONGEST_PAUSE_SECONDS
+        clock.advance(LONGEST_PAUSE_SECONDS)

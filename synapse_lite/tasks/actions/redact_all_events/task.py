@@ -6,7 +6,7 @@ from functools import partial
 from attrs import evolve, frozen
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.clock import Clock
+from synapse_lite.clock import Clock, doubling_pause
 from synapse_lite.errors import MatrixError
 from synapse_lite.ids import is_local
 from synapse_lite.matrix.event import Draft
@@ -365,7 +365,7 @@ def _leave(txn: Transaction, task: RedactTask, cursor: RedactCursor, room_nid: i
 
 
 def _wait(cursor: RedactCursor) -> Later:
-    seconds = min(FIRST_WAIT_S * 2 ** min(cursor.waits, 30), LONGEST_WAIT_S)
+    seconds = doubling_pause(FIRST_WAIT_S, cursor.waits, LONGEST_WAIT_S)
     return Later(cursor.model_copy(update={"waits": cursor.waits + 1}), seconds)
 
 
