@@ -144,7 +144,7 @@ _STALE = (
 
 
 def count_stale_devices(txn: Transaction, before_ms: int, user_ids: Sequence[str] = ()) -> int:
-    """How many `stale_devices` has."""
+    """How many `stale_devices` would find."""
     return int(
         txn.value(
             f"SELECT count(*) FROM devices WHERE {_STALE}", {"before": before_ms, "users": list(user_ids)}

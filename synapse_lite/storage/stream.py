@@ -31,16 +31,14 @@ class Kind(IntEnum):
     KEYS_NEEDED = 15  # the last one-time key of a device, or its fallback key, is used
     USER_SIGNATURES = 16  # the user signed keys of others, of which nobody else hears
     PRIVATE_RECEIPT = 17  # of no concern to anybody else
+    STATE = 18  # the current state changed otherwise than by the event there: see `storage.state_deltas`
     PROFILE = 19  # the account or its profile changed: what the user directory says of it
     PRESENCE = 20  # the user is there, or is not any more: see `storage.presence`
     THREAD_SUBSCRIPTION = 21  # the user follows a thread, or does so no longer
     FORGOTTEN = 22  # the user has forgotten a room that they are out of
-    PURGED = 24  # events of the room's past are deleted
     REDACTED = 23  # an event was redacted by one that is not a redaction, whose nid is the `key`
-    AMENDED = (
-        25  # an event, whose nid is the `key`, is stored otherwise now: whole instead of a copy, or rejected
-    )
-    STATE = 18  # the current state changed otherwise than by the event there: see `storage.state_deltas`
+    PURGED = 24  # events of the room's past are deleted
+    AMENDED = 25  # the event whose nid is the `key` is stored otherwise now: whole, or as rejected
 
 
 NOT_IN_FORCE = "not in force"
@@ -59,7 +57,7 @@ class Scope(Enum):
 
 
 class Trim(Enum):
-    """When a row may go, once all clients that still follow have seen it (`duties.FOLLOWED_MS`)."""
+    """When a row may go, once all clients that still follow have seen it (`tasks.periodic.FOLLOWED_MS`)."""
 
     NEVER = "never"
     SUPERSEDED = "when there is a later one of the same user, room and key"

@@ -9,7 +9,6 @@ from synapse_lite.storage import (
     access_tokens,
     audit,
     destinations,
-    devices,
     expiry,
     key_backup,
     openid,
@@ -21,8 +20,8 @@ from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.erasure import erase_redacted
 from synapse_lite.tasks.actions.cleanup import Cleanup, periodic_cleanup, until_none_left
-from synapse_lite.tasks.actions.delete_device_messages import delete_devices
 from synapse_lite.tasks.actions.forgotten_rooms import ForgottenRooms
+from synapse_lite.tasks.actions.prune_devices import delete_stale
 
 logger = logging.getLogger(__name__)
 
@@ -137,16 +136,11 @@ def delete_stale_devices(clock: Clock, unused_ms: int | None) -> Cleanup:
     if unused_ms is None:
         return Cleanup({})
 
-    def delete(txn: Transaction, limit: int) -> int:
-        stale = devices.stale_devices(txn, clock.now_ms() - unused_ms, limit)
-        by_user: dict[str, list[str]] = {}
-        for user_id, device_id in stale:
-            by_user.setdefault(user_id, []).append(device_id)
-        for user_id, device_ids in by_user.items():
-            delete_devices(txn, user_id, device_ids)
-        return len(stale)
+    def delete(txn: Transaction, _after: int, limit: int) -> tuple[int, int | None]:
+        deleted = delete_stale(txn, clock.now_ms() - unused_ms, limit)
+        return deleted, 0 if deleted else None
 
-    return Cleanup({"devices": until_none_left(delete)})
+    return Cleanup({"devices": delete})
 
 
 def purge_forgotten_rooms(clock: Clock, server_name: str, retention_ms: int | None) -> Cleanup:

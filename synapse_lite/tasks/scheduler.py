@@ -27,15 +27,14 @@ POLLS_PER_LEASE = 2  # so that whoever is idle knows of a lease before it ends
 SURVEY_SECONDS = 30.0
 CANCEL_GRACE_SECONDS = 10.0
 """For so long a step may go on after a cancel; then its statement is stopped."""
-"""Who asks for periodic tasks, and where."""
 
 
 class TaskScheduler:
     """Up to `concurrency` tasks at a time.
 
-    `database` is for this alone: `concurrency` + 1 connections, with `statement_timeout` as the
-    deadline of a statement in a step, and `idle_in_transaction_session_timeout` as long as the lease,
-    so that a frozen process does not hold its task for ever.
+    `database` is a pool of what works behind the requests, with more than `concurrency` connections:
+    `statement_timeout` is the deadline of a statement in a step, and `idle_in_transaction_session_timeout`
+    is no longer than the lease, so that a frozen process does not hold its task for ever.
     """
 
     def __init__(

@@ -65,7 +65,6 @@ ERASE_USER = TaskSpec(
     cursor=EraseCursor,
     resource=lambda params: params.user_id,
     unique=lambda params: None if params.dry_run else params.user_id,
-    priority=REDACT_ALL_EVENTS.priority,
 )
 
 

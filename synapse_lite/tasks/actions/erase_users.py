@@ -21,7 +21,6 @@ ERASE_USERS = TaskSpec(
     version=1,
     params=EraseUsersParams,
     cursor=PartsCursor,
-    priority=ERASE_USER.priority,
 )
 
 ERASE_EACH_USER = Parts[EraseUsersParams](

@@ -51,6 +51,7 @@ PURGE_EXPIRED_MESSAGES = TaskSpec(
     params=ExpiryParams,
     cursor=ExpiryCursor,
     lock=lambda params: f"periodic:purge_expired_messages:{params.name}",
+    needs_admin=False,
 )
 
 

@@ -93,6 +93,7 @@ AUDIT_MEDIA = TaskSpec(
     params=AuditParams,
     cursor=AuditCursor,
     lock=lambda _: "periodic:audit_media",
+    needs_admin=False,
     every_seconds=AUDIT_SECONDS,
 )
 

@@ -1,5 +1,7 @@
 """Delete devices that were not used for long: those of some users, or of all."""
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from synapse_lite.storage import devices
@@ -52,14 +54,19 @@ class PruneDevices:
             if params.dry_run:
                 return Done({"dry_run": True, "devices": total})
             return Next(PruneDevicesCursor(), total=total)
-        limit = min(task.batch, MAX_DEVICES)
-        stale = devices.stale_devices(txn, params.before_ts, limit, params.user_ids)
-        by_user: dict[str, list[str]] = {}
-        for user_id, device_id in sorted(stale):
-            by_user.setdefault(user_id, []).append(device_id)
-        for user_id, device_ids in by_user.items():
-            delete_devices(txn, user_id, device_ids)
-        deleted = cursor.devices + len(stale)
-        if not stale:
-            return Done({"dry_run": False, "devices": deleted})
-        return Next(PruneDevicesCursor(devices=deleted), done=len(stale))
+        deleted = delete_stale(txn, params.before_ts, task.batch, params.user_ids)
+        total = cursor.devices + deleted
+        if not deleted:
+            return Done({"dry_run": False, "devices": total})
+        return Next(PruneDevicesCursor(devices=total), done=deleted)
+
+
+def delete_stale(txn: Transaction, before_ms: int, limit: int, user_ids: Sequence[str] = ()) -> int:
+    """Delete devices not used since then, of all users where none are named; how many: 0 when there are no more."""
+    by_user: dict[str, list[str]] = {}
+    stale = devices.stale_devices(txn, before_ms, min(limit, MAX_DEVICES), user_ids)
+    for user_id, device_id in sorted(stale):
+        by_user.setdefault(user_id, []).append(device_id)
+    for user_id, device_ids in by_user.items():
+        delete_devices(txn, user_id, device_ids)
+    return len(stale)

@@ -21,7 +21,6 @@ REDACT_USERS = TaskSpec(
     version=2,
     params=RedactUsersParams,
     cursor=PartsCursor,
-    priority=REDACT_ALL_EVENTS.priority,
     upcasts=(Upcast(version=1),),
 )
 

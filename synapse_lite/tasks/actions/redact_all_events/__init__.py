@@ -1,4 +1,4 @@
-"""Redact all events of a user (docs/architecture.md, "The way of a task").
+"""Redact all events of a user (docs/architecture.md, "Redacting a user").
 
 The first step counts. Each further one redacts some events, room after room: it builds, signs and
 stores the redactions in the transaction that also stores the cursor, so none is made twice.
