@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
 
 from synapse_lite.config.model import Config
+from synapse_lite.handlers.media.library import missing_counter
 from synapse_lite.http.metrics import HttpMetrics
 from synapse_lite.matrix.signing import generate_signing_key
 from synapse_lite.tasks.metrics import TaskMetrics
@@ -74,6 +75,7 @@ def registry() -> CollectorRegistry:
     )
     TaskMetrics(core.metrics)
     HttpMetrics(core.metrics)
+    missing_counter(core.metrics)
     return core.metrics
 
 
@@ -127,6 +129,15 @@ def test_rules_are_complete() -> None:
         assert re.fullmatch(r"\d+[smh]", rule.get("for", "1m")), rule["alert"]
         assert rule["labels"]["severity"] in ("critical", "warning"), rule["alert"]
         assert all(rule["annotations"][name].strip() for name in ("summary", "description")), rule["alert"]
+
+
+def test_what_the_readme_tells_to_watch_has_an_alert() -> None:
+    """Every metric of the sentence that begins with "Alert on"."""
+    text = (DOCKER.parent / "README.md").read_text()
+    sentence = text[text.index("Alert on the metrics") :].partition("should be 0")[0]
+    watched = set(re.findall(r"`(synapse_lite_\w+)`", sentence))
+    assert watched
+    assert watched <= {name for rule in _rules() for name in _parse(rule["expr"])[0]}
 
 
 @pytest.mark.parametrize("where", EXPRESSIONS)
