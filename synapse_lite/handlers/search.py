@@ -13,10 +13,11 @@ from synapse_lite.handlers.filters import EventFilter
 from synapse_lite.handlers.ignored_users import IgnoredUsers
 from synapse_lite.handlers.rendering import render_all
 from synapse_lite.handlers.requester import Requester
+from synapse_lite.handlers.search_highlights import highlights
 from synapse_lite.handlers.tokens import write_token
 from synapse_lite.handlers.visibility import Viewer, Visibility
 from synapse_lite.matrix.types import CREATE, MEMBER
-from synapse_lite.matrix.words import Term, normalised, terms
+from synapse_lite.matrix.words import normalised, terms
 from synapse_lite.storage import rooms, search, timeline
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, View
@@ -175,7 +176,7 @@ class SearchHandler:
         mine, now = rooms.rooms_of(txn, user_id, _BEEN_THERE)
         taken = self._rooms(txn, {nid: room for nid, (room, _) in mine.items()}, wanted.selection)
         if not asked or not taken:
-            return _Found(words=_words(asked))
+            return _Found(words=highlights(asked))
         question = Question(asked, sorted(taken), wanted.keys, wanted.selection, now)
         viewers: dict[int, Viewer] = {}
 
@@ -207,11 +208,12 @@ class SearchHandler:
         shown = [number for number, hit in enumerate(hits) if views[hit.event_nid].redaction is None]
         contexts = [_context(found[number], views, members[number], profiles) for number in shown]
         hits = [hits[number] for number in shown]
+        results = [views[hit.event_nid] for hit in hits]
         return _Found(
             self._count(txn, viewers, question, counts),
-            _words(asked),
+            highlights(asked, results),
             hits,
-            [views[hit.event_nid] for hit in hits],
+            results,
             contexts if around else [],
             self._states(txn, scope, hits) if wanted.with_state else {},
             end,
@@ -375,10 +377,6 @@ def _grouped(views: Sequence[View], key: str) -> JsonObject:
         event = view.stored.event
         groups.setdefault(event.room_id if key == ROOM else event.sender, []).append(event.event_id)
     return {name: {"results": ids, "order": number} for number, (name, ids) in enumerate(groups.items(), 1)}
-
-
-def _words(asked: Sequence[Term]) -> list[str]:
-    return list(dict.fromkeys(term.text for term in asked))
 
 
 def _read_token(text: str) -> _Cursor:

@@ -7,7 +7,7 @@ sentence is found; everything else becomes words. See docs/decisions/040-search.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from attrs import frozen
 
@@ -63,6 +63,52 @@ def terms(text: str) -> list[Term]:
         last = found[-1]
         found[-1] = Term(last.text, last.tokens, is_run=False, is_prefix=True)
     return found
+
+
+def spellings(text: str, asked: Collection[Term]) -> list[str]:
+    """What the terms find in a text, as it stands there, each once: "Straße" for `strasse`. Of words the whole."""
+    found: dict[str, None] = {}
+    for part in dict.fromkeys(text.split()):
+        folded = normalised(part)
+        if any(term.text in folded for term in asked):
+            found.update(dict.fromkeys(_written(part, asked)))
+    return [*found]
+
+
+def _written(text: str, asked: Collection[Term]) -> Iterator[str]:
+    units = _units(text)
+    folded = [normalised(unit) for unit in units]
+    unit_of = [number for number, characters in enumerate(folded) for _ in characters]
+    whole, end = "".join(folded), 0
+    for clusters, is_run in _pieces(whole):
+        piece = "".join(clusters)
+        start = whole.index(piece, end)
+        end = start + len(piece)
+        for term in asked:
+            if term.is_run is is_run and _finds(term, piece):
+                first = start + piece.index(term.text) if is_run else start
+                last = first + len(term.text) if is_run else end
+                yield "".join(units[unit_of[first] : unit_of[last - 1] + 1])
+
+
+def _finds(term: Term, piece: str) -> bool:
+    if term.is_run:
+        return term.text in piece
+    word = piece[:MAX_WORD]
+    return word.startswith(term.text) if term.is_prefix else word == term.text
+
+
+def _units(text: str) -> list[str]:
+    """The shortest parts of a text that are normalised each by itself."""
+    if unicodedata.is_normalized("NFKC", text):
+        return [*text]
+    units: list[str] = []
+    for character in text:
+        if units and normalised(units[-1] + character) != normalised(units[-1]) + normalised(character):
+            units[-1] += character
+        else:
+            units.append(character)
+    return units
 
 
 def tsquery(asked: Iterable[Term], *more: str) -> str:

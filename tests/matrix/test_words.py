@@ -2,7 +2,7 @@
 
 import pytest
 
-from synapse_lite.matrix.words import MAX_TOKENS, MAX_WORD, Term, normalised, terms, tokens
+from synapse_lite.matrix.words import MAX_TOKENS, MAX_WORD, Term, normalised, spellings, terms, tokens
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,26 @@ def test_terms() -> None:
     ]
     assert terms("天气好") == [Term("天气好", ("天气", "气好"), is_run=True, is_prefix=True)]
     assert terms("天") == [Term("天", ("天",), is_run=True, is_prefix=True)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "expected"),
+    [
+        ("strasse", "Die Straße, die STRASSE", ["Straße", "STRASSE"]),
+        ("who kett", "Who? Kettles! who's whose", ["Who", "Kettles", "who"]),
+        ("kettle", "kettle-bell", ["kettle"]),
+        ("kettle", "bell", []),
+        ("タワー", "東京ﾀﾜｰへ", ["ﾀﾜｰ"]),
+        ("ガス", "ｶﾞｽ", ["ｶﾞｽ"]),
+        ("학교", normalised("학교에서"), ["학교"]),
+        ("학교", "\u1112\u1161\u11a8\u1100\u116d에서", ["\u1112\u1161\u11a8\u1100\u116d"]),
+        ("会社", "㍿です", ["㍿"]),
+        ("abc", "\uff21\uff22\uff23", ["\uff21\uff22\uff23"]),
+        ("tiếng", "TIE\u0302\u0301NG", ["TIE\u0302\u0301NG"]),
+        ("x" * 100, "X" * 100, ["X" * 100]),
+        ("vue 组件", "用Vue组件写", ["Vue", "组件"]),
+    ],
+)
+def test_spellings(asked: str, text: str, expected: list[str]) -> None:
+    """What is found, as the text has it."""
+    assert spellings(text, terms(normalised(asked))) == expected
