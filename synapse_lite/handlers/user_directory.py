@@ -5,8 +5,7 @@ from synapse_lite.config.user_directory import Directory
 from synapse_lite.handlers.ignored_users import IgnoredUsers
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import RateLimiter
-from synapse_lite.matrix.directory import directory_terms, matches, shown_names
-from synapse_lite.matrix.words import normalised
+from synapse_lite.matrix.directory import matches, read_question, shown_names
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.user_directory import DirectorySearch, FoundUser, search_users
@@ -37,13 +36,12 @@ class UserDirectoryHandler:
     async def search(self, requester: Requester, text: str, limit: int) -> JsonObject:
         """At most `limit` users by the beginnings of words in their names and localparts."""
         await self._limiter.check(requester.user_id)
-        asked = directory_terms(text.strip())
-        if not asked or not self._options.enabled:
+        question = read_question(text)
+        if not question.readings or not self._options.enabled:
             return {"limited": False, "results": []}
         search = DirectorySearch(
             requester.user_id,
-            asked,
-            normalised(text.strip()),
+            question,
             await self._ignored.of(requester.user_id),
             sees_all=self._options.search_all_users,
             prefers_local=self._options.prefer_local_users,
@@ -67,7 +65,7 @@ class UserDirectoryHandler:
         if user.member_nid is not None:
             member = self._events.load(txn, [user.member_nid])[user.member_nid]
             name, avatar = shown_names(member.event.content)
-            if not matches(search.terms, user.user_id, name):
+            if not matches(search.question, user.user_id, name):
                 return None
         fields = {"display_name": name, "avatar_url": avatar}
         return {"user_id": user.user_id, **{key: value for key, value in fields.items() if value is not None}}

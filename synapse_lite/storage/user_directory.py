@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 
 from attrs import frozen
 
-from synapse_lite.matrix.words import Term, tsquery
+from synapse_lite.matrix.directory import DirectoryQuestion
+from synapse_lite.matrix.words import tsquery
 from synapse_lite.storage.database import Transaction
 
 
@@ -22,14 +23,13 @@ class DirectoryRow:
 
 @frozen
 class DirectorySearch:
-    """`exact` is the whole question, normalised. `prefers_local`: users of this server come first.
+    """`prefers_local`: users of this server come first.
 
     `sees_all`: all users of this server are found, whether `searcher` shares a room with them or not.
     """
 
     searcher: str
-    terms: Sequence[Term]
-    exact: str
+    question: DirectoryQuestion
     ignored: Sequence[str]
     sees_all: bool
     prefers_local: bool
@@ -113,9 +113,9 @@ def search_users(txn: Transaction, search: DirectorySearch, limit: int) -> list[
         _SEARCH,
         {
             "searcher": search.searcher,
-            "query": tsquery(search.terms),
-            "runs": [term.text for term in search.terms if term.is_run],
-            "exact": search.exact,
+            "query": " | ".join(f"({tsquery(asked)})" for asked in search.question.readings),
+            "runs": [term.text for term in search.question.readings[0] if term.is_run],
+            "exact": search.question.exact,
             "ignored": [*search.ignored],
             "sees_all": search.sees_all,
             "prefers_local": search.prefers_local,

@@ -59,7 +59,23 @@ async def test_names_are_found(people: People) -> None:
     for name, displayname in names.items():
         await people.user(name, displayname)
     await people.index()
-    for term in ("alice", "ALI", "smi", "al smith", f"@alice:{SERVER}", "@ali"):
+    for term in (
+        "alice",
+        "ALI",
+        "smi",
+        "al smith",
+        f"@alice:{SERVER}",
+        "@ali",
+        f"alice:{SERVER}",
+        "smith:ali",
+    ):
+        assert await people.names(term, alice) == ["alice"], term
+    for term in (
+        f"ALICE:{SERVER.upper()}",
+        f"smith alice:{SERVER}",
+        f"alice:{SERVER[:3]}",
+        f"smith @alice:{SERVER}",
+    ):
         assert await people.names(term, alice) == ["alice"], term
     for term, name in (
         ("小明", "wang"),
@@ -69,7 +85,7 @@ async def test_names_are_found(people: People) -> None:
         ("ใจดี", "somchai"),
     ):
         assert await people.names(term, alice) == [name], term
-    for term in ("mith", "明小", "@alice:elsewhere", "", "%", "'"):
+    for term in ("mith", "明小", "@alice:elsewhere", "alice:elsewhere", f":{SERVER}", "", "%", "'"):
         assert await people.names(term, alice) == [], term
 
 
@@ -90,6 +106,10 @@ async def test_answers(people: People) -> None:
         ],
     }
     assert (await people.search("sam", alice))["limited"] is False
+    for user_id in (f"sam1:{SERVER}", f"@sam1:{SERVER}"):
+        await people.user(f"sam1{len(user_id)}", "Named")
+        await people.index()
+        assert (await people.names(user_id, alice))[0] == "sam1", user_id
     for body, errcode in (
         ({}, "M_MISSING_PARAM"),
         ({"search_term": 1}, "M_BAD_JSON"),
