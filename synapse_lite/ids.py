@@ -39,6 +39,11 @@ def _is_server_name(text: str) -> bool:
     return _SERVER_NAME.fullmatch(text) is not None
 
 
+def is_same_server(name: str, other: str) -> bool:
+    """Whether requests to the two reach one server: to DNS letters have no case. As parts of ids they are different."""
+    return name.lower() == other.lower()
+
+
 def split_server_name(server_name: str) -> tuple[str, int | None]:
     """Its host, an IPv6 address in brackets, and its port if it has one."""
     host, colon, port = server_name.rpartition(":")

@@ -15,7 +15,7 @@ from synapse_lite.federation.peers import (
     read_answer,
 )
 from synapse_lite.http.client import BodyTooLargeError, HttpClient, Reply, RequestError, Route
-from synapse_lite.ids import is_server_name
+from synapse_lite.ids import is_same_server, is_server_name
 from synapse_lite.matrix.server_auth import sign_request
 from synapse_lite.matrix.signing import SigningKey
 
@@ -91,7 +91,7 @@ class FederationClient:
     def _check(self, destination: str, target: str) -> None:
         if not is_server_name(destination):
             raise PeerError(f"{destination[:MAX_ERROR_TEXT]!r} is not the name of a server")
-        if destination == self._signing_key.server_name:
+        if is_same_server(destination, self._signing_key.server_name):
             raise PeerError(f"{destination} is this server itself")
         if self._allowed is not None and destination not in self._allowed and not target.startswith(KEYS):
             raise PeerError(f"{destination} is not in federation_domain_whitelist")

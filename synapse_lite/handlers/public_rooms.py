@@ -12,7 +12,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, invalid_param
 from synapse_lite.federation.peers import PeerError, Peers
 from synapse_lite.handlers.room_summary import directory_entry
-from synapse_lite.ids import is_server_name
+from synapse_lite.ids import is_same_server, is_server_name
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.public_rooms import DirectoryPlace, DirectorySearch, count_public, list_public
 from synapse_lite.storage.room_summary import RoomSummary
@@ -63,7 +63,7 @@ class PublicRooms:
         """
         if not self._searchable or query.network is not None:
             return {"chunk": [], "total_room_count_estimate": 0}
-        if server is not None and server != self._server_name:
+        if server is not None and not is_same_server(server, self._server_name):
             return await self._ask(server, query)
         place = None if query.since is None else _read_place(query.since)
         page, self._count = await self._database.snapshot(_read_page, query, place, self._known_count())

@@ -221,13 +221,13 @@ class Exchange:
         try:
             response = (await self._call_handler()).encoded()
         except MatrixError as error:
-            response = render_error(error).encoded()
+            response = self._failed(render_error(error))
         except UnavailableError as error:
-            response = render_unavailable(error).encoded()
+            response = self._failed(render_unavailable(error))
         except Exception as error:
             if not (self._gone and isinstance(error, CancelledError)):
                 logger.exception("Failed to handle %s %s", *self._logged())
-            response = render_fault().encoded()
+            response = self._failed(render_fault())
         try:
             if not self._gone:
                 await self._send(response)
@@ -237,6 +237,11 @@ class Exchange:
         self._record(CLIENT_CLOSED if self._gone else response.status)
         if not self._gone:
             self._end()
+
+    def _failed(self, response: Response) -> Response:
+        """An error, with what goes along with each of its route."""
+        headers = {} if self._match is None else self._match.route.error_headers
+        return attrs.evolve(response, headers={**headers, **response.headers}).encoded()
 
     def _abandon(self, failure: Failure) -> None:
         """The answer itself was faulty: the client must not wait for the rest of it."""

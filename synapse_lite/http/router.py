@@ -1,6 +1,6 @@
 """From method and path to the handler: a tree of path segments, walked once per request."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
@@ -33,7 +33,8 @@ class Route:
     """`pattern` is a path whose variable segments are named in braces: `/rooms/{room_id}/state`.
 
     A body beyond `max_body` bytes is 413. The handler of a route that `streams` is called before the body has
-    arrived, and reads it from `request.stream`; else the whole body is in `request.body`.
+    arrived, and reads it from `request.stream`; else the whole body is in `request.body`. `error_headers` go along
+    with every error.
     """
 
     method: str
@@ -42,6 +43,7 @@ class Route:
     access: Access
     max_body: int = MAX_BODY
     streams: bool = False
+    error_headers: Mapping[str, str] = attrs.field(factory=dict)
 
     @cached_property
     def variables(self) -> tuple[tuple[int, str], ...]:

@@ -272,7 +272,7 @@ async def test_another_process_fetches(server: TestServer, other: Scripted, netw
 
 @ensureDeferred
 async def test_whom_we_do_not_ask(join_network: JoinNetwork, other: Scripted, network: Network) -> None:
-    """Servers on the list, anybody for those who do not log in, or who say `allow_remote=false`; nor for hidden files."""
+    """Ourselves, servers on the list, anybody for those who do not log in, or who say `allow_remote=false`; nor for hidden files."""
     server = await join_network(prevent_media_downloads_from=["denied.test"])
     network.scripted("denied.test").files[SERVED] = sends(parts())
     other.files[SERVED] = sends(parts())
@@ -280,6 +280,8 @@ async def test_whom_we_do_not_ask(join_network: JoinNetwork, other: Scripted, ne
     await server.ok("POST", "/_synapse/admin/v1/media/quarantine/other.test/hiddenfile", {}, admin)
     for token, media, query in (
         (admin, "denied.test/file", ""),
+        (admin, "DENIED.test/file", ""),
+        (admin, f"{SERVER.upper()}/file", ""),
         (None, FILE, ""),
         (admin, FILE, "?allow_remote=false"),
         (admin, "other.test/hiddenfile", ""),

@@ -51,6 +51,23 @@ def test_a_header_comes_once():
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(MatrixError(404, "M_NOT_FOUND", "No"), 404), (limit_exceeded(1000), 429), (KeyError(), 500)],
+)
+def test_errors_have_the_headers_of_their_route(error, status):
+    """Whatever fails, and beside what the error itself says."""
+
+    async def handler(request):
+        raise error
+
+    answer = fetch(
+        site([Route("GET", "/x", handler, Access.NONE, error_headers={"X-Kind": "file"})]), "GET", "/x"
+    )
+    assert (answer.status, answer.headers["X-Kind"]) == (status, "file")
+    assert ("Retry-After" in answer.headers) is (status == 429)
+
+
 def test_a_matrix_error_is_rendered_with_its_extra_keys():
     """The standard error response."""
     error = MatrixError(403, "M_FORBIDDEN", "No", {"hint": 1})

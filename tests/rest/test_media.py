@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from synapse_lite.media.threads import WRITE_BYTES
 from synapse_lite.replication.bus import LocalBus
+from synapse_lite.rest.client.media import SAFETY
 from tests.builders import SERVER
 from tests.handlers.test_media_thumbnails import encoded, photo, read
 from tests.http.memory import Answer, Connection
@@ -187,6 +188,14 @@ async def test_who_sees_what(build_server: BuildServer, tmp_path: Path) -> None:
         403,
         "M_GUEST_ACCESS_FORBIDDEN",
     )
+    for version in (NEW, OLD):
+        for path in ("download/hs.test/absent", "download/hs.test/absent/a.txt", "thumbnail/hs.test/absent"):
+            for by in (token, None):
+                refused = await server.call("GET", f"{version}/{path}?width=1&height=1", token=by)
+                assert (refused.status, refused.headers.items() >= SAFETY.items()) == (
+                    401 if version == NEW and by is None else 404,
+                    True,
+                )
     open_server = await build_server(**OPEN, media_store_path=str(tmp_path), enable_authenticated_media=False)
     public = await upload(open_server, token, HELLO)
     answer = await server.call("GET", f"{OLD}/download/{public}")

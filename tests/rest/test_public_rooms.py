@@ -9,6 +9,7 @@ from synapse_lite.handlers import public_rooms
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.room_closure import close_room, reopen_room
 from synapse_lite.storage.rooms import room_by_id
+from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, TestServer
 
@@ -21,6 +22,19 @@ async def listed(server: TestServer, token: str, **body: Any) -> str:
 
 def ids(page: dict[str, Any]) -> list[str]:
     return [room["room_id"] for room in page["chunk"]]
+
+
+@ensureDeferred
+async def test_networks(build_server: BuildServer) -> None:
+    """One of them has no rooms here; one and all of them cannot be asked for together."""
+    server = await build_server()
+    token = await server.user("alice")
+    await server.room(token, visibility="public")
+    for body, found in (({"third_party_instance_id": "irc|x"}, 0), ({"include_all_networks": True}, 1)):
+        assert len((await server.ok("POST", "publicRooms", body, token))["chunk"]) == found
+    both = {"third_party_instance_id": "irc|x", "include_all_networks": True}
+    assert await server.refusal("POST", "publicRooms", both, token) == (400, "M_INVALID_PARAM")
+    assert len((await server.ok("GET", f"publicRooms?server={SERVER.upper()}", token=token))["chunk"]) == 1
 
 
 @ensureDeferred

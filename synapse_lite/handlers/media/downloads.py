@@ -14,6 +14,7 @@ from synapse_lite.handlers.media.library import FileMissingError, Library
 from synapse_lite.handlers.media.patience import Patience
 from synapse_lite.handlers.media.uploads import TOPIC, Sessions
 from synapse_lite.handlers.requester import Requester
+from synapse_lite.ids import is_same_server
 from synapse_lite.matrix.media import OCTETS, Mxc, is_media
 from synapse_lite.replication.bus import Bus
 from synapse_lite.storage.database import Database, Transaction
@@ -144,7 +145,7 @@ class Downloads:
 
     async def _fetch(self, wanted: Wanted) -> None:
         may_ask = wanted.allow_remote and (wanted.token_given or not self._authenticated)
-        if self._remote is None or not may_ask or wanted.mxc.origin == self._server_name:
+        if self._remote is None or not may_ask or is_same_server(wanted.mxc.origin, self._server_name):
             raise not_found("Not found")
         if await self._library.database.read(files.is_quarantined, *self._name(wanted)):
             raise not_found("Not found")

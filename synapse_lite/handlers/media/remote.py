@@ -42,7 +42,7 @@ _OF_THE_SERVER = frozenset({None, 429, 502, 503})
 
 @frozen
 class RemoteRules:
-    """`denied`: servers whose media are not fetched. `max_bytes`: the largest file; `max_burst` of the limiter."""
+    """`denied`: servers whose media are not fetched, in lower case. `max_bytes`: the largest file; `max_burst` of the limiter."""
 
     denied: Collection[str]
     max_bytes: int
@@ -67,7 +67,7 @@ class RemoteLibrary:
 
     async def fetch(self, mxc: Mxc, payer: str, timeout_ms: int) -> None:
         """404 for what is not there, 429 for a payer who had much, 502 for a server that gives nothing, 504."""
-        if mxc.origin in self._rules.denied:
+        if mxc.origin.lower() in self._rules.denied:
             raise not_found("Media of this server are not fetched")
         self._refusals.check(mxc.origin)
         self._refusals.check(mxc)

@@ -1,6 +1,6 @@
 """Uploads, downloads and thumbnails, authenticated and as before."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from attrs import frozen
 
@@ -31,11 +31,12 @@ SAFETY: Mapping[str, str] = {
     " style-src 'unsafe-inline'; media-src 'self'; object-src 'self';",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "cross-origin",
-    "Accept-Ranges": "bytes",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex, nofollow, noarchive, noimageindex",
 }
-"""What keeps a file from being more than a file to a browser (client-server API, "Content repository")."""
+"""What keeps a file from being more than a file to a browser (client-server API, "Content repository"); with errors
+instead of a file, too, as a page that shows it would else be told nothing but that it is not allowed to know.
+"""
 
 
 @frozen
@@ -72,15 +73,15 @@ class MediaApi:
             *self._old("POST", "/create", self.create, Access.USER),
             *self._old("PUT", f"/upload/{media}", self.fill, Access.USER, streams=True),
             *self._old("GET", "/config", self.config, Access.GUEST),
-            *self._old("GET", f"/download/{media}", self.old_download, Access.NONE),
-            *self._old("GET", f"/download/{media}/{{file_name}}", self.old_download, Access.NONE),
-            *self._old("GET", f"/thumbnail/{media}", self.old_thumbnail, Access.NONE),
+            *_shown(OLD, f"/download/{media}", self.old_download, Access.NONE),
+            *_shown(OLD, f"/download/{media}/{{file_name}}", self.old_download, Access.NONE),
+            *_shown(OLD, f"/thumbnail/{media}", self.old_thumbnail, Access.NONE),
             *self._old("GET", "/preview_url", self.preview, Access.USER),
             Route("GET", f"{AUTHENTICATED}/preview_url", self.preview, Access.USER),
             Route("GET", f"{AUTHENTICATED}/config", self.config, Access.GUEST),
-            Route("GET", f"{AUTHENTICATED}/download/{media}", self.download, Access.GUEST),
-            Route("GET", f"{AUTHENTICATED}/download/{media}/{{file_name}}", self.download, Access.GUEST),
-            Route("GET", f"{AUTHENTICATED}/thumbnail/{media}", self.thumbnail, Access.GUEST),
+            *_shown([AUTHENTICATED], f"/download/{media}", self.download, Access.GUEST),
+            *_shown([AUTHENTICATED], f"/download/{media}/{{file_name}}", self.download, Access.GUEST),
+            *_shown([AUTHENTICATED], f"/thumbnail/{media}", self.thumbnail, Access.GUEST),
         ]
 
     def _old(
@@ -175,11 +176,16 @@ class MediaApi:
         scope = "public" if requester is None else "private"
         headers = {
             **SAFETY,
+            "Accept-Ranges": "bytes",
             "Content-Disposition": content_disposition(content.media_type, name),
             "Cache-Control": f"{scope}, max-age={CACHE_SECONDS}, immutable",
             "ETag": f'"{content.sha256.hex()}"',
         }
         return await send_file(request, content, headers, self._downloads)
+
+
+def _shown(prefixes: Iterable[str], path: str, handler: Handler, access: Access) -> list[Route]:
+    return [Route("GET", prefix + path, handler, access, error_headers=SAFETY) for prefix in prefixes]
 
 
 def read_wish(request: Request) -> ThumbnailWish:

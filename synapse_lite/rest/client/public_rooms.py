@@ -54,6 +54,9 @@ def read_query(body: JsonObject) -> DirectoryQuery:
     limit = parameter(body, "limit", int, None)
     if limit is not None and limit < 0:
         raise invalid_param("'limit' must not be negative")
+    network = optional_text(body, "third_party_instance_id", MAX_TERM)
+    if network is not None and parameter(body, "include_all_networks", bool, False):
+        raise invalid_param("'third_party_instance_id' names one network, 'include_all_networks' all of them")
     given: JsonObject | None = parameter(body, "filter", dict, None)
     wanted = given or {}
     return DirectoryQuery(
@@ -61,7 +64,7 @@ def read_query(body: JsonObject) -> DirectoryQuery:
         optional_text(body, "since", MAX_TOKEN) or None,
         optional_text(wanted, "generic_search_term", MAX_TERM),
         _types(wanted),
-        optional_text(body, "third_party_instance_id", MAX_TERM),
+        network,
     )
 
 

@@ -58,7 +58,7 @@ def _remote(core: Core, library: Library) -> RemoteLibrary:
         burst_count=config.remote_media_download_burst_count,
     )
     rules = RemoteRules(
-        denied=frozenset(config.prevent_media_downloads_from),
+        denied=frozenset(name.lower() for name in config.prevent_media_downloads_from),
         max_bytes=config.max_upload_size,
         max_burst=rate.burst_count,
         authenticated=config.enable_authenticated_media,
