@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from attrs import field, frozen
+from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation.keyring import KeysAwayError
@@ -30,19 +30,20 @@ SINGLE_EVENTS = 20
 
 
 @frozen
-class RemoteState:
-    """A state before an event, as another server tells it: ids, and those of its events that were fetched."""
+class Given:
+    """What a server gave: the good events by id, and the ids of all, as far as these can be told."""
 
-    state_ids: Sequence[str]
-    events: Mapping[str, Event] = field(factory=dict)
+    events: Mapping[str, Event]
+    event_ids: Collection[str]
 
 
 class UnverifiedError(PeerError):
-    """A part of what came cannot be verified at the moment, for want of keys; `verified` is the rest, by id."""
+    """A part of what came cannot be verified at the moment, for want of keys of these servers; `verified` is the rest, by id."""
 
-    def __init__(self, message: str, verified: Mapping[str, Event]) -> None:
-        super().__init__(message)
+    def __init__(self, verified: Mapping[str, Event], servers: Collection[str]) -> None:
+        super().__init__(f"the keys of {', '.join(sorted(servers)[:5])} cannot be had now")
         self.verified = verified
+        self.servers = servers
 
 
 class Unverified(Enum):
@@ -85,14 +86,14 @@ class EventFetcher:
         return causes_first(events.values())
 
     async def event(self, server: str, room: Room, event_id: str) -> Event:
-        return await self._event(server, room, event_id, Unverified.REFUSED)
-
-    async def _event(self, server: str, room: Room, event_id: str, unverified: Unverified) -> Event:
-        answer = await self._peers.ask(server, "GET", f"{V1}/event/{part(event_id)}")
-        found = await self._checked(room, listed(answer, "pdus", 1), unverified)
-        if event_id not in found:
+        given = await self._check(room, await self._single(server, event_id), Unverified.REFUSED)
+        if event_id not in given.events:
             raise PeerError(f"{server} does not give {event_id}, but something else", OK)
-        return found[event_id]
+        return given.events[event_id]
+
+    async def _single(self, server: str, event_id: str) -> list[Any]:
+        answer = await self._peers.ask(server, "GET", f"{V1}/event/{part(event_id)}")
+        return listed(answer, "pdus", 1)
 
     async def backfill(
         self,
@@ -131,7 +132,7 @@ class EventFetcher:
 
     async def state_events(
         self, server: str, room: Room, event_id: str, lacking: Collection[str], unverified: Unverified
-    ) -> dict[str, Event]:
+    ) -> Given:
         """Those of the state before the event, and of its auth chains, that are lacking, and that the server has."""
         if len(lacking) > SINGLE_EVENTS:
             answer = await self._peers.ask(
@@ -142,27 +143,29 @@ class EventFetcher:
                 max_bytes=200 * 1024 * 1024,
             )
             pdus = [*listed(answer, "pdus", MAX_STATE), *listed(answer, "auth_chain", MAX_STATE)]
-            return await self._checked(room, pdus, unverified)
-        found: dict[str, Event] = {}
+            return await self._check(room, pdus, unverified)
+        pdus = []
         for one in lacking:
             try:
-                found[one] = await self._event(server, room, one, unverified)
+                pdus += await self._single(server, one)
             except PeerError as error:
                 if error.is_passing:  # a state without it would stay wrong for ever
                     raise
                 logger.info("%s is not to be had: %s", one, error)
-        return found
+        return await self._check(room, pdus, unverified)
 
-    async def _checked(
-        self, room: Room, pdus: Sequence[Any], unverified: Unverified = Unverified.LEFT_OUT
-    ) -> dict[str, Event]:
+    async def _checked(self, room: Room, pdus: Sequence[Any]) -> dict[str, Event]:
         """Those that are good, by id: a bad one does no harm to the others."""
+        return dict((await self._check(room, pdus, Unverified.LEFT_OUT)).events)
+
+    async def _check(self, room: Room, pdus: Sequence[Any], unverified: Unverified) -> Given:
         checked = await self._checker.check_all(pdus, room.version, room.room_id)
         found = {one.event_id: one for one in checked if isinstance(one, Event)}
-        for one in checked if unverified is Unverified.REFUSED else ():
-            if isinstance(one, Refused) and isinstance(one.error, KeysAwayError):
-                raise UnverifiedError(f"{one.event_id}: {one.error}", found)
-        return found
+        refusals = [one.error for one in checked if isinstance(one, Refused)]
+        away = {error.server_name for error in refusals if isinstance(error, KeysAwayError)}
+        if away and unverified is Unverified.REFUSED:
+            raise UnverifiedError(found, away)
+        return Given(found, {one.event_id for one in checked if one.event_id is not None})
 
 
 def below(

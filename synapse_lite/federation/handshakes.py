@@ -144,7 +144,7 @@ class Handshakes:
             [one for one in some if isinstance(one, Event)] for some in (checked[1:end], checked[end:])
         )
         _check_state(good, event.version)
-        if servers is None and omit_members and any(map(_may_be_good, checked)):
+        if servers is None and any(map(_may_be_good, checked)):
             servers = _servers_of(good)
         return Joined(server, event, good, good_chain, servers)
 

@@ -247,8 +247,8 @@ class InboundEvents:
         wanted = {*state_ids, *chain_ids}
         lacking = wanted - await self._database.read(known_event_ids, wanted)
         if lacking:
-            fetched = await self._fetcher.state_events(server, room, event.event_id, lacking, unverified)
-            new = {one: event for one, event in fetched.items() if one in lacking}
+            given = await self._fetcher.state_events(server, room, event.event_id, lacking, unverified)
+            new = {one: event for one, event in given.events.items() if one in lacking}
             await store_in_slices(self._receiver, room.nid, new)
         stored = await self._database.read(read_outlines, state_ids)
         return _by_key(room, state_ids, stored)

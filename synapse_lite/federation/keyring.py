@@ -51,6 +51,10 @@ Keys = Mapping[KeyName, Sequence[ServerKey]]
 class KeysAwayError(SignatureError):
     """The keys of a server cannot be had at the moment, by which the signature may be a good one."""
 
+    def __init__(self, server_name: str) -> None:
+        super().__init__(f"The keys of {server_name} cannot be had now")
+        self.server_name = server_name
+
 
 @frozen
 class Notary:
@@ -165,10 +169,13 @@ class Keyring:
 
     def _unknown_key(self, signed: Signed) -> SignatureError:
         name = signed.server_name
-        since = self._failing_since.get(name)
-        if since is not None and self._clock.monotonic() < since + PATIENCE_SECONDS:
-            return KeysAwayError(f"The keys of {name} cannot be had now")
+        if self._is_away(name):
+            return KeysAwayError(name)
         return SignatureError(f"No signature of {name} by a key that is known")
+
+    def _is_away(self, server_name: str) -> bool:
+        since = self._failing_since.get(server_name)
+        return since is not None and self._clock.monotonic() < since + PATIENCE_SECONDS
 
     def _usable(self, signed: Signed, keys: Keys) -> list[tuple[str, VerifyKey]]:
         if signed.server_name == self._own_name:
@@ -188,6 +195,11 @@ class Keyring:
         return found
 
     # Fetching
+
+    async def are_away(self, server_names: Collection[str]) -> bool:
+        """Whether keys of one of the servers still cannot be had, but may come."""
+        await self._fetch({name for name in server_names if self._is_away(name)})
+        return any(map(self._is_away, server_names))
 
     async def refresh(self, server_names: Collection[str]) -> None:
         """Ask for the keys of the servers now, of all at once; not for those where that has just failed."""

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from attrs import frozen
 
 from synapse_lite.federation.fetching import EventFetcher, Unverified, UnverifiedError
+from synapse_lite.federation.keyring import Keyring
 from synapse_lite.federation.outliers import store_in_slices
 from synapse_lite.federation.peers import PeerError, TooLargeError
 from synapse_lite.matrix.event import Event
@@ -33,7 +34,7 @@ SLICES = 10  # that are filled in before it is written down how far it is
 FEW = 200  # events that are fetched while the user who joins waits for it
 FEW_BYTES = 64 * 1024  # of the ids of a state that may lack only few events: a longer list is not read
 TOLERATED = 20
-"""Of so many events one may be missing: there are some in old rooms that nobody can verify any more."""
+"""Of so many events one need not be given: a server may have lost some."""
 MAX_SERVERS = 5  # that are asked, one after the other, before it is tried again later
 
 
@@ -60,6 +61,7 @@ class RoomResync:
         events: EventStore,
         state: StateStore,
         fetcher: EventFetcher,
+        keyring: Keyring,
         receiver: EventReceiver,
         filler: RoomFiller,
         bus: Bus,
@@ -69,19 +71,25 @@ class RoomResync:
         self._events = events
         self._state = state
         self._fetcher = fetcher
+        self._keyring = keyring
         self._receiver = receiver
         self._filler = filler
         self._bus = bus
         self._server_name = server_name
+        self._away: dict[str, Collection[str]] = {}  # servers whose keys a room waits for
 
     async def advance(self, room_id: str, most: int | None = None) -> int | None:
         """Do a part of what is left to do: how many events lack now; None: the room is known whole, or not here any more.
 
         Raises `PeerError` when no server tells, `UnverifiedError` when keys may come later, `TooManyError` when more than `most` are to be fetched.
         """
+        away = self._away.pop(room_id, ())
         stay = await self._database.read(self._find, room_id)
         if stay is None:
             return None
+        if await self._keyring.are_away(away):  # the state, which may be large, need not be fetched for that
+            self._away[room_id] = away
+            raise UnverifiedError({}, away)
         room_nid = stay.room.nid
         if not stay.partial.is_told:
             await self._learn(stay, most)
@@ -126,26 +134,30 @@ class RoomResync:
         if most is not None and len(lacking) > most:
             raise TooManyError(f"{len(lacking)} events are lacking")
         if lacking:
-            await self._fetch(server, stay, lacking)
-        known = await self._database.read(partial_rooms.known_event_ids, state_ids)
-        if len(state_ids) - len(known) > len(state_ids) // TOLERATED:
-            raise PeerError(f"{server} gives {len(known)} of the {len(state_ids)} events of the state")
+            lacking.difference_update(await self._fetch(server, stay, lacking))
+        if len(lacking.intersection(state_ids)) > len(state_ids) // TOLERATED:
+            raise PeerError(f"{server} does not give {len(lacking)} of the {len(wanted)} events of the state")
         if not await self._database.transact(self._note, stay, state_ids):
             raise PeerError(f"{server} tells the state of another room")
 
-    async def _fetch(self, server: str, stay: _Stay, lacking: Collection[str]) -> None:
-        """Who cannot be verified yet would be left out of the state for ever; all others are stored, and not fetched again."""
-        unverified: UnverifiedError | None = None
+    async def _fetch(self, server: str, stay: _Stay, lacking: Collection[str]) -> Collection[str]:
+        """The ids of what was given. What nobody can verify any more is none of the state; who cannot be verified yet
+        would be left out of it for ever; all others are stored, and not fetched again.
+        """
         try:
-            fetched: Mapping[str, Event] = await self._fetcher.state_events(
+            given = await self._fetcher.state_events(
                 server, stay.room, stay.join_id, lacking, Unverified.REFUSED
             )
         except UnverifiedError as error:
-            fetched, unverified = error.verified, error
-        new = {one: event for one, event in fetched.items() if one in lacking}
+            await self._keep(stay, lacking, error.verified)
+            self._away[stay.room.room_id] = error.servers
+            raise
+        await self._keep(stay, lacking, given.events)
+        return given.event_ids
+
+    async def _keep(self, stay: _Stay, lacking: Collection[str], events: Mapping[str, Event]) -> None:
+        new = {one: event for one, event in events.items() if one in lacking}
         await store_in_slices(self._receiver, stay.room.nid, new)
-        if unverified is not None:
-            raise unverified
 
     async def _state_ids(self, server: str, stay: _Stay, most: int | None) -> tuple[list[str], list[str]]:
         if most is None:

@@ -127,7 +127,15 @@ class FederatedRooms:
             server_name,
         )
         resync = RoomResync(
-            database, events, state, fetcher, receiver, room_filler, infrastructure.bus, server_name
+            database,
+            events,
+            state,
+            fetcher,
+            parts.keyring,
+            receiver,
+            room_filler,
+            infrastructure.bus,
+            server_name,
         )
         queue = TaskQueue(database, infrastructure.bus)
         filler = HistoryFiller(database, events, state, clock, HISTORY_CONTRIBUTORS)

@@ -8,7 +8,6 @@ from twisted.internet.defer import Deferred
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation import resync
-from synapse_lite.federation.keyring import PATIENCE_SECONDS, RETRY_SECONDS
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.handlers import remote_members
 from synapse_lite.rooms.partial import RoomFiller
@@ -227,47 +226,6 @@ async def test_a_join_of_a_room_of_many_servers(
     await until(server, _is_due)
     assert isinstance(await fetch_members(server), Done)
     assert len(await members(server, ROOM, bob)) == 5
-
-
-@ensureDeferred
-@pytest.mark.parametrize("is_back", [True, False])
-async def test_members_whose_server_is_away(
-    server: TestServer, other: Scripted, network: Network, is_back: bool
-) -> None:
-    """The task comes back when their keys may be there, since who is left out of the state would be for ever; not for long."""
-    resident, bob = await entered(server, other)
-    third, ann = network.scripted(THIRD), f"@ann:{THIRD}"
-    resident.member(ann, "join", key=third.key)
-    del network.servers[THIRD]
-    assert isinstance(await fetch_members(server), Later)
-    assert await partial(server)
-    if is_back:
-        network.servers[THIRD] = third
-    server.clock.advance(RETRY_SECONDS + 1 if is_back else PATIENCE_SECONDS + 1)
-    assert isinstance(await fetch_members(server), Done)
-    assert (ann in await members(server, ROOM, bob)) is is_back
-    assert len([target for _, _, target in network.asked if "/state/" in target]) == 1
-
-
-@ensureDeferred
-async def test_a_member_of_a_whole_state_whose_server_is_away(
-    server: TestServer, other: Scripted, network: Network
-) -> None:
-    """A server that leaves nobody out tells of somebody whose keys cannot be had: the user is in at once, who is missing comes later."""
-    resident = Resident(other, 3)
-    resident.user, bob = f"@bob:{server.name}", await server.user("bob")
-    other.scripts[f"{FEDERATION}/v2/send_join/"] = lambda method, target, body: resident.send(
-        method, target.partition("?")[0], body
-    )
-    third, ann = network.scripted(THIRD), f"@ann:{THIRD}"
-    resident.member(ann, "join", key=third.key)
-    del network.servers[THIRD]
-    await server.ok("POST", join_path(ROOM), {}, bob)
-    assert await partial(server)
-    network.servers[THIRD] = third
-    server.clock.advance(RETRY_SECONDS + 1)
-    assert isinstance(await fetch_members(server), Done)
-    assert (await members(server, ROOM, bob))[ann] == "join"
 
 
 @ensureDeferred
