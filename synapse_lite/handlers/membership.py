@@ -123,6 +123,7 @@ class Memberships:
 
     async def leave(self, requester: Requester, room_id: str, reason: str | None) -> None:
         """Also rejects an invite and withdraws a knock. 404 for an unknown room."""
+        await self._remote_members.joined(room_id, requester.user_id)
         room = await self._rooms.find(room_id)
         if room is None:
             raise not_found("Not a known room")

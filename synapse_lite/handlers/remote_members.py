@@ -72,7 +72,7 @@ class Parts:
 
 @frozen
 class RemoteMembers:
-    """Who asks and goes away does not stop what is under way with another server."""
+    """Who asks and goes away does not stop what is under way with another server. What a user asks for next comes after it."""
 
     _parts: Parts
     _joins: Flights[tuple[str, str], bool] = field(factory=Flights)
@@ -86,8 +86,9 @@ class RemoteMembers:
 
         Unless `even_ours`: then another server has to let the user in. Errors as of `Handshakes.join`.
         """
-        begin = partial(self._join, target, user_id, dict(content), even_ours)
-        return await self._joins.join((target.room_id, user_id), begin)
+        key = (target.room_id, user_id)
+        await self._leaves.landed(key)
+        return await self._joins.join(key, partial(self._join, target, user_id, dict(content), even_ours))
 
     async def knock(self, target: Target, user_id: str, content: Mapping[str, Any]) -> None:
         """Errors as of `Handshakes.join`."""
@@ -99,6 +100,10 @@ class RemoteMembers:
         """Reject an invite, withdraw a knock. Where no other server takes it, the user is out all the same."""
         begin = partial(self._leave, target, user_id, dict(content))
         await self._leaves.join((target.room_id, user_id), begin)
+
+    async def joined(self, room_id: str, user_id: str) -> None:
+        """Until the user's join that is under way, if there is one, has succeeded or failed."""
+        await self._joins.landed((room_id, user_id))
 
     async def invite(self, write: Write) -> StoredEvent:
         """The invite as it is in the room, signed by the invited user's server, too.

@@ -34,6 +34,15 @@ class Flights(Generic[K, T]):
             work.addCallbacks(lambda result: self._end(key, result), lambda failure: self._end(key, failure))
         return await mine
 
+    async def landed(self, key: K) -> None:
+        """Until the work under way, if there is any, has ended, whatever comes of it."""
+        if key in self._under_way:
+            over: Deferred[None] = Deferred()
+            mine: Deferred[T] = Deferred()
+            mine.addBoth(lambda _: over.callback(None))
+            self._under_way[key].append(mine)
+            await over
+
     def _end(self, key: K, result: T | Failure) -> None:
         for waiting in self._under_way.pop(key):
             waiting.callback(result)  # a Failure makes it fail

@@ -75,9 +75,9 @@ class OutsideMemberships:
         if is_in_room(txn, room.nid, self._server_name):
             return False
         before = membership_in(txn, room.nid, new.user_id)
-        event_nid = self._store(txn, room.nid, event)
-        if before is not None and before.event_nid == event_nid:
+        if before is not None and self._is_over(txn, event, before.event_nid):
             return True
+        event_nid = self._store(txn, room.nid, event)
         is_out = event.membership in _OUT
         row = Membership(
             room.nid,
@@ -102,6 +102,11 @@ class OutsideMemberships:
         )
         also(txn)
         return True
+
+    def _is_over(self, txn: Transaction, event: Event, known_nid: int) -> bool:
+        """Whether what is known of the user is the event, or leans on it: answers and events of others may cross on their way."""
+        known = self._events.load(txn, [known_nid])[known_nid].event
+        return event.event_id in (known.event_id, *known.auth_events, *known.prev_events)
 
     def _store(self, txn: Transaction, room_nid: int, event: Event) -> int:
         known = self._events.by_ids(txn, [event.event_id]).get(event.event_id)
