@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from synapse_lite.config.options import NOT_MISSED, UNUSED, Options
-from synapse_lite.config.units import MINUTE, Duration
+from synapse_lite.config.units import DAY, MINUTE, Duration
 
 
 class PasswordPolicy(Options):
@@ -102,6 +102,13 @@ class RegistrationOptions(Options):
     registration_shared_secret_path: Path | None = Field(
         default=None, description="File with that secret, instead of it. Made when missing."
     )
+    inhibit_user_in_use_error: bool = Field(
+        default=False,
+        description="Nobody can find out which names are taken: it is told to who has proved all that is asked.",
+    )
+    allow_underscore_prefixed_registration: bool = Field(
+        default=False, description="Names may begin with an underscore."
+    )
     allow_guest_access: bool = Field(default=False, description="Guest accounts.")
     account_validity: AccountValidityOptions = Field(
         default=AccountValidityOptions(),
@@ -184,6 +191,18 @@ class AccountOptions(Options):
     enable_set_avatar_url: bool = Field(default=True, description="Users may change their avatar.")
     require_auth_for_profile_requests: bool = Field(
         default=False, description="Profiles are shown only to users who are logged in."
+    )
+    limit_profile_requests_to_users_who_share_rooms: bool = Field(
+        default=False,
+        description="Profiles are shown only to who is logged in, and in a room with the user.",
+    )
+    allow_per_room_profiles: bool = Field(
+        default=True,
+        description="Users may have another name and avatar in a room; false: what is asked for is not heeded.",
+    )
+    user_ips_max_age: Duration | None = Field(
+        default=28 * DAY,
+        description="How long after its last use a device's address and user agent are kept; null: for ever.",
     )
     app_service_config_files: tuple[Path, ...] = Field(
         default=(), description="Registration files of application services."

@@ -47,6 +47,13 @@ class FederationOptions(Options):
     federation_domain_whitelist: tuple[str, ...] | None = Field(
         default=None, description="The only servers to federate with; null: all, empty: none."
     )
+    federation_whitelist_endpoint_enabled: bool = Field(
+        default=False,
+        description="Tell users which servers these are, at /_synapse/client/v1/config/federation_whitelist.",
+    )
+    allow_profile_lookup_over_federation: bool = Field(
+        default=True, description="Tell other servers the profiles of users; rooms show them all the same."
+    )
     federation_ip_range_blacklist: tuple[Network, ...] | None = Field(
         default=None, description="Instead of ip_range_blacklist, for other homeservers."
     )

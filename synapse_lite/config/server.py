@@ -47,6 +47,9 @@ class ServerOptions(Options):
         description="URL at which clients reach the server; https://<server_name>/ when null. "
         "/.well-known/matrix/client answers only when it is set.",
     )
+    web_client_location: str | None = Field(
+        default=None, description="URL to which / leads, such as that of a web client."
+    )
     serve_server_wellknown: bool = Field(
         default=False, description="Answer /.well-known/matrix/server with <server_name>:443."
     )

@@ -29,7 +29,7 @@ from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.guest_access import lets_guests_in
 from synapse_lite.matrix.redact_on_ban import REDACT_EVENTS
 from synapse_lite.matrix.types import MEMBER
-from synapse_lite.rooms.members import shown_profile
+from synapse_lite.rooms.members import SHOWN_FIELDS, shown_profile
 from synapse_lite.rooms.values import Write
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage import server_notices
@@ -57,7 +57,7 @@ class _JoinCheck:
 
 class Memberships:
     """Whatever the rules of the room forbid is 403 `M_FORBIDDEN`; to bring in, or to kick, who is banned is 403
-    `M_BAD_STATE`. `server_name` is ours.
+    `M_BAD_STATE`. `server_name` is ours. `own_profiles`: users may show themselves otherwise in a room.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Memberships:
         server_name: str,
         *,
         only_admins_invite: bool,
+        own_profiles: bool,
     ) -> None:
         self._database = database
         self._rooms = rooms
@@ -84,6 +85,7 @@ class Memberships:
         self._clock = clock
         self._server_name = server_name
         self._only_admins_invite = only_admins_invite
+        self._own_profiles = own_profiles
 
     async def join(
         self, requester: Requester, room_id_or_alias: str, content: Mapping[str, Any] | None = None,
@@ -217,7 +219,7 @@ class Memberships:
         self, requester: Requester, target: Target, check: _JoinCheck, content: Mapping[str, Any]
     ) -> str:
         """The event's id; of a join that another server had to let in, the room's newest one may be another by now."""
-        joined = _joined(check.profile, content)
+        joined = self._joined(check.profile, content)
         if check.asks_others and target.servers:
             await self._remote_members.join(target, requester.user_id, joined, even_ours=True)
             return await self._database.read(self._own_event_id, target, requester.user_id)
@@ -238,7 +240,7 @@ class Memberships:
             raise MatrixError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guest access not allowed")
         await self._limits.spend_remote_join(requester.user_id)
         profile = await self._database.read(shown_profile, requester.user_id)
-        entered = await self._remote_members.join(target, requester.user_id, _joined(profile, content))
+        entered = await self._remote_members.join(target, requester.user_id, self._joined(profile, content))
         return target.room_id if entered else None
 
     async def _invite(self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]) -> str:
@@ -263,6 +265,14 @@ class Memberships:
             raise not_in_room(requester.user_id, room_id)
         await self._limits.messages.check(requester.user_id, limit=requester.message_limit)
         return room, other
+
+    def _joined(self, profile: JsonObject, content: Mapping[str, Any]) -> JsonObject:
+        chosen = {
+            name: value
+            for name, value in content.items()
+            if name != AUTHORISING_USER and (self._own_profiles or name not in SHOWN_FIELDS)
+        }
+        return {**profile, **chosen, "membership": "join"}
 
     async def _set(self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]) -> str:
         draft = Draft(MEMBER, requester.user_id, dict(content), self._clock.now_ms(), target)
@@ -300,12 +310,6 @@ class Memberships:
         if member is None:
             raise not_found("Unknown room")
         return self._current.events.ids_of(txn, [member.event_nid])[member.event_nid]
-
-
-def _joined(profile: JsonObject, content: Mapping[str, Any]) -> JsonObject:
-    joined = {**profile, **content, "membership": "join"}
-    joined.pop(AUTHORISING_USER, None)
-    return joined
 
 
 def _check_not_banned(user_id: str, membership: str | None) -> None:

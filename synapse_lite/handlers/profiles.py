@@ -14,6 +14,7 @@ from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.matrix.content_checks import MAX_AVATAR_URL, MAX_DISPLAYNAME
 from synapse_lite.storage import accounts, deactivation
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.mutual_rooms import share_room
 
 DISPLAYNAME = "displayname"
 AVATAR_URL = "avatar_url"
@@ -34,7 +35,9 @@ class ShowsProfiles(Protocol):
 
 
 class Profiles:
-    """`server_name` is ours. `limiter`: changes by one user, each of which is an event in every room. `fixed`: fields only administrators may change."""
+    """`server_name` is ours. `limiter`: changes by one user, each of which is an event in every room. `fixed`: fields only administrators may change.
+    `share_rooms_only`: profiles are shown to who is in a room with the user.
+    """
 
     def __init__(
         self,
@@ -45,6 +48,8 @@ class Profiles:
         remote: RemoteProfiles,
         server_name: str,
         fixed: frozenset[str] = frozenset(),
+        *,
+        share_rooms_only: bool = False,
     ) -> None:
         self._database = database
         self._limiter = limiter
@@ -53,13 +58,16 @@ class Profiles:
         self._remote = remote
         self._server_name = server_name
         self._fixed = fixed
+        self._share_rooms_only = share_rooms_only
 
     async def profile(self, requester: Requester | None, user_id: str) -> JsonObject:
         """The fields that are set; 404 `M_NOT_FOUND` for an unknown user, and for one who has none.
 
         Of users of other servers see `RemoteProfiles`: only who has an account makes this server ask others, without
-        one it is 401 `M_MISSING_TOKEN`.
+        one it is 401 `M_MISSING_TOKEN`. 403 `M_FORBIDDEN` for who shares no room with them, where that is asked.
         """
+        if self._share_rooms_only:
+            await self._check_shares_room(requester, user_id)
         if not ids.is_local(user_id, self._server_name):
             if requester is None:
                 raise MatrixError(401, Errcode.MISSING_TOKEN, "Missing access token")
@@ -120,6 +128,13 @@ class Profiles:
         if changed and asks_for is not None:
             self._rooms.ask(txn, user_id, asks_for, ENDPOINT)
         return changed
+
+    async def _check_shares_room(self, requester: Requester | None, user_id: str) -> None:
+        if requester is not None:
+            asks = requester.user_id
+            if asks == user_id or await self._database.read(share_room, asks, user_id):
+                return
+        raise forbidden("Profile is not available")
 
     def _check_allowed(self, requester: Requester, user_id: str, name: str) -> None:
         if requester.user_id != user_id:

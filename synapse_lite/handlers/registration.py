@@ -84,9 +84,11 @@ class Registration:
     async def check_username(self, username: str) -> str:
         """The user id that `username` would get; its capitals are lowered.
 
-        Raises 400 `M_INVALID_USERNAME`, 400 `M_USER_IN_USE`.
+        Raises 400 `M_INVALID_USERNAME`, and 400 `M_USER_IN_USE` unless that is not to be told so early.
         """
         user_id = self._user_id(username)
+        if self._options.inhibit_user_in_use_error:
+            return user_id
         if await self._database.read(accounts.is_taken, user_id):
             raise user_in_use()
         return user_id
@@ -214,7 +216,7 @@ class Registration:
             raise _invalid("User ID cannot be empty")
         if not is_localpart(localpart):
             raise _invalid("User ID can only contain characters a-z, 0-9, or '=_-./+'")
-        if localpart.startswith("_"):
+        if localpart.startswith("_") and not self._options.allow_underscore_prefixed_registration:
             raise _invalid("User ID may not begin with _")
         if localpart.isdigit():
             raise _invalid("Numeric user IDs are reserved for guest users.")

@@ -167,6 +167,17 @@ def stale_devices(
     return [(user_id, device_id) for user_id, device_id in rows]
 
 
+def forget_addresses(txn: Transaction, before_ms: int, limit: int) -> int:
+    """From where, and by what program, devices were used that were not used since then. How many there were."""
+    return txn.execute(
+        "UPDATE devices SET last_seen_ip = NULL, last_seen_user_agent = NULL"
+        " WHERE (user_id, device_id) IN (SELECT user_id, device_id FROM devices"
+        " WHERE dehydrated IS NULL AND coalesce(last_seen_ts, created_ts) < %s AND last_seen_ip IS NOT NULL"
+        " LIMIT %s FOR UPDATE SKIP LOCKED)",
+        (before_ms, limit),
+    )
+
+
 def write_uses(txn: Transaction, uses: Sequence[DeviceUse]) -> None:
     """Of devices that exist."""
     txn.insert(

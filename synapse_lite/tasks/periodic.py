@@ -9,6 +9,7 @@ from synapse_lite.storage import (
     access_tokens,
     audit,
     destinations,
+    devices,
     expiry,
     key_backup,
     openid,
@@ -33,6 +34,7 @@ ERASE_REDACTED = periodic_cleanup("erase_redacted_events", 6 * HOUR)
 EXPIRE_SESSIONS = periodic_cleanup("expire_sessions", HOUR)
 TRIM_STREAM = periodic_cleanup("trim_stream", DAY)
 DELETE_STALE_DEVICES = periodic_cleanup("delete_stale_devices", DAY)
+FORGET_ADDRESSES = periodic_cleanup("forget_addresses", DAY)
 EXPIRE_AUDIT_LOG = periodic_cleanup("expire_audit_log", DAY)
 PURGE_FORGOTTEN_ROOMS = periodic_cleanup("purge_forgotten_rooms", HOUR)
 
@@ -127,6 +129,19 @@ def expire_sessions(clock: Clock) -> Cleanup:
             "sliding_connections": until_none_left(expired.connections),
             "destinations": until_none_left(expired.destinations),
             "key_backups": until_none_left(key_backup.delete_keys_of_deleted),
+        }
+    )
+
+
+def forget_addresses(clock: Clock, kept_ms: int | None) -> Cleanup:
+    """`kept_ms` None: they are kept for ever."""
+    if kept_ms is None:
+        return Cleanup({})
+    return Cleanup(
+        {
+            "devices": until_none_left(
+                lambda txn, limit: devices.forget_addresses(txn, clock.now_ms() - kept_ms, limit)
+            )
         }
     )
 

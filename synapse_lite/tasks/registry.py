@@ -100,6 +100,7 @@ class TaskStores:
     forgotten_room_retention_ms: int | None = None
     audit_log_retention_ms: int | None = None
     stale_device_ms: int | None = None
+    address_ms: int | None = None
     retention: RetentionPolicy | None = None
     retention_jobs: tuple[RetentionJob, ...] = ()
 
@@ -251,6 +252,7 @@ CATALOGUE: Catalogue = (
     Binding(
         periodic.DELETE_STALE_DEVICES, lambda s: periodic.delete_stale_devices(s.clock, s.stale_device_ms)
     ),
+    Binding(periodic.FORGET_ADDRESSES, lambda s: periodic.forget_addresses(s.clock, s.address_ms)),
     Binding(PRUNE_DEVICES, lambda _: PruneDevices()),
     Binding(DELETE_OLD_OTKS, lambda _: DeleteOldKeys()),
     Binding(DELETE_DEVICE_MESSAGES, lambda _: DeleteDeviceMessages()),

@@ -92,6 +92,7 @@ def _scheduler(
         audit_log_retention_ms=config.audit_log_retention_period,
         forgotten_room_retention_ms=config.forgotten_room_retention_period,
         stale_device_ms=config.delete_stale_devices_after,
+        address_ms=config.user_ips_max_age,
         retention=retention_policy(config.retention),
         retention_jobs=retention_jobs(config.retention),
     )

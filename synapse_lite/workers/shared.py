@@ -136,6 +136,7 @@ class RoomHandlers:
             clock,
             config.server_name,
             only_admins_invite=config.block_non_admin_invites,
+            own_profiles=config.allow_per_room_profiles,
         )
         redactions = config.rc_admin_redaction
         limits = SendingLimits(

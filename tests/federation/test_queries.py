@@ -6,6 +6,7 @@ from urllib.parse import quote
 from pytest_twisted import ensureDeferred
 
 from tests.builders import ALICE, SERVER
+from tests.federation.conftest import JoinNetwork
 from tests.federation.network import Scripted
 from tests.federation.remote_room import remote_room
 from tests.server import TestServer
@@ -79,3 +80,13 @@ async def test_keys_of_remote_users_cannot_be_enumerated(server: TestServer, oth
     assert (status, answer) == (200, {"one_time_keys": {}})
     for target in ("user/keys/query", "user/keys/claim"):
         assert (await ask(server, other, target, {}))[0] == 400
+
+
+@ensureDeferred
+async def test_profiles_that_are_not_told(join_network: JoinNetwork, other: Scripted) -> None:
+    """`allow_profile_lookup_over_federation: false`; our users read them all the same."""
+    server = await join_network(allow_profile_lookup_over_federation=False)
+    token = await server.register("alice")
+    status, answer = await ask(server, other, f"query/profile?user_id={ALICE}")
+    assert (status, answer["errcode"]) == (403, "M_FORBIDDEN")
+    assert await server.ok("GET", f"profile/{ALICE}", token=token) == {"displayname": "alice"}

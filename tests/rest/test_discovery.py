@@ -176,3 +176,29 @@ async def test_the_password_policy_is_told(build_server: BuildServer, server: Te
     policy = {"enabled": True, "minimum_length": 9, "require_digit": True}
     strict = await build_server(password_config={"policy": policy})
     assert await strict.ok("GET", "password_policy") == {"m.minimum_length": 9, "m.require_digit": True}
+
+
+@ensureDeferred
+async def test_where_a_browser_is_sent(server: TestServer, build_server: BuildServer) -> None:
+    """`/` leads to `web_client_location`, and nowhere without it."""
+    assert (await server.call("GET", "/")).status == 404
+    leading = await build_server(web_client_location="https://app.example.com/")
+    answer = await leading.call("GET", "/")
+    assert (answer.status, answer.headers["Location"]) == (302, "https://app.example.com/")
+
+
+@ensureDeferred
+async def test_the_servers_that_are_federated_with(server: TestServer, build_server: BuildServer) -> None:
+    """Told to users where that is wanted: without a list they are all."""
+    path = "/_synapse/client/v1/config/federation_whitelist"
+    token = await server.user("alice")
+    assert await server.refusal("GET", path, token=token) == (404, "M_UNRECOGNIZED")
+    for listed, answer in (
+        (None, {"whitelist_enabled": False, "whitelist": []}),
+        (["a.test"], {"whitelist_enabled": True, "whitelist": ["a.test"]}),
+    ):
+        told = await build_server(
+            **OPEN, federation_whitelist_endpoint_enabled=True, federation_domain_whitelist=listed
+        )
+        assert await told.refusal("GET", path) == (401, "M_MISSING_TOKEN")
+        assert await told.ok("GET", path, token=token) == answer

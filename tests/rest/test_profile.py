@@ -160,3 +160,40 @@ async def test_a_change_is_on_its_way_into_the_rooms_with_its_commit(server: Tes
     assert await server.database.read(lambda txn: txn.value(tasks)) == 1
     members = await server.ok("GET", f"{room}/joined_members", None, alice)
     assert members["joined"]["@alice:hs.test"]["display_name"] == "Alice"
+
+
+@ensureDeferred
+async def test_profiles_of_those_whom_one_shares_a_room_with(build_server: BuildServer) -> None:
+    """`limit_profile_requests_to_users_who_share_rooms`: others are refused, one's own is always there."""
+    server = await build_server(**OPEN, limit_profile_requests_to_users_who_share_rooms=True)
+    token, other = await server.register("name"), await server.register("other")
+    assert await server.refusal("GET", MINE) == (401, "M_MISSING_TOKEN")
+    assert await server.refusal("GET", MINE, token=other) == (403, "M_FORBIDDEN")
+    assert await server.refusal("GET", f"{MINE}/displayname", token=other) == (403, "M_FORBIDDEN")
+    far = "profile/@far:other.test"
+    assert await server.refusal("GET", far, token=other) == (403, "M_FORBIDDEN")
+    assert (await server.ok("GET", MINE, token=token))["displayname"] == "name"
+    room = await server.room(token, preset="public_chat")
+    await server.ok("POST", f"{room}/join", {}, other)
+    assert (await server.ok("GET", MINE, token=other))["displayname"] == "name"
+
+
+@ensureDeferred
+async def test_one_profile_for_all_rooms(server: TestServer, build_server: BuildServer) -> None:
+    """`allow_per_room_profiles: false`: what a member event asks for is that of the profile, the rest stays."""
+    uniform = await build_server(**OPEN, allow_per_room_profiles=False)
+    shown = {}
+    for one in (server, uniform):
+        token = await server.register(f"user{len(shown)}")
+        room = await one.room(token)
+        me = f"{room}/state/m.room.member/@user{len(shown)}:hs.test"
+        content = {"membership": "join", "displayname": "Here", "avatar_url": "mxc://x/y", "mood": "well"}
+        await one.ok("PUT", me, content, token)
+        shown[one] = await one.ok("GET", me, token=token)
+    assert shown[server] == {
+        "membership": "join",
+        "displayname": "Here",
+        "avatar_url": "mxc://x/y",
+        "mood": "well",
+    }
+    assert shown[uniform] == {"membership": "join", "displayname": "user1", "mood": "well"}

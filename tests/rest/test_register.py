@@ -283,3 +283,24 @@ async def test_a_token_is_held_once_by_many_at_once(build_server: BuildServer) -
     assert sorted(told, key=str) == [(401, "M_UNAUTHORIZED")] * 3 + [(401, None)]
     (held,) = [answer.json() for answer in answers if "errcode" not in answer.json()]
     await server.ok("POST", "register", _body("held", auth={**DUMMY, "session": held["session"]}))
+
+
+@ensureDeferred
+async def test_names_that_are_taken_are_told_late(build_server: BuildServer) -> None:
+    """`inhibit_user_in_use_error`: nobody finds out without proving what is asked."""
+    server = await build_server(**OPEN, inhibit_user_in_use_error=True)
+    await server.register("name")
+    assert await server.ok("GET", "register/available?username=name") == {"available": True}
+    asked = await server.call("POST", "register", _body())
+    assert asked.status == 401
+    auth = {**DUMMY, "session": asked.json()["session"]}
+    assert await server.refusal("POST", "register", _body(auth=auth)) == (400, "M_USER_IN_USE")
+
+
+@ensureDeferred
+async def test_names_that_begin_with_an_underscore(server: TestServer, build_server: BuildServer) -> None:
+    """Only where the operator lets them."""
+    path = "register/available?username=_name"
+    assert await server.refusal("GET", path) == (400, "M_INVALID_USERNAME")
+    free = await build_server(**OPEN, allow_underscore_prefixed_registration=True)
+    assert await free.ok("GET", path) == {"available": True}

@@ -142,6 +142,7 @@ def test_all_periodic_tasks_are_in_the_catalogue() -> None:
         "erase_redacted_events",
         "expire_sessions",
         "delete_stale_devices",
+        "forget_addresses",
         "purge_forgotten_rooms",
         "expire_audit_log",
         "trim_stream",
@@ -332,3 +333,35 @@ async def test_redacted_content_may_be_kept_for_ever(database: Database) -> None
     """Without a retention period the task does nothing; with one it looks at the redactions."""
     assert (await run(database, periodic.erase_redacted_events(ManualClock(), None))).result == {}
     assert (await run(database, periodic.erase_redacted_events(ManualClock(), 1))).result == {"events": 0}
+
+
+@ensureDeferred
+async def test_addresses_are_forgotten(database: Database) -> None:
+    """Of devices that were not used for so long: the device and its day stay, where from it was goes."""
+    clock = ManualClock()
+    old, young = clock.now_ms() - 2 * DAY_MS, clock.now_ms() - DAY_MS
+
+    def fill(txn: Transaction) -> None:
+        txn.execute("INSERT INTO users (user_id, created_ts) VALUES ('@ips:x', 1)")
+        for name, seen in (("OLD", old), ("YOUNG", young), ("NEVER", None)):
+            txn.execute(
+                "INSERT INTO devices (user_id, device_id, created_ts, last_seen_ts, last_seen_ip, last_seen_user_agent)"
+                " VALUES ('@ips:x', %s, 1, %s::bigint, CASE WHEN %s::bigint IS NOT NULL THEN '192.0.2.1' END, 'Browser')",
+                (name, seen, seen),
+            )
+
+    await database.transact(fill)
+    assert (await run(database, periodic.forget_addresses(clock, None))).result == {}
+    kept_ms = 2 * DAY_MS - 1
+    assert (await run(database, periodic.forget_addresses(clock, kept_ms))).result == {"devices": 1}
+    left = await database.read(
+        lambda txn: txn.rows(
+            "SELECT device_id, last_seen_ts, last_seen_ip, last_seen_user_agent FROM devices ORDER BY 1"
+        )
+    )
+    assert left == [
+        ("NEVER", None, None, "Browser"),
+        ("OLD", old, None, None),
+        ("YOUNG", young, "192.0.2.1", "Browser"),
+    ]
+    await database.transact(lambda txn: txn.execute("DELETE FROM devices; DELETE FROM users"))

@@ -6,7 +6,7 @@ from typing import TypeVar
 import orjson
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import not_found
+from synapse_lite.errors import forbidden, not_found
 from synapse_lite.handlers.device_keys import DeviceKeys
 from synapse_lite.ids import is_local
 from synapse_lite.storage import accounts, device_lists, rooms
@@ -20,15 +20,22 @@ _PUBLIC_KEYS = ("device_keys", "master_keys", "self_signing_keys")
 
 
 class ServedQueries:
-    def __init__(self, database: Database, keys: DeviceKeys, server_name: str) -> None:
+    """`tells_profiles`: to other servers, too."""
+
+    def __init__(
+        self, database: Database, keys: DeviceKeys, server_name: str, *, tells_profiles: bool
+    ) -> None:
+        self._tells_profiles = tells_profiles
         self._database = database
         self._keys = keys
         self._server_name = server_name
 
     async def profile(self, user_id: str, field: str | None) -> JsonObject:
         """All fields that are set, or one; 404 `M_NOT_FOUND` for a user that is not ours, or unknown, and for a field of no meaning
-        that is not set.
+        that is not set. 403 `M_FORBIDDEN` where profiles are not told.
         """
+        if not self._tells_profiles:
+            raise forbidden("Profile lookup over federation is disabled on this server")
         self._check_local(user_id)
         profile = await self._database.read(accounts.read_profile, user_id)
         if profile is None:

@@ -9,6 +9,7 @@ from synapse_lite.rest.client.discovery import (
     support,
     unstable_features,
 )
+from synapse_lite.rest.client.landing import LandingApi
 from synapse_lite.workers.core import Core
 from synapse_lite.workers.feature import Feature
 
@@ -23,4 +24,9 @@ def build(core: Core) -> Feature:
         password_policy(config.password_config.policy),
         unstable_features(config),
     )
-    return Feature(api.routes())
+    landing = LandingApi(
+        config.web_client_location,
+        config.federation_domain_whitelist,
+        tells_neighbours=config.federation_whitelist_endpoint_enabled,
+    )
+    return Feature([*api.routes(), *landing.routes()])

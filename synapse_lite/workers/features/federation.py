@@ -98,4 +98,5 @@ def _queries(core: Core) -> ServedQueries:
     core.log.listen(public.on_changes)
     remote = RemoteKeys(core.requests, core.federation.peers, core.clock, core.server_name)
     keys = DeviceKeys(core.requests, public, remote, key_uploads(core), core.server_name)
-    return ServedQueries(core.requests, keys, core.server_name)
+    tells_profiles = core.config.allow_profile_lookup_over_federation
+    return ServedQueries(core.requests, keys, core.server_name, tells_profiles=tells_profiles)

@@ -14,6 +14,8 @@ def room_profiles(core: Core) -> RoomProfiles:
 
 
 def build(core: Core) -> Feature:
+    config = core.config
+    limited = config.limit_profile_requests_to_users_who_share_rooms
     profiles = Profiles(
         core.requests,
         room_profiles(core),
@@ -21,6 +23,8 @@ def build(core: Core) -> Feature:
         core.rooms.avatars,
         RemoteProfiles(core.federated.queries, core.clock),
         core.server_name,
-        fixed_profile_fields(core.config),
+        fixed_profile_fields(config),
+        share_rooms_only=limited,
     )
-    return Feature(ProfileApi(profiles, require_token=core.config.require_auth_for_profile_requests).routes())
+    require_token = limited or config.require_auth_for_profile_requests
+    return Feature(ProfileApi(profiles, require_token=require_token).routes())
