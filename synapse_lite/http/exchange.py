@@ -127,6 +127,7 @@ class Exchange:
         self._head = head
         self._keeps_alive = head.keeps_alive
         self._match: Match | None = None
+        self._max_body = SMALL_BODY  # where there is no route
         self._refusal: MatrixError | None = None
         self._request: Request | None = None
         self._started = perf_counter()
@@ -158,16 +159,12 @@ class Exchange:
     def take_body(self, data: bytes) -> None:
         """A piece of the body."""
         self._received += len(data)
-        if self._refusal is not None or self.is_answering or self._match is None:
+        if self.is_answering:
             return
-        limit = self._match.route.max_body
-        if self._received > limit:
-            self._refusal = _too_large(limit)
-            self._body.fail(self._refusal)
-            return
-        self._body.feed(data)
+        if self._refusal is None:
+            self._keep(data)
         if self._deadline is None and self._received != self._head.length:
-            expected = self._head.length or limit
+            expected = self._head.length or self._max_body
             self._abort_after(BODY_GRACE_SECONDS + expected / BODY_BYTES_PER_SECOND)
 
     def end_body(self) -> None:
@@ -191,13 +188,20 @@ class Exchange:
 
     def _find_route(self) -> Match | None:
         """None for a question about the server as such (`OPTIONS`). Raises `MatrixError`."""
-        head = self._head
-        if head.method == b"OPTIONS":
-            return None
-        match = self._service.router.match(head.method.decode("ascii", "backslashreplace"), head.path)
-        if head.length is not None and head.length > match.route.max_body:
-            raise _too_large(match.route.max_body)
+        head, match = self._head, None
+        if head.method != b"OPTIONS":
+            match = self._service.router.match(head.method.decode("ascii", "backslashreplace"), head.path)
+            self._max_body = match.route.max_body
+        if head.length is not None and head.length > self._max_body:
+            raise _too_large(self._max_body)
         return match
+
+    def _keep(self, data: bytes) -> None:
+        if self._received > self._max_body:
+            self._refusal = _too_large(self._max_body)
+            self._body.fail(self._refusal)
+        else:
+            self._body.feed(data)
 
     def _refuse(self, error: MatrixError) -> None:
         """At once when much is to come or the client waits for a word, else after it: so the connection can go on."""

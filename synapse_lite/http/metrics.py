@@ -26,16 +26,14 @@ class HttpMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
-
+        # Looking labels up costs more than counting. The table is bounded, as the labels are.
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def record(self, method: str, route: str, status: int, seconds: float) -> None:
         """`route` is the pattern of the route, or `UNMATCHED`."""
         method = method if method in _METHODS else "OTHER"
         series = self._series.get((method, route, status))
-        if (
-            series is None
-        ):  # there are as many as labels are bounded; to look them up costs more than to count
+        if series is None:
             series = self._requests.labels(method, route, status), self._seconds.labels(method, route)
             self._series[method, route, status] = series
         requests, durations = series

@@ -5,7 +5,6 @@ import re
 from attrs import frozen
 
 _ONE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-_UNIT = "bytes="
 
 
 @frozen

@@ -80,6 +80,36 @@ def test_a_slow_body_is_cut_off():
     assert connection.transport.disconnecting
 
 
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 16000\r\n\r\n", b"x"),
+        (b"OPTIONS /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 16000\r\n\r\n", b"x"),
+        (b"OPTIONS /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", chunk(1)),
+    ],
+)
+def test_a_slow_body_that_nobody_reads_is_cut_off(head, piece):
+    """It has the deadline of one that is read: the answer waits for its end."""
+    clock = ManualClock()
+    connection = Connection(site([ECHO], clock=clock))
+    connection.send(head)
+    for _ in range(int(BODY_GRACE_SECONDS) + 1):
+        assert not connection.transport.disconnecting
+        connection.send(piece)
+        clock.advance(1)
+    assert connection.transport.disconnecting
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 16385", b"Transfer-Encoding: chunked"])
+def test_a_question_about_the_server_has_a_small_body(length):
+    """`OPTIONS` is of no route, and so of no route's limit."""
+    connection = Connection(site([ECHO]))
+    connection.send(b"OPTIONS /echo HTTP/1.1\r\nHost: x\r\n" + length + b"\r\n\r\n")
+    if b"chunked" in length:
+        connection.send(chunk(16385) + chunk(0))
+    assert connection.answer().status == 413
+
+
 def test_a_body_in_time_leaves_no_timer():
     """A body in pieces is put together and its deadline forgotten."""
     clock = ManualClock()
