@@ -37,9 +37,9 @@ class Gaps:
             new[nid] = _Gap(min(gap.first, since), max(gap.last, position))
         self._sessions.put(_session(request), {**known, **new})
 
-    def rooms(self, request: SyncRequest, since: int) -> set[int]:
-        """Those that have to start anew for who knows the stream up to `since`."""
-        return {nid for nid, gap in self._of(request).items() if gap.first < since <= gap.last}
+    def rooms(self, request: SyncRequest, since: int) -> dict[int, int]:
+        """Those that have to start anew for who knows the stream up to `since`; where they knew the room whole."""
+        return {nid: gap.first for nid, gap in self._of(request).items() if gap.first < since <= gap.last}
 
     def close(self, request: SyncRequest, room_nids: Collection[int], since: int, position: int) -> None:
         """An answer has the rooms as a whole.

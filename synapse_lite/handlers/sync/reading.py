@@ -94,7 +94,8 @@ class SyncReader:
     def since(self, txn: Transaction, request: SyncRequest, since: int, now_ms: int) -> SyncResult:
         """What changed after `since`; with `full_state`, all the state of the joined rooms, too.
 
-        A room that could not be read when the client was last told of the stream starts anew.
+        A room that could not be read when the client was last told of the stream starts anew, or is told as what it
+        is now: an invite, a knock, a room that the user is out of.
         """
         mine = {one.room_nid: one.event_nid for one in rooms.memberships_of(txn, request.user_id, {"join"})}
         joined = mine.keys()
@@ -104,8 +105,9 @@ class SyncReader:
         fresh = {nid for nid in joined & own.keys() if not own[nid].stayed}
         reading = evolve(reading, newly_joined=fresh, left=known - joined)
         purged = read_departures(txn, request, since, reading.position)
-        named = self._named(reading, joined | own.keys(), but={one.room_id for one in purged})
-        missed = self.gaps.rooms(request, since) & (joined - fresh)
+        gaps = self.gaps.rooms(request, since)
+        named = self._named(reading, joined | own.keys() | gaps.keys(), but={one.room_id for one in purged})
+        missed = gaps.keys() & (joined - fresh)
         kept = {nid: named[nid] for nid in joined - fresh - missed if nid in named}
         changes = quiet_changes(txn, request.user_id, kept, self._sections.kinds, since, reading.position)
         found = [
@@ -115,7 +117,10 @@ class SyncReader:
         shown = UserParts.gather(found, reading.position)
         back = {nid: mine[nid] for nid in missed | fresh}
         gone, invites, knocks = (_last(own, *memberships) for memberships in (GONE, ("invite",), ("knock",)))
-        events = self._own_members(reading, named, {**back, **gone, **invites, **knocks})
+        departed = self._missed(reading, gaps.keys() - own.keys(), GONE)
+        invites |= self._missed(reading, gaps.keys() - own.keys(), ["invite"])
+        knocks |= self._missed(reading, gaps.keys() - own.keys(), ["knock"])
+        events = self._own_members(reading, named, {**back, **gone, **departed, **invites, **knocks})
         return SyncResult(
             reading.position,
             [
@@ -124,6 +129,7 @@ class SyncReader:
             ],
             [
                 *self._archived(reading, named, _of(events, gone), known),
+                *chain(*(self._departed(reading, named, _of(events, [nid]), gaps[nid]) for nid in departed)),
                 *read_removals(reading, named, _undone(own)),
                 *purged,
             ],
@@ -146,6 +152,22 @@ class SyncReader:
             if takes_room(room.room_id) and room.room_id not in but
         }
 
+    def _missed(
+        self, reading: Reading, room_nids: Collection[int], memberships: Collection[str]
+    ) -> dict[int, int]:
+        """Of the rooms those in which the user is now one of these, and the member events that say so."""
+        if not room_nids:
+            return {}
+        found = rooms.memberships_of(reading.txn, reading.request.user_id, memberships)
+        return {one.room_nid: one.event_nid for one in found if one.room_nid in room_nids}
+
+    def _departed(self, reading: Reading, named: RoomIds, members: Members, whole: int) -> list[RoomDelta]:
+        """A room that the user is out of, for who knew it as it was at `whole`."""
+        then = evolve(reading, since=whole)
+        own = read_own_changes(then, self._events)
+        known = {nid for nid in members if nid in own and own[nid].before == "join"}
+        return self._archived(reading, named, members, known, then)
+
     # Rooms that cannot be read are left out
 
     def _own_members(
@@ -165,28 +187,36 @@ class SyncReader:
     ) -> list[RoomDelta]:
         def read(part: RoomIds) -> list[RoomDelta]:
             found = self._rooms.newly_joined(reading, part, _of(members, part), known)
-            self._broken.remove(part)
-            self.gaps.close(reading.request, part, reading.since, reading.position)
+            self._told(reading, part)
             return found
 
         return self._readable(reading, _of(named, members), read)
 
     def _archived(
-        self, reading: Reading, named: RoomIds, members: Members, known: Collection[int]
-    ) -> list[RoomDelta]:
-        return self._readable(
-            reading,
-            _of(named, members),
-            lambda part: self._rooms.archived(reading, part, _of(members, part), known),
-        )
+        self, reading: Reading, named: RoomIds, members: Members, known: Collection[int],
+        then: Reading | None = None,
+    ) -> list[RoomDelta]:  # fmt: skip
+        """`then`: as of when the client knows the rooms, unless it knows them as of `reading`."""
+
+        def read(part: RoomIds) -> list[RoomDelta]:
+            found = self._rooms.archived(then or reading, part, _of(members, part), known)
+            self._told(reading, part)
+            return found
+
+        return self._readable(reading, _of(named, members), read)
 
     def _invitations(self, reading: Reading, named: RoomIds, members: Members) -> list[Invitation]:
         def read(part: RoomIds) -> list[Invitation]:
             found = read_invitations(reading, self._prejoin, part, _of(members, part))
-            self._broken.remove(part)
+            self._told(reading, part)
             return found
 
         return self._readable(reading, _of(named, members), read)
+
+    def _told(self, reading: Reading, part: RoomIds) -> None:
+        """The rooms are told as a whole."""
+        self._broken.remove(part)
+        self.gaps.close(reading.request, part, reading.since, reading.position)
 
     def _readable(self, reading: Reading, rooms: RoomIds, read: Callable[[RoomIds], list[T]]) -> list[T]:
         pieces, broken = self._broken.without_broken(rooms, read)
