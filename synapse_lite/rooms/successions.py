@@ -1,4 +1,4 @@
-"""What a user keeps of a room in the room that replaced it: tags, the mark of a direct chat, the push rule."""
+"""What stays of a room in the room that replaced it: of a user tags, the mark of a direct chat, the push rule; its names on this server."""
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.matrix.push_rules import copy_room_rule
@@ -8,8 +8,9 @@ from synapse_lite.storage.account_data import (
     put_account_data,
     read_account_data,
 )
+from synapse_lite.storage.aliases import move_aliases
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.rooms import Room
+from synapse_lite.storage.rooms import Room, is_public, set_public
 
 TAGS, DIRECT, PUSH_RULES = "m.tag", "m.direct", "m.push_rules"
 
@@ -27,6 +28,14 @@ def carry_settings(txn: Transaction, user_id: str, old: Room, new: Room) -> None
         change_account_data(
             txn, user_id, GLOBAL, PUSH_RULES, lambda rules: copy_room_rule(rules, old.room_id, new.room_id)
         )
+
+
+def carry_names(txn: Transaction, old: Room, new: Room) -> None:
+    """The aliases of this server, and the place in its directory."""
+    move_aliases(txn, old.nid, new.nid)
+    if is_public(txn, old.nid):
+        set_public(txn, new.nid, public=True)
+        set_public(txn, old.nid, public=False)
 
 
 def _names(direct: JsonObject | None, room_id: str) -> bool:

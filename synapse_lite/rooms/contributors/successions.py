@@ -1,4 +1,4 @@
-"""Who joins the replacement of a room that they were in finds there what they had set for the old one."""
+"""Who joins the replacement of a room that they were in finds there what they had set for the old one, and by its names here."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ from attrs import frozen
 
 from synapse_lite.ids import is_local
 from synapse_lite.matrix.types import CREATE, MEMBER, TOMBSTONE
-from synapse_lite.rooms.successions import carry_settings
+from synapse_lite.rooms.successions import carry_names, carry_settings
 from synapse_lite.rooms.values import Written
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.database import Transaction
@@ -29,6 +29,7 @@ class SuccessionsContributor:
             if rooms is None:
                 continue
             old, new = rooms
+            carry_names(txn, old, new)
             for user_id in user_ids:
                 if room_store.membership_in(txn, old.nid, user_id) is not None:
                     carry_settings(txn, user_id, old, new)
