@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
-from attrs import frozen
+from attrs import evolve, frozen
 from hyperlink import URL, URLParseError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
@@ -135,11 +135,10 @@ class HttpClient:
         `is_repeatable`: twice does no harm, whatever the method. Raises `RequestError`.
         """
         deadline = _Deadline(self._clock, timeout, url)
+        asked = _Asked(method, url, headers or {}, body, route, is_repeatable)
         answer: Answer | None = None
         try:
-            reply = await self._follow(
-                deadline, method, url, dict(headers or {}), body, redirects, route, is_repeatable
-            )
+            reply = await self._follow(deadline, asked, redirects)
             answer = reply._body  # noqa: SLF001 (made here)
             yield reply
         finally:
@@ -147,57 +146,32 @@ class HttpClient:
             if answer is not None:
                 answer.close()
 
-    async def _follow(
-        self,
-        deadline: "_Deadline",
-        method: str,
-        url: str,
-        headers: dict[str, str],
-        body: bytes | None,
-        redirects: int,
-        route: Route | None,
-        is_repeatable: bool,
-    ) -> Reply:
+    async def _follow(self, deadline: "_Deadline", asked: "_Asked", redirects: int) -> Reply:
         while True:
-            # What goes by a route is signed as it is written.
-            url = normal_url(url) if route is None else url
-            reply = await self._ask(deadline, method, url, headers, body, route, is_repeatable)
+            if asked.route is None:  # what goes by a route is signed as it is written
+                asked = evolve(asked, url=normal_url(asked.url))
+            reply = await self._ask(deadline, asked)
             location = reply.headers.get("location")
             if reply.status not in _REDIRECTS or location is None or redirects == 0:
                 return reply
             reply._body.close()  # noqa: SLF001
             redirects -= 1
-            target = absolute_url(reply.url, location)
-            if not _stays(reply.url, location, target, route):
-                headers = {k: v for k, v in headers.items() if k.lower() not in _OF_ONE_ORIGIN}
-                route = None
-            if reply.status == _SEE_OTHER or (reply.status in _MOVED and method == "POST"):
-                method, body = "GET", None
-            url = target
+            asked = asked.redirected(reply.status, location)
 
-    async def _ask(
-        self,
-        deadline: "_Deadline",
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: bytes | None,
-        route: Route | None,
-        is_repeatable: bool,
-    ) -> Reply:
-        scheme, netloc, target = _parts(url)
-        origin = _origin(scheme, netloc, route)
-        request = self._written(method, target, {"Host": netloc, **headers}, body)
+    async def _ask(self, deadline: "_Deadline", asked: "_Asked") -> Reply:
+        scheme, netloc, target = _parts(asked.url)
+        origin = _origin(scheme, netloc, asked.route)
+        request = self._written(asked.method, target, {"Host": netloc, **asked.headers}, asked.body)
         kept = self._idle.take(origin)
         try:
-            answer = await self._exchange(
-                deadline, kept or await self._connect(deadline, origin), url, request
-            )
+            connection = kept or await self._connect(deadline, origin)
+            answer = await self._exchange(deadline, connection, asked.url, request)
         except UnansweredError:
-            if kept is None or not (is_repeatable or method in _REPEATABLE):
+            if kept is None or not (asked.is_repeatable or asked.method in _REPEATABLE):
                 raise
-            answer = await self._exchange(deadline, await self._connect(deadline, origin), url, request)
-        return Reply(answer.status, answer.headers, url, _length(answer.headers), answer)
+            connection = await self._connect(deadline, origin)
+            answer = await self._exchange(deadline, connection, asked.url, request)
+        return Reply(answer.status, answer.headers, asked.url, _length(answer.headers), answer)
 
     async def _exchange(
         self, deadline: "_Deadline", connection: Connection, url: str, request: bytes
@@ -296,6 +270,29 @@ def _stays(url: str, location: str, target: str, route: Route | None) -> bool:
 
 def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+@frozen
+class _Asked:
+    """What goes out, until a redirect changes it."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    route: Route | None
+    is_repeatable: bool
+
+    def redirected(self, status: int, location: str) -> "_Asked":
+        """The same of another place; what is meant for one origin goes to no other. `RequestError`."""
+        method, body, headers, route = self.method, self.body, self.headers, self.route
+        target = absolute_url(self.url, location)
+        if not _stays(self.url, location, target, route):
+            headers = {name: text for name, text in headers.items() if name.lower() not in _OF_ONE_ORIGIN}
+            route = None
+        if status == _SEE_OTHER or (status in _MOVED and method == "POST"):
+            method, body = "GET", None
+        return evolve(self, method=method, url=target, headers=headers, body=body, route=route)
 
 
 class _Deadline:
