@@ -7,7 +7,6 @@ from synapse_lite.config.model import Config
 LOSSES = {
     "account_validity.renew_at": "nobody is told by e-mail that their account expires",
     "app_service_config_files": "bridges and other application services are not served",
-    "auto_accept_invites": "invites wait for their users",
     "cas_config": "no login by CAS",
     "email": "no mail: neither notifications nor a new password by e-mail",
     "enable_registration_captcha": "there is no captcha, so registration stays closed",

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from synapse_lite.config.options import Options
+from synapse_lite.config.options import NOT_MISSED, Options
 from synapse_lite.config.retention import RetentionOptions
 from synapse_lite.config.units import DAY, Duration
 
@@ -46,6 +46,17 @@ class DirectoryRule(Options):
     alias: str = Field(default="*", description="The alias; of a room that is published any of its aliases.")
     room_id: str = Field(default="*", description="The room.")
     action: Literal["allow", "deny"] = Field(description="What is done when all three fit: allow or deny.")
+
+
+class AutoAcceptOptions(Options):
+    enabled: bool = Field(default=False, description="Invites are accepted for the users of this server.")
+    only_for_direct_messages: bool = Field(default=False, description="Only those to direct chats.")
+    only_from_local_users: bool = Field(default=False, description="Only those of users of this server.")
+    worker_to_run_on: str | None = Field(
+        default=None,
+        description="Accepted: it is done where background tasks run.",
+        json_schema_extra=NOT_MISSED,
+    )
 
 
 class RoomOptions(Options):
@@ -96,6 +107,10 @@ class RoomOptions(Options):
     )
     block_non_admin_invites: bool = Field(
         default=False, description="Only admins of the server may invite; users of other servers cannot."
+    )
+    auto_accept_invites: AutoAcceptOptions = Field(
+        default=AutoAcceptOptions(),
+        description="Invites that users need not accept themselves: from the day on on which it is switched on.",
     )
     forget_rooms_on_leave: bool = Field(
         default=False, description="Who leaves a room, or is kicked or banned, forgets it at once."

@@ -12,7 +12,6 @@ IGNORED = frozenset(
         "allow_device_name_lookup_over_federation",
         "allowed_local_3pids",
         "app_service_config_files",
-        "auto_accept_invites",
         "background_updates",
         "backup_media_store_path",
         "bind_host",

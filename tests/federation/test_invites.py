@@ -16,6 +16,7 @@ from tests.federation.conftest import JoinNetwork
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import HOME, home, join_path, members, tell_newest
 from tests.federation.remote_room import remote_room, send
+from tests.rest.test_auto_accept import deliver_all
 from tests.server import TestServer, path_part
 
 FEDERATION = "/_matrix/federation"
@@ -276,6 +277,21 @@ async def test_invites_are_pushed(server: TestServer, join_network: JoinNetwork)
         return txn.rows("SELECT q.user_id, r.room_id FROM push_queue q JOIN rooms r USING (room_nid)")
 
     assert await server.database.transact(follow) == [(f"@bob:{server.name}", room_id)]
+
+
+@ensureDeferred
+async def test_invites_to_rooms_of_others_are_accepted(join_network: JoinNetwork) -> None:
+    """`auto_accept_invites`, unless it is for users of this server only."""
+    there, alice, room_id = await home(join_network, preset="private_chat")
+    choices = ({"only_from_local_users": True}, {})
+    for number, choice in enumerate(choices):
+        here = await join_network(f"here{number}.test", auto_accept_invites={"enabled": True, **choice})
+        bob, user_id = await here.user("bob"), f"@bob:{here.name}"
+        await there.ok("POST", room_path(room_id, "invite"), {"user_id": user_id}, alice)
+        await deliver_all(here)
+        expected = [] if choice else [room_id]
+        assert (await here.ok("GET", "joined_rooms", token=bob))["joined_rooms"] == expected
+        assert (await members(there, room_id, alice))[user_id] == ("invite" if choice else "join")
 
 
 # What servers of others send

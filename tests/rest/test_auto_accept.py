@@ -1,0 +1,116 @@
+"""Invites that are accepted for their users."""
+
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from synapse_lite.errors import MatrixError
+from synapse_lite.handlers.auto_accept import ATTEMPTS, AUTO_ACCEPT, OLDEST_MS
+from synapse_lite.storage.stream import read_changes_of, read_position
+from synapse_lite.tasks.followers import Shard
+from tests.rest.conftest import BuildServer
+from tests.server import OPEN, TestServer
+
+ENABLED = {"enabled": True}
+ALICE, BOB = "@alice:hs.test", "@bob:hs.test"
+
+
+async def deliver_all(server: TestServer) -> None:
+    """All that has ever happened, as to a follower that is new, or whose success was not written down."""
+    (registered,) = [one for one in server.core.extensions.followers if one.spec is AUTO_ACCEPT]
+    changes = await server.database.read(
+        lambda txn: read_changes_of(txn, AUTO_ACCEPT.kinds, 0, read_position(txn), 10_000)
+    )
+    await registered.handler.deliver(changes, Shard(0, 1), "key")
+
+
+async def joined(server: TestServer, token: str) -> set[str]:
+    return set((await server.ok("GET", "joined_rooms", token=token))["joined_rooms"])
+
+
+async def invite(server: TestServer, token: str, **body: Any) -> str:
+    """The id of a new room to which bob is invited."""
+    return (await server.room(token, invite=[BOB], **body)).removeprefix("rooms/")
+
+
+@ensureDeferred
+async def test_invites_are_accepted(build_server: BuildServer) -> None:
+    """Once; direct chats are noted as such, beside those that the user has. Who leaves is not brought back."""
+    server = await build_server(**OPEN, auto_accept_invites=ENABLED)
+    alice, bob = await server.user("alice"), await server.user("bob")
+    data = f"user/{BOB}/account_data/m.direct"
+    await server.ok("PUT", data, {ALICE: ["!old:hs.test"], "@x:y": "odd"}, bob)
+    room, chat = await invite(server, alice), await invite(server, alice, is_direct=True)
+    await deliver_all(server)
+    assert await joined(server, bob) == {room, chat}
+    direct = await server.ok("GET", data, token=bob)
+    assert direct == {ALICE: ["!old:hs.test", chat], "@x:y": "odd"}
+    await server.ok("POST", f"rooms/{room}/leave", {}, bob)
+    await deliver_all(server)
+    assert await joined(server, bob) == {chat}
+    assert await server.ok("GET", data, token=bob) == direct
+
+
+@ensureDeferred
+async def test_only_direct_chats(build_server: BuildServer) -> None:
+    server = await build_server(**OPEN, auto_accept_invites={**ENABLED, "only_for_direct_messages": True})
+    alice, bob = await server.user("alice"), await server.user("bob")
+    await invite(server, alice)
+    chat = await invite(server, alice, is_direct=True)
+    await deliver_all(server)
+    assert await joined(server, bob) == {chat}
+
+
+@ensureDeferred
+async def test_invites_that_wait_for_their_users(build_server: BuildServer) -> None:
+    """Of those who are ignored; to users who may not act; and of long ago."""
+    server = await build_server(**OPEN, auto_accept_invites=ENABLED)
+    alice, bob = await server.user("alice"), await server.user("bob")
+    await invite(server, alice)
+    ignored = f"user/{BOB}/account_data/m.ignored_user_list"
+    await server.ok("PUT", ignored, {"ignored_users": {ALICE: {}}}, bob)
+    await deliver_all(server)
+    await server.ok("PUT", ignored, {"ignored_users": {}}, bob)
+    suspend = "UPDATE users SET suspended = {} WHERE user_id = '@bob:hs.test'"
+    await server.database.transact(lambda txn: txn.execute(suspend.format(True)))
+    await deliver_all(server)
+    await server.database.transact(lambda txn: txn.execute(suspend.format(False)))
+    server.clock.step(OLDEST_MS / 1000 + 1)
+    await deliver_all(server)
+    assert await joined(server, bob) == set()
+
+
+@ensureDeferred
+async def test_a_join_that_fails_for_the_moment(
+    build_server: BuildServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again, later each time; what is refused for good is not."""
+    server = await build_server(**OPEN, auto_accept_invites=ENABLED)
+    alice = await server.user("alice")
+    await server.user("bob")
+    await invite(server, alice)
+    errors = [MatrixError(502, "M_UNKNOWN", "away"), MatrixError(429, "M_LIMIT_EXCEEDED", "slow")]
+    asked: list[str] = []
+
+    async def join(_memberships: Any, _requester: Any, room_id: str) -> str:
+        asked.append(room_id)
+        raise errors[len(asked) % 2]
+
+    monkeypatch.setattr("synapse_lite.handlers.membership.Memberships.join", join)
+    waiting = Deferred.fromCoroutine(deliver_all(server))
+    while not waiting.called:
+        await deferLater(reactor, 0.01)
+        server.clock.advance(30)
+    assert len(asked) == ATTEMPTS
+    errors[:] = [MatrixError(403, "M_FORBIDDEN", "no")] * 2
+    await deliver_all(server)
+    assert len(asked) == ATTEMPTS + 1
+
+
+@ensureDeferred
+async def test_it_is_off_unless_it_is_switched_on(server: TestServer) -> None:
+    assert AUTO_ACCEPT not in [one.spec for one in server.core.extensions.followers]
