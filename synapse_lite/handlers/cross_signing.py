@@ -132,11 +132,11 @@ def _sign(txn: Transaction, user_id: str, signed: Mapping[str, Mapping[str, obje
     signer = _signer(txn, user_id)
     failures: Failures = {}
     accepted: list[KeySignature] = []
+    targets = _read_targets(txn, {owner: list(objects) for owner, objects in signed.items() if objects})
     for owner, objects in signed.items():
-        targets = _Targets.read(txn, owner, list(objects))
         for target_id, value in objects.items():
             try:
-                accepted += _signatures(signer, owner, target_id, value, targets)
+                accepted += _signatures(signer, owner, target_id, value, targets[owner])
             except MatrixError as error:
                 failure = {"errcode": str(error.errcode), "error": error.message}
                 failures.setdefault(owner, {})[target_id] = failure
@@ -152,21 +152,20 @@ class _Targets:
     devices: Mapping[str, str]
     master: CrossSigningKey | None
 
-    @classmethod
-    def read(cls, txn: Transaction, owner: str, ids: Sequence[str]) -> "_Targets":
-        stored = device_keys.read_device_keys(txn, [], {owner: ids})
-        keys = cross_signing.read_cross_signing_keys(txn, [owner])
-        master = next((key for key in keys if key.usage == MASTER), None) or _remote_master(txn, owner)
-        return cls({keys.device_id: keys.json for keys in stored}, master)
 
-
-def _remote_master(txn: Transaction, owner: str) -> CrossSigningKey | None:
-    """That of a user of another server, if it is known."""
-    text = remote_keys.cached_keys(txn, [owner]).get(owner)
-    user = RemoteUser.of_text(text) if text is not None else RemoteUser()
-    if user.master is None:
-        return None
-    return CrossSigningKey(owner, MASTER, user.master, orjson.dumps(user.master_key).decode())
+def _read_targets(txn: Transaction, wanted: Mapping[str, Sequence[str]]) -> Mapping[str, _Targets]:
+    """Of each owner, with the devices that are named. Those of all are read at once: a request may name thousands."""
+    devices: dict[str, dict[str, str]] = {owner: {} for owner in wanted}
+    for stored in device_keys.read_device_keys(txn, [], wanted):
+        devices[stored.user_id][stored.device_id] = stored.json
+    keys = cross_signing.read_cross_signing_keys(txn, wanted.keys())
+    masters = {key.user_id: key for key in keys if key.usage == MASTER}
+    for owner, text in remote_keys.cached_keys(txn, wanted.keys() - masters.keys()).items():
+        user = RemoteUser.of_text(text)
+        if user.master is not None:
+            json = orjson.dumps(user.master_key).decode()
+            masters[owner] = CrossSigningKey(owner, MASTER, user.master, json)
+    return {owner: _Targets(of_owner, masters.get(owner)) for owner, of_owner in devices.items()}
 
 
 def _signatures(

@@ -1,6 +1,6 @@
 """Public keys of devices: uploading one's own, asking for those of others (client-server API, "Key management")."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import orjson
 from attrs import frozen
@@ -86,10 +86,7 @@ class DeviceKeys:
         answer: JsonObject = {"device_keys": {}, "failures": failures}
         answer |= {field: {} for field in _FIELDS.values()}
         for user_id, user in remote.items():
-            chosen = wanted[user_id] or user.devices
-            answer["device_keys"][user_id] = {
-                device_id: keys for device_id, keys in user.devices.items() if device_id in chosen
-            }
+            answer["device_keys"][user_id] = _chosen(user.devices, wanted[user_id])
             if user.master_key is not None:
                 own = made.get((user_id, user.master or ""))
                 master = e2e_keys.with_signatures(user.master_key, own) if own else user.master_key
@@ -238,4 +235,9 @@ def _devices(keys: UserKeys, wanted: Collection[str], *, is_own: bool) -> orjson
     devices = keys.by_device()
     for device_id in names.keys() & devices.keys():
         devices[device_id]["unsigned"] = {"device_display_name": names[device_id]}
-    return {one: devices[one] for one in wanted if one in devices} if wanted else devices
+    return _chosen(devices, wanted)
+
+
+def _chosen(devices: Mapping[str, JsonObject], wanted: Iterable[str]) -> JsonObject:
+    """All, if none is named. A request may name hundreds of thousands: each is looked at once."""
+    return {one: devices[one] for one in wanted if one in devices} if wanted else dict(devices)

@@ -126,12 +126,15 @@ class KeyBackup:
         return await self._in_version(user_id, version, write)
 
     async def delete_keys(self, user_id: str, version: str, scope: Scope) -> JsonObject:
-        """Etag and count after that; keys that are not there are none to delete."""
+        """Etag and count after that; keys that are not there are none to delete. Many go in several transactions."""
 
-        def write(txn: Transaction, found: BackupVersion) -> JsonObject:
-            return _etag(key_backup.delete_keys(txn, user_id, found, scope.room_id, scope.session_id))
+        def write(txn: Transaction, found: BackupVersion) -> tuple[BackupVersion, bool]:
+            return key_backup.delete_keys(txn, user_id, found, scope.room_id, scope.session_id)
 
-        return await self._in_version(user_id, version, write)
+        has_more = True
+        while has_more:
+            left, has_more = await self._in_version(user_id, version, write)
+        return _etag(left)
 
     async def _in_version(
         self, user_id: str, version: str, write: Callable[[Transaction, BackupVersion], R]

@@ -108,10 +108,14 @@ class RemoteKeys:
         self, server: str, users: Mapping[str, None], seconds: float
     ) -> dict[str, RemoteUser]:
         found: dict[str, RemoteUser] = {}
+        deadline = self._clock.monotonic() + seconds
         for some in _slices(list(users)):
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                raise PeerError("The server took too long")
             generations = await self._database.transact(remote_keys.begin_asking, some, self._server_name)
             body: JsonObject = {"device_keys": {user_id: [] for user_id in some}}
-            answer = await self._peers.ask(server, "POST", QUERY, body, timeout=seconds)
+            answer = await self._peers.ask(server, "POST", QUERY, body, timeout=left)
             canonical_json.check_storable(answer)
             told = {user_id: _read_user(answer, user_id) for user_id in some}
             texts = {user_id: one.text for user_id, one in told.items()}
@@ -124,6 +128,7 @@ class RemoteKeys:
     ) -> dict[str, JsonObject]:
         body: JsonObject = {"one_time_keys": {user_id: dict(devices) for user_id, devices in wanted.items()}}
         answer = await self._peers.ask(server, "POST", CLAIM, body, timeout=seconds)
+        canonical_json.check_storable(answer)  # so that it can be shown
         keys = _object(answer, "one_time_keys")
         return {
             user_id: {

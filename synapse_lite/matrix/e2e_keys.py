@@ -142,9 +142,10 @@ def decode_key(text: str, field: str) -> bytes:
 
 
 def with_signatures(signed: JsonObject, added: Mapping[str, Mapping[str, str]]) -> JsonObject:
-    """The same object with more signatures, by user and key id."""
+    """The same object with more signatures, by user and key id. Of other servers' objects nobody has checked the form."""
     own = signed.get("signatures")
-    signatures = {user: dict(of_user) for user, of_user in own.items()} if isinstance(own, dict) else {}
+    found = own.items() if isinstance(own, dict) else ()
+    signatures = {user_id: dict(of_user) for user_id, of_user in found if isinstance(of_user, dict)}
     for user_id, of_user in added.items():
         signatures.setdefault(user_id, {}).update(of_user)
     return {**signed, "signatures": signatures}

@@ -7,7 +7,7 @@ from synapse_lite.matrix.key_backup import RoomKey
 from synapse_lite.storage.database import Transaction
 
 DELETED_AT_ONCE = 1000
-"""Keys that go with their version; the others follow in the background."""
+"""Keys that go in one transaction. The others of a deleted version follow in the background."""
 
 
 class BackupVersion(NamedTuple):
@@ -145,11 +145,19 @@ def put_keys(
 
 def delete_keys(
     txn: Transaction, user_id: str, version: BackupVersion, room_id: str | None, session_id: str | None
-) -> BackupVersion:
-    """Of a locked version all keys, those of a room, or the one of a session; the version after that."""
+) -> tuple[BackupVersion, bool]:
+    """Of a locked version all keys, those of a room, or the one of a session: at most `DELETED_AT_ONCE`.
+
+    The version after that, and whether there may be more to delete.
+    """
     where, arguments = _where(user_id, version.version, room_id, session_id)
-    deleted = txn.execute(f"DELETE FROM key_backup_sessions {where}", arguments)
-    return _changed(txn, user_id, version, -deleted) if deleted else version
+    deleted = txn.execute(
+        "DELETE FROM key_backup_sessions WHERE (user_id, version, room_id, session_id) IN ("
+        f" SELECT user_id, version, room_id, session_id FROM key_backup_sessions {where} LIMIT %s)",
+        (*arguments, DELETED_AT_ONCE),
+    )
+    left = _changed(txn, user_id, version, -deleted) if deleted else version
+    return left, deleted == DELETED_AT_ONCE
 
 
 def _where(

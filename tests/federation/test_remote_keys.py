@@ -1,12 +1,17 @@
 """Keys of other servers' users, for clients of this one."""
 
-from typing import Any
+from typing import Any, cast
 
+import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation.peers import PeerError
+from synapse_lite.handlers import remote_keys
+from synapse_lite.handlers.device_keys import DeviceKeys
+from synapse_lite.handlers.public_keys import PublicKeys
+from synapse_lite.handlers.remote_keys import RemoteKeys, RemoteUser
 from synapse_lite.storage.stream import read_position
 from tests.federation.network import Network, Scripted
 from tests.federation.remote_room import remote_room, send
@@ -196,6 +201,74 @@ async def test_who_verifies_somebody_of_another_server(server: TestServer, other
     assert answer["failures"] == {}
     assert (await query(server, token, keys.user))["master_keys"] == {keys.user: signed}
     assert (await query(server, bob, keys.user))["master_keys"] == {keys.user: master}
+
+
+class _Wanted(list[str]):
+    """Of which there may be hundreds of thousands, in the request of a stranger."""
+
+    def __contains__(self, _: object) -> bool:
+        raise AssertionError("all of them are looked at for each device")
+
+
+@ensureDeferred
+async def test_devices_that_are_named(server: TestServer) -> None:
+    """They are gone through once, however many devices there are."""
+    user = "@carol:other.test"
+
+    class Remote:
+        async def query(self, *_: Any) -> Any:
+            return {user: RemoteUser({name: {"device_id": name} for name in "ABC"})}, {}
+
+    public = PublicKeys(server.database, server.core.log)
+    handler = DeviceKeys(server.database, public, cast(RemoteKeys, Remote()), cast(Any, None), "hs.test")
+    answer = await handler.query("@alice:hs.test", {user: _Wanted(["C", "X", "A"])})
+    assert answer["device_keys"][user].keys() == {"A", "C"}
+
+
+@ensureDeferred
+async def test_signatures_of_another_form(server: TestServer, other: Scripted) -> None:
+    """A master key whose server changes its signatures breaks nobody's answer: who has signed it sees their own."""
+    keys, alice = Keys(other), Identity.of("@alice:hs.test")
+    _, token = await remote_room(server, other)
+    await server.ok("POST", "keys/device_signing/upload", alice.upload, token)
+    master = (await query(server, token, keys.user))["master_keys"][keys.user]
+    public = keys.identity.master.public_key
+    body = {keys.user: {public: alice.user_signing.sign(master)}}
+    await server.ok("POST", "keys/signatures/upload", body, token)
+    strange = {**master, "signatures": {keys.user: 7}}
+    other.scripts[QUERY] = lambda *_: {"master_keys": {keys.user: strange}}
+    await send(server, other, edus=[{"edu_type": "m.signing_key_update", "content": {"user_id": keys.user}}])
+    shown = (await query(server, token, keys.user))["master_keys"][keys.user]
+    assert shown["signatures"].keys() == {"@alice:hs.test"}
+
+
+@ensureDeferred
+async def test_numbers_that_cannot_be_shown(server: TestServer, other: Scripted) -> None:
+    """A one-time key with one is a failure of its server."""
+    keys = Keys(other)
+    key = {"signed_curve25519:one": {"key": 2**70}}
+    other.scripts[CLAIM] = lambda *_: {"one_time_keys": {keys.user: {"PHONE": key}}}
+    body = {"one_time_keys": {keys.user: {"PHONE": "signed_curve25519"}}}
+    answer = await server.ok("POST", "keys/claim", body, await server.user("alice"))
+    assert (answer["one_time_keys"], answer["failures"].keys()) == ({}, {other.name})
+
+
+@ensureDeferred
+async def test_a_slow_server_is_waited_for_once(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many requests its users take."""
+    monkeypatch.setattr(remote_keys, "MAX_USERS", 1)
+    keys = Keys(other)
+
+    def slow(method: str, target: str, body: JsonObject | None) -> JsonObject:
+        server.clock.advance(6)
+        return keys.query(method, target, body)
+
+    other.scripts[QUERY] = slow
+    users = [f"@user{number}:{other.name}" for number in range(10)]
+    answer = await query(server, await server.user("alice"), *users, timeout=10_000)
+    assert (len(keys.asked), answer["failures"].keys()) == (2, {other.name})
 
 
 @ensureDeferred

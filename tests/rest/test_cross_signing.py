@@ -6,6 +6,7 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.handlers.cross_signing import REPLACEABLE_MS
 from tests.rest.conftest import BuildServer
+from tests.rest.test_sliding_sync_live import count_statements
 from tests.server import OPEN, PASSWORD, TestServer
 from tests.signing import Device, Identity, Signer
 
@@ -197,6 +198,21 @@ async def test_wrong_signatures_are_reported_one_by_one(server: TestServer) -> N
         assert failure[ALICE]["A"]["errcode"] == code
     for bad in ({ALICE: []}, {"alice": {}}, {ALICE: {"A": {"text": "x" * 70_000}}}):
         assert (await server.call("POST", SIGN, bad, token)).status in (400, 413)
+
+
+@ensureDeferred
+async def test_signatures_on_the_keys_of_many(server: TestServer) -> None:
+    """They take as many statements as those of one; users of whom nothing is signed are none."""
+    _, identity, token = await _user(server, "alice", "A")
+    numbers = []
+    for count in (1, 50):
+        signed = {f"@user{number}:hs.test": {"X": identity.key("master")} for number in range(count)}
+        sent: list[str] = []
+        with count_statements(sent):
+            answer = await server.ok("POST", SIGN, {**signed, "@nobody:hs.test": {}}, token)
+        assert answer["failures"].keys() == signed.keys()
+        numbers.append(len(sent))
+    assert numbers[0] == numbers[1]
 
 
 @ensureDeferred

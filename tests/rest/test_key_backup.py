@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred, gatherResults
 from synapse_lite.handlers import key_backup as handler
 from synapse_lite.http import json_stream
 from synapse_lite.storage import key_backup
+from tests.rest.test_sliding_sync_live import count_statements
 from tests.server import TestServer
 
-ROOM = "!room:hs.test"
+ROOM, OTHER = "!room:hs.test", "!other:hs.test"
 ALGORITHM = "m.megolm_backup.v1.curve25519-aes-sha2"
 
 
@@ -175,6 +176,24 @@ async def test_the_keys_of_a_deleted_version_go(server: TestServer, monkeypatch:
     assert steps == [3, 2, 0]
     rows = await server.database.read(lambda txn: txn.value("SELECT count(*) FROM key_backup_sessions"))
     assert rows == 0
+
+
+@ensureDeferred
+async def test_many_keys_are_deleted_in_bounded_steps(
+    server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them before the answer, those of another room not."""
+    monkeypatch.setattr(key_backup, "DELETED_AT_ONCE", 2)
+    token = await server.register("alice")
+    version = await _create(server, token)
+    sessions = {"sessions": {f"s{number}": _key() for number in range(4)}}
+    for room in (ROOM, OTHER):
+        await server.ok("PUT", _keys(version, room), sessions, token)
+    sent: list[str] = []
+    with count_statements(sent):
+        assert (await server.ok("DELETE", _keys(version, ROOM), token=token))["count"] == 4
+    assert len([sql for sql in sent if sql.startswith("DELETE FROM key_backup_sessions")]) == 3
+    assert (await server.ok("GET", _keys(version, OTHER), token=token)) == sessions
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 5, 50])

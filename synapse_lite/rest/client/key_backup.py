@@ -91,7 +91,7 @@ class KeyBackupApi:
 
 def _read_version(body: JsonObject) -> tuple[str, JsonObject]:
     auth_data = parameter(body, "auth_data", dict)
-    _check_stored(auth_data, "auth_data")
+    _stored(auth_data, "auth_data")
     return text(body, "algorithm", MAX_ALGORITHM), auth_data
 
 
@@ -122,16 +122,18 @@ def _read_key(room_id: str, session_id: str, key: Any) -> RoomKey:
         index = parameter(key, "first_message_index", int)
         count = parameter(key, "forwarded_count", int)
         is_verified = parameter(key, "is_verified", bool)
-        data = parameter(key, "session_data", dict)
-        _check_stored(data, "session_data")
+        data = _stored(parameter(key, "session_data", dict), "session_data")
     except MatrixError as error:
         raise MatrixError(error.status, error.errcode, f"Session {name}: {error.message}") from None
     if index < 0 or count < 0:
         raise invalid_param(f"Session {name}: numbers must not be negative")
-    return RoomKey(room_id, session_id, is_verified, index, count, canonical_json.encode(data).decode())
+    return RoomKey(room_id, session_id, is_verified, index, count, data.decode())
 
 
-def _check_stored(value: JsonObject, name: str) -> None:
+def _stored(value: JsonObject, name: str) -> bytes:
+    """Canonical JSON. 400 for what has no such form, 413 for what is too large."""
     canonical_json.check_canonical(value)
-    if len(canonical_json.encode(value)) > MAX_KEY_BYTES:
+    data = canonical_json.encode(value)
+    if len(data) > MAX_KEY_BYTES:
         raise MatrixError(413, Errcode.TOO_LARGE, f"{name} is larger than {MAX_KEY_BYTES} bytes")
+    return data
