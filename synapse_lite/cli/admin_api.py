@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from itertools import count
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -12,12 +11,10 @@ import attrs
 import click
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.cli.api import ApiError, call
+from synapse_lite.cli.api import DEFAULT_URL, TIMEOUT, ApiError, call, client_url
 from synapse_lite.cli.options import Access
-from synapse_lite.cli.register_user import client_url
 from synapse_lite.config.load import load
 
-DEFAULT_URL = "http://localhost:8008"
 MAX_PAGE = 1000
 _ADMIN = "/_synapse/admin/v1"
 _CLIENT = "/_matrix/client/v3"
@@ -53,7 +50,7 @@ class AdminApi:
     def tasks(self, wanted: Wanted, *, limit: int | None, from_token: str | None = None) -> JsonObject:
         """`scheduled_tasks`, and `next_token` when there are more: pages are joined up to the limit (None: all)."""
         tasks: list[JsonObject] = []
-        for _ in count():
+        while True:
             size = MAX_PAGE if limit is None else min(MAX_PAGE, limit - len(tasks))
             start = [("from", from_token)] if from_token else []
             page = self._call(
@@ -114,11 +111,14 @@ class AdminApi:
         query: Mapping[str, object] | None = None,
         body: Mapping[str, Any] | None = None,
         base: str = _ADMIN,
+        timeout: float = TIMEOUT,
     ) -> JsonObject:
         """`words` are the parts of the path below `base`; what is None of the query is left out."""
         given = {name: value for name, value in (query or {}).items() if value is not None}
         path = _path(*words) + (f"?{urlencode(given)}" if given else "")
-        answer: JsonObject = call(method, f"{self._base_url}{base}{path}", body, token=self._token)
+        answer: JsonObject = call(
+            method, f"{self._base_url}{base}{path}", body, token=self._token, timeout=timeout
+        )
         return answer
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> JsonObject:

@@ -1,5 +1,6 @@
 """What commands that ask the admin API have in common: pages, answers as words or as JSON, tasks that are followed."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -7,16 +8,20 @@ import click
 from rich.console import RenderableType
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.cli.admin_api import AdminApi
+from synapse_lite.cli.admin_api import MAX_PAGE, AdminApi
 from synapse_lite.cli.output import new_table, open_console, plain, print_answer
 from synapse_lite.cli.tasks.screen import choose_screen
 from synapse_lite.cli.tasks.watching import OneTask, check_complete, watch
 
 PAGE = 100
-MAX_PAGE = 1000
+_DAY_MS = 86_400_000
 
 watch_option = click.option("--watch", "is_watched", is_flag=True, help="Return when it has ended.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Only count.")
+unused_days_option = click.option(
+    "--unused-days", required=True, type=click.IntRange(1, 36500), help="Not used for so many days."
+)
+lift_option = click.option("--lift", is_flag=True, help="No more.")
 
 
 def page_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -63,6 +68,11 @@ def watched_task(api: AdminApi, task_id: str, interval: float, *, as_json: bool)
     """The task when it has ended; its progress is shown meanwhile."""
     (task,) = watch(OneTask(api, task_id), choose_screen(open_console(stderr=as_json)), interval)
     return task
+
+
+def days_ago(days: int) -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000) - days * _DAY_MS
 
 
 def flag(value: bool | None) -> str | None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import orjson
 
+from synapse_lite.config.model import Config
 from synapse_lite.errors import SynapseLiteError
 
-_TIMEOUT = 120.0
+DEFAULT_URL = "http://localhost:8008"
+TIMEOUT = 120.0
 _LARGEST_ANSWER = 50 * 2**20
 
 
@@ -29,7 +31,7 @@ def call(
     body: Mapping[str, Any] | None = None,
     *,
     token: str | None = None,
-    timeout: float = _TIMEOUT,
+    timeout: float = TIMEOUT,
 ) -> Any:
     """The JSON of the answer. Raises ApiError unless the status is 2xx."""
     if not url.startswith(("http://", "https://")):
@@ -57,6 +59,14 @@ def answers(url: str) -> bool:
             return bool(answer.status == 200)  # noqa: PLR2004 (OK)
     except OSError:
         return False
+
+
+def client_url(config: Config) -> str | None:
+    """Where the client API listens on this machine, or None."""
+    for listener in config.effective_listeners:
+        if listener.type == "http" and "client" in listener.resource_names and listener.port:
+            return f"{'https' if listener.tls else 'http'}://localhost:{listener.port}"
+    return None
 
 
 def register(

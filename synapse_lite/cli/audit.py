@@ -7,8 +7,8 @@ import click
 from rich.console import RenderableType
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.cli.admin_api import AdminApi, open_admin_api
-from synapse_lite.cli.answers import MAX_PAGE, page_options, print_page
+from synapse_lite.cli.admin_api import MAX_PAGE, AdminApi, open_admin_api
+from synapse_lite.cli.answers import page_options, print_page
 from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import Access, access_options, json_option
 from synapse_lite.cli.output import ago, echo_json, new_table, plain

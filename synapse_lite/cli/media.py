@@ -7,26 +7,33 @@ import click
 from rich.console import RenderableType
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.cli.admin_api import AdminApi, open_admin_api
-from synapse_lite.cli.answers import dry_run_option, fields, flag, page_options, print_page
+from synapse_lite.cli.admin_api import open_admin_api
+from synapse_lite.cli.answers import (
+    days_ago,
+    dry_run_option,
+    fields,
+    flag,
+    lift_option,
+    page_options,
+    print_page,
+    unused_days_option,
+)
 from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import Access, access_options, json_option
 from synapse_lite.cli.output import ago, new_table, plain, print_answer
 
-DAY_MS = 86_400_000
 ORDERS = (
     *("media_id", "upload_name", "created_ts", "last_access_ts", "media_length", "media_type"),
     *("quarantined_by", "safe_from_quarantine"),
 )
+TASK_SECONDS = 660.0
+"""A little longer than the server waits for a task, before it answers with its id."""
 _MXC = re.compile(r"mxc://([^/]+)/([^/]+)")
 
 _FILE = click.argument("mxc", metavar="MXC")
 _USER = click.option("--of", "user_id", metavar="USER_ID", help="All that this user has uploaded.")
 _ROOM = click.option(
     "--in", "room_id", metavar="ROOM_ID", help="All that unencrypted messages of this room name."
-)
-_UNUSED_DAYS = click.option(
-    "--unused-days", required=True, type=click.IntRange(1, 36500), help="Not looked at for so many days."
 )
 
 
@@ -108,7 +115,9 @@ def quarantine_media(
         else:
             words = ("user", user_id) if user_id is not None else ("room", room_id or "")
             query = {"dry_run": flag(dry_run or None)}
-            answer = api.ask("POST", *words, "media", "quarantine", query=query, body={})
+            answer = api.ask(
+                "POST", *words, "media", "quarantine", query=query, body={}, timeout=TASK_SECONDS
+            )
     number = answer.get("num_quarantined", 1)
     print_answer(answer, f"{number} {'would be ' if dry_run else ''}quarantined", as_json=as_json)
 
@@ -126,7 +135,7 @@ def unquarantine_media(*, mxc: str, access: Access, as_json: bool) -> None:
 
 @click.command("protect")
 @_FILE
-@click.option("--lift", is_flag=True, help="No more.")
+@lift_option
 @access_options
 @json_option
 def protect_media(*, mxc: str, lift: bool, access: Access, as_json: bool) -> None:
@@ -148,32 +157,29 @@ def delete_media(*, mxc: str, access: Access, as_json: bool) -> None:
 
 
 @click.command("clean")
-@_UNUSED_DAYS
+@unused_days_option
 @click.option("--larger-than", "size", default=0, type=click.IntRange(0), help="Only files of more bytes.")
 @click.option("--profiles", is_flag=True, help="Avatars of users and rooms too.")
 @access_options
 @json_option
 def clean_media(*, unused_days: int, size: int, profiles: bool, access: Access, as_json: bool) -> None:
     """Delete files of this server that nobody has looked at for long."""
-    query = {"before_ts": _before(unused_days), "size_gt": size, "keep_profiles": flag(not profiles)}
+    query = {"before_ts": days_ago(unused_days), "size_gt": size, "keep_profiles": flag(not profiles)}
     with open_admin_api(access) as api:
-        answer = api.ask("POST", "media", "delete", query=query, body={})
+        answer = api.ask("POST", "media", "delete", query=query, body={}, timeout=TASK_SECONDS)
     print_answer(answer, f"{answer['total']} deleted", as_json=as_json)
 
 
 @click.command("clean-remote")
-@_UNUSED_DAYS
+@unused_days_option
 @access_options
 @json_option
 def clean_remote_media(*, unused_days: int, access: Access, as_json: bool) -> None:
     """Delete copies of files of other servers; they are fetched again when somebody looks."""
     with open_admin_api(access) as api:
-        answer = _purge_cache(api, unused_days)
+        query = {"before_ts": days_ago(unused_days)}
+        answer = api.ask("POST", "purge_media_cache", query=query, body={}, timeout=TASK_SECONDS)
     print_answer(answer, f"{answer['deleted']} deleted", as_json=as_json)
-
-
-def _purge_cache(api: AdminApi, unused_days: int) -> JsonObject:
-    return api.ask("POST", "purge_media_cache", query={"before_ts": _before(unused_days)}, body={})
 
 
 def _files(found: list[JsonObject]) -> RenderableType:
@@ -196,10 +202,6 @@ def _parts(mxc: str) -> tuple[str, str]:
     if found is None:
         raise click.BadParameter(f"{mxc} is not like mxc://server/id")
     return found[1], found[2]
-
-
-def _before(days: int) -> int:
-    return int(time.time() * 1000) - days * DAY_MS
 
 
 for _command in (

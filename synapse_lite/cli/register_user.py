@@ -7,14 +7,11 @@ from typing import TextIO
 
 import click
 
-from synapse_lite.cli.api import ApiError, register
+from synapse_lite.cli.api import DEFAULT_URL, ApiError, client_url, register
 from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import config_option
 from synapse_lite.config.load import load
-from synapse_lite.config.model import Config
 from synapse_lite.errors import ConfigError, Errcode
-
-_DEFAULT_URL = "http://localhost:8008"
 
 
 @explained
@@ -59,7 +56,7 @@ def register_user(
         password = password_file.read().strip()
     try:
         registered = register(
-            server_url or _DEFAULT_URL,
+            server_url or DEFAULT_URL,
             secret,
             username=user or click.prompt("User"),
             password=password or click.prompt("Password", hide_input=True, confirmation_prompt=True),
@@ -72,14 +69,6 @@ def register_user(
         click.echo("The user exists already.")
     else:
         click.echo(f"Registered {registered['user_id']}")
-
-
-def client_url(config: Config) -> str | None:
-    """Where the client API listens on this machine, or None."""
-    for listener in config.effective_listeners:
-        if listener.type == "http" and "client" in listener.resource_names and listener.port:
-            return f"{'https' if listener.tls else 'http'}://localhost:{listener.port}"
-    return None
 
 
 def _ask_admin() -> bool:

@@ -1,7 +1,6 @@
 """`rooms`: what rooms there are, who is in them, and what an admin does to them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import click
 from rich.console import RenderableType
@@ -12,6 +11,7 @@ from synapse_lite.cli.answers import (
     dry_run_option,
     fields,
     flag,
+    given,
     page_options,
     print_page,
     watched_task,
@@ -187,10 +187,13 @@ def shutdown_room(
 
     It goes on when this command is interrupted: `tasks watch` shows it.
     """
-    body: dict[str, Any] = {"block": block, "purge": not keep, "force_purge": force}
-    body |= {
-        name: value for name, value in (("message", message), ("new_room_user_id", new_room_user)) if value
-    }
+    body = given(
+        block=block,
+        purge=not keep,
+        force_purge=force,
+        message=message or None,
+        new_room_user_id=new_room_user or None,
+    )
     with open_admin_api(access) as api:
         if dry_run or not yes:
             counted = _delete(api, room_ids, body | {"dry_run": True}, interval, as_json=as_json)

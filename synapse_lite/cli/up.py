@@ -11,12 +11,11 @@ from typing import Any
 import attrs
 import click
 
-from synapse_lite.cli.api import answers
+from synapse_lite.cli.api import answers, client_url
 from synapse_lite.cli.data_dir import LOCALHOST, DataDir, free_port, options_in, worker_port
 from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import config_option
 from synapse_lite.cli.ready import Ready, create_admin, print_json, print_text
-from synapse_lite.cli.register_user import client_url
 from synapse_lite.config.load import load
 from synapse_lite.config.model import Config
 from synapse_lite.config.secret_files import ensure_registration_secret

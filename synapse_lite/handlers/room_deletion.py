@@ -86,9 +86,8 @@ class RoomDeletion:
         enqueued = await self._enqueue(requester, request, endpoint)
         task = await self._waiter.until_ended(enqueued.id, PATIENCE_SECONDS)
         if task is None or task.status in {Status.SCHEDULED, Status.ACTIVE}:
-            raise MatrixError(
-                504, Errcode.UNKNOWN, "The room is still being deleted", {"delete_id": enqueued.id}
-            )
+            words = f"The room is still being deleted by the task {enqueued.id}"
+            raise MatrixError(504, Errcode.UNKNOWN, words, {"delete_id": enqueued.id})
         if task.status is not Status.COMPLETE:
             status = 400 if task.error == STILL_JOINED else 500
             raise MatrixError(status, Errcode.UNKNOWN, _error(task) or "", {"delete_id": enqueued.id})

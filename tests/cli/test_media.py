@@ -1,10 +1,14 @@
 """`media ...`, against a server of the test's own."""
 
 import time
+from typing import Any
 
 import orjson
 import pytest
 
+from synapse_lite.cli import admin_api
+from synapse_lite.cli.api import call
+from synapse_lite.handlers.media.admin import PATIENCE_SECONDS
 from tests.cli.admin_server import ADMIN, AdminServer
 
 USER, ROOM, MXC = "@spam:hs.test", "!room:hs.test", "mxc://hs.test/abc"
@@ -75,6 +79,33 @@ def test_each_command_is_a_request(
     if "--unused-days" in words:
         assert abs(int(query["before_ts"][0]) - (time.time() - 30 * 86_400) * 1000) < 600_000
     assert ("dry_run" in query) == ("--dry-run" in words)
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (("quarantine", "--of", USER), f"user/{USER}/media/quarantine"),
+        (("clean", "--unused-days", "30"), "media/delete"),
+        (("clean-remote", "--unused-days", "30"), "purge_media_cache"),
+    ],
+)
+def test_a_task_is_waited_for_as_long_as_the_server_does(
+    admin_server: AdminServer, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], path: str
+) -> None:
+    """Its answer comes when the task is done, or names the task: whoever hangs up before learns neither."""
+    patience = []
+
+    def note(*arguments: Any, timeout: float, **others: Any) -> Any:
+        patience.append(timeout)
+        return call(*arguments, timeout=timeout, **others)
+
+    monkeypatch.setattr(admin_api, "call", note)
+    running = {"errcode": "M_UNKNOWN", "error": "The task AbCd is still running", "task_id": "AbCd"}
+    admin_server.answers["POST", f"{ADMIN}/{path}"] = [(504, running)]
+    result = admin_server.run("media", *words)
+    assert result.exit_code == 3
+    assert "AbCd" in result.stderr
+    assert patience[-1] > PATIENCE_SECONDS
 
 
 def test_mistakes(admin_server: AdminServer) -> None:

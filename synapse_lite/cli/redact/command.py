@@ -1,10 +1,9 @@
 """`redact`: everything that a user has sent."""
 
-from typing import Any
-
 import click
 
 from synapse_lite.cli.admin_api import open_admin_api
+from synapse_lite.cli.answers import given
 from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import Access, access_options, json_option
 from synapse_lite.cli.output import echo_json, open_console
@@ -62,16 +61,15 @@ def redact(
     Without --watch it returns as soon as the server has taken the task, which then runs whatever happens here.
     With it, fails unless every event could be redacted.
     """
-    optional = {
-        "reason": reason,
-        "limit": limit,
-        "use_admin": use_admin or None,
-        "delete_media": delete_media or None,
-        "withdraw_invites": withdraw_invites or None,
-        "dry_run": dry_run or None,
-    }
-    body: dict[str, Any] = {"rooms": list(rooms)}
-    body |= {name: value for name, value in optional.items() if value is not None}
+    body = given(
+        rooms=list(rooms),
+        reason=reason,
+        limit=limit,
+        use_admin=use_admin or None,
+        delete_media=delete_media or None,
+        withdraw_invites=withdraw_invites or None,
+        dry_run=dry_run or None,
+    )
     with open_admin_api(access) as api:
         if dry_run and not api.knows_dry_run(user_id):
             raise DryRunError("this server cannot count without redacting: it ignores dry_run")

@@ -1,18 +1,20 @@
 """`users`: who is there, and what an administrator does about them."""
 
-import time
-from typing import Any
-
 import click
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.cli.admin_api import open_admin_api
 from synapse_lite.cli.answers import (
+    days_ago,
     dry_run_option,
     fields,
+    flag,
     follow_task,
+    given,
+    lift_option,
     page_options,
     print_page,
+    unused_days_option,
     watch_option,
 )
 from synapse_lite.cli.explained import explained
@@ -22,7 +24,6 @@ from synapse_lite.cli.tasks.watching import interval_option
 from synapse_lite.cli.users.selection import select_users
 
 _V2 = "/_synapse/admin/v2"
-_DAY_MS = 86_400_000
 _FLAGS = ("admin", "is_guest", "deactivated", "erased", "locked", "suspended", "shadow_banned")
 
 _USER = click.argument("user_id", metavar="USER_ID")
@@ -57,10 +58,10 @@ def list_users(
     """List users by their ids; locked ones too."""
     query = {
         "limit": limit,
-        "locked": "true",
+        "locked": flag(True),
         "name": search,
-        "admins": "true" if admins else None,
-        "deactivated": "true" if deactivated else None,
+        "admins": flag(admins or None),
+        "deactivated": flag(deactivated or None),
         "from": start,
     }
     with open_admin_api(access) as api:
@@ -103,13 +104,9 @@ def set_user(
     as_json: bool,
 ) -> None:
     """Change a user; one who is not there is made, without a password."""
-    body = {
-        "displayname": displayname,
-        "admin": admin,
-        "locked": lock,
-        "deactivated": False if reactivate else None,
-    }
-    change: dict[str, Any] = {name: value for name, value in body.items() if value is not None}
+    change = given(
+        displayname=displayname, admin=admin, locked=lock, deactivated=False if reactivate else None
+    )
     if user_type is not None:
         change["user_type"] = None if user_type == "none" else user_type
     if not change:
@@ -142,7 +139,7 @@ def set_password(
 
 @click.command("suspend")
 @_USER
-@click.option("--lift", is_flag=True, help="No more.")
+@lift_option
 @access_options
 @json_option
 def suspend_user(*, user_id: str, lift: bool, access: Access, as_json: bool) -> None:
@@ -154,7 +151,7 @@ def suspend_user(*, user_id: str, lift: bool, access: Access, as_json: bool) -> 
 
 @click.command("shadow-ban")
 @_USER
-@click.option("--lift", is_flag=True, help="No more.")
+@lift_option
 @access_options
 @json_option
 def shadow_ban_user(*, user_id: str, lift: bool, access: Access, as_json: bool) -> None:
@@ -197,7 +194,7 @@ def erase_user(
     as_json: bool,
 ) -> None:
     """Redact all that a user has written, delete their media, and close the account."""
-    body = {"dry_run": dry_run} | ({} if reason is None else {"reason": reason})
+    body = given(dry_run=dry_run, reason=reason)
     with open_admin_api(access) as api:
         task_id: str = api.ask("POST", "users", user_id, "erase", body=body)["task_id"]
         follow_task(api, task_id, interval, is_watched=is_watched or dry_run, as_json=as_json)
@@ -205,9 +202,7 @@ def erase_user(
 
 @click.command("prune-devices")
 @click.argument("user_ids", metavar="[USER_ID]...", nargs=-1)
-@click.option(
-    "--unused-days", required=True, type=click.IntRange(1, 36500), help="Not used for so many days."
-)
+@unused_days_option
 @dry_run_option
 @watch_option
 @interval_option
@@ -224,8 +219,7 @@ def prune_devices(
     as_json: bool,
 ) -> None:
     """Delete devices that were not used for long: of these users, or of everybody."""
-    before_ts = int(time.time() * 1000) - unused_days * _DAY_MS
-    body = {"before_ts": before_ts, "users": list(user_ids), "dry_run": dry_run}
+    body = {"before_ts": days_ago(unused_days), "users": list(user_ids), "dry_run": dry_run}
     with open_admin_api(access) as api:
         task_id: str = api.ask("POST", "prune_devices", body=body)["task_id"]
         follow_task(api, task_id, interval, is_watched=is_watched or dry_run, as_json=as_json)

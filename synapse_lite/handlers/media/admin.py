@@ -38,7 +38,7 @@ class Waiter(Protocol):
 
 @frozen
 class Page:
-    """`order` is one of `listing.ORDERS`."""
+    """`order` is one of `ORDERS`; of statistics one of `USER_ORDERS`."""
 
     order: str
     backwards: bool
@@ -201,7 +201,8 @@ class MediaAdmin:
         enqueued = await self._queue.enqueue(spec, params, requester=asked.user_id, endpoint=asked.endpoint)
         task = await self._waiter.until_ended(enqueued.id, PATIENCE_SECONDS)
         if task is None or task.status in {Status.SCHEDULED, Status.ACTIVE}:
-            raise MatrixError(504, Errcode.UNKNOWN, "The task is still running", {"task_id": enqueued.id})
+            words = f"The task {enqueued.id} is still running"
+            raise MatrixError(504, Errcode.UNKNOWN, words, {"task_id": enqueued.id})
         if task.status is not Status.COMPLETE:
             reason = task.error or "The task was cancelled"
             raise MatrixError(500, Errcode.UNKNOWN, reason, {"task_id": task.id})
