@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from psycopg2 import extensions
-from twisted.internet import reactor
 
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.stream import Change
+from tests.connections import KeptDatabase
 from tests.contract.checking import REFUSED, note_calls, take_calls
 from tests.contract.table import promised
 from tests.databases import ReusedDatabase, execute, make_template, new_database, start_server
@@ -144,7 +144,7 @@ def changes() -> list[Change]:
 @pytest.fixture
 def database(database_arguments: dict[str, Any], changes: list[Change]) -> Iterator[Database]:
     """A started pool of four connections on an empty database."""
-    pool = Database(reactor, database_arguments, name="test", size=4, settings={})
+    pool = KeptDatabase(database_arguments)
     pool.on_commit(changes.extend)
     pool.start()
     yield pool

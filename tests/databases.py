@@ -16,6 +16,7 @@ from psycopg2 import extensions
 
 from synapse_lite.ids import random_text
 from synapse_lite.storage.migrate import migrate
+from tests.connections import close_kept
 
 TEMPLATE = "template_synapse_lite"
 _PATIENCE_SECONDS = 300.0
@@ -78,7 +79,9 @@ def new_database(arguments: dict[str, Any], purpose: str = "test") -> Iterator[d
     """Connection arguments of a database from the template; it goes at the end."""
     name = f"{purpose}_{random_text(8).lower()}"
     execute(arguments, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield {**arguments, "dbname": name}
+    own_arguments = {**arguments, "dbname": name}
+    yield own_arguments
+    close_kept(own_arguments)
     execute(arguments, f"DROP DATABASE {name} WITH (FORCE)")
 
 

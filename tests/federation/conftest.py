@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet import reactor
 
 from synapse_lite.matrix.signing import generate_signing_key
-from synapse_lite.storage.database import Database
 from tests.builders import SERVER
+from tests.connections import KeptDatabase
 from tests.databases import ReusedDatabase
 from tests.federation.network import Network, Scripted
 from tests.server import OPEN, TestServer
@@ -51,7 +50,7 @@ async def join_network(
 
     async def start(name: str = SERVER, **options: Any) -> TestServer:
         arguments = next(more_databases) if servers else database_arguments
-        database = Database(reactor, arguments, name=name, size=4, settings={})
+        database = KeptDatabase(arguments, name=name)
         database.start()
         key = generate_signing_key(name)
         options = {**OPEN, "trusted_key_servers": [], "server_name": name, **options}

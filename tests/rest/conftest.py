@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest_twisted
-from twisted.internet import reactor
 
-from synapse_lite.storage.database import Database
+from tests.connections import KeptDatabase
 from tests.rest.office import Office, open_office
 from tests.server import OPEN, TestServer
 
@@ -19,7 +18,7 @@ async def build_server(database_arguments: dict[str, Any]) -> AsyncIterator[Buil
     servers: list[TestServer] = []
 
     async def build(**options: Any) -> TestServer:
-        database = Database(reactor, database_arguments, name="test", size=4, settings={})
+        database = KeptDatabase(database_arguments)
         database.start()
         server = TestServer(database, **options)
         await server.start()
