@@ -9,12 +9,13 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 
 from synapse_lite.clock import Clock
+from synapse_lite.errors import UnavailableError
 from synapse_lite.storage import tasks as store
-from synapse_lite.storage.database import CommitUncertainError, Database, Transaction
+from synapse_lite.storage.database import CommitUncertainError, Database, DatabaseError, Transaction
 from synapse_lite.storage.stream import Change, read_changes_of
 from synapse_lite.storage.tasks import FollowerLease, LeaseLostError
 from synapse_lite.tasks.errors import describe
-from synapse_lite.tasks.follower_steps import Advanced, ClaimedFollower, Steps
+from synapse_lite.tasks.follower_steps import Advanced, ClaimedFollower, Steps, follow_alone, pass_over
 from synapse_lite.tasks.followers import Committing, DatabaseFollower, Delivery, RegisteredFollower, Shard
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.run import Backoff
@@ -63,6 +64,7 @@ class FollowerRun:
             else partial(self._deliver, handler)
         )
         self._is_behind = False
+        self._singly = 0  # so many further steps are of one change
         self._database = database
         self._steps = steps
         self._clock = clock
@@ -133,12 +135,37 @@ class FollowerRun:
             return await self._advance()
 
     async def _write(self, claimed: ClaimedFollower) -> Advanced:
-        take = self._steps.take_alone if self._is_behind else self._steps.take
-        advanced = await take(claimed)
+        try:
+            advanced = await self._take(claimed)
+        except (LeaseLostError, DatabaseError, UnavailableError):
+            raise  # no change is to blame
+        except Exception as error:  # noqa: BLE001 (it is told, unless the next step goes well)
+            if self._singly:
+                return await self._pass_over(claimed, error)
+            self._singly = self._spec.batch
+            return Advanced(more=True)
         self._is_behind = advanced.more
         if advanced.wrote and isinstance(claimed.handler, Committing):
             claimed.handler.committed()
         return advanced
+
+    async def _take(self, claimed: ClaimedFollower) -> Advanced:
+        if self._singly:
+            advanced = await self._database.transact(follow_alone, claimed, singly=True)
+            self._singly -= 1
+            return advanced
+        return await (self._steps.take_alone if self._is_behind else self._steps.take)(claimed)
+
+    async def _pass_over(self, claimed: ClaimedFollower, error: Exception) -> Advanced:
+        """One change must not stop all that come after it. Raises the error while the change is to be tried again."""
+        change = await self._database.transact(pass_over, claimed, describe(error))
+        if change is None:
+            raise error
+        self._metrics.passed_over.labels(self._spec.name).inc()
+        logger.error(
+            "%s goes on behind change %d, which fails each time", self._title, change.position, exc_info=error
+        )
+        return Advanced(more=True)
 
     async def _deliver(self, handler: Delivery) -> Advanced:
         prepared = await self._database.transact(self._prepare)

@@ -120,3 +120,5 @@ class FollowerScheduler:
     def _ended(self, lease: FollowerLease) -> None:
         del self._running[lease]
         self._bus.publish(TASKS)  # somebody may claim it
+        if not self._draining:  # after a failure not yet
+            self._clock.call_later(self._backoff.first_seconds, self._news.set)

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from synapse_lite.clock import Clock
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.stream import Kind, read_changes_of
+from synapse_lite.storage.stream import Change, Kind, read_changes_of
 from synapse_lite.storage.tasks import FencedFollower, FollowerLease
 from synapse_lite.tasks.followers import DatabaseFollower, FollowerSpec, Shard
 
@@ -21,6 +21,13 @@ logger = logging.getLogger(__name__)
 
 SHARED_LAG = 100
 """Positions. Who is further behind steps alone, so that nobody waits for that."""
+ATTEMPTS = 2
+"""So often a follower is given back because of a change that is alone in its step; for a day, others of its room
+are passed over at once.
+"""
+MOST_PLACES = 20
+"""In so many rooms of a day changes are passed over: where more fail, the changes are not to blame."""
+DAY_MS = 24 * 3600 * 1000
 LOCK_WAIT_MS = 50
 """Who meets a lock steps alone, too. As PostgreSQL looks for deadlocks later, there are none with those together."""
 
@@ -84,19 +91,35 @@ class Steps:
             answer.callback(advanced.get(follower))
 
 
-def follow_alone(txn: Transaction, follower: ClaimedFollower) -> Advanced:
+def follow_alone(txn: Transaction, follower: ClaimedFollower, *, singly: bool = False) -> Advanced:
+    """`singly`: one change at most, as with one who failed."""
     txn.relax()
     fenced = store.fence_follower(txn, follower.lease)
     if fenced.paused:
         return Advanced(paused=True)
     if fenced.lag == 0:
         return Advanced()
-    limit = max(1, follower.spec.batch >> fenced.attempt)  # a failure is soon alone in its batch
+    limit = 1 if singly or fenced.attempt else follower.spec.batch
     changes = read_changes_of(txn, follower.spec.kinds, fenced.position, fenced.head, limit)
     wrote = bool(changes) and bool(follower.handler.follow(txn, changes, follower.shard))
     is_full = len(changes) == limit
     store.advance_fenced(txn, [follower.lease], changes[-1].position if is_full else fenced.head)
     return Advanced(more=is_full, wrote=wrote)
+
+
+def pass_over(txn: Transaction, follower: ClaimedFollower, error: str) -> Change | None:
+    """Go on behind the next change, with which a step of nothing else failed. None: it has to be tried again."""
+    fenced = store.fence_follower(txn, follower.lease)
+    changes = read_changes_of(txn, follower.spec.kinds, fenced.position, fenced.head, 1)
+    if fenced.paused or not changes:
+        return None
+    change = changes[0]
+    is_known, places = store.rooms_passed_over(txn, follower.lease, change.room_nid, DAY_MS)
+    if not is_known and (fenced.attempt + 1 < ATTEMPTS or places >= MOST_PLACES):
+        return None
+    store.record_passed_over(txn, follower.lease, change, error)
+    store.advance_fenced(txn, [follower.lease], change.position)
+    return change
 
 
 def follow_together(

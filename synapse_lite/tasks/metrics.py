@@ -58,6 +58,12 @@ class TaskMetrics:
             buckets=_STEP_SECONDS,
             registry=registry,
         )
+        self.passed_over = Counter(
+            "synapse_lite_follower_passed_over",
+            "Changes that a follower failed with each time, and went on behind",
+            ["follower"],
+            registry=registry,
+        )
         self.rows_done = Counter(
             "synapse_lite_task_rows_done", "What the steps counted as done", ["action"], registry=registry
         )

@@ -15,7 +15,7 @@ import yaml
 from click.testing import Result
 
 from synapse_lite.cli.doctor.database import Skew, check_clock, check_facts, check_schema
-from synapse_lite.cli.doctor.engine import check_followers
+from synapse_lite.cli.doctor.engine import check_followers, check_passed_over
 from synapse_lite.cli.doctor.findings import Finding, Level
 from synapse_lite.cli.doctor.listeners import probe
 from synapse_lite.config.listeners import Listener
@@ -23,7 +23,7 @@ from synapse_lite.config.losses import LOSSES
 from synapse_lite.config.synapse_options import IGNORED
 from synapse_lite.storage.diagnosis import DatabaseFacts
 from synapse_lite.storage.migrate import available
-from synapse_lite.storage.tasks import FollowerState
+from synapse_lite.storage.tasks import FollowerState, PassedOver
 from synapse_lite.workers.keys import load_signing_key
 from tests.cli.admin_server import run
 
@@ -330,6 +330,15 @@ def test_followers(found: list[FollowerState], level: Level, words: str) -> None
     (finding,) = check_followers(found)
     assert finding.level is level
     assert words in finding.summary
+
+
+def test_changes_that_were_passed_over() -> None:
+    """They are named, for a week."""
+    one = PassedOver("push", 0, 7, "!a:hs.test", "$b", "KeyError in f, line 1", 0)
+    (finding,) = check_passed_over(12, [one], 60_000)
+    assert (finding.level, finding.summary[:3]) == (Level.WARNING, "12 ")
+    assert finding.details == ["push/0, 1 min ago: $b in !a:hs.test: KeyError in f, line 1"]
+    assert [*check_passed_over(0, [], 0)] == []
 
 
 def test_whatever_keeps_the_server_from_starting(

@@ -80,6 +80,7 @@ class Engine:
     clock: ReactorClock = field(factory=lambda: ReactorClock(reactor))
     schedulers: list[TaskScheduler] = field(factory=list)
     metrics: CollectorRegistry = field(factory=CollectorRegistry)
+    backoff: Backoff = field(factory=lambda: Backoff(first_seconds=0.001))
 
     @property
     def queue(self) -> TaskQueue:
@@ -112,7 +113,7 @@ class Engine:
             bus=self.bus,
             clock=self.clock,
             metrics=TaskMetrics(self.metrics),
-            backoff=Backoff(first_seconds=0.001),
+            backoff=self.backoff,
         )
         await scheduler.start()
         self.schedulers.append(scheduler)

@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred
 
 from synapse_lite.replication.changes import TOPIC as STREAM
 from synapse_lite.storage import tasks as store
-from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.database import OperationalError, Transaction
 from synapse_lite.storage.stream import Change, Kind
 from synapse_lite.storage.tasks import FollowerLease, FollowerState
+from synapse_lite.tasks import follower_steps
 from synapse_lite.tasks.follower_run import FollowerRun
-from synapse_lite.tasks.follower_steps import Advanced, Steps
+from synapse_lite.tasks.follower_steps import ATTEMPTS, Advanced, Steps
 from synapse_lite.tasks.followers import FollowerSpec, RegisteredFollower, Shard
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.registry import RegistryError, TaskRegistry
@@ -164,23 +165,78 @@ async def test_what_a_dead_owner_left_is_fenced(engine: Engine) -> None:
     assert await copied(engine) == {"@heir:x": 1}
 
 
+def is_bad(changes: Sequence[Change]) -> bool:
+    return any((change.user_id or "").startswith("@bad") for change in changes)
+
+
 @ensureDeferred
 async def test_a_failure_is_tried_again_and_shown(engine: Engine) -> None:
-    """Nothing of a failed batch stays or is skipped; what is before the bad change is done; then it goes on."""
+    """Nothing of a failed batch stays; what is before the bad change is done; when it goes well, nothing is left out."""
     broken = True
-    handler = Copying(fails=lambda changes: broken and any(c.user_id == "@bad:x" for c in changes))
+    handler = Copying(fails=lambda changes: broken and is_bad(changes))
     await publish(engine, "@a:x", "@bad:x", "@c:x")
+    engine.backoff = Backoff(first_seconds=2.0)
     await start(engine, handler)
-    (state,) = await until(
-        engine, lambda found: bool(found) and found[0].position == 1 and found[0].attempt > 1
-    )
+    (state,) = await until(engine, lambda found: bool(found) and found[0].error is not None)
     assert (state.error or "").startswith("ZeroDivisionError")
-    assert state.lag == 2
+    assert (state.position, state.lag, state.attempt) == (1, 2, 1)
+    assert handler.batches == [["@a:x", "@bad:x"], ["@a:x"], ["@bad:x"]]
     assert await copied(engine) == {"@a:x": 1}
     broken = False
     (state,) = await until(engine, caught_up)
     assert (state.error, state.attempt) == (None, 0)
     assert await copied(engine) == dict.fromkeys(("@a:x", "@bad:x", "@c:x"), 1)
+    assert await engine.database.read(store.read_passed_over, 60_000, 10) == (0, [])
+
+
+@ensureDeferred
+async def test_a_change_that_always_fails(engine: Engine) -> None:
+    """It is passed over with a record, once for all processes, and stops nobody; it is told by a metric."""
+    await publish(engine, "@a:x", "@bad:x", "@c:x", "@bad2:x", "@e:x")
+    await start(engine, Copying(fails=is_bad), FollowerSpec("test", SPEC.kinds))
+    (state,) = await until(engine, caught_up)
+    assert (state.error, state.attempt) == (None, 0)
+    assert await copied(engine) == dict.fromkeys(("@a:x", "@c:x", "@e:x"), 1)
+    count, found = await engine.database.read(store.read_passed_over, 60_000, 10)
+    assert [(one.position, one.error.split()[0]) for one in found] == [
+        (4, "ZeroDivisionError"),
+        (2, "ZeroDivisionError"),
+    ]
+    name = "synapse_lite_follower_passed_over_total"
+    assert engine.metrics.get_sample_value(name, {"follower": "test"}) == count == 2
+
+
+@ensureDeferred
+async def test_when_everything_fails(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so much is passed over: then the follower waits for somebody to mend the program, and goes on there."""
+    monkeypatch.setattr(follower_steps, "MOST_PLACES", 2)
+    await publish(engine, "@bad1:x", "@bad2:x", "@bad3:x", "@bad4:x")
+    broken = True
+    await start(engine, Copying(fails=lambda changes: broken and is_bad(changes)))
+    (state,) = await until(engine, lambda found: bool(found) and found[0].attempt > ATTEMPTS)
+    assert state.position == 2
+    broken = False
+    await until(engine, caught_up)
+    assert await copied(engine) == {"@bad3:x": 1, "@bad4:x": 1}
+
+
+@ensureDeferred
+async def test_errors_of_the_database_are_no_faults_of_changes(engine: Engine) -> None:
+    """However often they come, nothing is passed over."""
+    left = 5
+
+    def fails(_: Sequence[Change]) -> bool:
+        nonlocal left
+        left -= 1
+        if left > 0:
+            raise OperationalError("away")
+        return False
+
+    await publish(engine, "@a:x")
+    await start(engine, Copying(fails=fails))
+    await until(engine, caught_up)
+    assert await copied(engine) == {"@a:x": 1}
+    assert (await engine.database.read(store.read_passed_over, 60_000, 10))[0] == 0
 
 
 @ensureDeferred

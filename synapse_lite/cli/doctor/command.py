@@ -5,12 +5,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import click
 
 from synapse_lite.cli.doctor.database import check_clock, check_facts, check_schema, measure
-from synapse_lite.cli.doctor.engine import check_followers, check_runners, check_unserved
+from synapse_lite.cli.doctor.engine import (
+    check_followers,
+    check_passed_over,
+    check_runners,
+    check_unserved,
+)
 from synapse_lite.cli.doctor.findings import Finding, Level, error, has_errors, ok, warning
 from synapse_lite.cli.doctor.listeners import check_listeners
 from synapse_lite.cli.doctor.losses import check_losses
@@ -29,10 +35,12 @@ from synapse_lite.storage.diagnosis import read_migrations, read_runner_names
 from synapse_lite.storage.migrate import available
 from synapse_lite.storage.server_identity import read_identity
 from synapse_lite.storage.session import Session
-from synapse_lite.storage.tasks import read_followers, read_runners, read_unserved
+from synapse_lite.storage.tasks import read_followers, read_passed_over, read_runners, read_unserved
 
 _CONNECT_TIMEOUT = 10
 _STATEMENT_TIMEOUT_MS = 30_000
+_WEEK_MS = 7 * 24 * 3600 * 1000
+_SHOWN = 10
 
 
 @explained
@@ -110,6 +118,8 @@ def examine_tasks(session: Session, config: Config, now_ms: int) -> Iterator[Fin
     yield from check_runners(runners, seen, config.run_background_tasks_on, now_ms)
     yield check_unserved(session.read(read_unserved), now_ms)
     yield from check_followers(session.read(read_followers))
+    count, newest = session.read(partial(read_passed_over, within_ms=_WEEK_MS, limit=_SHOWN))
+    yield from check_passed_over(count, newest, now_ms)
 
 
 def _now_ms() -> int:

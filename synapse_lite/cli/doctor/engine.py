@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from synapse_lite.cli.doctor.findings import Finding, error, ok, warning
 from synapse_lite.cli.output import ago, duration
-from synapse_lite.storage.tasks import FollowerState, Runner, Unserved
+from synapse_lite.storage.tasks import FollowerState, PassedOver, Runner, Unserved
 
 
 def check_runners(
@@ -75,6 +75,21 @@ def check_followers(followers: Sequence[FollowerState]) -> Iterator[Finding]:
             f"they fail: {_names(_title(follower) for follower in failing)}",
             "look into the log of their runner; they are tried again",
             [f"{_title(f)}: {f.error}, {f.attempt} times, {f.lag} changes behind" for f in failing],
+        )
+
+
+def check_passed_over(count: int, newest: Sequence[PassedOver], now_ms: int) -> Iterator[Finding]:
+    """Changes of the last week that are in no index, no push and no queue, as they could not be read."""
+    if count:
+        yield warning(
+            "followers",
+            f"{count} changes were passed over in the last week, as they failed each time",
+            "look into the log, and mend what is named; what has to be made up for is said in docs/tasks.md",
+            [
+                f"{one.follower}/{one.shard}, {ago(one.passed_ts, now_ms)}: {one.event_id or one.position}"
+                f"{f' in {one.room_id}' if one.room_id else ''}: {one.error}"
+                for one in newest
+            ],
         )
 
 

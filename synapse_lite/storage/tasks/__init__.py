@@ -31,6 +31,12 @@ from synapse_lite.storage.tasks.leases import (
     retry,
     upgrade,
 )
+from synapse_lite.storage.tasks.passed_over import (
+    PassedOver,
+    read_passed_over,
+    record_passed_over,
+    rooms_passed_over,
+)
 from synapse_lite.storage.tasks.pending import (
     enqueue,
     hasten,
@@ -118,6 +124,7 @@ __all__ = [
     "Lease",
     "LeaseLostError",
     "NewTask",
+    "PassedOver",
     "Runner",
     "Status",
     "Task",
@@ -164,6 +171,7 @@ __all__ = [
     "read_items",
     "read_items_by_outcome",
     "read_next_due",
+    "read_passed_over",
     "read_runners",
     "read_sorted_tasks",
     "read_task",
@@ -171,6 +179,7 @@ __all__ = [
     "read_unserved",
     "record_item",
     "record_items",
+    "record_passed_over",
     "record_request",
     "record_transition",
     "register_followers",
@@ -183,6 +192,7 @@ __all__ = [
     "request_cancel",
     "reset_follower",
     "retry",
+    "rooms_passed_over",
     "schedule_periodic",
     "slowest_follower",
     "sum_results",
