@@ -225,7 +225,7 @@ class ChangeLog:
         """Who waits, and shares a room with the user."""
         try:
             rooms = await self._rooms_of(user_id)
-        except DatabaseError:
+        except Exception:
             logger.exception("who shares a room with %s hears of their change later", user_id)
             return {}
         return dict.fromkeys(waiter for nid in rooms for waiter in self.waiters.in_room(nid))

@@ -123,7 +123,7 @@ class PostgresBus:
         while self._reader is None:
             try:
                 await self._listen()
-            except DatabaseError as error:
+            except (DatabaseError, OSError) as error:  # a process may have no descriptor left
                 logger.info("the bus tries again: %s", error)
                 await self._clock.sleep(random.uniform(seconds / 2, seconds))  # noqa: S311 (spreads load)
                 seconds = min(seconds * 2, _MAX_RETRY_SECONDS)

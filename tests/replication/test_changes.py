@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from synapse_lite.clock import ReactorClock
 from synapse_lite.replication import changes as module
 from synapse_lite.replication.bus import LocalBus
-from synapse_lite.replication.changes import IDLE_SECONDS, POLL_SECONDS, TOPIC, ChangeLog
+from synapse_lite.replication.changes import IDLE_SECONDS, POLL_SECONDS, PULSE_SECONDS, TOPIC, ChangeLog
 from synapse_lite.replication.postgres_bus import PostgresBus
 from synapse_lite.replication.waiters import KEPT_SECONDS, Waiter
 from synapse_lite.storage.database import Database, Transaction
@@ -315,6 +315,28 @@ async def test_the_end_of_a_session_is_heard_at_once(database: Database) -> None
     database.on_commit(writer.committed)
     await database.transact(publish)
     await heard  # the clock did not move
+
+
+@ensureDeferred
+async def test_rooms_that_cannot_be_read(database: Database) -> None:
+    """Those who share them with somebody do not hear of one change at leisure; of the next they do."""
+    follower = Follower(database)
+    database.on_commit(follower.log.committed)
+    await follower.log.start()
+    failures = [ValueError("x")]
+
+    async def rooms_of(_user_id: str) -> set[int]:
+        if failures:
+            raise failures.pop()
+        return {1}
+
+    follower.log.share_rooms(rooms_of)
+    waiting = Deferred.fromCoroutine(follower.log.wait(Waiter({1}, BOB, at_leisure=True), 100))
+    for _ in range(2):
+        await database.transact(lambda txn: txn.publish(Kind.PRESENCE, user_id=ALICE))
+        follower.clock.advance(PULSE_SECONDS)
+    assert waiting.called
+    assert not await waiting
 
 
 @ensureDeferred

@@ -1,6 +1,7 @@
 """Messages between processes through PostgreSQL: here two buses on one reactor."""
 
 from collections.abc import Iterator
+from errno import EMFILE
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from twisted.internet.defer import Deferred
 from synapse_lite.clock import ReactorClock
 from synapse_lite.replication.postgres_bus import MAX_PAYLOAD_BYTES, PostgresBus
 from synapse_lite.storage.database import Database, DatabaseError
+from synapse_lite.storage.session import Listener
 from tests.http.memory import ManualClock
 
 PING_SECONDS = 30.0
@@ -100,6 +102,27 @@ async def test_after_a_broken_connection_every_subscriber_is_told(buses: Pair, d
     await inbox.until("")
     buses[0].publish("stream", "after")
     await inbox.until("after")
+
+
+@ensureDeferred
+async def test_a_listener_without_descriptors_tries_again(
+    database: Database, database_arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as the process has one left, it listens."""
+    bus = PostgresBus(reactor, ReactorClock(reactor), database_arguments)
+    await bus.start()
+    inbox, listen, failures = Inbox(bus, "stream"), Listener.open, [OSError(EMFILE, "too many")] * 2
+
+    def open_listener(arguments: dict[str, Any], channel: str) -> Listener:
+        if failures:
+            raise failures.pop()
+        return listen(arguments, channel)
+
+    monkeypatch.setattr(Listener, "open", open_listener)
+    await terminate(database, "synapse_lite_listener")
+    await inbox.until("")
+    assert failures == []
+    await bus.stop()
 
 
 @ensureDeferred
