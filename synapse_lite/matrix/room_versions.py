@@ -145,4 +145,3 @@ _V1 = attrs.evolve(_V2, identifier="1", state_resolution="v1")
 ROOM_VERSIONS: Mapping[str, RoomVersion] = {
     version.identifier: version for version in (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11, _V12)
 }
-DEFAULT_ROOM_VERSION = "12"

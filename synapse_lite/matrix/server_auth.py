@@ -3,13 +3,12 @@
 import re
 
 from attrs import frozen
-from nacl.signing import VerifyKey
 
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.ids import is_server_name
-from synapse_lite.matrix.signing import ALGORITHM, SigningKey, verify_signature
+from synapse_lite.matrix.signing import ALGORITHM, SigningKey
 
 SCHEME = "X-Matrix"
 MAX_HEADER = 4096
@@ -85,9 +84,3 @@ def sign_request(
     """The value of the `Authorization` header. `content` as of `signed_request`."""
     signature = key.sign_bytes(signed_request(method, target, key.server_name, destination, content))
     return f'{SCHEME} origin="{key.server_name}",destination="{destination}",key="{key.key_id}",sig="{signature}"'
-
-
-def verify_request(authorization: ServerAuthorization, signed: bytes, verify_key: VerifyKey) -> None:
-    """Raises `SignatureError`; `signed` is that of `signed_request`."""
-    signatures = {authorization.origin: {authorization.key_id: authorization.signature}}
-    verify_signature(signatures, signed, authorization.origin, authorization.key_id, verify_key)

@@ -1,4 +1,4 @@
-"""Event types, once ("Room Events")."""
+"""Event types, once ("Room Events"), and memberships."""
 
 ALIASES = "m.room.aliases"
 AVATAR = "m.room.avatar"
@@ -15,7 +15,6 @@ MESSAGE = "m.room.message"
 NAME = "m.room.name"
 PINNED_EVENTS = "m.room.pinned_events"
 POWER_LEVELS = "m.room.power_levels"
-REACTION = "m.reaction"
 REDACTION = "m.room.redaction"
 RETENTION = "m.room.retention"
 ROOM_POLICY = "m.room.policy"
@@ -25,3 +24,6 @@ SPACE_PARENT = "m.space.parent"
 THIRD_PARTY_INVITE = "m.room.third_party_invite"
 TOMBSTONE = "m.room.tombstone"
 TOPIC = "m.room.topic"
+
+OUT = frozenset({"leave", "ban"})
+"""Memberships of who is in the room no longer."""

@@ -1,10 +1,11 @@
 """Who may see an event (client-server API, "Room History Visibility").
 
-An event that changes the visibility, or the viewer's own membership, is judged by the better of
-before and after: give `may_see` what `less_restrictive` and `better_membership` return.
+An event that changes the visibility, or the viewer's own membership, is judged by the better of before and after:
+ask `may_see` for both visibilities, with what `better_membership` returns. Neither visibility is the better one for
+all: `invited` shows an event to somebody who was invited and never joined, `shared` does not.
 """
 
-_OPENNESS = {"joined": 0, "invited": 1, "shared": 2, "world_readable": 3}
+_VISIBILITIES = frozenset({"joined", "invited", "shared", "world_readable"})
 _DEFAULT = "shared"
 _NEARNESS = {"invite": 1, "join": 2}
 
@@ -30,14 +31,5 @@ def better_membership(before: str | None, after: str | None) -> str | None:
     return max(after, before, key=lambda membership: _NEARNESS.get(membership or "", 0))
 
 
-def less_restrictive(before: str | None, after: str | None) -> str:
-    """Of the visibilities before and after an event, the one that shows more.
-
-    To somebody who was invited and never joined, `invited` shows an event that `shared` does not;
-    where that matters, ask `may_see` for both.
-    """
-    return max(_known(after), _known(before), key=_OPENNESS.__getitem__)
-
-
 def _known(visibility: str | None) -> str:
-    return visibility if visibility in _OPENNESS else _DEFAULT
+    return visibility if visibility in _VISIBILITIES else _DEFAULT

@@ -13,6 +13,7 @@ from synapse_lite.matrix.auth_rules import (
 )
 from synapse_lite.matrix.event import MAX_PREV_EVENTS, Draft, Event, StateKey, build_event
 from synapse_lite.matrix.signing import SigningKey
+from synapse_lite.matrix.types import MEMBER
 from synapse_lite.rooms.heads import Head, draft_needs
 from synapse_lite.rooms.values import Write
 from synapse_lite.storage.events import StoredEvent
@@ -60,7 +61,7 @@ def unchanged(head: Head, draft: Draft) -> StoredEvent | None:
 
 def admits(head: Head, draft: Draft) -> bool:
     """Whether the draft brings somebody in, or nearer: a join, an invite or a knock."""
-    if draft.type != "m.room.member" or draft.content.get("membership") not in _ENTERING:
+    if draft.type != MEMBER or draft.content.get("membership") not in _ENTERING:
         return False
     current = head.state.get((draft.type, draft.state_key or ""))
     return current is None or current.event.membership != "join"

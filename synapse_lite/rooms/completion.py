@@ -10,7 +10,14 @@ from functools import partial
 from attrs import frozen
 
 from synapse_lite.matrix.event import Event, StateKey, completes
-from synapse_lite.matrix.types import CREATE, MEMBER, REDACTION
+from synapse_lite.matrix.types import (
+    CREATE,
+    JOIN_RULES,
+    MEMBER,
+    POWER_LEVELS,
+    REDACTION,
+    THIRD_PARTY_INVITE,
+)
 from synapse_lite.rooms.batch import record_deltas
 from synapse_lite.rooms.contributors.relations import write_relations
 from synapse_lite.rooms.values import Contributor, StateDelta, Written
@@ -20,9 +27,7 @@ from synapse_lite.storage.heads import lock_heads
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import Kind
 
-_DECIDING = frozenset(
-    {CREATE, REDACTION, "m.room.power_levels", "m.room.join_rules", "m.room.third_party_invite"}
-)
+_DECIDING = frozenset({CREATE, REDACTION, POWER_LEVELS, JOIN_RULES, THIRD_PARTY_INVITE})
 _DECIDING_OF_MEMBERS = frozenset({"third_party_invite", "join_authorised_via_users_server"})
 
 

@@ -9,6 +9,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.room_versions import RoomVersion
+from synapse_lite.matrix.types import CREATE
 from synapse_lite.rooms.append import EventAppender, append_all
 from synapse_lite.rooms.members import invite_draft, join_draft
 from synapse_lite.rooms.values import Write
@@ -38,7 +39,7 @@ def create_room(txn: Transaction, appender: EventAppender, clock: Clock, new: Ne
     """Raises `AuthError` when the rules of the new room forbid its own state, `UniqueViolation` when there is
     the same room already: of rooms whose id is a hash, those of the same creator and millisecond are equal.
     """
-    create = Draft("m.room.create", new.creator, new.create, new.created_ts, "")
+    create = Draft(CREATE, new.creator, new.create, new.created_ts, "")
     room = appender.create_room(txn, create, new.version, _room_id(new.version, new.creator))
     drafts = [
         join_draft(txn, new.creator, clock.now_ms()),

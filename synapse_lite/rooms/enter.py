@@ -5,16 +5,16 @@ state; history between what was known and the join is a gap, to be filled when s
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
 
 from attrs import evolve, frozen
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import forbidden, not_found
 from synapse_lite.ids import is_local
+from synapse_lite.matrix.auth_rules.state import CREATE
 from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.room_versions import RoomVersion
-from synapse_lite.matrix.types import CREATE, MEMBER
+from synapse_lite.matrix.types import MEMBER
 from synapse_lite.rooms.batch import Batch, BatchStore
 from synapse_lite.rooms.heads import Head
 from synapse_lite.rooms.judge import (
@@ -39,8 +39,6 @@ from synapse_lite.storage.rooms import Room, room_by_id
 from synapse_lite.storage.state import EMPTY, REMOVED, NidMap, StateStore
 from synapse_lite.storage.stream import Kind
 from synapse_lite.storage.stripped_state import forget_stripped
-
-THE_CREATE: Final = (CREATE, "")
 
 
 @frozen
@@ -250,7 +248,7 @@ def _members_named(known: _Known, join: Event) -> dict[StateKey, Event]:
 
 
 def _create_of(entry: Entry) -> Event:
-    return next(one for one in entry.state if one.key == THE_CREATE)
+    return next(one for one in entry.state if one.key == CREATE)
 
 
 def _is_good(known: _Known, event: Event) -> bool:

@@ -10,10 +10,9 @@ from attrs import field, frozen
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import not_found
-from synapse_lite.matrix.auth_rules import needed_keys
 from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.types import CREATE
-from synapse_lite.rooms.judge import judge_by_auth_events, judge_by_state, judged_earlier
+from synapse_lite.rooms.judge import judge_by_auth_events, judge_by_state, judged_earlier, needs_of
 from synapse_lite.rooms.late_redactions import LateRedactions, state_after
 from synapse_lite.rooms.redact_on_ban import RedactOnBan
 from synapse_lite.rooms.resolution import StateAt, StateResolver
@@ -152,8 +151,7 @@ class HistoryFiller:
         reason = judge_by_auth_events(event, list(judged.values()), filling.create)
         if reason is not None or event.type == CREATE:
             return reason
-        needed = needed_keys(event.type, event.sender, event.state_key, event.content, event.version)
-        nids = self._resolver.some(txn, before, needed)
+        nids = self._resolver.some(txn, before, needs_of(event))
         stored = self._events.load(txn, list(nids.values()))
         return judge_by_state(event, {key: stored[nid].event for key, nid in nids.items() if nid in stored})
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from synapse_lite.matrix.auth_rules import may_redact, needed_keys
+from synapse_lite.matrix.auth_rules import may_redact
+from synapse_lite.rooms.judge import needs_of
 from synapse_lite.rooms.resolution import StateAt, StateResolver
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
@@ -45,8 +46,7 @@ class LateRedactions:
     def applies(self, txn: Transaction, redaction: StoredEvent, state: StateAt, target: StoredEvent) -> bool:
         """Whether the redaction empties the target, by that state."""
         event = redaction.event
-        needed = needed_keys(event.type, event.sender, event.state_key, event.content, event.version)
-        nids = self.resolver.some(txn, state, needed)
+        nids = self.resolver.some(txn, state, needs_of(event))
         stored = self.events.load(txn, list(nids.values()))
         return may_redact(
             event, target.event, {key: stored[nid].event for key, nid in nids.items() if nid in stored}

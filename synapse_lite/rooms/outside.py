@@ -13,7 +13,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import not_found
 from synapse_lite.matrix.event import Event
-from synapse_lite.matrix.types import MEMBER
+from synapse_lite.matrix.types import MEMBER, OUT
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, NewEvent, Standing, StoredEvent
 from synapse_lite.storage.heads import know_room, lock_heads
@@ -24,8 +24,6 @@ from synapse_lite.storage.rooms import Membership, membership_in
 from synapse_lite.storage.state_deltas import Delta, insert_delta
 from synapse_lite.storage.stream import Kind
 from synapse_lite.storage.stripped_state import forget_stripped, put_stripped
-
-_OUT = frozenset({"leave", "ban"})
 
 
 @frozen
@@ -78,7 +76,7 @@ class OutsideMemberships:
         if before is not None and self._is_over(txn, event, before.event_nid):
             return True
         event_nid = self._store(txn, room.nid, event)
-        is_out = event.membership in _OUT
+        is_out = event.membership in OUT
         row = Membership(
             room.nid,
             new.user_id,

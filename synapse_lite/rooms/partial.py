@@ -11,6 +11,8 @@ meanwhile is judged once more.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial as bound
 
+from attrs import evolve
+
 from synapse_lite.errors import SynapseLiteError
 from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.types import MEMBER
@@ -135,9 +137,7 @@ class RoomFiller:
             txn.publish(
                 Kind.STATE, room_nid=room_nid, user_id=user_id, at_position=bound(record_deltas, some)
             )
-        return RoomHead(
-            head.room, head.extremities, head.depth, snapshot_nid, head.is_blocked, head.is_partial
-        )
+        return evolve(head, snapshot_nid=snapshot_nid)
 
     # What came meanwhile
 
@@ -153,7 +153,7 @@ class RoomFiller:
         self._events.forget(stored.nid)
         txn.publish(Kind.AMENDED, room_nid=stored.room_nid, key=str(stored.nid))
         tips = [nid for nid in head.extremities if nid != stored.nid] or list(head.extremities)
-        head = RoomHead(head.room, tips, head.depth, head.snapshot_nid, head.is_blocked, head.is_partial)
+        head = evolve(head, extremities=tips)
         key = stored.event.key if stored.event.is_state else None
         if key is None or self._current(txn, stored.room_nid, [key]).get(key) != stored.nid:
             return self._change(txn, head, [], {})

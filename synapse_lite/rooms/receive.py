@@ -70,10 +70,11 @@ class _Verdict:
 
 @frozen
 class _Prepared:
-    """What is to be stored, if the room is still at `head`. `before` is the state before the event, by the graph;
-    Of an accepted event `tips` are the extremities beside it, `changes` those of the current state. `gaps` are the previous events that are not known,
-    and those of soft-failed ones below it.
-    `is_followed`: events that are known follow it, so it is no extremity.
+    """What is to be stored, if the room is still at `head`. `before` is the state before the event, by the graph.
+
+    Of an accepted event `tips` are the extremities beside it, `changes` those of the current state; `gaps` are the
+    previous events that are not known, and those of soft-failed ones below it. `is_followed`: events that are known
+    follow it, so it is no extremity.
     """
 
     head: RoomHead

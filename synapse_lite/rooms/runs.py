@@ -7,7 +7,6 @@ is the current one: nothing is to be resolved, and nothing to be fetched. Whatev
 from collections.abc import Iterable, Mapping, Sequence
 
 from synapse_lite.clock import Clock
-from synapse_lite.matrix.auth_rules import needed_keys
 from synapse_lite.matrix.auth_rules.state import CREATE
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.policy import POLICY, is_exempt
@@ -15,7 +14,7 @@ from synapse_lite.rooms.batch import Batch, BatchStore
 from synapse_lite.rooms.completion import is_missed
 from synapse_lite.rooms.extend import Extender, KeyNids
 from synapse_lite.rooms.heads import Head, HeadReader
-from synapse_lite.rooms.judge import Judged, judge_by_auth_events, judge_by_state
+from synapse_lite.rooms.judge import Judged, judge_by_auth_events, judge_by_state, needs_of
 from synapse_lite.rooms.late_redactions import LateRedactions
 from synapse_lite.rooms.resolution import StateResolver
 from synapse_lite.rooms.values import Contributor
@@ -136,8 +135,7 @@ def _is_allowed(head: Head, event: Event, auth_events: Sequence[StoredEvent]) ->
 
 def _needs(event: Event) -> list[StateKey]:
     """The state by which the event is judged, and what it replaces."""
-    needed = needed_keys(event.type, event.sender, event.state_key, event.content, event.version)
-    return [*needed, CREATE, POLICY, *([event.key] if event.is_state else [])]
+    return [*needs_of(event), CREATE, POLICY, *([event.key] if event.is_state else [])]
 
 
 def _named(events: Iterable[Event]) -> set[str]:

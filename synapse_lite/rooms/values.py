@@ -7,6 +7,7 @@ from attrs import field, frozen
 
 from synapse_lite.errors import MatrixError
 from synapse_lite.matrix.event import Draft, StateKey
+from synapse_lite.matrix.types import MEMBER
 from synapse_lite.storage.database import AtPosition, Transaction
 from synapse_lite.storage.event_transactions import ClientRequest
 from synapse_lite.storage.events import StoredEvent
@@ -72,6 +73,19 @@ class StateDelta:
     event: StoredEvent | None
     previous: StoredEvent | None
     cause: StoredEvent
+
+    @property
+    def is_join(self) -> bool:
+        """Whether the user of the key is joined, who was not."""
+        return self._is_joined(self.event) and not self._is_joined(self.previous)
+
+    @property
+    def is_departure(self) -> bool:
+        """Whether the user of the key was joined, and is not any more."""
+        return self._is_joined(self.previous) and not self._is_joined(self.event)
+
+    def _is_joined(self, stored: StoredEvent | None) -> bool:
+        return self.key[0] == MEMBER and stored is not None and stored.event.membership == "join"
 
 
 @frozen

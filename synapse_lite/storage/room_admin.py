@@ -19,9 +19,6 @@ class RoomSearch:
     empty: bool | None = None
 
 
-ANY_ROOM = RoomSearch()
-
-
 _ROOM, _SUMMARY, _SIZES = "r.room_nid", "s.room_nid", "z.room_nid"
 _SIZE = Order(("z.joined", _SIZES), descending=True)
 _NAME = Order((*nullable("s.name", "''"), _SUMMARY))

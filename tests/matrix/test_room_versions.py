@@ -1,7 +1,8 @@
 import attrs
 import pytest
 
-from synapse_lite.matrix.room_versions import DEFAULT_ROOM_VERSION, ROOM_VERSIONS
+from synapse_lite.config.rooms import RoomOptions
+from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 
 FLAGS = {
     "3": {"event_id_is_hash"},
@@ -37,4 +38,4 @@ def test_all_stable_versions_are_known() -> None:
 
 def test_default_version_exists() -> None:
     """New rooms get a version that we know."""
-    assert DEFAULT_ROOM_VERSION in ROOM_VERSIONS
+    assert RoomOptions().default_room_version in ROOM_VERSIONS

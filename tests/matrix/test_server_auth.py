@@ -8,9 +8,8 @@ from synapse_lite.matrix.server_auth import (
     parse_authorization,
     sign_request,
     signed_request,
-    verify_request,
 )
-from synapse_lite.matrix.signing import SignatureError, generate_signing_key
+from synapse_lite.matrix.signing import SignatureError, generate_signing_key, verify_signature
 
 FOUND = ServerAuthorization("a.test:8448", "b.test", "ed25519:1", "c2ln")
 
@@ -74,8 +73,9 @@ def test_the_signature_covers_everything() -> None:
     key = generate_signing_key("a.test")
     signed = ("PUT", "/x", "a.test", "b.test", b'{"n":1}')
     found = parse_authorization(sign_request(key, "PUT", "/x", "b.test", b'{"n":1}'))
-    verify_request(found, signed_request(*signed), key.verify_key)
+    signatures = {found.origin: {found.key_id: found.signature}}
+    verify_signature(signatures, signed_request(*signed), found.origin, found.key_id, key.verify_key)
     for index, other in enumerate(("GET", "/y", "c.test", "c.test", b'{"n":2}')):
         changed = (*signed[:index], other, *signed[index + 1 :])
         with pytest.raises(SignatureError):
-            verify_request(found, signed_request(*changed), key.verify_key)
+            verify_signature(signatures, signed_request(*changed), found.origin, found.key_id, key.verify_key)

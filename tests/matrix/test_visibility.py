@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from synapse_lite.matrix.visibility import better_membership, less_restrictive, may_see
+from synapse_lite.matrix.visibility import better_membership, may_see
 
 MEMBERSHIPS = ["join", "invite", "knock", "leave", "ban", None]
 CASES = list(itertools.product(["world_readable", "shared", "invited", "joined"], MEMBERSHIPS, [False, True]))
@@ -25,7 +25,6 @@ def test_unknown_visibility_is_shared(visibility: str | None) -> None:
     """What is not set or not understood counts as `shared`."""
     assert may_see(visibility, None, joined_since=True)
     assert not may_see(visibility, "invite", joined_since=False)
-    assert less_restrictive(visibility, "joined") == "shared"
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(MEMBERSHIPS, MEMBERSHIPS)))
@@ -36,18 +35,3 @@ def test_better_membership(before: str | None, after: str | None) -> None:
         assert may_see(visibility, better, joined_since) is (
             may_see(visibility, before, joined_since) or may_see(visibility, after, joined_since)
         )
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        ("world_readable", "joined", "world_readable"),
-        ("joined", "world_readable", "world_readable"),
-        ("shared", "invited", "shared"),
-        ("joined", "invited", "invited"),
-        ("joined", "joined", "joined"),
-    ],
-)
-def test_less_restrictive(before: str, after: str, expected: str) -> None:
-    """A change of the visibility is judged by the more open of the two."""
-    assert less_restrictive(before, after) == expected

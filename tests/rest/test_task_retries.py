@@ -17,7 +17,7 @@ async def run_to_failure(office: Office) -> str:
 
     def work(txn: Transaction) -> None:
         store.checkpoint(txn, lease, '{"step": 2}', done=2, phase="half", total=3)
-        store.record_item(txn, task_id, "x", "failed")
+        store.record_items(txn, task_id, [store.TaskItem("x", "failed")])
         store.finish(txn, lease, Status.FAILED, error="gave up")
 
     await office.do(work)

@@ -60,7 +60,7 @@ async def test_progress_and_items(office: Office) -> None:
     def work(txn: Transaction) -> None:
         store.checkpoint(txn, lease, "{}", done=25, phase="half", total=100)
         for item, outcome in (("a", "failed"), ("b", "failed"), ("c", "room")):
-            store.record_item(txn, task_id, item, outcome)
+            store.record_items(txn, task_id, [store.TaskItem(item, outcome)])
 
     await office.do(work)
     await office.execute("UPDATE scheduled_tasks SET claimed_at = updated_at - 1000")

@@ -103,7 +103,7 @@ async def test_items_are_rows(database: Database) -> None:
     await add(database, "a")
     items = [TaskItem("x", "done", None), TaskItem("y", "failed", "why"), TaskItem("z", "done", None)]
     await database.transact(store.record_items, "a", items)
-    await database.transact(store.record_item, "a", "x", "failed", "later")
+    await database.transact(store.record_items, "a", [TaskItem("x", "failed", "later")])
 
     async def page(**query: Any) -> list[str]:
         query = {"outcome": None, "after": None, "limit": 10, **query}

@@ -3,7 +3,7 @@
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.tasks import record_item
+from synapse_lite.storage.tasks import TaskItem, record_items
 from synapse_lite.tasks.actions.noop import NOOP, Noop, NoopParams
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
 from synapse_lite.tasks.queue import Status
@@ -53,7 +53,7 @@ async def test_a_failed_step_leaves_nothing(engine: Engine) -> None:
     """What a step wrote before it raised is rolled back, so each item counts once."""
 
     def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
-        record_item(txn, task.id, f"item{at(task)}-{task.attempt}", "done")
+        record_items(txn, task.id, [TaskItem(f"item{at(task)}-{task.attempt}", "done")])
         if task.attempt == 0:
             raise ValueError
         return Next(Cursor(at=at(task) + 1)) if at(task) < 1 else Done()

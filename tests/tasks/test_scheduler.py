@@ -7,7 +7,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.tasks import record_item
+from synapse_lite.storage.tasks import TaskItem, record_items
 from synapse_lite.tasks.actions.noop import NOOP, Noop, NoopParams
 from synapse_lite.tasks.outcome import Done, Later, Next, Outcome
 from synapse_lite.tasks.queue import Status
@@ -113,7 +113,7 @@ async def test_a_running_task_is_cancelled_at_its_next_step(engine: Engine) -> N
 
     class Tidy(Scripted):
         def on_cancel(self, txn: Transaction, task: TaskView[Params, Cursor]) -> None:
-            record_item(txn, task.id, f"tidied at {at(task)}", "done")
+            record_items(txn, task.id, [TaskItem(f"tidied at {at(task)}", "done")])
 
     def step(txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
         gate.pass_through()

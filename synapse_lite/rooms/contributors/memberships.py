@@ -2,13 +2,11 @@
 
 from attrs import frozen
 
-from synapse_lite.matrix.types import MEMBER
+from synapse_lite.matrix.types import MEMBER, OUT
 from synapse_lite.rooms.values import Written
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.memberships import delete_memberships, upsert_memberships
 from synapse_lite.storage.rooms import Membership
-
-_OUT = frozenset({"leave", "ban"})
 
 
 @frozen
@@ -27,7 +25,7 @@ class MembershipsContributor:
                 if stored is None or membership is None:
                     gone.append((room_nid, user_id))
                     continue
-                forgotten = self.forget_on_leave and membership in _OUT
+                forgotten = self.forget_on_leave and membership in OUT
                 rows.append(
                     Membership(room_nid, user_id, membership, stored.event.sender, stored.nid, forgotten)
                 )

@@ -5,13 +5,12 @@ from functools import partial
 from attrs import frozen
 
 from synapse_lite.ids import is_local
+from synapse_lite.matrix.auth_rules.state import CREATE, POWER_LEVELS
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.power_levels import PowerLevels, read_level
 from synapse_lite.matrix.push_rules.notices import notice_of
 from synapse_lite.matrix.relations import THREAD, relation_of
-from synapse_lite.matrix.types import CREATE, MEMBER
-from synapse_lite.matrix.types import POWER_LEVELS as LEVELS
-from synapse_lite.rooms.values import Beside, StateDelta, Written
+from synapse_lite.rooms.values import Beside, Written
 from synapse_lite.storage.database import AtPosition, Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
 from synapse_lite.storage.notices import (
@@ -54,7 +53,7 @@ class NoticesContributor:
             delta.cause.nid: delta.key[1]
             for deltas in written.deltas.values()
             for delta in deltas
-            if _leads_in(delta) and is_local(delta.key[1], self.server_name)
+            if delta.is_join and is_local(delta.key[1], self.server_name)
         }
 
     def _beside(self, txn: Transaction, stored: StoredEvent) -> Beside:
@@ -72,13 +71,13 @@ def may_notify(
     txn: Transaction, events: EventStore, state: StateStore, stored: StoredEvent, key: str
 ) -> bool:
     """Whether the sender's level suffices for that key of `notifications` where the event is in the graph."""
-    found = state.at(txn, stored.before_nid, [(CREATE, ""), (LEVELS, "")]) if stored.before_nid else {}
+    found = state.at(txn, stored.before_nid, [CREATE, POWER_LEVELS]) if stored.before_nid else {}
     known = events.load(txn, list(found.values()))
-    by_key = {one.event.type: one.event for one in known.values()}
+    by_key = {one.event.key: one.event for one in known.values()}
     if CREATE not in by_key:
         return False
-    levels = PowerLevels.read(by_key[CREATE], by_key.get(LEVELS))
-    return levels.user(stored.event.sender) >= _required(by_key.get(LEVELS), key)
+    levels = PowerLevels.read(by_key[CREATE], by_key.get(POWER_LEVELS))
+    return levels.user(stored.event.sender) >= _required(by_key.get(POWER_LEVELS), key)
 
 
 def thread_of_event(txn: Transaction, stored: StoredEvent) -> str:
@@ -97,11 +96,6 @@ def _required(power_levels: Event | None, key: str) -> int:
         return NOTIFICATION_LEVEL
     level = read_level(named.get(key), power_levels.version)
     return NOTIFICATION_LEVEL if level is None else level
-
-
-def _leads_in(delta: StateDelta) -> bool:
-    now, before = (one.event.membership if one else None for one in (delta.event, delta.previous))
-    return delta.key[0] == MEMBER and now == "join" and before != "join"
 
 
 def _insert(stored: StoredEvent, placed: PlacedNotice, txn: Transaction, position: int) -> None:

@@ -3,12 +3,9 @@
 from attrs import frozen
 
 from synapse_lite.ids import is_local
-from synapse_lite.matrix.types import MEMBER
-from synapse_lite.rooms.values import StateDelta, Written
+from synapse_lite.rooms.values import Written
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.remote_keys import forget_keys, forget_keys_of_room
-
-JOIN = "join"
 
 
 @frozen
@@ -19,12 +16,7 @@ class ForgetRemoteKeys:
 
     def __call__(self, txn: Transaction, written: Written) -> None:
         for room_nid, deltas in written.deltas.items():
-            gone = {delta.key[1] for delta in deltas if _departs(delta)}
+            gone = {delta.key[1] for delta in deltas if delta.is_departure}
             forget_keys(txn, {user_id for user_id in gone if not is_local(user_id, self.server_name)})
             if any(is_local(user_id, self.server_name) for user_id in gone):
                 forget_keys_of_room(txn, room_nid, self.server_name)
-
-
-def _departs(delta: StateDelta) -> bool:
-    was, now = (one.event.membership if one is not None else None for one in (delta.previous, delta.event))
-    return delta.key[0] == MEMBER and was == JOIN and now != JOIN

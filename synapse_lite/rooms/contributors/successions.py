@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from attrs import frozen
 
 from synapse_lite.ids import is_local
-from synapse_lite.matrix.types import CREATE, MEMBER, TOMBSTONE
+from synapse_lite.matrix.types import CREATE, TOMBSTONE
 from synapse_lite.rooms.successions import carry_names, carry_settings
 from synapse_lite.rooms.values import Written
 from synapse_lite.storage import rooms as room_store
@@ -38,13 +38,7 @@ class SuccessionsContributor:
         """By room the users of ours who were not joined before."""
         for room_nid, deltas in written.deltas.items():
             user_ids = [
-                delta.key[1]
-                for delta in deltas
-                if delta.key[0] == MEMBER
-                and is_local(delta.key[1], self.server_name)
-                and delta.event is not None
-                and delta.event.event.membership == "join"
-                and (delta.previous is None or delta.previous.event.membership != "join")
+                delta.key[1] for delta in deltas if delta.is_join and is_local(delta.key[1], self.server_name)
             ]
             if user_ids:
                 yield room_nid, user_ids

@@ -1,10 +1,9 @@
 """Who is out of a room types there no more."""
 
+from synapse_lite.matrix.types import MEMBER, OUT
 from synapse_lite.rooms.values import Written
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.ephemeral import end_typing
-
-MEMBER = "m.room.member"
 
 
 def end_typing_of_departed(txn: Transaction, written: Written) -> None:
@@ -14,6 +13,6 @@ def end_typing_of_departed(txn: Transaction, written: Written) -> None:
             (room_nid, user_id)
             for room_nid, changed in written.changed()
             for (kind, user_id), stored in changed.items()
-            if kind == MEMBER and (stored is None or stored.event.membership in {"leave", "ban"})
+            if kind == MEMBER and (stored is None or stored.event.membership in OUT)
         ],
     )

@@ -59,7 +59,6 @@ from synapse_lite.storage.tasks.records import (
     read_history,
     read_items,
     read_items_by_outcome,
-    record_item,
     record_items,
     record_transition,
 )
@@ -177,7 +176,6 @@ __all__ = [
     "read_task",
     "read_tasks",
     "read_unserved",
-    "record_item",
     "record_items",
     "record_passed_over",
     "record_request",

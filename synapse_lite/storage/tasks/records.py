@@ -35,10 +35,6 @@ def read_history(txn: Transaction, task_id: str) -> list[TaskEvent]:
     return [TaskEvent(*row) for row in rows]
 
 
-def record_item(txn: Transaction, task_id: str, item: str, outcome: str, detail: str | None = None) -> None:
-    record_items(txn, task_id, [TaskItem(item, outcome, detail)])
-
-
 def record_items(txn: Transaction, task_id: str, items: Iterable[TaskItem]) -> None:
     """The last word about an item stands; each item at most once a call."""
     txn.insert(

@@ -193,7 +193,7 @@ class TaskItem:
 
     item: str
     outcome: str
-    detail: str | None
+    detail: str | None = None
 
 
 @frozen

@@ -105,7 +105,7 @@ def delete_chosen(
 ) -> None:
     """The items of the task are the mxc URIs."""
     if chosen:
-        store.record_items(txn, task_id, [TaskItem(one.mxc, DELETED, None) for one in chosen])
+        store.record_items(txn, task_id, [TaskItem(one.mxc, DELETED) for one in chosen])
         if not dry_run:
             files.delete(txn, [one.nid for one in chosen], now_ms)
 

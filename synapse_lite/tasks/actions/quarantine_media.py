@@ -108,7 +108,7 @@ class QuarantineMedia:
         last: int | None,
         last_item: str | None,
     ) -> Outcome:
-        items = [TaskItem(f"mxc://{origin}/{media_id}", CHANGED, None) for origin, media_id in changed]
+        items = [TaskItem(f"mxc://{origin}/{media_id}", CHANGED) for origin, media_id in changed]
         if items:
             store.record_items(txn, task.id, items)
         total = cursor.changed + len(items)

@@ -84,7 +84,7 @@ class RemoveGuests:
         items = [
             TaskItem(user_id, FAILED_TO_LEAVE, str(result))
             if isinstance(result, MatrixError)
-            else TaskItem(user_id, LEFT, None)
+            else TaskItem(user_id, LEFT)
             for user_id, result in zip(guests, results, strict=True)
         ]
         record_items(txn, task.id, items)

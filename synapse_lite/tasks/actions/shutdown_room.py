@@ -12,6 +12,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
 from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
+from synapse_lite.matrix.types import MESSAGE
 from synapse_lite.rooms.append import EventAppender, append_all
 from synapse_lite.rooms.create import NewRoom, create_room
 from synapse_lite.rooms.members import join_draft, leave_draft
@@ -175,7 +176,7 @@ class ShutdownAndPurgeRoom:
             plan.creator, ROOM_VERSIONS[plan.version], plan.create, self._clock.now_ms(), plan.state
         )
         room = create_room(txn, self._appender, self._clock, new)
-        record_items(txn, task.id, [TaskItem(room.room_id, NEW_ROOM, None)])
+        record_items(txn, task.id, [TaskItem(room.room_id, NEW_ROOM)])
         return _next(_with(cursor, phase=Phase.MEMBERS, new_room_nid=room.nid, new_room_id=room.room_id))
 
     def _lead_out(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
@@ -213,10 +214,10 @@ class ShutdownAndPurgeRoom:
         if cursor.new_room_nid is not None:
             plan = _replacement(task)
             text = {"msgtype": "m.text", "body": plan.message}
-            message = Draft("m.room.message", plan.creator, text, self._clock.now_ms())
+            message = Draft(MESSAGE, plan.creator, text, self._clock.now_ms())
             append_all(txn, self._appender, [Write(cursor.new_room_nid, message)])
             moved = alias_store.move_aliases(txn, cursor.room_nid, cursor.new_room_nid)
-            record_items(txn, task.id, [TaskItem(alias, MOVED_ALIAS, None) for alias in moved])
+            record_items(txn, task.id, [TaskItem(alias, MOVED_ALIAS) for alias in moved])
             cursor = _with(cursor, aliases=len(moved))
         if not task.params.purge:
             return Done(_result(cursor))

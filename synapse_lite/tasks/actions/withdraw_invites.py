@@ -70,7 +70,7 @@ class WithdrawInvites:
         items = [
             TaskItem(f"{one.room_id} {one.user_id}", FAILED_TO_WITHDRAW, str(result))
             if isinstance(result, MatrixError)
-            else TaskItem(f"{one.room_id} {one.user_id}", WITHDRAWN, None)
+            else TaskItem(f"{one.room_id} {one.user_id}", WITHDRAWN)
             for one, result in zip(found, results, strict=True)
         ]
         record_items(txn, task.id, items)

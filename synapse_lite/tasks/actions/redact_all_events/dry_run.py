@@ -21,7 +21,7 @@ def plan(txn: Transaction, task: RedactTask) -> Next:
     """The first step of every redaction."""
     params = task.params
     unknown = redact_targets.unknown_rooms(txn, params.rooms)
-    record_items(txn, task.id, [TaskItem(room_id, UNKNOWN_ROOM, None) for room_id in unknown])
+    record_items(txn, task.id, [TaskItem(room_id, UNKNOWN_ROOM) for room_id in unknown])
     total = redact_targets.count_to_redact(txn, params.wanted(), params.rooms, params.limit)
     return Next(RedactCursor(), phase="count" if params.dry_run else "redact", total=total)
 

@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterable, Mapping
 from attrs import frozen
 
 from synapse_lite.ids import is_local
+from synapse_lite.matrix.auth_rules.state import CREATE, POWER_LEVELS
 from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.power_levels import PowerLevels
-from synapse_lite.matrix.types import MEMBER
+from synapse_lite.matrix.types import MEMBER, REDACTION
 from synapse_lite.rooms.heads import HeadReader
 from synapse_lite.storage import redact_targets
 from synapse_lite.storage.database import Transaction
@@ -17,9 +18,6 @@ from synapse_lite.storage.rooms import joined_among
 from synapse_lite.storage.state import StateStore
 from synapse_lite.tasks.actions.redact_all_events.spec import Place, RedactTask
 
-CREATE = ("m.room.create", "")
-POWER_LEVELS = ("m.room.power_levels", "")
-REDACTION = "m.room.redaction"
 REACHES = (1, 1000)  # how many events of the user are looked at, one after the other, for a place to hang on
 
 

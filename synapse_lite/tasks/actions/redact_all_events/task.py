@@ -10,6 +10,7 @@ from synapse_lite.clock import Clock, doubling_pause
 from synapse_lite.errors import MatrixError
 from synapse_lite.ids import is_local
 from synapse_lite.matrix.event import Draft
+from synapse_lite.matrix.types import REDACTION
 from synapse_lite.rooms.append import EventAppender
 from synapse_lite.rooms.heads import Heads
 from synapse_lite.rooms.values import Point, Result, Write
@@ -20,7 +21,7 @@ from synapse_lite.storage.heads import RoomHead, lock_free_heads, lock_heads, re
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.tasks import TaskItem, record_items
 from synapse_lite.tasks.actions.redact_all_events import dry_run, ending
-from synapse_lite.tasks.actions.redact_all_events.issuers import REDACTION, Issuers
+from synapse_lite.tasks.actions.redact_all_events.issuers import Issuers
 from synapse_lite.tasks.actions.redact_all_events.spec import (
     FAILED,
     FAILED_ROOM,
