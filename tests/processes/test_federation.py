@@ -97,6 +97,43 @@ def test_a_process_that_is_killed_before_it_stores_a_join(build_site: BuildSite,
             wait_until(lambda: set(said) <= _heard(user, room_id), "what was said after the join")  # noqa: B023
 
 
+@pytest.mark.parametrize("is_invited", [False, True])
+def test_a_process_that_is_killed_before_it_stores_what_a_user_is(
+    build_site: BuildSite, tmp_path: Path, is_invited: bool
+) -> None:
+    """The other server has taken a knock, or the rejection of an invite, and this one does not know: the user asks once more, and both agree."""
+    ours, theirs, their_name = _neighbours(build_site, tmp_path)
+    alice, bob = theirs.user("alice"), ours.user("bob")
+    room_id = create_room(alice)
+    room, invite = f"rooms/{quote(room_id)}", {"user_id": bob.user_id}
+    _ask(alice, "PUT", f"{room}/state/m.room.join_rules", {"join_rule": "knock"})
+    asked = f"{room}/leave" if is_invited else f"knock/{quote(room_id)}?via={quote(their_name)}"
+    before, after = ("invite", "leave") if is_invited else (None, "knock")
+    if is_invited:
+        _ask(alice, "POST", f"{room}/invite", invite)
+    asking = threading.Thread(target=_ask, args=(bob, "POST", asked))
+    with _locked_rooms(ours):
+        asking.start()
+        wait_until(lambda: ours.value(_WAITING), "the membership at its first row")
+        ours.signal("main", signal.SIGKILL)
+        asking.join()
+        assert ours.processes["main"].running.wait() == -signal.SIGKILL
+    assert _members(alice, room_id)[bob.user_id] == after
+    ours.expire("main")
+    ours.start("main")
+    assert _standing(bob, room_id) == before
+    _ask(bob, "POST", asked)
+    assert _standing(bob, room_id) == (None if is_invited else after)
+    _ask(alice, "POST", f"{room}/invite", invite)
+    assert _standing(bob, room_id) == "invite"
+    _join(bob, room_id, their_name)
+    assert (
+        _members(bob, room_id)
+        == _members(alice, room_id)
+        == dict.fromkeys([alice.user_id, bob.user_id], "join")
+    )
+
+
 def test_a_process_that_is_killed_while_members_are_loaded(build_site: BuildSite, tmp_path: Path) -> None:
     """The room was entered without its members: whoever goes on with the task fills in each of them."""
     ours, theirs, their_name = _neighbours(build_site, tmp_path, module=SLOW_RESYNC)
@@ -162,10 +199,22 @@ def _said(connection: Connection, room_id: str, text: str) -> str | None:
     return None
 
 
+def _ask(user: User, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+    """Also where the own server is killed meanwhile."""
+    with user.connect() as connection, suppress(ApiError):
+        connection.call(method, f"/_matrix/client/v3/{path}", body or {})
+
+
+def _standing(user: User, room_id: str) -> str | None:
+    """In which part of a first /sync the room is."""
+    with user.connect() as connection:
+        rooms = connection.call("GET", "/_matrix/client/v3/sync").get("rooms", {})
+    return next((part for part, found in rooms.items() if room_id in found), None)
+
+
 def _join(user: User, room_id: str, server: str) -> None:
     """Through the server; also where the own one is killed meanwhile."""
-    with user.connect() as connection, suppress(ApiError):
-        connection.call("POST", f"/_matrix/client/v3/join/{quote(room_id)}?server_name={quote(server)}", {})
+    _ask(user, "POST", f"join/{quote(room_id)}?server_name={quote(server)}")
 
 
 def _members(user: User, room_id: str) -> dict[str, str]:
