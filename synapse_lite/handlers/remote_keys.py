@@ -63,7 +63,7 @@ class RemoteKeys:
     async def query(
         self, user_ids: Collection[str], seconds: float
     ) -> tuple[dict[str, RemoteUser], Failures]:
-        """Those of the users whose servers answered. With whom a room is shared is asked for once."""
+        """Those of the users whose servers answered. With whom a room is shared is asked for once, unless the answer leaves them out."""
         if not user_ids:
             return {}, {}
         cached = await self._database.read(remote_keys.cached_keys, user_ids)
@@ -117,8 +117,11 @@ class RemoteKeys:
             body: JsonObject = {"device_keys": {user_id: [] for user_id in some}}
             answer = await self._peers.ask(server, "POST", QUERY, body, timeout=left)
             canonical_json.check_storable(answer)
+            listed = answer.get("device_keys")
+            if not isinstance(listed, dict):
+                raise PeerError(f"{server} does not tell keys, but something else")
             told = {user_id: _read_user(answer, user_id) for user_id in some}
-            texts = {user_id: one.text for user_id, one in told.items()}
+            texts = {user_id: one.text for user_id, one in told.items() if user_id in listed}
             await self._database.transact(remote_keys.keep_keys, texts, generations)
             found |= told
         return found

@@ -159,6 +159,23 @@ async def test_a_change_while_the_server_is_asked(server: TestServer, other: Scr
 
 
 @ensureDeferred
+@pytest.mark.parametrize(
+    ("answer", "fails"), [({}, True), ({"device_keys": []}, True), ({"device_keys": {}}, False)]
+)
+async def test_servers_that_answer_something_else(
+    server: TestServer, other: Scripted, answer: JsonObject, fails: bool
+) -> None:
+    """It is not remembered: somebody without any devices would be encrypted for by nobody, until a change of theirs."""
+    keys = Keys(other)
+    _, token = await remote_room(server, other)
+    other.scripts[QUERY] = lambda *_question: answer
+    told = await query(server, token, keys.user)
+    assert (keys.user not in told["device_keys"], other.name in told["failures"]) == (fails, fails)
+    other.scripts[QUERY] = keys.query
+    assert "PHONE" in (await query(server, token, keys.user))["device_keys"][keys.user]
+
+
+@ensureDeferred
 async def test_servers_that_do_not_answer(server: TestServer, other: Scripted, network: Network) -> None:
     """They are named as failures; the others' keys are there. One that is left alone for now is not asked."""
     keys = Keys(other)
@@ -236,7 +253,7 @@ async def test_signatures_of_another_form(server: TestServer, other: Scripted) -
     body = {keys.user: {public: alice.user_signing.sign(master)}}
     await server.ok("POST", "keys/signatures/upload", body, token)
     strange = {**master, "signatures": {keys.user: 7}}
-    other.scripts[QUERY] = lambda *_: {"master_keys": {keys.user: strange}}
+    other.scripts[QUERY] = lambda *_: {"device_keys": {}, "master_keys": {keys.user: strange}}
     await send(server, other, edus=[{"edu_type": "m.signing_key_update", "content": {"user_id": keys.user}}])
     shown = (await query(server, token, keys.user))["master_keys"][keys.user]
     assert shown["signatures"].keys() == {"@alice:hs.test"}
