@@ -5,7 +5,7 @@ import secrets
 import string
 from functools import lru_cache
 
-from synapse_lite.errors import MatrixError, bad_json, invalid_param, too_large
+from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param, too_large
 
 MAX_ID_BYTES = 255
 MAX_SERVER_NAME = MAX_ID_BYTES + len(":65535")
@@ -116,7 +116,7 @@ def check_length(name: str, text: str) -> None:
 
 def check_room_id(text: str) -> str:
     if not is_room_id(text):
-        raise MatrixError(400, "M_UNKNOWN", f"{text[:80]} is not a legal room ID")
+        raise MatrixError(400, Errcode.UNKNOWN, f"{text[:80]} is not a legal room ID")
     return text
 
 

@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit
 
 from attrs import frozen
 
+from synapse_lite.errors import Errcode
 from synapse_lite.federation.peers import OK, PeerError, Peers, read_answer
 from synapse_lite.http.client import Reply
 from synapse_lite.matrix.media import OCTETS, Mxc, name_of
@@ -59,7 +60,7 @@ class RemoteFiles:
         reply = await self._enter(stack, mxc, target)
         if reply.status in _UNKNOWN_ENDPOINT:
             refusal = await _refusal(mxc, reply)
-            if refusal.errcode not in (None, "M_UNRECOGNIZED"):
+            if refusal.errcode not in (None, Errcode.UNRECOGNIZED):
                 raise refusal
             return await self._find_old(stack, mxc, timeout_ms)
         if reply.status != OK:

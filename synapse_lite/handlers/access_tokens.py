@@ -298,7 +298,7 @@ def account_expired() -> MatrixError:
 
 def user_locked() -> MatrixError:
     """401 `M_USER_LOCKED`: clients keep their data and may only log out ("Account locking")."""
-    return MatrixError(401, "M_USER_LOCKED", "User account has been locked", {"soft_logout": True})
+    return MatrixError(401, Errcode.USER_LOCKED, "User account has been locked", {"soft_logout": True})
 
 
 def _open(

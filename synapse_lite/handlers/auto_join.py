@@ -6,7 +6,7 @@ from synapse_lite import ids
 from synapse_lite.clock import Clock
 from synapse_lite.config.accounts import AutoJoinOptions
 from synapse_lite.config.rooms import RoomOptions
-from synapse_lite.errors import MatrixError
+from synapse_lite.errors import MatrixError, guests_forbidden, not_found
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.room_creation import RoomCreation, at_its_own_moment
 from synapse_lite.handlers.room_plan import RoomRequest, plan_room
@@ -95,9 +95,9 @@ class AutoJoin:
         """By invitation, where that is needed and there is somebody to invite."""
         room = room_store.room_by_id(txn, room_id)
         if room is None:
-            raise MatrixError(404, "M_NOT_FOUND", "This server does not know the room")
+            raise not_found("This server does not know the room")
         if is_guest and not self._admits_guests(txn, room):
-            raise MatrixError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guest access not allowed")
+            raise guests_forbidden()
         member = room_store.membership_in(txn, room.nid, user_id)
         if member is not None and (member.membership == "join" or last_leave(txn, member.event_nid)):
             return  # a registration that is asked for again brings nobody back

@@ -1,7 +1,7 @@
 """The aliases that an `m.room.canonical_alias` event lists."""
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import MatrixError, invalid_param
+from synapse_lite.errors import Errcode, MatrixError, invalid_param
 from synapse_lite.handlers.rooms import check_alias
 
 CANONICAL_ALIAS = "m.room.canonical_alias"
@@ -36,4 +36,4 @@ def without_alias(content: JsonObject, alias: str) -> JsonObject:
 
 
 def bad_alias(alias: str) -> MatrixError:
-    return MatrixError(400, "M_BAD_ALIAS", f"Room alias {alias} does not point to the room")
+    return MatrixError(400, Errcode.BAD_ALIAS, f"Room alias {alias} does not point to the room")

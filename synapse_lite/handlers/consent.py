@@ -5,7 +5,7 @@ import logging
 from attrs import evolve
 
 from synapse_lite.clock import Clock
-from synapse_lite.errors import MatrixError
+from synapse_lite.errors import MatrixError, invalid_param
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.server_notices import ServerNotices
 from synapse_lite.handlers.terms import Terms, with_uri
@@ -41,7 +41,7 @@ class Consent:
     async def agree(self, user_id: str, version: str) -> None:
         """400 `M_INVALID_PARAM` unless it is the present version, 404 for an unknown user."""
         if version != self._terms.options.version:
-            raise MatrixError(400, "M_INVALID_PARAM", "These terms are not in force")
+            raise invalid_param("These terms are not in force")
         await self._database.transact(consent.set_agreed, user_id, version, self._clock.now_ms())
 
     async def ask(self, requester: Requester) -> None:

@@ -113,13 +113,13 @@ class DelayedEvents:
 
     async def _check(self, requester: Requester, delay_ms: int) -> None:
         if self._longest_ms is None:
-            raise _refused("Delayed events are not supported on this server", "M_MAX_DELAY_UNSUPPORTED")
+            raise _refused("Delayed events are not supported on this server", Errcode.MAX_DELAY_UNSUPPORTED)
         if delay_ms < 0:
             raise invalid_param("A delay must not be negative")
         if delay_ms > self._longest_ms:
             raise _refused(
                 "The requested delay exceeds the allowed maximum",
-                "M_MAX_DELAY_EXCEEDED",
+                Errcode.MAX_DELAY_EXCEEDED,
                 TOO_LARGE,
                 max_delay=self._longest_ms,
             )
@@ -205,7 +205,7 @@ class DelayedEvents:
             if known is not None:
                 return known
         if waiting >= MAX_WAITING:
-            raise _refused("You have too many delayed events", "M_MAX_DELAYED_EVENTS_EXCEEDED")
+            raise _refused("You have too many delayed events", Errcode.MAX_DELAYED_EVENTS_EXCEEDED)
         delay_id = random_text(DELAY_ID_LETTERS)
         store.add(txn, delay_id, write.room_nid, write.draft, delay_ms, session, txn_id)
         return delay_id

@@ -7,7 +7,7 @@ from attrs import frozen
 
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import MatrixError, invalid_param, too_large
+from synapse_lite.errors import Errcode, MatrixError, invalid_param, too_large
 from synapse_lite.handlers.public_keys import PublicKeys, UserKeys, with_signatures
 from synapse_lite.handlers.remote_keys import MAX_SECONDS, RemoteKeys
 from synapse_lite.http.ratelimit import RateLimiter
@@ -163,7 +163,7 @@ def _identity(txn: Transaction, user_id: str, device_id: str, upload: Upload) ->
 def store_upload(txn: Transaction, user_id: str, device_id: str, upload: Upload) -> KeyCounts:
     """After `check_upload`, whose signatures are not verified again. 413 `M_TOO_LARGE` for more than anybody needs."""
     if not devices.lock_device(txn, user_id, device_id):
-        raise MatrixError(401, "M_UNKNOWN_TOKEN", "The device is gone", {"soft_logout": False})
+        raise MatrixError(401, Errcode.UNKNOWN_TOKEN, "The device is gone", {"soft_logout": False})
     _identity(txn, user_id, device_id, upload)
     if upload.device_keys is not None:
         own = _own_part(upload.device_keys, user_id, f"{e2e_keys.ED25519}:{device_id}")
@@ -199,7 +199,7 @@ def _new_keys(
         if name in known:
             if not e2e_keys.same_key(orjson.loads(known[name]), key):
                 raise MatrixError(
-                    400, "M_UNKNOWN", f"One time key {key.algorithm}:{key.key_id} already exists"
+                    400, Errcode.UNKNOWN, f"One time key {key.algorithm}:{key.key_id} already exists"
                 )
         elif name not in before:
             new.append(key)

@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, not_found
+from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, guests_forbidden, not_found
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.event_writer import Sender
 from synapse_lite.handlers.invite_permission import check_invitable, check_may_invite
@@ -196,7 +196,7 @@ class Memberships:
         check = await self._database.read(self._check_join, room, requester.user_id)
         _check_not_banned(requester.user_id, check.membership)
         if requester.is_guest and not check.guests_may_join:
-            raise MatrixError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guest access not allowed")
+            raise guests_forbidden()
         if check.membership != "join":
             await self._limits.spend_join(requester.user_id, room.nid)
         return check
@@ -237,7 +237,7 @@ class Memberships:
         check_not_suspended(requester, "Joining rooms")
         requester.check_consent()
         if requester.is_guest:
-            raise MatrixError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guest access not allowed")
+            raise guests_forbidden()
         await self._limits.spend_remote_join(requester.user_id)
         profile = await self._database.read(shown_profile, requester.user_id)
         entered = await self._remote_members.join(target, requester.user_id, self._joined(profile, content))

@@ -11,7 +11,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from twisted.internet.interfaces import IReactorFromThreads
 
 from synapse_lite.config.accounts import PasswordPolicy
-from synapse_lite.errors import MatrixError, limit_exceeded
+from synapse_lite.errors import Errcode, MatrixError, limit_exceeded
 from synapse_lite.threads import Threads
 
 MAX_PASSWORD_LENGTH = 512
@@ -75,7 +75,7 @@ class Passwords:
     def check_new(self, password: str) -> None:
         """400 for what is no password (`M_UNKNOWN`), or not good enough (Synapse's code per rule)."""
         if not 1 <= len(password) <= MAX_PASSWORD_LENGTH or "\0" in password:
-            raise MatrixError(400, "M_UNKNOWN", "Invalid password")
+            raise MatrixError(400, Errcode.UNKNOWN, "Invalid password")
         policy = self._policy
         if not policy.enabled:
             return

@@ -140,7 +140,9 @@ class Profiles:
         if requester.user_id != user_id:
             raise forbidden("Cannot set the profile of another user")
         if requester.suspended:
-            raise MatrixError(403, "M_USER_SUSPENDED", "Updating the profile while suspended is not allowed.")
+            raise MatrixError(
+                403, Errcode.USER_SUSPENDED, "Updating the profile while suspended is not allowed."
+            )
         if name in self._fixed:
             raise forbidden(f"Changing {name} is disabled on this server")
 
@@ -148,7 +150,7 @@ class Profiles:
 def _with(name: str, value: Any, profile: JsonObject) -> JsonObject:
     changed = {**profile, name: value}
     if len(encode(changed)) >= MAX_PROFILE_BYTES:
-        raise MatrixError(400, "M_PROFILE_TOO_LARGE", "The profile would be 64 KiB or larger")
+        raise MatrixError(400, Errcode.PROFILE_TOO_LARGE, "The profile would be 64 KiB or larger")
     return changed
 
 
@@ -159,7 +161,7 @@ def _without(name: str, profile: JsonObject) -> JsonObject:
 def _check_name(name: str) -> None:
     if len(name.encode()) > MAX_FIELD_NAME_BYTES:
         raise MatrixError(
-            400, "M_KEY_TOO_LARGE", f"Profile key is too long (max {MAX_FIELD_NAME_BYTES} bytes)"
+            400, Errcode.KEY_TOO_LARGE, f"Profile key is too long (max {MAX_FIELD_NAME_BYTES} bytes)"
         )
     if not ids.is_namespaced(name):
         raise invalid_param("Invalid profile key")

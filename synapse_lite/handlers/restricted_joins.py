@@ -2,7 +2,7 @@
 
 from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import MatrixError
+from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.matrix.power_levels import PowerLevels, read_level
 from synapse_lite.storage import rooms
@@ -28,7 +28,7 @@ def authorising_user(
     found = _inviter(txn, room, current.power_levels(txn, room.nid), server_name)
     if found is None:
         raise MatrixError(
-            400, "M_UNABLE_TO_GRANT_JOIN", "No user of this server may invite others to this room."
+            400, Errcode.UNABLE_TO_GRANT_JOIN, "No user of this server may invite others to this room."
         )
     return found
 

@@ -8,7 +8,7 @@ from attrs import frozen
 from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import MatrixError, invalid_param, not_found
+from synapse_lite.errors import Errcode, MatrixError, invalid_param, not_found
 from synapse_lite.handlers.long_lists import LongLists
 from synapse_lite.handlers.rendering import render_old
 from synapse_lite.handlers.rooms import check_alias
@@ -186,7 +186,9 @@ def _named(txn: Transaction, room_id_or_alias: str) -> Room:
             raise not_found(f"Room alias {room_id_or_alias} not found")
         return _known(txn, room_id)
     if not ids.is_room_id(room_id_or_alias):
-        raise MatrixError(400, "M_UNKNOWN", f"{room_id_or_alias[:80]} was not legal room ID or room alias")
+        raise MatrixError(
+            400, Errcode.UNKNOWN, f"{room_id_or_alias[:80]} was not legal room ID or room alias"
+        )
     return _known(txn, room_id_or_alias)
 
 

@@ -1,6 +1,6 @@
 """Access tokens at the door: who sent a request, and whether its route lets them in."""
 
-from synapse_lite.errors import MatrixError, forbidden
+from synapse_lite.errors import forbidden, guests_forbidden
 from synapse_lite.handlers.access_tokens import AccessTokens
 from synapse_lite.handlers.last_seen import LastSeen
 from synapse_lite.handlers.requester import Requester
@@ -31,7 +31,7 @@ class TokenAuthenticator:
         )
         request.requester_name = requester.user_id
         if requester.is_guest and access not in _GUESTS:
-            raise MatrixError(403, "M_GUEST_ACCESS_FORBIDDEN", "Guest access not allowed")
+            raise guests_forbidden()
         self._last_seen.note(requester, request.client_ip, request.user_agent)
         if access is Access.ADMIN and not requester.is_admin:
             raise forbidden("You are not a server admin")

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import MatrixError, not_found
+from synapse_lite.errors import Errcode, MatrixError, not_found
 from synapse_lite.handlers.long_lists import LongLists
 from synapse_lite.storage import destinations as store
 from synapse_lite.storage.database import Database
@@ -65,7 +65,7 @@ class Destinations:
         await self.show(server_name)
         if not await self._database.transact(store.reset_backoff, server_name):
             raise MatrixError(
-                400, "M_UNKNOWN", "The retry timing does not need to be reset for this destination."
+                400, Errcode.UNKNOWN, "The retry timing does not need to be reset for this destination."
             )
         self._wake()
 

@@ -8,7 +8,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from synapse_lite.clock import Clock, DelayedCall
-from synapse_lite.errors import MatrixError, not_found
+from synapse_lite.errors import Errcode, MatrixError, not_found
 from synapse_lite.handlers.gathered_reads import GatheredReads
 from synapse_lite.handlers.media.library import FileMissingError, Library
 from synapse_lite.handlers.media.patience import Patience
@@ -99,7 +99,7 @@ class Downloads:
                 await self._sessions.check_again(wanted.requester)
             self._check(wanted, media)
         if media.sha256 is None or media.size is None:
-            raise MatrixError(504, "M_NOT_YET_UPLOADED", "Media has not been uploaded yet")
+            raise MatrixError(504, Errcode.NOT_YET_UPLOADED, "Media has not been uploaded yet")
         self._accesses.note(media.nid)
         copy_for = None if mxc.origin == self._server_name else wanted
         return media, Content(

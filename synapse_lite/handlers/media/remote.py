@@ -35,7 +35,6 @@ CLAIM_MS = 60_000
 PATIENCE_SECONDS = 60.0
 REFUSED_SECONDS = 30.0
 MAX_REFUSED_SECONDS = 600.0
-NOT_YET_UPLOADED = "M_NOT_YET_UPLOADED"
 _OF_THE_SERVER = frozenset({None, 429, 502, 503})
 """Statuses that are about the other server, not about the file; None: it does not answer."""
 
@@ -117,7 +116,7 @@ class RemoteLibrary:
         finally:
             unsubscribe()
             patience.stop()
-        raise MatrixError(504, NOT_YET_UPLOADED, "The media takes long to arrive")
+        raise MatrixError(504, Errcode.NOT_YET_UPLOADED, "The media takes long to arrive")
 
     def _try_to_claim(self, txn: Transaction, mxc: Mxc, claimant: str) -> bool | None:
         """None while another process fetches it."""
@@ -163,7 +162,7 @@ class RemoteLibrary:
     def _refused(self, mxc: Mxc, error: PeerError, began: bool) -> MatrixError:
         """Remembered: whoever asks next gets the same answer, and the other server no further question."""
         refusal = _refusal(error)
-        if refusal.errcode == NOT_YET_UPLOADED:
+        if refusal.errcode == Errcode.NOT_YET_UPLOADED:
             return refusal
         about_the_server = error.status in _OF_THE_SERVER and not began
         wait = REFUSED_SECONDS if error.retry_after_ms is None else error.retry_after_ms / 1000
@@ -180,6 +179,6 @@ def _refusal(error: PeerError) -> MatrixError:
         return not_found("Not found")
     if error.status == 429:  # noqa: PLR2004 (too many requests)
         return limit_exceeded(error.retry_after_ms or round(REFUSED_SECONDS * 1000))
-    if error.errcode == NOT_YET_UPLOADED:
-        return MatrixError(504, NOT_YET_UPLOADED, "Media has not been uploaded yet")
+    if error.errcode == Errcode.NOT_YET_UPLOADED:
+        return MatrixError(504, Errcode.NOT_YET_UPLOADED, "Media has not been uploaded yet")
     return MatrixError(502, Errcode.UNKNOWN, "The media cannot be fetched from the other server")

@@ -139,7 +139,7 @@ class Uploads:
             used = files.uploaded_since(txn, user_id, now_ms - quota.period_ms)
             if used + length > quota.max_bytes:
                 raise MatrixError(
-                    403, "M_RESOURCE_LIMIT_EXCEEDED", "You have uploaded as much as you may for now"
+                    403, Errcode.RESOURCE_LIMIT_EXCEEDED, "You have uploaded as much as you may for now"
                 )
 
     def _add(self, txn: Transaction, new: NewMedia, sha256: bytes, size: int) -> bool:
@@ -183,4 +183,4 @@ class Uploads:
 
 
 def _filled() -> MatrixError:
-    return MatrixError(409, "M_CANNOT_OVERWRITE_MEDIA", "Media ID already has content")
+    return MatrixError(409, Errcode.CANNOT_OVERWRITE_MEDIA, "Media ID already has content")

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 from jinja2 import Environment, FileSystemLoader, TemplateError, TemplateNotFound
 
 from synapse_lite.config.consent import UserConsent
-from synapse_lite.errors import ConfigError, MatrixError, bad_json, missing_param, not_found
+from synapse_lite.errors import ConfigError, Errcode, MatrixError, bad_json, missing_param, not_found
 from synapse_lite.handlers.consent import Consent
 from synapse_lite.handlers.terms import LANGUAGE
 from synapse_lite.http.access import Access
@@ -88,7 +88,7 @@ class ConsentApi:
         except TemplateNotFound:
             raise not_found("Unknown version") from None
         except TemplateError as error:
-            raise MatrixError(500, "M_UNKNOWN", "The page of the terms is broken") from error
+            raise MatrixError(500, Errcode.UNKNOWN, "The page of the terms is broken") from error
         return Response(200, page.encode(), _HEADERS, HTML)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import MatrixError, bad_json, invalid_param
+from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param
 from synapse_lite.handlers.device_keys import DeviceKeys, Upload, counts_answer
 from synapse_lite.handlers.device_lists import DeviceLists
 from synapse_lite.handlers.requester import Requester
@@ -42,7 +42,9 @@ class DeviceKeysApi:
     ) -> JsonObject:
         """`POST /_matrix/client/v3/keys/upload`"""
         if requester.device_id is None:
-            raise MatrixError(400, "M_UNKNOWN", "To upload keys, the access token must be that of a device")
+            raise MatrixError(
+                400, Errcode.UNKNOWN, "To upload keys, the access token must be that of a device"
+            )
         if device_id is not None and device_id != requester.device_id:
             raise invalid_param("Keys can be uploaded for one's own device only")
         upload = read_upload(request.json_object(), requester.user_id, requester.device_id)
