@@ -94,8 +94,11 @@ class DeviceKeys:
             if user.self_signing_key is not None:
                 answer[_FIELDS[SELF_SIGNING]][user_id] = user.self_signing_key
         for user_id in local:
-            found = keys[user_id]
-            answer["device_keys"][user_id] = _devices(found, wanted[user_id], is_own=user_id == reader)
+            found, chosen = keys[user_id], wanted[user_id]
+            names = found.names if user_id == reader else {}  # only the owner is told
+            answer["device_keys"][user_id] = (
+                _devices(found, chosen, names) if chosen or names else orjson.Fragment(found.devices)
+            )
             for usage, key in found.cross_signing.items():
                 if usage == MASTER:
                     answer[_FIELDS[usage]][user_id] = with_signatures(
@@ -114,22 +117,20 @@ class DeviceKeys:
 
         A key is given out once. When there is none left, it is the fallback key; without one the device is absent.
         """
-        local = [
+        local = {user_id: of for user_id, of in wanted.items() if is_local(user_id, self._server_name)}
+        stocks = [
             Wanted(user_id, device_id, algorithm)
-            for user_id, devices in wanted.items()
-            if is_local(user_id, self._server_name)
+            for user_id, devices in local.items()
             for device_id, algorithm in devices.items()
         ]
         claimed: Sequence[ClaimedKey] = ()
-        if local:
-            claimed = await self._database.transact(one_time_keys.claim_keys, local)
+        if stocks:
+            claimed = await self._database.transact(one_time_keys.claim_keys, stocks)
         keys: dict[str, dict[str, JsonObject]] = {}
         for key in claimed:
             value = orjson.Fragment(key.json)
             keys.setdefault(key.user_id, {})[key.device_id] = {f"{key.algorithm}:{key.key_id}": value}
-        others = {
-            user_id: of for user_id, of in wanted.items() if of and not is_local(user_id, self._server_name)
-        }
+        others = {user_id: of for user_id, of in wanted.items() if of and user_id not in local}
         remote, failures = await self._remote.claim(others, timeout)
         return {"one_time_keys": {**keys, **remote}, "failures": failures}
 
@@ -227,11 +228,8 @@ def _text(value: str | JsonObject) -> str:
     return canonical_json.encode(value).decode()
 
 
-def _devices(keys: UserKeys, wanted: Collection[str], *, is_own: bool) -> orjson.Fragment | JsonObject:
-    """All, or those that are wanted. Only the owner is told the names of devices."""
-    names = keys.names if is_own else {}
-    if not (wanted or names):
-        return orjson.Fragment(keys.devices)
+def _devices(keys: UserKeys, wanted: Collection[str], names: Mapping[str, str]) -> JsonObject:
+    """All, or those that are wanted; with the names that some have."""
     devices = keys.by_device()
     for device_id in names.keys() & devices.keys():
         devices[device_id]["unsigned"] = {"device_display_name": names[device_id]}

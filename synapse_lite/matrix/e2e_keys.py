@@ -166,8 +166,6 @@ def _read_uploaded_key(name: str, value: object, field: str) -> UploadedKey:
     if algorithm in (CURVE25519, f"signed_{CURVE25519}"):
         decode_key(public_key, f"{field}.{name}")
     _check_size(value, MAX_KEY_BYTES, f"{field}.{name}")
-    if isinstance(value, dict):
-        _check_signatures_shape(value, f"{field}.{name}")
     return UploadedKey(algorithm, key_id, public_key, value)
 
 
