@@ -49,7 +49,7 @@ def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Config:
     given = list(paths) or [Path(path) for path in (environ.get("SYNAPSE_CONFIG_PATH"),) if path]
     if not given:
         raise ConfigError("No configuration file: give one with -c")
-    settings = _merge(given)
+    settings = _merge(given, environ)
     mistakes = [settings.mistake(*found) for found in fill_in_secrets(settings.values)]
     try:
         config = Config.model_validate(settings.values)
@@ -61,7 +61,7 @@ def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Config:
     return config
 
 
-def _merge(paths: Sequence[Path]) -> _Settings:
+def _merge(paths: Sequence[Path], environ: Mapping[str, str]) -> _Settings:
     values: dict[str, Any] = {}
     origins: dict[str, Path] = {}
     mistakes: list[str] = []
@@ -75,11 +75,23 @@ def _merge(paths: Sequence[Path]) -> _Settings:
         origins.update(dict.fromkeys(content, file))
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+    _fill_in_proxies(values, environ)
     first = paths[0]
     if values.get("signing_key_path") is None:
         directory = first if first.is_dir() else first.parent
         values["signing_key_path"] = str(directory / f"{values.get('server_name')}.signing.key")
     return _Settings(values, origins, first)
+
+
+def _fill_in_proxies(values: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """As most programs find them, where the files do not name any. http_proxy in capitals would be a header of CGI."""
+    https = environ.get("https_proxy") or environ.get("HTTPS_PROXY")
+    direct = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    hosts = [host.strip() for host in direct.split(",") if host.strip()]
+    found = {"http_proxy": environ.get("http_proxy"), "https_proxy": https, "no_proxy_hosts": hosts}
+    for name, value in found.items():
+        if value:
+            values.setdefault(name, value)
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -13,8 +13,6 @@ LOSSES = {
     "exclude_rooms_from_sync": "users see these rooms",
     "experimental_features.*": "features behind a flag may not be there",
     "hs_disabled": "the server serves all the same",
-    "http_proxy": "requests to the outside go without the proxy",
-    "https_proxy": "requests to the outside go without the proxy",
     "jwt_config": "no login by JSON web token",
     "limit_remote_rooms": "rooms of any size can be joined",
     "limit_usage_by_mau": "the number of active users is not limited",

@@ -1,5 +1,6 @@
 """Requests that the server makes to others."""
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any
 
@@ -18,6 +19,17 @@ def _network(value: Any) -> IPv4Network | IPv6Network:
 Network = Annotated[
     IPv4Network | IPv6Network, BeforeValidator(_network), PlainSerializer(str, when_used="json")
 ]
+
+_PROXY = re.compile(r"(http://)?([^@/\s]+@)?[^@/:\s]+(:\d{1,5})?/?")
+
+
+def _proxy(value: Any) -> Any:
+    if isinstance(value, str) and not _PROXY.fullmatch(value):
+        raise ValueError("should be http://host:port, with user:password@ before the host if need be")
+    return value
+
+
+ProxyUrl = Annotated[str | None, BeforeValidator(_proxy)]
 
 PRIVATE: tuple[IPv4Network | IPv6Network, ...] = tuple(
     ip_network(text)
@@ -56,4 +68,20 @@ class OutboundOptions(Options):
     )
     ip_range_whitelist: tuple[Network, ...] = Field(
         default=(), description="Exceptions to ip_range_blacklist."
+    )
+    http_proxy: ProxyUrl = Field(
+        default=None,
+        repr=False,
+        description="Proxy for http:// URLs, as http://user:password@host:port; the environment variable of this "
+        "name when absent. It finds out itself where names lead, so it has to know the ranges above, too.",
+    )
+    https_proxy: ProxyUrl = Field(
+        default=None,
+        repr=False,
+        description="Proxy for https:// URLs in the same way: other homeservers, push gateways, previews.",
+    )
+    no_proxy_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Hosts, domains and address ranges that are reached without a proxy; the environment variable "
+        "no_proxy when absent.",
     )

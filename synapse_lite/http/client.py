@@ -24,12 +24,12 @@ from synapse_lite.http.answers import Answer, Connection, UnansweredError
 from synapse_lite.http.connections import (
     AddressDeniedError,
     Connector,
-    GuardedReactor,
     Origin,
     RequestError,
     Route,
 )
 from synapse_lite.http.idle import IdleConnections
+from synapse_lite.http.proxies import NONE, Proxies, ProxyError
 from synapse_lite.http.tls import Certificates
 
 __all__ = [
@@ -91,7 +91,7 @@ class Reply:
 
 
 class HttpClient:
-    """Asks servers within one policy. No cookies, no compression, no proxies of the environment."""
+    """Asks servers within one policy. No cookies, no compression."""
 
     def __init__(
         self,
@@ -103,15 +103,14 @@ class HttpClient:
         persistent: bool = False,
         kept: int = KEPT,
         tls: IPolicyForHTTPS | None = None,
+        proxies: Proxies = NONE,
     ) -> None:
         """`persistent`: connections are kept for the next request to the same origin, `kept` of them."""
         self._clock = clock
         self._user_agent = user_agent
         self._is_persistent = persistent
         self._idle = IdleConnections(clock, kept if persistent else 0)
-        self._connector = Connector(
-            GuardedReactor(reactor, policy), tls or cast("IPolicyForHTTPS", Certificates())
-        )
+        self._connector = Connector(reactor, policy, tls or cast("IPolicyForHTTPS", Certificates()), proxies)
 
     def stop(self) -> "Deferred[None]":
         return self._idle.close()
@@ -161,7 +160,11 @@ class HttpClient:
     async def _ask(self, deadline: "_Deadline", asked: "_Asked") -> Reply:
         scheme, netloc, target = _parts(asked.url)
         origin = _origin(scheme, netloc, asked.route)
-        request = self._written(asked.method, target, {"Host": netloc, **asked.headers}, asked.body)
+        headers = {"Host": netloc, **asked.headers}
+        if proxy := self._connector.proxy_asked(origin):
+            target = asked.url
+            headers |= {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+        request = self._written(asked.method, target, headers, asked.body)
         kept = self._idle.take(origin)
         try:
             connection = kept or await self._connect(deadline, origin)
@@ -192,7 +195,7 @@ class HttpClient:
             return await deadline.watch(Deferred.fromCoroutine(self._connector.connect(origin, factory)))
         except (RequestError, CancelledError):
             raise
-        except (DNSLookupError, ConnectError) as error:
+        except (DNSLookupError, ConnectError, ProxyError) as error:
             raise RequestError(f"{origin} cannot be reached: {error}") from None
         except Exception as error:
             raise RequestError(f"{origin} gives no answer: {_reason(error)}") from error

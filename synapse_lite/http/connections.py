@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from synapse_lite.errors import SynapseLiteError
 from synapse_lite.http.addresses import AddressPolicy
+from synapse_lite.http.proxies import NONE, Proxies, Proxy, ProxyError, TunnelEndpoint
 
 CONNECT_SECONDS = 10.0
 CONNECTING = 100
@@ -97,11 +98,19 @@ class GuardedReactor:
 
 
 class Connector:
-    """Connects, over TLS where the scheme says so."""
+    """Connects, over TLS where the scheme says so, and by a proxy where there is one.
 
-    def __init__(self, reactor: GuardedReactor, tls: IPolicyForHTTPS) -> None:
+    A proxy finds out by itself where names lead: only addresses are checked here.
+    """
+
+    def __init__(
+        self, reactor: Any, policy: AddressPolicy, tls: IPolicyForHTTPS, proxies: Proxies = NONE
+    ) -> None:
         self._reactor = reactor
+        self._guarded = GuardedReactor(reactor, policy)
+        self._policy = policy
         self._tls = tls
+        self._proxies = proxies
         self._turns = DeferredSemaphore(CONNECTING)
 
     async def connect(self, origin: Origin, factory: "Factory[Any]") -> Any:
@@ -112,7 +121,7 @@ class Connector:
             for target in others:
                 try:
                     return await self._connect(origin, target, factory)
-                except (ConnectError, DNSLookupError, RequestError):
+                except (ConnectError, DNSLookupError, ProxyError, RequestError):
                     continue
             return await self._connect(origin, last, factory)
         finally:
@@ -120,8 +129,28 @@ class Connector:
 
     async def _connect(self, origin: Origin, target: tuple[str, int], factory: "Factory[Any]") -> Any:
         host, port = target
-        endpoint: Any = HostnameEndpoint(self._reactor, host.encode("ascii"), port, CONNECT_SECONDS)
+        proxy = self._proxies.of(origin.scheme, origin.host)
+        if proxy is None:
+            endpoint: Any = HostnameEndpoint(self._guarded, host.encode("ascii"), port, CONNECT_SECONDS)
+        else:
+            endpoint = self._by_proxy(proxy, origin, host, port)
         if origin.scheme == "https":
             creator: Any = cast("Any", self._tls).creatorForNetloc(origin.host.encode("ascii"), origin.port)
             endpoint = wrapClientTLS(creator, endpoint)
         return await endpoint.connect(factory)
+
+    def proxy_asked(self, origin: Origin) -> Proxy | None:
+        """The one that is asked itself, by the whole URL: what is not encrypted needs no tunnel."""
+        return self._proxies.of(origin.scheme, origin.host) if origin.scheme == "http" else None
+
+    def _by_proxy(self, proxy: Proxy, origin: Origin, host: str, port: int) -> Any:
+        if _is_address(host) and not self._policy.permits(host):
+            raise AddressDeniedError(f"the address {host} is not allowed")
+        endpoint = HostnameEndpoint(self._reactor, proxy.host.encode("ascii"), proxy.port, CONNECT_SECONDS)
+        return TunnelEndpoint(endpoint, proxy, host, port) if origin.scheme == "https" else endpoint
+
+
+def _is_address(host: str) -> bool:
+    """In whatever spelling: no name of the DNS ends in a number."""
+    last = host.rpartition(".")[2].lower()
+    return ":" in host or last.isdigit() or last.startswith("0x")

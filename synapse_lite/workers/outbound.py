@@ -16,6 +16,7 @@ from synapse_lite.federation.well_known import WellKnown
 from synapse_lite.handlers.push import AT_ONCE
 from synapse_lite.http.addresses import AddressPolicy
 from synapse_lite.http.client import HttpClient
+from synapse_lite.http.proxies import Proxies, Proxy
 from synapse_lite.http.tls import Certificates
 from synapse_lite.matrix.globs import compile_glob
 
@@ -29,13 +30,15 @@ _CERTIFICATE_END = b"-----END CERTIFICATE-----"
 def build_http_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:
     """For push gateways and identity servers. All users of an app have one gateway, which gets all pushes of a moment."""
     policy = AddressPolicy(config.ip_range_blacklist, config.ip_range_whitelist)
-    return HttpClient(reactor, clock, policy, user_agent=USER_AGENT, persistent=True, kept=AT_ONCE)
+    return HttpClient(
+        reactor, clock, policy, user_agent=USER_AGENT, persistent=True, kept=AT_ONCE, proxies=_proxies(config)
+    )
 
 
 def build_preview_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:
     """For pages that users name: within the ranges of previews, and no connection is kept."""
     policy = AddressPolicy(config.url_preview_ip_range_blacklist or (), config.url_preview_ip_range_whitelist)
-    return HttpClient(reactor, clock, policy, user_agent=PREVIEW_USER_AGENT)
+    return HttpClient(reactor, clock, policy, user_agent=PREVIEW_USER_AGENT, proxies=_proxies(config))
 
 
 def build_federation_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:
@@ -49,11 +52,19 @@ def build_federation_client(reactor: Any, clock: Clock, config: Config) -> HttpC
         user_agent=USER_AGENT,
         persistent=True,
         tls=cast("IPolicyForHTTPS", _federation_certificates(config)),
+        proxies=_proxies(config),
     )
 
 
 def build_discovery(reactor: Any, clock: Clock, http: HttpClient) -> Discovery:
     return Discovery(WellKnown(http, clock), DnsServices(Resolver(RESOLV_CONF, reactor=reactor)), clock)
+
+
+def _proxies(config: Config) -> Proxies:
+    http, https = config.http_proxy, config.https_proxy
+    return Proxies(
+        Proxy.parse(http) if http else None, Proxy.parse(https) if https else None, config.no_proxy_hosts
+    )
 
 
 def _federation_certificates(config: Config) -> Certificates:
