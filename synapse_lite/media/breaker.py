@@ -6,7 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from synapse_lite.media.store import BlobMissingError, BlobStore, Found, LocalReading, Reading, StoreError
+from synapse_lite.media.store import (
+    BlobMissingError,
+    BlobStore,
+    Found,
+    LocalDiskError,
+    LocalReading,
+    Reading,
+    StoreError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +70,8 @@ class BreakerStore:
             yield
         except BlobMissingError:
             self._went_well()
+            raise
+        except LocalDiskError:
             raise
         except StoreError as error:
             self._failed(error)

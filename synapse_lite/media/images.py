@@ -3,6 +3,8 @@
 Of four formats the decoders are trusted enough to be run at all; whatever else claims to be a picture is none.
 """
 
+from errno import EFBIG
+from io import BytesIO
 from os import SEEK_CUR
 from pathlib import Path
 from struct import Struct
@@ -59,6 +61,10 @@ class ImageError(Exception):
         self.too_large = too_large
 
 
+class DiskError(Exception):
+    """The disk failed, not the picture: another time there may be a thumbnail."""
+
+
 @frozen
 class Picture:
     """What was made; `media_type` and sides (pixels) of it. `is_source`: the source serves as it is."""
@@ -72,12 +78,14 @@ class Picture:
 def make_thumbnail(
     source: Path, target: Path, *, width: int, height: int, crop: bool, animated: bool, max_pixels: int
 ) -> Picture:
-    """Write a picture that fits the box, or with `crop` fills it. Never larger than the source."""
+    """Write a picture that fits the box, or with `crop` fills it. Never larger than the source. `DiskError`."""
     try:
         with Image.open(source, formats=FORMATS) as image:
             return _make(image, source, target, (width, height), crop, animated, max_pixels)
-    except ImageError:
+    except (ImageError, DiskError):
         raise
+    except FileNotFoundError:
+        raise DiskError("the file is gone") from None
     except MemoryError:
         raise ImageError("it needs too much memory", too_large=True) from None
     except Exception as error:  # noqa: BLE001 (whatever a decoder raises means the same)
@@ -178,11 +186,24 @@ def _middle(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int, int,
 
 def _save(image: Image.Image, target: Path) -> str:
     """The media type. Nothing of the source's metadata goes along: it may tell where a photo was taken."""
+    data = BytesIO()
     if image.mode == "RGBA":
-        image.save(target, "WEBP", quality=_WEBP_QUALITY, method=2, exif=b"", xmp=b"", icc_profile=None)
+        image.save(data, "WEBP", quality=_WEBP_QUALITY, method=2, exif=b"", xmp=b"", icc_profile=None)
+        _write(target, data)
         return "image/webp"
-    image.save(target, "JPEG", quality=_JPEG_QUALITY, optimize=True, exif=b"", icc_profile=None, comment=b"")
+    image.save(data, "JPEG", quality=_JPEG_QUALITY, optimize=True, exif=b"", icc_profile=None, comment=b"")
+    _write(target, data)
     return "image/jpeg"
+
+
+def _write(target: Path, data: BytesIO) -> None:
+    """Encoders that write to a file themselves do not say whether it was they that failed, or the disk."""
+    try:
+        target.write_bytes(data.getbuffer())
+    except OSError as error:
+        if error.errno == EFBIG:
+            raise ImageError("its thumbnail would be too large", too_large=True) from None
+        raise DiskError(f"the thumbnail cannot be written: {error.strerror}") from None
 
 
 def _animate(image: Image.Image, target: Path, box: tuple[int, int], crop: bool) -> Picture:
@@ -191,8 +212,9 @@ def _animate(image: Image.Image, target: Path, box: tuple[int, int], crop: bool)
     for frame in ImageSequence.Iterator(image):
         durations.append(_duration(frame.info))
         frames.append(_resize(frame.convert("RGBA"), box, crop))
+    data = BytesIO()
     frames[0].save(
-        target,
+        data,
         "WEBP",
         save_all=True,
         append_images=frames[1:],
@@ -201,6 +223,7 @@ def _animate(image: Image.Image, target: Path, box: tuple[int, int], crop: bool)
         quality=_WEBP_QUALITY,
         method=0,
     )
+    _write(target, data)
     return Picture("image/webp", *frames[0].size)
 
 

@@ -10,12 +10,13 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from synapse_lite.media.store import BlobMissingError, Found, Reading, StoreError, hash_of
+from synapse_lite.media.store import BlobMissingError, Found, LocalDiskError, Reading, StoreError, hash_of
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 8
 ATTEMPTS = 2
 DELETE_AT_ONCE = 1000
+PIECE_BYTES = 256 * 1024
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
@@ -57,11 +58,16 @@ class S3Store:
 
     @contextmanager
     def as_file(self, sha256: bytes, directory: Path) -> Iterator[Path]:
-        directory.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=directory) as file:
-            with _as_store_errors():
-                self._client.download_fileobj(self._bucket, self._key(sha256), file)
-                file.flush()
+        with _as_disk_errors():
+            directory.mkdir(parents=True, exist_ok=True)
+            file = NamedTemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (closed below)
+        with file:
+            with self.open(sha256) as reading:
+                while data := reading.read(PIECE_BYTES):
+                    view = memoryview(data)
+                    while view:
+                        with _as_disk_errors():
+                            view = view[file.write(view) :]
             yield Path(file.name)
 
     def delete(self, sha256s: Sequence[bytes]) -> None:
@@ -108,6 +114,14 @@ class _Object:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+@contextmanager
+def _as_disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LocalDiskError(f"the disk fails: {error.strerror}") from error
 
 
 @contextmanager

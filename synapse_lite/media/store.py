@@ -14,6 +14,10 @@ class StoreError(SynapseLiteError):
     """The store does not answer, is full, or refuses; nothing is lost, and it may be tried again."""
 
 
+class LocalDiskError(StoreError):
+    """There is no room for a copy on this host: no fault of a store that is elsewhere."""
+
+
 class BlobMissingError(StoreError):
     """The store does not have the bytes that the database knows."""
 

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import asdict
 from PIL import Image
 
-from synapse_lite.media.images import ImageError, make_thumbnail, measure
+from synapse_lite.media.images import DiskError, ImageError, make_thumbnail, measure
 from synapse_lite.media.pages import read_oembed, read_page
 
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
@@ -50,6 +50,8 @@ def _thumbnail(source: str, target: str, **wishes: Any) -> Mapping[str, Any]:
         return asdict(make_thumbnail(Path(source), Path(target), **wishes))
     except ImageError as error:
         return {"error": str(error), "too_large": error.too_large}
+    except DiskError as error:
+        return {"error": str(error), "is_passing": True}
 
 
 def _measure(source: str, max_pixels: int) -> Mapping[str, Any]:

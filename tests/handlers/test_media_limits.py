@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,30 @@ async def test_a_full_disk(database: Database, small_disk: Path) -> None:
         ballast.unlink()
         later = await home.upload(b"b" * 900_000)
         assert await home.download(later) == b"b" * 900_000
+
+
+@ensureDeferred
+async def test_thumbnails_on_a_full_disk(database: Database, small_disk: Path) -> None:
+    """503 and nothing left, and nothing remembered against the picture: with room again there are thumbnails."""
+    async with media_home(database, small_disk) as home:
+        pictures = [
+            await home.upload(encoded(photo(700, 500), kind), content_type=f"image/{kind.lower()}")
+            for kind in ("PNG", "GIF")
+        ]
+        before = home.files()
+        ballast = small_disk / "ballast"
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(b"x" * 4096):
+                pass
+        for mxc in pictures:
+            with pytest.raises(MatrixError) as refused:
+                await home.thumbnail(mxc, 32, 32, "crop")
+            assert (refused.value.status, refused.value.errcode) == (503, "M_UNKNOWN")
+        while [path for path in home.files() if path != ballast] != before:  # threads throw it away
+            await home.threads.run(lambda: None)
+        ballast.unlink()
+        for mxc in pictures:
+            assert read((await home.thumbnail(mxc, 32, 32, "crop"))[1]).size == (32, 32)
 
 
 @pytest.mark.new_database

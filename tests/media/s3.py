@@ -31,3 +31,9 @@ def object_names(url: str, bucket: str) -> list[str]:
     listed = client.list_objects_v2(Bucket=bucket).get("Contents", ())
     client.close()
     return [found["Key"] for found in listed]
+
+
+def lose_object(url: str, bucket: str, name: str) -> None:
+    client = boto3.client("s3", endpoint_url=url, **KEYS)
+    client.delete_object(Bucket=bucket, Key=name)
+    client.close()

@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from synapse_lite.media.breaker import FAILURES, BreakerStore
 from synapse_lite.media.directory import DirectoryStore
 from synapse_lite.media.incoming import Incoming, Received, delete_stale
 from synapse_lite.media.s3 import S3Store
@@ -89,6 +91,27 @@ def test_a_store_that_is_away(tmp_path: Path) -> None:
     blocked = DirectoryStore(tmp_path / "file" / "blobs")
     with pytest.raises(StoreError, match="fails"):
         blocked.put(one.sha256, one.path)
+
+
+def test_no_room_for_a_copy(s3_url: str, tmp_path: Path) -> None:
+    """What an object store has is copied for who needs a file: that this host has no room is no fault of the store."""
+    objects = S3Store("media", prefix=f"{tmp_path.name}/", connections=4, endpoint_url=s3_url, **KEYS)
+    sha256 = put(objects, tmp_path, os.urandom(1_000_000))
+    store = BreakerStore(objects, lambda: 0.0)
+    disk = tmp_path / "small"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], check=True)
+    try:
+        for _ in range(2 * FAILURES):
+            with pytest.raises(StoreError, match="No space left"), store.as_file(sha256, disk):
+                pass
+        assert list(disk.iterdir()) == []
+        with pytest.raises(StoreError, match="Not a directory"), store.as_file(sha256, Path("/dev/null/x")):
+            pass
+        with store.as_file(sha256, tmp_path / "incoming") as path:
+            assert path.stat().st_size == 1_000_000
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_stale_files(tmp_path: Path) -> None:

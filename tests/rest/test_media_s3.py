@@ -15,7 +15,7 @@ from synapse_lite.media.breaker import FAILURES
 from synapse_lite.media.store import StoreError
 from synapse_lite.tasks.actions.media_cleanup import clean_media
 from tests.handlers.test_media_thumbnails import encoded, photo, read
-from tests.media.s3 import object_names, s3_server
+from tests.media.s3 import lose_object, object_names, s3_server
 from tests.rest.conftest import BuildServer
 from tests.rest.test_media import NEW, OLD, refusal, upload
 from tests.server import OPEN, TestServer
@@ -92,6 +92,29 @@ async def test_a_store_that_is_away(build_server: BuildServer, tmp_path: Path) -
     assert failed
     sha256 = hashlib.sha256(DATA).digest()
     assert await shelf.rows("SELECT 1 FROM media_blobs WHERE sha256 = %s", sha256) != []
+
+
+@ensureDeferred
+async def test_what_the_store_has_lost(build_server: BuildServer, tmp_path: Path) -> None:
+    """A thumbnail is made anew, after one 503; a file is 404, and so is a thumbnail of it."""
+    with s3_server(BUCKET) as url:
+        server = await build_server(**OPEN, **provider(url), media_store_path=str(tmp_path))
+        token = await server.user("alice")
+        data = encoded(photo(), "JPEG")
+        picture = await upload(server, token, data, content_type="image/jpeg")
+        thumbnail = f"{NEW}/thumbnail/{picture}?width=32&height=32&method=crop"
+        made = (await server.call("GET", thumbnail, token=token)).body
+        lose_object(url, BUCKET, hashlib.sha256(made).hexdigest())
+        lost = await server.call("GET", thumbnail, token=token)
+        assert (refusal(lost), "Retry-After" in lost.headers) == ((503, "M_UNKNOWN"), True)
+        assert (await server.call("GET", thumbnail, token=token)).body == made
+        lose_object(url, BUCKET, hashlib.sha256(data).hexdigest())
+        for path in (
+            f"{NEW}/download/{picture}",
+            f"{NEW}/thumbnail/{picture}?width=96&height=96&method=crop",
+        ):
+            assert refusal(await server.call("GET", path, token=token)) == (404, "M_NOT_FOUND")
+        assert files_below(tmp_path) == []
 
 
 @ensureDeferred

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.errors import Errcode, MatrixError, not_found
 from synapse_lite.handlers.gathered_reads import GatheredReads
-from synapse_lite.handlers.media.library import FileMissingError, Library
+from synapse_lite.handlers.media.library import FileMissingError, Library, unavailable
 from synapse_lite.handlers.media.patience import Patience
 from synapse_lite.handlers.media.uploads import TOPIC, Sessions
 from synapse_lite.handlers.requester import Requester
@@ -18,7 +18,7 @@ from synapse_lite.ids import is_same_server
 from synapse_lite.matrix.media import OCTETS, Mxc, is_media
 from synapse_lite.replication.bus import Bus
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.media import files
+from synapse_lite.storage.media import files, thumbnails
 from synapse_lite.storage.media.files import Media
 
 logger = logging.getLogger(__name__)
@@ -122,8 +122,11 @@ class Downloads:
             return await self._library.read_at_once(content.sha256, start, length)
 
     async def fetch_again(self, content: Content) -> None:
-        """The store has lost the bytes. 404 where nobody else has them."""
+        """The store has lost the bytes. 404 where nobody else has them; 503 for a thumbnail, which is made anew."""
         if content.copy_for is None:
+            database, now_ms = self._library.database, self._library.clock.now_ms()
+            if await database.transact(thumbnails.forget_lost, content.sha256, now_ms):
+                raise unavailable("a thumbnail is lost, and made anew when it is asked for")
             raise FileMissingError
         await self._library.database.transact(self._forget, content.copy_for.mxc, content.sha256)
         await self._fetch(content.copy_for)

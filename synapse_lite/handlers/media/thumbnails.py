@@ -131,7 +131,9 @@ class Thumbnails:
             await self._library.threads.run(file.__exit__, None, None, None)
 
     async def _refuse(self, source: bytes, answer: dict[str, Any]) -> None:
-        """Remembered with the bytes: nobody decodes them again."""
+        """Remembered with the bytes: nobody decodes them again. But what the disk did is not about them."""
+        if answer.get("is_passing"):
+            raise StoreError(answer["error"])
         reason = f"{TOO_LARGE if answer['too_large'] else ''}{answer['error']}"
         logger.info("media: no thumbnail of %s: %s", source.hex(), reason)
         await self._library.database.transact(blobs.write_image_error, source, reason)

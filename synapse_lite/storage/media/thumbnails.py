@@ -39,6 +39,14 @@ def read_thumbnail(txn: Transaction, source: bytes, box: Box) -> Thumbnail | str
     return None if sha256 is None else Thumbnail(media_type, bytes(sha256), size)
 
 
+def forget_lost(txn: Transaction, sha256: bytes, now_ms: int) -> bool:
+    """Whether the bytes, which the store has lost, are a thumbnail: then it is made anew when it is asked for."""
+    lost = txn.execute("DELETE FROM media_thumbnails WHERE sha256 = %s AND source <> sha256", (sha256,)) > 0
+    if lost:
+        blobs.release(txn, [sha256], now_ms)
+    return lost
+
+
 def add_thumbnail(txn: Transaction, source: bytes, box: Box, thumbnail: Thumbnail, now_ms: int) -> bool:
     """False: the source or the bytes of the thumbnail were deleted meanwhile. One that is there already stays."""
     there = txn.row("SELECT FROM media_blobs WHERE sha256 = %s FOR KEY SHARE", (source,))
