@@ -5,33 +5,53 @@ from collections.abc import Iterator
 from synapse_lite.config.model import Config
 
 LOSSES = {
+    "account_threepid_delegates": "no text messages: telephone numbers cannot be confirmed",
     "account_validity.renew_at": "nobody is told by e-mail that their account expires",
+    "allow_device_name_lookup_over_federation": "other servers never see the names of devices",
     "app_service_config_files": "bridges and other application services are not served",
+    "bind_port": "nothing listens there: name the port in listeners",
     "cas_config": "no login by CAS",
+    "daemonize": "the process stays in the foreground, for systemd or a container to watch",
+    "database_path": "the database is that of database",
+    "databases": "the database is that of database",
     "email": "no mail: neither notifications nor a new password by e-mail",
     "enable_registration_captcha": "there is no captcha, so registration stays closed",
     "exclude_rooms_from_sync": "users see these rooms",
     "experimental_features.*": "features behind a flag may not be there",
-    "hs_disabled": "the server serves all the same",
+    "include_profile_data_on_invite": "invites show the name and avatar of who is invited",
     "jwt_config": "no login by JSON web token",
     "limit_remote_rooms": "rooms of any size can be joined",
     "limit_usage_by_mau": "the number of active users is not limited",
+    "log_file": "the log goes where log or log_config says",
+    "manhole": "no debugging shell",
     "matrix_authentication_service": "no login by Matrix Authentication Service: its users cannot log in",
+    "metrics_port": "nothing listens there: name a listener of the type metrics",
     "modules": "Python modules are not loaded: spam checkers, password providers and others do nothing",
     "oidc_config": "no single sign-on by OpenID Connect",
     "oidc_providers": "no single sign-on by OpenID Connect",
     "opentracing": "no traces",
+    "outbound_federation_restricted_to": "every process speaks with other servers",
     "password_providers": "passwords are those of the database only: no LDAP",
-    "redis": "none: processes talk through PostgreSQL",
     "registrations_require_3pid": "no address can be confirmed, so registration stays closed",
     "saml2_config": "no single sign-on by SAML",
     "sentry": "errors are in the log only",
     "spam_checker": "nothing is checked for spam",
+    "sso": "no single sign-on",
+    "templates": "pages and messages have the texts of this server",
     "third_party_event_rules": "events are accepted whatever that module would say",
+    "unsecure_port": "nothing listens there: name the port in listeners",
+    "user_types": "users have the types bot and support, or none",
+    "worker_daemonize": "the process stays in the foreground, for systemd or a container to watch",
 }
 
 
 def describe_losses(config: Config) -> Iterator[str]:
-    """`option: what is lost`, or only the option."""
+    """`option: what is lost`."""
     for option in config.ignored:
-        yield f"{option}: {LOSSES[option]}" if option in LOSSES else option
+        if option in LOSSES:
+            yield f"{option}: {LOSSES[option]}"
+
+
+def without_loss(config: Config) -> list[str]:
+    """Options that change nothing, and that nobody misses: it is done otherwise here, or there is no need of it."""
+    return [option for option in config.ignored if option not in LOSSES]

@@ -61,6 +61,19 @@ class ServerOptions(Options):
         description="How to reach the operator: mailto:…, a user ID, or the URL of a page. "
         "/.well-known/matrix/support answers only when it is set.",
     )
+    hs_disabled: bool = Field(
+        default=False,
+        description="Nobody but administrators is served, and nobody registers. Other servers are answered.",
+    )
+    hs_disabled_message: str = Field(
+        default="Homeserver is currently blocked", description="What users are told then, with admin_contact."
+    )
+    default_identity_server: str | None = Field(
+        default=None, description="URL of an identity server, told in /.well-known/matrix/client."
+    )
+    user_agent_suffix: str | None = Field(
+        default=None, description="Added to the User-Agent of requests to others."
+    )
     pid_file: Path | None = Field(default=None, description="File that gets the process id.")
     daemonize: bool = Field(default=False, description="Run in the background.")
     soft_file_limit: int = Field(

@@ -10,6 +10,7 @@ import attrs
 from synapse_lite.clock import Clock
 from synapse_lite.config.accounts import RegistrationOptions
 from synapse_lite.errors import Errcode, MatrixError, forbidden
+from synapse_lite.handlers.closed_server import ClosedServer
 from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.handlers.uia import (
     DUMMY,
@@ -49,7 +50,9 @@ class Registration:
         server_name: str,
         on_registered: OnRegistered,
         terms_version: str | None = None,
+        closed: ClosedServer | None = None,
     ) -> None:
+        self._closed = closed
         self._terms_version = terms_version
         self._database = database
         self._passwords = passwords
@@ -59,7 +62,9 @@ class Registration:
         self._on_registered = on_registered
 
     def check_open(self) -> None:
-        """403 `M_FORBIDDEN` unless anybody may register."""
+        """403 `M_FORBIDDEN` unless anybody may register; `M_RESOURCE_LIMIT_EXCEEDED` while the server is closed."""
+        if self._closed is not None:
+            self._closed.check(None)
         if not self._options.registration_is_open:
             raise forbidden(
                 "Registration has been disabled. Only m.login.application_service registrations are allowed."
@@ -116,6 +121,8 @@ class Registration:
 
     async def register_guest(self) -> str:
         """The id of a new guest, who cannot log in again; 403 `M_FORBIDDEN` when guests are not allowed."""
+        if self._closed is not None:
+            self._closed.check(None)
         if not self._options.allow_guest_access:
             raise forbidden("Guest access is disabled")
         user_id = await self._numbered_user_id()

@@ -2,6 +2,7 @@
 
 from synapse_lite.errors import forbidden, guests_forbidden
 from synapse_lite.handlers.access_tokens import AccessTokens
+from synapse_lite.handlers.closed_server import ClosedServer
 from synapse_lite.handlers.last_seen import LastSeen
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
@@ -14,7 +15,11 @@ _GUESTS = frozenset({Access.OPTIONAL, Access.GUEST, Access.LOCKED})
 class TokenAuthenticator:
     """Says who asks, and notes it for the access log and the list of devices."""
 
-    def __init__(self, access_tokens: AccessTokens, last_seen: LastSeen) -> None:
+    def __init__(
+        self, access_tokens: AccessTokens, last_seen: LastSeen, closed: ClosedServer | None = None
+    ) -> None:
+        """`closed`: to all who are no administrators; they may only log out."""
+        self._closed = closed
         self._access_tokens = access_tokens
         self._last_seen = last_seen
 
@@ -22,7 +27,7 @@ class TokenAuthenticator:
         """None without a token where it is optional.
 
         Raises 401 `M_MISSING_TOKEN`, `M_UNKNOWN_TOKEN`, `M_USER_LOCKED`, 403 `M_GUEST_ACCESS_FORBIDDEN` and `ORG_MATRIX_EXPIRED_ACCOUNT`, and
-        403 `M_FORBIDDEN` for a user where an administrator is needed.
+        403 `M_FORBIDDEN` for a user where an administrator is needed; while the server is closed what `ClosedServer` raises.
         """
         if access is Access.OPTIONAL and request.access_token_or_none() is None:
             return None
@@ -32,6 +37,8 @@ class TokenAuthenticator:
         request.requester_name = requester.user_id
         if requester.is_guest and access not in _GUESTS:
             raise guests_forbidden()
+        if self._closed is not None and access is not Access.LOCKED:
+            self._closed.check(requester)
         self._last_seen.note(requester, request.client_ip, request.user_agent)
         if access is Access.ADMIN and not requester.is_admin:
             raise forbidden("You are not a server admin")

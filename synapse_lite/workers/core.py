@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from synapse_lite.clock import Clock
 from synapse_lite.config.model import Config
+from synapse_lite.handlers.closed_server import ClosedServer
 from synapse_lite.handlers.common_buckets import DatabaseBuckets
 from synapse_lite.handlers.dropped_messages import DroppedMessages
 from synapse_lite.handlers.event_writer import EventWriter, Sender
@@ -65,7 +66,8 @@ class Core:
     @property
     def authenticator(self) -> Authenticator:
         """Says who makes a request."""
-        users = TokenAuthenticator(self.accounts.access_tokens, self.accounts.last_seen)
+        accounts = self.accounts
+        users = TokenAuthenticator(accounts.access_tokens, accounts.last_seen, ClosedServer.of(self.config))
         return Authenticator(users, self.federation.authenticator)
 
     def wake_federation(self) -> None:

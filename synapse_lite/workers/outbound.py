@@ -31,14 +31,22 @@ def build_http_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:
     """For push gateways and identity servers. All users of an app have one gateway, which gets all pushes of a moment."""
     policy = AddressPolicy(config.ip_range_blacklist, config.ip_range_whitelist)
     return HttpClient(
-        reactor, clock, policy, user_agent=USER_AGENT, persistent=True, kept=AT_ONCE, proxies=_proxies(config)
+        reactor,
+        clock,
+        policy,
+        user_agent=_user_agent(config),
+        persistent=True,
+        kept=AT_ONCE,
+        proxies=_proxies(config),
     )
 
 
 def build_preview_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:
     """For pages that users name: within the ranges of previews, and no connection is kept."""
     policy = AddressPolicy(config.url_preview_ip_range_blacklist or (), config.url_preview_ip_range_whitelist)
-    return HttpClient(reactor, clock, policy, user_agent=PREVIEW_USER_AGENT, proxies=_proxies(config))
+    return HttpClient(
+        reactor, clock, policy, user_agent=_user_agent(config, PREVIEW_USER_AGENT), proxies=_proxies(config)
+    )
 
 
 def build_federation_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:
@@ -49,7 +57,7 @@ def build_federation_client(reactor: Any, clock: Clock, config: Config) -> HttpC
         reactor,
         clock,
         policy,
-        user_agent=USER_AGENT,
+        user_agent=_user_agent(config),
         persistent=True,
         tls=cast("IPolicyForHTTPS", _federation_certificates(config)),
         proxies=_proxies(config),
@@ -58,6 +66,10 @@ def build_federation_client(reactor: Any, clock: Clock, config: Config) -> HttpC
 
 def build_discovery(reactor: Any, clock: Clock, http: HttpClient) -> Discovery:
     return Discovery(WellKnown(http, clock), DnsServices(Resolver(RESOLV_CONF, reactor=reactor)), clock)
+
+
+def _user_agent(config: Config, name: str = USER_AGENT) -> str:
+    return f"{name} {config.user_agent_suffix}" if config.user_agent_suffix else name
 
 
 def _proxies(config: Config) -> Proxies:

@@ -11,7 +11,7 @@ from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
 from synapse_lite import __version__
-from synapse_lite.config.losses import describe_losses
+from synapse_lite.config.losses import describe_losses, without_loss
 from synapse_lite.config.model import Config
 from synapse_lite.config.secret_files import ensure_registration_secret
 from synapse_lite.errors import SynapseLiteError
@@ -123,5 +123,7 @@ def _report(config: Config) -> None:
     logger.info("synapse_lite %s: %s of %s", __version__, config.worker_name, config.server_name)
     for loss in describe_losses(config):
         logger.warning("an option of Synapse is ignored: %s", loss)
+    if others := without_loss(config):
+        logger.info("options of Synapse that are not needed here: %s", ", ".join(others))
     if config.unknown:
         logger.warning("options that are unknown: %s", ", ".join(config.unknown))

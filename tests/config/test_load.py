@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from synapse_lite.config.load import load
+from synapse_lite.config.losses import describe_losses, without_loss
 from synapse_lite.config.rate_limits import FederationLimits, RateLimit, RateLimitOptions, no_rate_limits
 from synapse_lite.errors import ConfigError
 from tests.config.files import FULL, SMALL
@@ -255,3 +256,12 @@ def _rates(limits: dict[str, Any]) -> list[float]:
     for value in limits.values():
         rates += _rates(value) if isinstance(value, dict) else [value]
     return rates
+
+
+def test_what_is_lost_and_what_is_not_needed(write):
+    """Who brings a file of Synapse is told what they will miss, apart from what is done otherwise here."""
+    config = load([write(SMALL + "email: {smtp_host: x}\nredis: {enabled: true}\nbcrypt_rounds: 10\n")], {})
+    assert list(describe_losses(config)) == [
+        "email: no mail: neither notifications nor a new password by e-mail"
+    ]
+    assert without_loss(config) == ["bcrypt_rounds", "redis"]

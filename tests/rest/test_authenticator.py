@@ -8,6 +8,7 @@ from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
+from tests.rest.conftest import BuildServer
 from tests.server import OPEN, TestServer
 
 
@@ -102,3 +103,27 @@ async def test_doors_for_some(server: TestServer, echo: Echo) -> None:
     admin = await server.register("boss")
     await server.make_admin("@boss:hs.test")
     assert (await server.ok("GET", "/admin", token=admin))["user_id"] == "@boss:hs.test"
+
+
+@ensureDeferred
+async def test_a_closed_server(build_server: BuildServer) -> None:
+    """`hs_disabled`: users may log out, and nothing else; administrators go on; nobody registers."""
+    closed = {"hs_disabled": True, "hs_disabled_message": "Back at noon", "admin_contact": "mailto:a@b.test"}
+    server = await build_server(**OPEN, allow_guest_access=True, **closed)
+    user, boss = await server.user("user"), await server.user("boss")
+    await server.make_admin("@boss:hs.test")
+    answer = await server.call("GET", "sync", token=user)
+    assert (answer.status, answer.json()) == (
+        403,
+        {
+            "errcode": "M_RESOURCE_LIMIT_EXCEEDED",
+            "error": "Back at noon",
+            "limit_type": "hs_disabled",
+            "admin_contact": "mailto:a@b.test",
+        },
+    )
+    assert (await server.call("GET", "sync", token=boss)).status == 200
+    for kind in ("user", "guest"):
+        refusal = await server.refusal("POST", f"register?kind={kind}", {"password": "secret"})
+        assert refusal == (403, "M_RESOURCE_LIMIT_EXCEEDED")
+    assert await server.ok("POST", "logout", {}, user) == {}

@@ -202,3 +202,17 @@ async def test_the_servers_that_are_federated_with(server: TestServer, build_ser
         )
         assert await told.refusal("GET", path) == (401, "M_MISSING_TOKEN")
         assert await told.ok("GET", path, token=token) == answer
+
+
+@ensureDeferred
+async def test_the_identity_server_is_named(build_server: BuildServer) -> None:
+    """`default_identity_server`, unless other content of the file says so itself."""
+    options = {"public_baseurl": "https://hs.test", "default_identity_server": "https://id.test"}
+    server = await build_server(**options)
+    told = await server.ok("GET", "/.well-known/matrix/client")
+    assert told["m.identity_server"] == {"base_url": "https://id.test"}
+    own = {"m.identity_server": {"base_url": "https://other.test"}}
+    server = await build_server(**options, extra_well_known_client_content=own)
+    assert (await server.ok("GET", "/.well-known/matrix/client"))["m.identity_server"] == own[
+        "m.identity_server"
+    ]

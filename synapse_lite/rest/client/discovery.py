@@ -161,7 +161,12 @@ def client_well_known(config: Config) -> JsonObject | None:
     """Also a part of the answer to a login; None unless `public_baseurl` is set."""
     if config.public_baseurl is None:
         return None
-    return {"m.homeserver": {"base_url": config.public_baseurl}, **config.extra_well_known_client_content}
+    identity = config.default_identity_server
+    return {
+        "m.homeserver": {"base_url": config.public_baseurl},
+        **({"m.identity_server": {"base_url": identity}} if identity else {}),
+        **config.extra_well_known_client_content,
+    }
 
 
 def server_well_known(config: Config) -> JsonObject | None:

@@ -1,6 +1,7 @@
 """Making accounts, logging in and out, one's own account."""
 
 from synapse_lite.handlers.auto_join import AutoJoin
+from synapse_lite.handlers.closed_server import ClosedServer
 from synapse_lite.handlers.deactivation import Deactivation
 from synapse_lite.handlers.login import PasswordChanges
 from synapse_lite.handlers.registration import Registration, SharedSecretRegistration
@@ -39,6 +40,7 @@ def build_registration(core: Core) -> Registration:
         server_name=core.server_name,
         on_registered=auto_join(core).on_registered,
         terms_version=terms.version if terms and terms.require_at_registration else None,
+        closed=ClosedServer.of(core.config),
     )
 
 
