@@ -14,6 +14,7 @@ from synapse_lite.federation.outliers import store_in_slices
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.policy import PolicyServers
 from synapse_lite.federation.trust import Trust
+from synapse_lite.matrix.auth_rules.state import CREATE
 from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.rooms.branches import BranchReceiver
 from synapse_lite.rooms.judge import MissingEventsError
@@ -295,6 +296,6 @@ def _by_key(room: Room, state_ids: Sequence[str], stored: Mapping[str, Outline])
         if one.room_nid != room.nid or one.key is None or one.key in state:
             raise PeerError(f"{event_id} cannot be a part of the state")
         state[one.key] = one.nid
-    if ("m.room.create", "") not in state:
+    if CREATE not in state:
         raise PeerError("There is no create event in the state")
     return state

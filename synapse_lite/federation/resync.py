@@ -12,6 +12,7 @@ from synapse_lite.federation.fetching import EventFetcher, Unverified, Unverifie
 from synapse_lite.federation.keyring import Keyring
 from synapse_lite.federation.outliers import store_in_slices
 from synapse_lite.federation.peers import PeerError, TooLargeError
+from synapse_lite.matrix.auth_rules.state import CREATE
 from synapse_lite.matrix.event import Event
 from synapse_lite.replication.bus import Bus
 from synapse_lite.rooms.partial import RoomFiller
@@ -183,7 +184,7 @@ class RoomResync:
         """Write down what is to be filled in. False for a state without what is known of it already."""
         nids = partial_rooms.state_event_nids(txn, stay.room.nid, state_ids)
         known = self._state.whole(txn, stay.partial.snapshot_nid)
-        if known.get(("m.room.create", "")) not in nids:
+        if known.get(CREATE) not in nids:
             return False
         there = set(known.values())
         lacking = [nid for nid in nids if nid not in there]

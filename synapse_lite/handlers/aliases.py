@@ -22,7 +22,6 @@ from synapse_lite.storage.room_closure import hold_room
 from synapse_lite.storage.rooms import Room
 
 MAX_OF_USER = 1000
-VISIBILITY = ("m.room.history_visibility", "")
 
 
 class FindRooms(Protocol):
@@ -105,10 +104,8 @@ class Aliases:
     # In a database thread
 
     def _read_all(self, txn: Transaction, room: Room, user_id: str) -> list[str]:
-        if not _is_joined(txn, room.nid, user_id):
-            visibility = self._current.read(txn, room.nid, [VISIBILITY]).get(VISIBILITY)
-            if visibility is None or visibility.content.get("history_visibility") != "world_readable":
-                raise not_in_room(user_id, room.room_id)
+        if not _is_joined(txn, room.nid, user_id) and not self._current.is_world_readable(txn, room.nid):
+            raise not_in_room(user_id, room.room_id)
         return alias_store.aliases_of(txn, room.nid)
 
     def _add(self, txn: Transaction, room: Room, requester: Requester, alias: str) -> None:

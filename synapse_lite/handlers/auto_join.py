@@ -10,7 +10,7 @@ from synapse_lite.errors import MatrixError, guests_forbidden, not_found
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.room_creation import RoomCreation, at_its_own_moment
 from synapse_lite.handlers.room_plan import RoomRequest, plan_room
-from synapse_lite.matrix.guest_access import lets_guests_in
+from synapse_lite.matrix.guest_access import GUEST_ACCESS, lets_guests_in
 from synapse_lite.rooms.append import EventAppender, append_all
 from synapse_lite.rooms.members import invite_draft, join_draft
 from synapse_lite.rooms.values import Write
@@ -20,7 +20,6 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.last_leaves import last_leave
 from synapse_lite.storage.rooms import Room
 
-GUEST_ACCESS = ("m.room.guest_access", "")
 PUBLIC_PRESET = "public_chat"
 logger = logging.getLogger(__name__)
 
@@ -110,4 +109,4 @@ class AutoJoin:
             append_all(txn, self._appender, [Write(room.nid, invitation), joining])
 
     def _admits_guests(self, txn: Transaction, room: Room) -> bool:
-        return lets_guests_in(self._current.read(txn, room.nid, [GUEST_ACCESS]).get(GUEST_ACCESS))
+        return lets_guests_in(self._current.one(txn, room.nid, GUEST_ACCESS))

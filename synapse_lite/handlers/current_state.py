@@ -6,16 +6,15 @@ from collections.abc import Collection
 from attrs import frozen
 
 from synapse_lite.errors import Errcode, MatrixError, not_found
+from synapse_lite.matrix.auth_rules.state import CREATE, POWER_LEVELS
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.power_levels import PowerLevels
+from synapse_lite.matrix.visibility import HISTORY_VISIBILITY
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.state import StateKey, StateStore
 
 logger = logging.getLogger(__name__)
-
-CREATE = ("m.room.create", "")
-POWER_LEVELS = ("m.room.power_levels", "")
 
 
 @frozen
@@ -31,6 +30,15 @@ class CurrentState:
         for kind, _ in lost:
             raise MatrixError(500, Errcode.UNKNOWN, f"This server has lost the {kind} event of the room")
         return found
+
+    def one(self, txn: Transaction, room_nid: int, key: StateKey) -> Event | None:
+        """As `read`; None when it is not set."""
+        return self.read(txn, room_nid, [key]).get(key)
+
+    def is_world_readable(self, txn: Transaction, room_nid: int) -> bool:
+        """Whether anybody may read the room, in it or not."""
+        visibility = self.one(txn, room_nid, HISTORY_VISIBILITY)
+        return visibility is not None and visibility.content.get("history_visibility") == "world_readable"
 
     def read_known(
         self, txn: Transaction, room_nid: int, keys: Collection[StateKey]

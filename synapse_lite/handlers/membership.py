@@ -18,15 +18,15 @@ from synapse_lite.handlers.remote_rooms import RemoteRooms, Target
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.restricted_joins import (
     AUTHORISING_USER,
-    JOIN_RULES,
     authorising_user,
     knows_allowed_rooms,
 )
 from synapse_lite.handlers.rooms import Rooms, not_in_room
 from synapse_lite.handlers.shadow_bans import unsent_event_id
 from synapse_lite.handlers.suspension import check_not_suspended
+from synapse_lite.matrix.auth_rules.state import JOIN_RULES
 from synapse_lite.matrix.event import Draft
-from synapse_lite.matrix.guest_access import lets_guests_in
+from synapse_lite.matrix.guest_access import GUEST_ACCESS, lets_guests_in
 from synapse_lite.matrix.redact_on_ban import REDACT_EVENTS
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.rooms.members import SHOWN_FIELDS, shown_profile
@@ -37,7 +37,6 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.rooms import Room
 
 PRESENT = frozenset({"join", "invite", "knock"})
-GUEST_ACCESS = ("m.room.guest_access", "")
 
 
 @frozen
@@ -285,7 +284,7 @@ class Memberships:
 
     def _check_join(self, txn: Transaction, room: Room, user_id: str) -> _JoinCheck:
         membership = _membership(txn, room.nid, user_id)
-        guest_access = self._current.read(txn, room.nid, [GUEST_ACCESS]).get(GUEST_ACCESS)
+        guest_access = self._current.one(txn, room.nid, GUEST_ACCESS)
         check = _JoinCheck(
             membership,
             shown_profile(txn, user_id),
@@ -297,7 +296,7 @@ class Memberships:
             found = authorising_user(txn, self._current, room, user_id, self._server_name)
         except MatrixError as refusal:
             return evolve(check, asks_others=True, refusal=refusal)
-        rules = self._current.read(txn, room.nid, [JOIN_RULES]).get(JOIN_RULES)
+        rules = self._current.one(txn, room.nid, JOIN_RULES)
         asks_others = (
             found is None
             and rules is not None

@@ -7,12 +7,12 @@ from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.config.rooms import RoomOptions
+from synapse_lite.matrix.auth_rules.state import CREATE
 from synapse_lite.matrix.event import Event, redacted, stripped_state
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.state import StateKey, StateStore
 
-CREATE: StateKey = ("m.room.create", "")
 USUAL: tuple[StateKey, ...] = (
     CREATE,
     ("m.room.name", ""),

@@ -4,6 +4,7 @@ from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.handlers.current_state import CurrentState
+from synapse_lite.matrix.auth_rules.state import JOIN_RULES
 from synapse_lite.matrix.power_levels import PowerLevels, read_level
 from synapse_lite.storage import rooms
 from synapse_lite.storage.database import Transaction
@@ -11,7 +12,6 @@ from synapse_lite.storage.room_servers import is_in_room
 from synapse_lite.storage.rooms import Room
 
 AUTHORISING_USER = "join_authorised_via_users_server"
-JOIN_RULES = ("m.room.join_rules", "")
 
 
 def authorising_user(
@@ -21,7 +21,7 @@ def authorising_user(
 
     400 `M_UNABLE_TO_GRANT_JOIN` when the user is entitled but nobody here may invite.
     """
-    rules = current.read(txn, room.nid, [JOIN_RULES]).get(JOIN_RULES)
+    rules = current.one(txn, room.nid, JOIN_RULES)
     allowed = [] if rules is None else allowed_rooms(rules.content)
     if not allowed or not rooms.is_joined_to_any(txn, user_id, allowed, server_name):
         return None

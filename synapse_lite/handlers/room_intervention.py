@@ -8,11 +8,12 @@ from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, not_found
-from synapse_lite.handlers.current_state import POWER_LEVELS, CurrentState
+from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.event_writer import Sender
 from synapse_lite.handlers.remote_members import RemoteMembers
 from synapse_lite.handlers.remote_rooms import RemoteRooms
 from synapse_lite.handlers.rooms import Rooms
+from synapse_lite.matrix.auth_rules.state import JOIN_RULES, POWER_LEVELS
 from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.power_levels import CREATOR_LEVEL, PowerLevels
 from synapse_lite.rooms.members import invite_draft, join_draft
@@ -21,8 +22,6 @@ from synapse_lite.storage import accounts
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.rooms import Room
-
-JOIN_RULES = ("m.room.join_rules", "")
 
 
 @frozen
@@ -133,7 +132,7 @@ class RoomIntervention:
     def _entry(self, txn: Transaction, room: Room, user_id: str) -> _Entry:
         member = room_store.membership_in(txn, room.nid, user_id)
         membership = None if member is None else member.membership
-        rules = self._current.read(txn, room.nid, [JOIN_RULES]).get(JOIN_RULES)
+        rules = self._current.one(txn, room.nid, JOIN_RULES)
         is_public = rules is not None and rules.content.get("join_rule") == "public"
         return _Entry(membership, not is_public and membership not in {"join", "invite"})
 
@@ -162,7 +161,7 @@ class RoomIntervention:
         self, txn: Transaction, room: Room, levels: PowerLevels, user_id: str, level: int
     ) -> JsonObject:
         """The current levels, and that of the user."""
-        event = self._current.read(txn, room.nid, [POWER_LEVELS]).get(POWER_LEVELS)
+        event = self._current.one(txn, room.nid, POWER_LEVELS)
         content: JsonObject = {} if event is None else event.content
         users = {} if levels.version.privileged_creators and event is None else dict(levels.users)
         return {**content, "users": {**users, user_id: level}}

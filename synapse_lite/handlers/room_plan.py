@@ -10,6 +10,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param
 from synapse_lite.handlers.canonical_alias import CANONICAL_ALIAS, bad_alias, listed_aliases
+from synapse_lite.matrix.auth_rules.state import POWER_LEVELS
 from synapse_lite.matrix.content_checks import check_content, check_draft
 from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.power_levels import CREATOR_LEVEL
@@ -17,7 +18,6 @@ from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 from synapse_lite.matrix.types import CALL_INVITE, CREATE
 
 StateKey = tuple[str, str]
-POWER_LEVELS = ("m.room.power_levels", "")
 ENCRYPTION = ("m.room.encryption", "")
 TOMBSTONE = "m.room.tombstone"
 CALL_INVITE_LEVEL = 50  # in a public room a call would ring for everybody

@@ -20,7 +20,7 @@ from synapse_lite.handlers.rooms import Rooms, not_in_room
 from synapse_lite.handlers.tokens import read_token
 from synapse_lite.matrix.event import Event, redacted
 from synapse_lite.matrix.types import MEMBER
-from synapse_lite.matrix.visibility import may_see
+from synapse_lite.matrix.visibility import HISTORY_VISIBILITY, may_see
 from synapse_lite.replication.bus import Bus
 from synapse_lite.replication.news import News
 from synapse_lite.storage import last_leaves
@@ -35,7 +35,6 @@ MEMBERS_SECONDS = 20.0
 LOOK_SECONDS = 0.5
 PAGE = 500  # events,
 PAGE_BYTES = 1024 * 1024  # and bytes of them, that are in memory at once for one answer
-VISIBILITY = ("m.room.history_visibility", "")
 
 
 @frozen
@@ -177,8 +176,7 @@ class RoomState:
             departure = last_leaves.last_leave(txn, member.event_nid)
             if departure is not None:
                 return _Viewpoint(departure.after_nid, was_joined=True, left_nid=departure.event_nid)
-        visibility = self._current.read(txn, room.nid, [VISIBILITY]).get(VISIBILITY)
-        if visibility is not None and visibility.content.get("history_visibility") == "world_readable":
+        if self._current.is_world_readable(txn, room.nid):
             return _Viewpoint(room_store.head_snapshot(txn, room.nid), was_joined=False)
         raise forbidden(f"User {user_id} not in room {room.room_id}, and room previews are disabled")
 
@@ -198,10 +196,11 @@ class RoomState:
     def _may_see(self, txn: Transaction, snapshot_nid: int, user_id: str, viewpoint: _Viewpoint) -> bool:
         """Whether the viewer may see what happened at the snapshot."""
         member = (MEMBER, user_id)
-        nids = self._current.state.at(txn, snapshot_nid, [VISIBILITY, member])
+        nids = self._current.state.at(txn, snapshot_nid, [HISTORY_VISIBILITY, member])
         events = self._current.events.load(txn, list(nids.values()))
         state = {key: events[nid].event for key, nid in nids.items()}
-        visibility = state[VISIBILITY].content.get("history_visibility") if VISIBILITY in state else None
+        said = state.get(HISTORY_VISIBILITY)
+        visibility = None if said is None else said.content.get("history_visibility")
         membership = state[member].membership if member in state else None
         known = visibility if isinstance(visibility, str) else None
         return may_see(known, membership, viewpoint.was_joined)

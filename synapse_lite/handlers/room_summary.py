@@ -6,8 +6,9 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, not_found
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.requester import Requester
-from synapse_lite.handlers.restricted_joins import JOIN_RULES, allowed_rooms
+from synapse_lite.handlers.restricted_joins import allowed_rooms
 from synapse_lite.handlers.rooms import Rooms
+from synapse_lite.matrix.auth_rules.state import JOIN_RULES
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.database import Database, Transaction

@@ -7,7 +7,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, forbidden
 from synapse_lite.handlers.canonical_alias import CANONICAL_ALIAS
-from synapse_lite.handlers.current_state import CREATE, POWER_LEVELS, CurrentState
+from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_creation import at_its_own_moment
 from synapse_lite.handlers.room_plan import TOMBSTONE
@@ -17,6 +17,7 @@ from synapse_lite.handlers.suspension import check_not_suspended
 from synapse_lite.handlers.upgrade_plan import UpgradePlan, plan_upgrade
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.matrix.auth_rules import AuthError
+from synapse_lite.matrix.auth_rules.state import CREATE, POWER_LEVELS
 from synapse_lite.matrix.event import Draft, StateKey, redacted
 from synapse_lite.matrix.power_levels import creators
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
@@ -133,7 +134,7 @@ class RoomUpgrade:
         member = None if new is None else room_store.membership_in(txn, new.nid, user_id)
         if new is None or member is None or member.membership != "join":
             return False
-        create = self._current.read(txn, new.nid, [CREATE]).get(CREATE)
+        create = self._current.one(txn, new.nid, CREATE)
         predecessor = None if create is None else create.content.get("predecessor")
         return (
             create is not None

@@ -228,7 +228,7 @@ class SendEvent:
 
     def _check_creators(self, txn: Transaction, room: Room, content: JsonObject) -> None:
         """The levels of a room must not name its creators, who stand above them."""
-        create = self._current.read(txn, room.nid, [(CREATE, "")]).get((CREATE, ""))
+        create = self._current.one(txn, room.nid, (CREATE, ""))
         users = content.get("users")
         if create is not None and isinstance(users, dict) and users.keys() & creators(create):
             raise invalid_param("The creators of a room must not be in 'users'")
@@ -236,7 +236,7 @@ class SendEvent:
     def _check_call(self, txn: Transaction, room: Room) -> None:
         """It would ring for everybody in a public room, also where somebody may send whatever they like."""
         key = (JOIN_RULES, "")
-        rules = self._current.read(txn, room.nid, [key]).get(key)
+        rules = self._current.one(txn, room.nid, key)
         if rules is not None and rules.content.get("join_rule") == "public":
             raise forbidden("Call invites are not allowed in public rooms.")
 

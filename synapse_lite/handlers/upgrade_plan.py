@@ -8,12 +8,11 @@ from attrs import frozen
 from synapse_lite.canonical_json import MAX_SAFE_INTEGER, JsonObject, check_canonical
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.room_plan import TOMBSTONE, TOMBSTONE_LEVEL
+from synapse_lite.matrix.auth_rules.state import JOIN_RULES, POWER_LEVELS
 from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.power_levels import CREATOR_LEVEL, creator, creators, read_level
 from synapse_lite.matrix.room_versions import RoomVersion
 
-POWER_LEVELS = ("m.room.power_levels", "")
-JOIN_RULES = ("m.room.join_rules", "")
 CARRIED = frozenset(
     {
         "m.room.avatar",

@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 from synapse_lite.errors import forbidden
 from synapse_lite.handlers.retention import Retention
 from synapse_lite.matrix.types import MEMBER
-from synapse_lite.matrix.visibility import better_membership, may_see
+from synapse_lite.matrix.visibility import HISTORY_VISIBILITY, better_membership, may_see
 from synapse_lite.storage import last_leaves, rooms, timeline
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent, View
@@ -16,7 +16,6 @@ from synapse_lite.storage.rooms import RoomAccess
 from synapse_lite.storage.state import NidMap, SnapshotNid, StateKey, StateStore
 from synapse_lite.storage.stream import Place
 
-_VISIBILITY = ("m.room.history_visibility", "")
 _HIDES_NOTHING = frozenset({None, "shared", "world_readable"})  # from members
 _CHANGES_FOLLOWED = 10
 NEVER = Place(-1)
@@ -208,7 +207,7 @@ class Visibility:
         events = self._events.load(txn, list(places))
         member = (MEMBER, viewer.user_id)
         snapshots = {nid for stored in events.values() for nid in (stored.before_nid, stored.after_nid)}
-        states = self._state.at_each(txn, snapshots, [_VISIBILITY, member])
+        states = self._state.at_each(txn, snapshots, [HISTORY_VISIBILITY, member])
         deciding = self._events.load(txn, {nid for state in states.values() for nid in state.values()})
 
         def sees(stored: StoredEvent) -> bool:
@@ -218,7 +217,8 @@ class Visibility:
             membership = better_membership(*(_content(state, member, deciding) for state in around))
             joined_after = viewer.joined_after(places[stored.nid])
             return any(
-                may_see(_content(state, _VISIBILITY, deciding), membership, joined_after) for state in around
+                may_see(_content(state, HISTORY_VISIBILITY, deciding), membership, joined_after)
+                for state in around
             )
 
         return {nid: sees(stored) for nid, stored in events.items()}
@@ -229,7 +229,7 @@ class Visibility:
             txn, [event for event in (access.member_nid, access.visibility_nid) if event is not None]
         )
         said = {} if access.visibility_nid is None else {nid: events[access.visibility_nid]}
-        visibility = _said(said[nid], _VISIBILITY) if said else None
+        visibility = _said(said[nid], HISTORY_VISIBILITY) if said else None
         if access.member_nid is None:
             return Viewer(user_id, visibility=visibility)
         places = {} if access.member_position is None else {access.member_nid: Place(access.member_position)}
@@ -274,7 +274,7 @@ class Visibility:
         said = {nid: stored for nid, stored in visibilities.items() if nid in hide_nothing}
         for _ in range(_CHANGES_FOLLOWED):
             hide_nothing -= {
-                nid for nid, stored in said.items() if _said(stored, _VISIBILITY) not in _HIDES_NOTHING
+                nid for nid, stored in said.items() if _said(stored, HISTORY_VISIBILITY) not in _HIDES_NOTHING
             }
             replaced = {nid: said[nid].replaces_nid for nid in hide_nothing & said.keys()}
             earlier = self._events.load(txn, {nid for nid in replaced.values() if nid is not None})
@@ -291,5 +291,5 @@ def _content(state: NidMap, key: StateKey, events: Mapping[int, StoredEvent]) ->
 
 
 def _said(stored: StoredEvent, key: StateKey) -> str | None:
-    value = stored.event.content.get("history_visibility" if key == _VISIBILITY else "membership")
+    value = stored.event.content.get("history_visibility" if key == HISTORY_VISIBILITY else "membership")
     return value if isinstance(value, str) else None

@@ -2,6 +2,8 @@
 
 from synapse_lite.matrix.event import Event
 
+GUEST_ACCESS = ("m.room.guest_access", "")
+
 
 def lets_guests_in(event: Event | None) -> bool:
     """Of the room's `m.room.guest_access`; None: it has none, which means no."""

@@ -5,6 +5,7 @@ ask `may_see` for both visibilities, with what `better_membership` returns. Neit
 all: `invited` shows an event to somebody who was invited and never joined, `shared` does not.
 """
 
+HISTORY_VISIBILITY = ("m.room.history_visibility", "")
 _VISIBILITIES = frozenset({"joined", "invited", "shared", "world_readable"})
 _DEFAULT = "shared"
 _NEARNESS = {"invite": 1, "join": 2}

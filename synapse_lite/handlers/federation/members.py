@@ -12,13 +12,9 @@ from synapse_lite.federation.pdus import PduChecker, read_pdu
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.handlers.federation.rooms import RoomGate, ServedRoom
 from synapse_lite.handlers.prejoin_state import PrejoinState
-from synapse_lite.handlers.restricted_joins import (
-    AUTHORISING_USER,
-    JOIN_RULES,
-    authorising_user,
-    knows_allowed_rooms,
-)
+from synapse_lite.handlers.restricted_joins import AUTHORISING_USER, authorising_user, knows_allowed_rooms
 from synapse_lite.ids import domain_of, is_local, is_user_id
+from synapse_lite.matrix.auth_rules.state import JOIN_RULES
 from synapse_lite.matrix.event import Draft, Event, add_signature
 from synapse_lite.matrix.signing import SigningKey
 from synapse_lite.matrix.types import MEMBER
@@ -160,7 +156,7 @@ class ServedMembers:
 
     def _authoriser(self, txn: Transaction, served: ServedRoom, user_id: str) -> str | None:
         """Who admits the user, in a room that lets in the members of others."""
-        rules = self._gate.current.read(txn, served.room.nid, [JOIN_RULES]).get(JOIN_RULES)
+        rules = self._gate.current.one(txn, served.room.nid, JOIN_RULES)
         member = rooms.membership_in(txn, served.room.nid, user_id)
         if rules is None or rules.content.get("join_rule") not in _RESTRICTED:
             return None

@@ -10,15 +10,13 @@ from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.federation.acl import check_acl
 from synapse_lite.matrix.redaction import redact
 from synapse_lite.matrix.types import MEMBER
-from synapse_lite.matrix.visibility import may_see
+from synapse_lite.matrix.visibility import HISTORY_VISIBILITY, may_see
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.partial_rooms import is_partial, was_there
 from synapse_lite.storage.room_servers import is_in_room, users_of
 from synapse_lite.storage.rooms import Room, room_by_id
 from synapse_lite.storage.state import StateKey, StateStore
-
-_VISIBILITY = ("m.room.history_visibility", "")
 
 
 @frozen
@@ -106,7 +104,7 @@ class RoomGate:
     def hidden(self, txn: Transaction, served: ServedRoom, events: Sequence[StoredEvent]) -> set[int]:
         """The nids of those whose content is not for the server, by the history visibility there."""
         snapshots = {nid for one in events for nid in (one.before_nid, one.after_nid)}
-        states = self.state.at_each(txn, snapshots, [_VISIBILITY])
+        states = self.state.at_each(txn, snapshots, [HISTORY_VISIBILITY])
         said = self.events.load(txn, {nid for state in states.values() for nid in state.values()})
         members: Mapping[int, set[str]] | None = None
         hidden = set()
@@ -114,7 +112,7 @@ class RoomGate:
             if one.event.is_state and served.is_joined:
                 continue  # a part of what makes the room, which its servers have to know
             visibilities = [
-                _text(said, states[nid].get(_VISIBILITY)) for nid in (one.before_nid, one.after_nid)
+                _text(said, states[nid].get(HISTORY_VISIBILITY)) for nid in (one.before_nid, one.after_nid)
             ]
             if one.after_nid is None:
                 hidden.add(one.nid)

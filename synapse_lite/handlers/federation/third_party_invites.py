@@ -141,7 +141,7 @@ class ThirdPartyInvites:
     def _write(self, txn: Transaction, room: Room, invite: ThirdPartyInvite) -> Write:
         """With the name that the one who made the invite gave the address."""
         key = (THIRD_PARTY_INVITE, invite.token)
-        made = self._gate.current.read(txn, room.nid, [key]).get(key)
+        made = self._gate.current.one(txn, room.nid, key)
         if made is None:
             raise forbidden("No such invite waits in the room")
         content = invite.content(str(made.content.get("display_name", "")))
