@@ -13,8 +13,9 @@ from synapse_lite.tasks.outcome import Done, Fail, Later, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
 FIRST_SECONDS = 60.0
-MAX_SECONDS = 4 * 3600.0
-MAX_ATTEMPTS = 50  # about a week
+MAX_SECONDS = 3600.0
+"""Until it is heard, the inviting server takes the user for invited, and sends no second invite."""
+MAX_ATTEMPTS = 170  # about a week
 _REFUSED = range(400, 500)
 
 
