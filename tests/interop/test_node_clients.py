@@ -1,7 +1,9 @@
 """Clients that are built on matrix-js-sdk, as Element is."""
 
+import signal
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from tests.handlers.test_media_thumbnails import encoded, photo, read
 from tests.interop import node
 from tests.interop.two_processes import TRANSPORTS, parties, site
 from tests.processes.conftest import BuildSite, build_site
-from tests.processes.harness import Server
+from tests.processes.harness import Server, wait_until
 from tests.processes.site import SERVER, Site
 from tests.processes.test_push import Gateway, gateway
 
@@ -46,6 +48,26 @@ def test_a_lost_device_loses_no_history(build_site: BuildSite, tmp_path: Path) -
         texts=TEXTS,
     )
     check_encryption(shown)
+
+
+def test_two_devices_begin_at_once(build_site: BuildSite, tmp_path: Path) -> None:
+    """Of two first identities one is stored, whole, though a process is killed meanwhile; the other device is asked who it is."""
+    site = build_site("main")
+    site.start("main", "second")
+    site.user("alice")
+    urls = [site.url("main"), site.url("second")]
+    client = tmp_path / "client"
+    with ThreadPoolExecutor(1) as pool:
+        user = {"name": "alice", "password": "secret"}
+        running = pool.submit(node.run, "identities.mjs", client, baseUrls=urls, user=user)
+        wait_until(lambda: running.done() or (client / "ready").exists(), "two devices", 300)
+        site.signal("second", signal.SIGKILL)
+        site.processes["second"].running.wait()
+        site.launch("second")
+        shown = running.result()
+    assert sorted(shown["asked"]) == [False, True]
+    assert shown["stored"] == [shown["own"]]
+    assert shown["isSigned"]
 
 
 def check_encryption(shown: Mapping[str, Any]) -> None:

@@ -72,6 +72,35 @@ async def register_all(site: Site) -> None:
             assert (await client.whoami()).user_id == f"@{name}:{SERVER}"
 
 
+def test_one_device_at_many_places(site: Site) -> None:
+    """Of log-ins as one device at the same time, through a kill, one session is left, and all processes know which."""
+    site.user("dora")
+    asyncio.run(log_in_as_one(site))
+    assert site.value("SELECT count(*) FROM access_tokens WHERE device_id = 'ONE'") == 1
+
+
+async def log_in_as_one(site: Site) -> None:
+    async with (
+        clients(site.url("main"), ["dora"] * 3) as here,
+        clients(site.url("second"), ["dora"] * 3) as there,
+    ):
+        for client in (*here, *there):
+            client.device_id = "ONE"
+        logins = [asyncio.create_task(client.login("secret")) for client in (*here, *there)]
+        await asyncio.wait(logins, return_when=asyncio.FIRST_COMPLETED)
+        assert not all(task.done() for task in logins)
+        site.processes["second"].kill()
+        await asyncio.to_thread(site.start, "second")
+        answers = await asyncio.gather(*logins)
+        assert all(isinstance(answer, nio.LoginResponse) for answer in answers), answers
+        for url in (site.url("main"), site.url("second")):
+            known = []
+            for client in (*here, *there):
+                client.homeserver = url
+                known.append(isinstance(await client.whoami(), nio.WhoamiResponse))
+            assert known.count(True) == 1
+
+
 def test_what_a_killed_process_was_told(site: Site) -> None:
     """Who logged in there by telephone is known elsewhere, with their proof; who wants no invites gets none."""
     admin, alice, bob = site.user("admin", admin=True), site.user("alice"), site.user("bob")
