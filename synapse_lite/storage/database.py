@@ -137,13 +137,11 @@ class Transaction:
         self._sent += 1
         self._cursor.copy_expert(sql, copied(parts))
 
-    def fetch_values(
-        self, sql: str, rows: Collection[Sequence[object]], template: str | None = None
-    ) -> list[Row]:
+    def fetch_values(self, sql: str, rows: Collection[Sequence[object]]) -> list[Row]:
         """The rows of a statement over `VALUES %s`; none for no values."""
         if not rows:
             return []
-        self._send(self._with_values(sql, rows, template))
+        self._send(self._with_values(sql, rows))
         return self._cursor.fetchall()
 
     def attempt(self, function: "Callable[[Transaction], T]") -> "T | Exception":
@@ -214,7 +212,9 @@ class Transaction:
         self._sent += 1
         self._cursor.execute(b";".join(statements))
 
-    def _with_values(self, sql: str, rows: Collection[Sequence[object]], template: str | None) -> bytes:
+    def _with_values(
+        self, sql: str, rows: Collection[Sequence[object]], template: str | None = None
+    ) -> bytes:
         return with_values(sql, [self._tuple(row, template) for row in rows])
 
     def _tuple(self, row: Sequence[object], template: str | None = None) -> bytes:

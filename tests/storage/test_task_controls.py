@@ -10,7 +10,7 @@ from twisted.internet.threads import deferToThread
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.tasks import ActionFullError, Claimed
-from tests.storage.task_rows import NOOP, add, claim, claimed_lease, execute, expire, read, register
+from tests.storage.task_rows import NOOP, add, claim, claimed_lease, execute, expire, new_task, read, register
 
 
 async def control(database: Database, *, paused: bool = False, max_running: int | None = None) -> None:
@@ -109,3 +109,25 @@ async def test_the_place_of_an_action_names_its_pace(database: Database) -> None
     assert (await read(database, "a")).eta_ms is None, "the pace of an earlier owner says nothing"
     await database.transact(store.checkpoint, lease, "{}", done=90, phase=None, total=None)
     assert (await read(database, "a")).eta_ms == 0
+
+
+@ensureDeferred
+async def test_many_parts(database: Database) -> None:
+    """They are cancelled with their whole, and go on with it, by as many statements as few; each tells of it."""
+
+    def statements(txn: Transaction, count: int) -> tuple[int, int]:
+        whole = f"whole of {count}"
+        store.enqueue(txn, new_task(whole))
+        for number in range(count):
+            store.enqueue(txn, new_task(f"{count}.{number}", parent_id=whole))
+        begun = txn._sent
+        store.request_cancel(txn, whole)
+        assert store.count_children(txn, whole).cancelled == count
+        cancelled = txn._sent
+        store.reopen(txn, whole, requester="@other:x")
+        assert store.count_children(txn, whole).pending == count
+        return cancelled - begun, txn._sent - cancelled
+
+    assert await database.transact(statements, 2) == await database.transact(statements, 100)
+    history = await database.read(store.read_history, "100.7")
+    assert [event.transition for event in history] == ["enqueued", "cancelled", "reopened"]

@@ -38,6 +38,7 @@ from synapse_lite.storage.tasks.passed_over import (
     rooms_passed_over,
 )
 from synapse_lite.storage.tasks.pending import (
+    cancel_parts,
     enqueue,
     hasten,
     interrupt_cancelled,
@@ -139,6 +140,7 @@ __all__ = [
     "advance_follower",
     "beat",
     "begin_delivery",
+    "cancel_parts",
     "checkpoint",
     "claim",
     "claim_follower",

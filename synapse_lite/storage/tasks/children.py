@@ -1,5 +1,7 @@
 """Statements about tasks that are parts of another one: counted for it, cancelled with it, and it is told of their end."""
 
+from collections.abc import Collection
+
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.tasks.rows import Children
 
@@ -10,12 +12,11 @@ FROM scheduled_tasks WHERE parent_id = %s
 """
 
 # A parent that is locked looks again by itself: whoever cancels it waits for its children, and so must not be waited for.
-_WAKE_PARENT = """
+_WAKE_PARENTS = """
 UPDATE scheduled_tasks SET run_at = least(run_at, now_ms()) WHERE id IN (
     SELECT p.id FROM scheduled_tasks c JOIN scheduled_tasks p ON p.id = c.parent_id
-    WHERE c.id = %s AND p.status = 'scheduled' FOR NO KEY UPDATE OF p SKIP LOCKED)
+    WHERE c.id = ANY(%s) AND p.status = 'scheduled' FOR NO KEY UPDATE OF p SKIP LOCKED)
 """
-
 
 # Of what is an object, the sum of the numbers in it; of what is the report of a part, what that has counted, by name.
 _SUM_RESULTS = """
@@ -40,14 +41,14 @@ def sum_results(txn: Transaction, parent_id: str) -> dict[str, int]:
     return dict(txn.rows(_SUM_RESULTS, (parent_id,)))
 
 
-def pending_children(txn: Transaction, parent_id: str) -> list[str]:
+def pending_children(txn: Transaction, parent_ids: Collection[str]) -> list[str]:
     rows = txn.rows(
-        "SELECT id FROM scheduled_tasks WHERE parent_id = %s AND status IN ('scheduled', 'active') ORDER BY id",
-        (parent_id,),
+        "SELECT id FROM scheduled_tasks WHERE parent_id = ANY(%s) AND status IN ('scheduled', 'active') ORDER BY id",
+        (list(parent_ids),),
     )
     return [task_id for (task_id,) in rows]
 
 
-def wake_parent(txn: Transaction, task_id: str) -> None:
-    """The task has ended: its parent, if it waits, counts again."""
-    txn.execute(_WAKE_PARENT, (task_id,))
+def wake_parents(txn: Transaction, task_ids: Collection[str]) -> None:
+    """The tasks have ended: their parents, where they wait, count again."""
+    txn.execute(_WAKE_PARENTS, (list(task_ids),))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 
 from synapse_lite.errors import SynapseLiteError
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.tasks.children import wake_parent
+from synapse_lite.storage.tasks.children import wake_parents
 from synapse_lite.storage.tasks.controls import check_room_for_one
 from synapse_lite.storage.tasks.records import record_transition
 from synapse_lite.storage.tasks.rows import Capability, Claimed, Fenced, Lease, Status, Transition
@@ -174,7 +174,7 @@ def finish(
         {"status": status, "result": result, "error": error, "done": done},
     )
     _record(txn, lease, Transition(status), error)
-    wake_parent(txn, lease.task_id)
+    wake_parents(txn, [lease.task_id])
 
 
 def _write(txn: Transaction, lease: Lease, assignments: str, arguments: Mapping[str, object]) -> None:

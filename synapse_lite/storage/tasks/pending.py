@@ -1,10 +1,12 @@
 """Statements of those who ask: enqueue, cancel, and try again what has ended."""
 
+from collections.abc import Sequence
+
 from attrs import asdict
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.tasks.children import pending_children, wake_parent
-from synapse_lite.storage.tasks.records import record_transition
+from synapse_lite.storage.tasks.children import pending_children, wake_parents
+from synapse_lite.storage.tasks.records import record_transition, record_transitions
 from synapse_lite.storage.tasks.rows import NewTask, Transition
 
 _INSERT = """
@@ -21,12 +23,12 @@ RETURNING id
 _REOPEN = """
 UPDATE scheduled_tasks SET status = 'scheduled', attempt = 0, result = NULL, error = NULL, finished_at = NULL,
     cancel_requested_at = NULL, claimed_at = NULL, run_at = now_ms(), updated_at = now_ms(), requester = %s
-WHERE id = %s AND finished_at IS NOT NULL
+WHERE id = ANY(%s) AND finished_at IS NOT NULL RETURNING id
 """
 
 # A part that is pending again by another request is left to that.
 _REOPENABLE_PARTS = """
-SELECT id FROM scheduled_tasks p WHERE parent_id = %s AND status IN ('failed', 'cancelled')
+SELECT id FROM scheduled_tasks p WHERE parent_id = ANY(%s) AND status IN ('failed', 'cancelled')
     AND NOT EXISTS (SELECT FROM scheduled_tasks o WHERE o.status IN ('scheduled', 'active')
         AND (o.action, o.unique_key) = (p.action, p.unique_key))
 ORDER BY id
@@ -46,14 +48,14 @@ WITH before AS (
     SELECT t.id, t.status, t.status = 'active' OR t.cursor IS NOT NULL AND EXISTS (
         SELECT 1 FROM task_runner_actions a JOIN task_runners r USING (runner)
         WHERE (a.action, a.version) = (t.action, t.version) AND r.expires_at > (SELECT now_ms())) AS begun
-    FROM scheduled_tasks t WHERE t.id = %(id)s AND t.status IN ('scheduled', 'active')
-    FOR NO KEY UPDATE)
+    FROM scheduled_tasks t WHERE t.id = ANY(%s) AND t.status IN ('scheduled', 'active')
+    ORDER BY t.id FOR NO KEY UPDATE)
 UPDATE scheduled_tasks t SET cancel_requested_at = coalesce(cancel_requested_at, now_ms()), updated_at = now_ms(),
     run_at = least(run_at, now_ms()),
     status = CASE WHEN before.begun THEN t.status ELSE 'cancelled' END,
     finished_at = CASE WHEN before.begun THEN NULL ELSE now_ms() END
 FROM before WHERE t.id = before.id
-RETURNING t.status
+RETURNING t.id, t.status
 """
 
 
@@ -78,15 +80,23 @@ def hasten(txn: Transaction, action: str, unique_key: str) -> None:
 
 def request_cancel(txn: Transaction, task_id: str) -> None:
     """Cancel a pending task with its parts, at once or at their next step; nothing for others."""
-    status = txn.value(_CANCEL, {"id": task_id})
-    if status is None:
-        return
-    cancelled = status == "cancelled"
-    record_transition(txn, task_id, Transition.CANCELLED if cancelled else Transition.CANCEL_REQUESTED)
-    if cancelled:
-        wake_parent(txn, task_id)
-    for part_id in pending_children(txn, task_id):
-        request_cancel(txn, part_id)
+    _cancel_all(txn, [task_id])
+
+
+def cancel_parts(txn: Transaction, task_id: str) -> None:
+    """As `request_cancel`, the parts alone."""
+    _cancel_all(txn, pending_children(txn, [task_id]))
+
+
+def _cancel_all(txn: Transaction, task_ids: Sequence[str]) -> None:
+    """All of one level together, since there may be thousands; then their parts."""
+    while task_ids:
+        statuses: dict[str, str] = dict(txn.rows(_CANCEL, (list(task_ids),)))
+        cancelled = [task_id for task_id, status in statuses.items() if status == "cancelled"]
+        record_transitions(txn, cancelled, Transition.CANCELLED)
+        record_transitions(txn, sorted(statuses.keys() - cancelled), Transition.CANCEL_REQUESTED)
+        wake_parents(txn, cancelled)
+        task_ids = pending_children(txn, statuses.keys())
 
 
 def interrupt_cancelled(txn: Transaction, grace_ms: int) -> list[str]:
@@ -112,10 +122,11 @@ def reopen(txn: Transaction, task_id: str, *, requester: str) -> None:
 
     So do those of its parts that failed or were cancelled.
     """
-    if txn.execute(_REOPEN, (requester, task_id)):
-        record_transition(txn, task_id, Transition.REOPENED, detail=f"by {requester}")
-        for (part_id,) in txn.rows(_REOPENABLE_PARTS, (task_id,)):
-            reopen(txn, part_id, requester=requester)
+    task_ids = [task_id]
+    while task_ids:
+        reopened = [one for (one,) in txn.rows(_REOPEN, (requester, task_ids))]
+        record_transitions(txn, reopened, Transition.REOPENED, detail=f"by {requester}")
+        task_ids = [part_id for (part_id,) in txn.rows(_REOPENABLE_PARTS, (reopened,))]
 
 
 def repeat(txn: Transaction, task_id: str, new_id: str, *, requester: str, endpoint: str) -> None:

@@ -1,6 +1,6 @@
 """What is kept about a task besides its row: its history, and what became of each item."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.tasks.rows import TaskEvent, TaskItem, Transition
@@ -16,14 +16,30 @@ def record_transition(
     runner: str | None = None,
     detail: str | None = None,
 ) -> None:
+    record_transitions(txn, [task_id], transition, runner=runner, detail=detail)
+
+
+def record_transitions(
+    txn: Transaction,
+    task_ids: Sequence[str],
+    transition: Transition,
+    *,
+    runner: str | None = None,
+    detail: str | None = None,
+) -> None:
+    """The same of each of the tasks."""
+    if not task_ids:
+        return
     txn.later(
-        "INSERT INTO task_events (task_id, at, kind, runner, detail) VALUES (%s, now_ms(), %s, %s, %s)",
-        (task_id, transition, runner, detail),
+        "INSERT INTO task_events (task_id, at, kind, runner, detail)"
+        " SELECT id, now_ms(), %s, %s, %s FROM unnest(%s::text[]) AS t (id)",
+        (transition, runner, detail, list(task_ids)),
     )
     txn.later(
-        "DELETE FROM task_events WHERE task_id = %(id)s AND number <= (SELECT number FROM task_events"
-        " WHERE task_id = %(id)s ORDER BY number DESC OFFSET %(keep)s LIMIT 1)",
-        {"id": task_id, "keep": HISTORY_LENGTH},
+        "DELETE FROM task_events e USING unnest(%s::text[]) AS t (id) CROSS JOIN LATERAL (SELECT number"
+        " FROM task_events WHERE task_id = t.id ORDER BY number DESC OFFSET %s LIMIT 1) AS last"
+        " WHERE e.task_id = t.id AND e.number <= last.number",
+        (list(task_ids), HISTORY_LENGTH),
     )
 
 

@@ -88,8 +88,7 @@ class EraseUser:
 
     def on_cancel(self, txn: Transaction, task: EraseTask) -> None:
         """A part that was started while somebody cancelled the task is cancelled with it. The account stays closed."""
-        for task_id in store.pending_children(txn, task.id):
-            store.request_cancel(txn, task_id)
+        store.cancel_parts(txn, task.id)
 
 
 def _begin(txn: Transaction, params: EraseParams) -> Outcome:
@@ -132,7 +131,7 @@ def _next(params: EraseParams, cursor: EraseCursor) -> Outcome:
 
 
 def _forget(txn: Transaction, task: EraseTask, cursor: EraseCursor) -> Outcome:
-    if store.pending_children(txn, task.id):  # the whole is tried again, and so are parts that failed
+    if store.pending_children(txn, [task.id]):  # the whole is tried again, and so are parts that failed
         return Later(cursor, LOOK_SECONDS)
     if not task.params.dry_run:
         forgotten = deactivation.forget_left_rooms(txn, task.params.user_id, task.batch)

@@ -63,8 +63,7 @@ class Parts(Generic[P]):
 
     def on_cancel(self, txn: Transaction, task: TaskView[P, PartsCursor]) -> None:
         """Parts that were started while somebody cancelled the task are cancelled with it."""
-        for task_id in store.pending_children(txn, task.id):
-            store.request_cancel(txn, task_id)
+        store.cancel_parts(txn, task.id)
 
     def _start(self, txn: Transaction, task: TaskView[P, PartsCursor], cursor: PartsCursor) -> Outcome:
         names = self.items(task.params)
