@@ -5,6 +5,7 @@ the time of the next one, and looks every few seconds for what another one has l
 """
 
 import logging
+import math
 
 from twisted.internet.defer import Deferred
 
@@ -165,9 +166,12 @@ class DelayedEvents:
 
     def _wake_in(self, seconds: float) -> None:
         """Look then, unless it is looked before."""
-        if self._stopped or self._is_looking:
+        if self._stopped:
             return
         at = self._clock.monotonic() + seconds
+        if self._is_looking:  # the look may not see it any more
+            self._wakes_at = min(self._wakes_at, at)
+            return
         if self._timer is not None and self._timer.active():
             if self._wakes_at <= at:
                 return
@@ -177,6 +181,7 @@ class DelayedEvents:
 
     def _on_time(self) -> None:
         self._is_looking = True
+        self._wakes_at = math.inf
         Deferred.fromCoroutine(self._look()).addErrback(
             lambda failure: logger.warning("delayed events come later: %s", failure.value)
         ).addBoth(lambda seconds: self._looked(seconds or LOOK_SECONDS))
@@ -191,7 +196,8 @@ class DelayedEvents:
 
     def _looked(self, seconds: float) -> None:
         self._is_looking = False
-        self._wake_in(seconds)
+        asked = max(0.0, self._wakes_at - self._clock.monotonic())
+        self._wake_in(min(seconds, asked))
 
     # In a database thread
 
