@@ -6,15 +6,16 @@ from synapse_lite.config.options import Options
 from synapse_lite.config.units import MEBIBYTE
 
 # At a global_factor of 1.
-_EVENT_BYTES = 64 * MEBIBYTE
+_EVENT_BYTES = 60 * MEBIBYTE
 _STATE_BYTES = 16 * MEBIBYTE
+_HISTORY_BYTES = 4 * MEBIBYTE
 
 
 class Caches(Options):
     global_factor: float = Field(
         default=0.5,
         gt=0,
-        description="How much of events and room state each process keeps in memory: 80 MiB at 1, 40 MiB at 0.5.",
+        description="How much of events, room state and what was read of rooms' pasts each process keeps in memory: 80 MiB at 1, 40 MiB at 0.5.",
     )
 
     @property
@@ -24,6 +25,10 @@ class Caches(Options):
     @property
     def state_bytes(self) -> int:
         return int(_STATE_BYTES * self.global_factor)
+
+    @property
+    def history_bytes(self) -> int:
+        return int(_HISTORY_BYTES * self.global_factor)
 
 
 class CacheOptions(Options):

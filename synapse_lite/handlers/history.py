@@ -5,14 +5,16 @@ from functools import partial
 from typing import Protocol
 
 import orjson
-from attrs import evolve, frozen
+from attrs import evolve
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError, not_found
 from synapse_lite.handlers.aggregations import Reader, with_aggregations
 from synapse_lite.handlers.filters import EventFilter
+from synapse_lite.handlers.history_values import Asked, Context, Page, above, beyond, end_of
 from synapse_lite.handlers.missing_history import Filled
+from synapse_lite.handlers.remembered_history import RememberedHistory
 from synapse_lite.handlers.rendering import render, render_all, render_old
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.tokens import write_token
@@ -22,8 +24,9 @@ from synapse_lite.matrix.types import MEMBER
 from synapse_lite.storage import rooms, timeline
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, View
+from synapse_lite.storage.memory_only import NotInMemoryError, memory_only
 from synapse_lite.storage.room_gaps import has_gap
-from synapse_lite.storage.room_pages import read_page
+from synapse_lite.storage.room_pages import RoomPage, read_page
 from synapse_lite.storage.rooms import Room, RoomAccess
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import END, START, Place
@@ -51,37 +54,6 @@ class Ignored(Protocol):
     async def of(self, user_id: str, /) -> tuple[str, ...]: ...
 
 
-@frozen
-class Page:
-    """`end` is where the next page begins; None when there is none. `last` is the place behind what is shown.
-
-    `lacks_some`: there is more between its events, or behind them, than this server knows.
-    """
-
-    views: Sequence[View]
-    state: Sequence[View]
-    start: Place
-    end: Place | None
-    last: Place = START
-    lacks_some: bool = False
-
-
-@frozen
-class Context:
-    """An event, those before it (newest first), those after it, and the state after the last one.
-
-    `lacks_some`: there is more between the events than this server knows.
-    """
-
-    event: View
-    before: Sequence[View]
-    after: Sequence[View]
-    state: Sequence[View]
-    start: Place
-    end: Place
-    lacks_some: bool
-
-
 class HistoryHandler:
     """GET /messages, /context and /event."""
 
@@ -93,6 +65,7 @@ class HistoryHandler:
         visibility: Visibility,
         ignored: Ignored,
         missing: Missing,
+        remembered: RememberedHistory,
         clock: Clock,
         *,
         in_old_form: bool = False,
@@ -105,6 +78,7 @@ class HistoryHandler:
         self._visibility = visibility
         self._ignored = ignored
         self._missing = missing
+        self._remembered = remembered
         self._clock = clock
 
     async def messages(
@@ -113,16 +87,15 @@ class HistoryHandler:
     ) -> JsonObject:  # fmt: skip
         """A page of at most `selection.limit` events (client-server API, "GET …/messages")."""
         selection = await self._without_ignored(requester, selection)
-        read = partial(self._page, room_id=room_id, user_id=requester.user_id, start=start, stop=stop,
-                       backwards=backwards, selection=selection)  # fmt: skip
-        page = await self._database.snapshot(read)
+        asked = Asked(room_id, requester.user_id, start, stop, backwards, selection)
+        page = self._recall(asked) or await self._read(asked)
         for _ in range(MAX_FILLS):
             if not page.lacks_some:
                 break
-            if await self._missing.fill(room_id, _above(page.end), page.start) is Filled.NONE:
+            if await self._missing.fill(room_id, above(page.end), page.start) is Filled.NONE:
                 page = evolve(page, end=page.end or page.last)
                 break
-            page = await self._database.snapshot(read)
+            page = await self._read(asked)
         answer: JsonObject = {
             "chunk": self._render(requester, page.views, raw=selection.raw),
             "start": write_token(page.start),
@@ -153,7 +126,7 @@ class HistoryHandler:
             self._context, room_id=room_id, user_id=requester.user_id, event_id=event_id, selection=selection
         )
         context = await self._database.snapshot(read)
-        low = START if context.start == START else _above(context.start)
+        low = START if context.start == START else above(context.start)
         if context.lacks_some and await self._missing.fill(room_id, low, context.end) is Filled.SOME:
             context = await self._database.snapshot(read)
         (event,) = self._render(requester, [context.event], raw=selection.raw)
@@ -182,6 +155,20 @@ class HistoryHandler:
             raise not_found(f"Unable to find event from {ts} in direction {'b' if backwards else 'f'}")
         return {"event_id": event.event_id, "origin_server_ts": event.origin_server_ts}
 
+    def _recall(self, asked: Asked) -> Page | None:
+        """The page from memory; None when the database has to be asked."""
+        known = self._remembered.find(asked)
+        try:
+            return None if known is None else self._shown(memory_only(), asked, known)
+        except NotInMemoryError:
+            return None
+
+    async def _read(self, asked: Asked) -> Page:
+        position = self._remembered.position
+        read, page = await self._database.snapshot(self._page, asked)
+        self._remembered.keep(asked, read, position)
+        return page
+
     async def _without_ignored(self, requester: Requester, selection: EventFilter) -> EventFilter:
         ignored = await self._ignored.of(requester.user_id)
         return evolve(selection, ignored=ignored) if ignored else selection
@@ -194,33 +181,38 @@ class HistoryHandler:
 
     # In a database thread
 
-    def _page(
-        self, txn: Transaction, room_id: str, user_id: str, start: Place | None, stop: Place | None, backwards: bool,
-        selection: EventFilter,
-    ) -> Page:  # fmt: skip
-        after, upto = (stop, start) if backwards else (start, stop)
-        read = read_page(txn, room_id, user_id, after or START, upto or Place(END), selection.limit + 1, selection,
-                         backwards=backwards)  # fmt: skip
-        access, viewer, now = self._admit(txn, None if read is None else read.access, user_id)
+    def _page(self, txn: Transaction, asked: Asked) -> tuple[RoomPage, Page]:
+        """With what was read of the room."""
+        read = read_page(txn, asked.room_id, asked.user_id, asked.after, asked.upto, asked.selection.limit + 1,
+                         asked.selection, backwards=asked.backwards)  # fmt: skip
+        page = self._shown(txn, asked, read)
+        assert read is not None  # noqa: S101 (there is access)
+        return read, page
+
+    def _shown(self, txn: Transaction, asked: Asked, read: RoomPage | None) -> Page:
+        """What of that the reader gets to see."""
+        start, selection, backwards = asked.start, asked.selection, asked.backwards
+        access, viewer, now = self._admit(txn, None if read is None else read.access, asked.user_id)
         assert read is not None  # noqa: S101 (there is access)
         room, last = access.room, viewer.end(now)
         if start is None:
             start = last if backwards else START
-        if not selection.takes_room(room_id):
+        if not selection.takes_room(asked.room_id):
             return Page((), (), start, None, start)
-        span = (room.nid, after or START, last if upto is None else min(upto, last))
+        span = (room.nid, asked.after, min(asked.upto, last))
         concerns_all = read.newest is None or read.newest[0] <= last
         entries, end = self._visible(
             txn, viewer, span, selection, backwards=backwards, read=read.entries if concerns_all else None
         )
         fitting = self._fitting(txn, entries, PAGE_BYTES)
         if fitting < len(entries):
-            entries, end = entries[:fitting], _end(_beyond(entries[fitting - 1], span, backwards), backwards)
+            rest = beyond(entries[fitting - 1], span, backwards=backwards)
+            entries, end = entries[:fitting], end_of(rest, backwards=backwards)
         members = self._senders(txn, viewer, entries) if selection.lazy_load_members else []
         views, state = self._events.views_of_each(txn, [nid for _, nid in entries], members, read.marks)
         seen = self._as_seen(txn, viewer, room, entries, views, selection.ignored)
         last = entries[-1][0].before if entries else start
-        lacks_some = backwards and access.has_gaps and has_gap(txn, room.nid, _above(end), start)
+        lacks_some = backwards and access.has_gaps and has_gap(txn, room.nid, above(end), start)
         return Page(seen, state, start, end, last, lacks_some)
 
     def _context(
@@ -249,7 +241,7 @@ class HistoryHandler:
         earlier, later = seen[1 : 1 + len(before)], seen[1 + len(before) :]
         around = [view for view in around if selection.takes_in(room_id, view.stored.event)]
         end = last if end is None else end
-        lacks_some = access.has_gaps and has_gap(txn, room.nid, _above(start), end)
+        lacks_some = access.has_gaps and has_gap(txn, room.nid, above(start), end)
         return Context(seen[0], earlier, later, around, start or START, end, lacks_some)
 
     def _room_of(self, txn: Transaction, event_id: str) -> str | None:
@@ -346,12 +338,12 @@ class HistoryHandler:
             found += self._visibility.only_visible(txn, viewer, entries)
             if len(entries) < size and len(found) <= limit:
                 return found, None
-            rest = _beyond(entries[-1], span, backwards)
+            rest = beyond(entries[-1], span, backwards=backwards)
             if len(found) >= limit:
                 break
         if len(found) > limit:
-            rest = _beyond(found[limit - 1], span, backwards) if limit else span
-        return found[:limit], _end(rest, backwards)
+            rest = beyond(found[limit - 1], span, backwards=backwards) if limit else span
+        return found[:limit], end_of(rest, backwards=backwards)
 
     def _fitting(self, txn: Transaction, entries: Sequence[Entry], most: int) -> int:
         """How many of the entries are shown for the bytes that they have."""
@@ -380,20 +372,3 @@ class HistoryHandler:
             for (kind, key), nid in self._state.whole(txn, snapshot).items()
             if kind != MEMBER or key in senders or not selection.lazy_load_members
         ]
-
-
-def _above(end: Place | None) -> Place:
-    """The lowest place of a page that ends there."""
-    return START if end is None else Place(end.position, end.minor + 1)
-
-
-def _end(rest: Span, backwards: bool) -> Place:
-    """Where who has read all but the rest goes on."""
-    _, after, upto = rest
-    return upto if backwards else after
-
-
-def _beyond(entry: Entry, span: Span, backwards: bool) -> Span:
-    """What of the span comes after the entry, in the direction asked."""
-    room_nid, after, upto = span
-    return (room_nid, after, entry[0].before) if backwards else (room_nid, entry[0], upto)

@@ -8,7 +8,7 @@ from enum import IntEnum
 from functools import cached_property
 from itertools import accumulate
 from sys import getsizeof
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from attrs import evolve, field, frozen
 
@@ -18,6 +18,7 @@ from synapse_lite.matrix.event import Event, completes, event_in_room, redacted
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Row, Transaction
+from synapse_lite.storage.marks import Marks, read_marks
 from synapse_lite.storage.nids import nid_array
 from synapse_lite.storage.stream import Change, Kind
 
@@ -128,19 +129,6 @@ class View(NamedTuple):
         return View(stored, redaction, previous, aggregations, membership, hides_redaction, is_parent)
 
 
-@frozen
-class Marks:
-    """What later events have made of some events (`nids`): the redaction of each that is redacted, by nid, and those
-    to which something relates.
-    """
-
-    nids: Collection[int] = ()
-    redactions: Mapping[int, int] = field(factory=dict)
-    parents: Collection[int] = ()
-
-
-NO_MARKS: Final = Marks()
-
 MAX_AMENDED = 100_000
 """Numbers of events that are stored otherwise than they were; they are few."""
 
@@ -158,12 +146,6 @@ _COLUMNS = (
 )
 MANY = 100
 """From so many events on it pays to copy them, which takes a round trip of its own."""
-
-_REDACTIONS = "SELECT target_nid, event_nid FROM redactions WHERE applied AND target_nid = ANY(%s::bigint[])"
-_PARENTS = (
-    "SELECT p.number, NULL::bigint FROM unnest(%s::text[]) WITH ORDINALITY AS p (event_id, number)"
-    " WHERE EXISTS (SELECT FROM relations r WHERE r.parent_id = p.event_id OFFSET 0)"
-)
 
 _SIZES = "SELECT event_nid, octet_length(json) FROM events WHERE event_nid = ANY(%s::bigint[])"
 
@@ -304,19 +286,22 @@ class EventStore:
 
     def redactions(self, txn: Transaction, nids: Collection[int]) -> dict[int, StoredEvent]:
         """The redaction that applies to each of the events: target nid to redaction."""
-        return self._load_redactions(txn, self._marks(txn, nids, ()).redactions)
+        return self._load_redactions(txn, read_marks(txn, nids, {}).redactions)
 
     def views(self, txn: Transaction, nids: Sequence[int], *, as_parents: bool = False) -> list[View]:
         """The events in the order of their nids, those that are not stored left out.
 
         `as_parents`: with the answer whether something relates to them.
         """
-        return self._views(txn, nids, nids if as_parents else (), NO_MARKS)
+        return self._views(txn, nids, nids if as_parents else (), Marks())
 
     def views_of_each(
-        self, txn: Transaction, timeline: Sequence[int], state: Sequence[int], known: Marks = NO_MARKS
+        self, txn: Transaction, timeline: Sequence[int], state: Sequence[int], known: Marks | None = None
     ) -> tuple[list[View], list[View]]:
-        """As `views`, the timeline as parents: no more statements for both than for one; none for what is `known`."""
+        """As `views`, the timeline as parents: no more statements for both than for one; none for what is `known`, to
+        which what was looked up is added.
+        """
+        known = Marks() if known is None else known
         if not state:
             return self._views(txn, timeline, timeline, known), []
         found = {
@@ -331,29 +316,12 @@ class EventStore:
         events = self.load(txn, nids)
         replaced = [stored.replaces_nid for stored in events.values() if stored.replaces_nid is not None]
         previous = self.load(txn, replaced) if replaced else {}
-        others = [nid for nid in (*events, *previous) if nid not in known.nids]
-        possible = [events[nid] for nid in parents if nid in events and nid not in known.nids]
-        marks = self._marks(txn, others, possible)
-        redactions = self._load_redactions(txn, {**known.redactions, **marks.redactions})
-        related = {*known.parents, *marks.parents}
-        return [view(events[nid], previous, redactions, related) for nid in nids if nid in events]
-
-    def _marks(self, txn: Transaction, nids: Collection[int], parents: Sequence[StoredEvent]) -> Marks:
-        """In one statement; of those that are no `parents` it is not asked whether something relates to them."""
-        if not nids:
-            return NO_MARKS
-        sql, arguments = _REDACTIONS, list[object]([nid_array(nids)])
-        if parents:
-            sql = f"{_REDACTIONS} UNION ALL {_PARENTS}"
-            arguments.append([one.event.event_id for one in parents])
-        first: dict[int, int] = {}  # where several redactions apply, the first one of them
-        related = set()
-        for number, redaction in txn.rows(sql, arguments):
-            if redaction is None:
-                related.add(parents[number - 1].nid)
-            else:
-                first[number] = min(redaction, first.get(number, redaction))
-        return Marks(nids, first, related)
+        possible = {nid: events[nid].event_id for nid in parents if nid in events and nid not in known.nids}
+        others = {*events, *previous} - known.nids - known.others - possible.keys()
+        known.add(read_marks(txn, others, possible))
+        mine = {nid: known.redactions[nid] for nid in (*events, *previous) if nid in known.redactions}
+        redactions = self._load_redactions(txn, mine)
+        return [view(events[nid], previous, redactions, known.parents) for nid in nids if nid in events]
 
     def _load_redactions(self, txn: Transaction, nids: Mapping[int, int]) -> dict[int, StoredEvent]:
         redactions = self.load(txn, list(nids.values())) if nids else {}

@@ -8,6 +8,7 @@ the back of a purge, on whatever process.
 from synapse_lite.errors import not_found
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.room_directory import refresh_listing
+from synapse_lite.storage.stream import Kind
 
 
 def hold_room(txn: Transaction, room_nid: int) -> None:
@@ -44,6 +45,7 @@ def close_room(txn: Transaction, room_nid: int, now_ms: int) -> bool:
         " SELECT room_nid, room_id, %s FROM rooms WHERE room_nid = %s ON CONFLICT DO NOTHING",
         (now_ms, room_nid),
     )
+    txn.publish(Kind.ROOM_GONE, room_nid=room_nid)  # what is remembered of it is no longer true
     return True
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.events import Marks
+from synapse_lite.storage.marks import Marks
 from synapse_lite.storage.planner import keeping_to_indexes
 from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.rooms import ACCESS, RoomAccess, access_of

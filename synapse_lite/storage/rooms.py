@@ -39,7 +39,8 @@ class RoomAccess:
 
     `member_nid` is their current member event, None for strangers and who has forgotten the room,
     `visibility_nid` the room's `m.room.history_visibility`, `now` the last position of the stream,
-    `member_position` that of the member event. `has_gaps`: some of the history is known to others only.
+    `member_position` that of the member event. `has_gaps`: some of the history is known to others only. `is_closed`: it is
+    about to be purged.
     """
 
     room: Room
@@ -48,6 +49,7 @@ class RoomAccess:
     now: int
     member_position: int | None
     has_gaps: bool
+    is_closed: bool
 
 
 _MEMBERSHIP = "SELECT room_nid, user_id, membership, sender, event_nid, forgotten FROM memberships"
@@ -85,7 +87,7 @@ ACCESS = (
     " (SELECT event_nid FROM current_state c WHERE c.room_nid = r.room_nid"
     "  AND type = 'm.room.history_visibility' AND state_key = '') AS visibility_nid,"
     " (SELECT position FROM stream_position) AS now,"
-    " EXISTS (SELECT FROM room_gaps g WHERE g.room_nid = r.room_nid) AS has_gaps"
+    " EXISTS (SELECT FROM room_gaps g WHERE g.room_nid = r.room_nid) AS has_gaps, purging"
     " FROM rooms r WHERE room_id = %s"
 )
 """A user's access to a room, of the ids of both. Sub-selects, because joins take PostgreSQL longer to plan."""
@@ -100,10 +102,10 @@ def room_access(txn: Transaction, room_id: str, user_id: str) -> RoomAccess | No
 
 def access_of(row: Row) -> RoomAccess:
     """A row of `ACCESS`."""
-    nid, known_id, version, member, visibility_nid, now, has_gaps = row
+    nid, known_id, version, member, visibility_nid, now, has_gaps, is_closed = row
     member_nid, member_position = member or (None, None)
     room = Room(nid, known_id, ROOM_VERSIONS[version])
-    return RoomAccess(room, member_nid, visibility_nid, now, member_position, has_gaps)
+    return RoomAccess(room, member_nid, visibility_nid, now, member_position, has_gaps, is_closed)
 
 
 _STANDINGS = Prepared(

@@ -23,7 +23,9 @@ class Kind(IntEnum):
     TYPING = 3
     ACCOUNT_DATA = 4
     SESSION = 5  # a token, device or account changed: cached sessions of the user are void
-    ROOM_GONE = 6  # a room was purged: the user is out of it; without a user: its number means nothing
+    ROOM_GONE = (
+        6  # a room is purged: the user is out of it; without a user: what was known of it is no longer true
+    )
     KEPT = 7  # an event below the edge of a purged history: state, or one of ours; no page shows it
     DEVICE_LIST = 8  # devices of the user or their keys; without a `key`: the cross-signing keys, or whatever
     TO_DEVICE = 9  # a message in the inbox of a device
@@ -38,7 +40,9 @@ class Kind(IntEnum):
     FORGOTTEN = 22  # the user has forgotten a room that they are out of
     REDACTED = 23  # an event was redacted by one that is not a redaction, whose nid is the `key`
     PURGED = 24  # events of the room's past are deleted
-    AMENDED = 25  # the event whose nid is the `key` is stored otherwise now: whole, or as rejected
+    # The event whose nid is the `key` is stored otherwise now: whole, or as rejected. Without a key: a purge deletes
+    # some of the room, of which clients hear when it is done.
+    AMENDED = 25
 
 
 NOT_IN_FORCE = "not in force"

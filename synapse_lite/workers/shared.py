@@ -21,6 +21,7 @@ from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.presence import PresenceHandler
 from synapse_lite.handlers.rate_limits import RateLimits
+from synapse_lite.handlers.remembered_history import RememberedHistory
 from synapse_lite.handlers.retention import Retention
 from synapse_lite.handlers.rooms import Rooms
 from synapse_lite.handlers.send_event import SendEvent, SendingLimits
@@ -92,6 +93,7 @@ class RoomHandlers:
     current: CurrentState
     retention: Retention
     visibility: Visibility
+    history: RememberedHistory
     prejoin: PrejoinState
     ignored: IgnoredUsers
     membership_limits: MembershipLimits
@@ -167,6 +169,8 @@ class RoomHandlers:
         visibility = Visibility(events, state, retention)
         ignored = IgnoredUsers(database)
         log.listen(ignored.on_changes)
+        history = RememberedHistory(log, events, retention, config.caches.history_bytes)
+        log.listen(history.on_changes)
         return cls(
             rooms,
             BrokenRooms(infrastructure.metrics),
@@ -176,6 +180,7 @@ class RoomHandlers:
             current,
             retention,
             visibility,
+            history,
             PrejoinState.build(events, state, config),
             ignored,
             member_limits,

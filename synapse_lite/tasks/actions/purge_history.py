@@ -106,6 +106,8 @@ class PurgeHistory:
         self, txn: Transaction, params: PurgeHistoryParams, cursor: PurgeHistoryCursor, limit: int
     ) -> Outcome:
         edge, done = self._edge(params, cursor), 0
+        if not params.dry_run:
+            txn.publish(Kind.AMENDED, room_nid=cursor.room_nid)
         for start in range(0, limit, ROWS_AT_ONCE):
             past = read_past(txn, edge, cursor.after, min(limit - start, ROWS_AT_ONCE))
             if not params.dry_run:

@@ -15,6 +15,7 @@ def history_handler(core: Core) -> HistoryHandler:
         rooms.visibility,
         rooms.ignored,
         rooms.missing_history,
+        rooms.history,
         core.clock,
     )
 

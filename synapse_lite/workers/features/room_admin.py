@@ -32,6 +32,7 @@ def room_history(core: Core) -> AdminHistoryApi:
         everything,
         NobodyIgnored(),
         core.rooms.missing_history,
+        core.rooms.history,
         core.clock,
         in_old_form=True,
     )
