@@ -18,7 +18,6 @@ LOSSES = {
     "enable_registration_captcha": "there is no captcha, so registration stays closed",
     "exclude_rooms_from_sync": "users see these rooms",
     "experimental_features.*": "features behind a flag may not be there",
-    "include_profile_data_on_invite": "invites show the name and avatar of who is invited",
     "jwt_config": "no login by JSON web token",
     "limit_remote_rooms": "rooms of any size can be joined",
     "limit_usage_by_mau": "the number of active users is not limited",

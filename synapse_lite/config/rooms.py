@@ -112,6 +112,9 @@ class RoomOptions(Options):
         default=AutoAcceptOptions(),
         description="Invites that users need not accept themselves: from the day on on which it is switched on.",
     )
+    include_profile_data_on_invite: bool = Field(
+        default=True, description="Invites of users show the name and avatar of who is invited."
+    )
     forget_rooms_on_leave: bool = Field(
         default=False, description="Who leaves a room, or is kicked or banned, forgets it at once."
     )

@@ -44,7 +44,6 @@ IGNORED = frozenset(
         "gc_min_interval",
         "gc_thresholds",
         "gzip_responses",
-        "include_profile_data_on_invite",
         "instance_map",
         "jwt_config",
         "key_server_signing_keys_path",

@@ -56,7 +56,8 @@ class _JoinCheck:
 
 class Memberships:
     """Whatever the rules of the room forbid is 403 `M_FORBIDDEN`; to bring in, or to kick, who is banned is 403
-    `M_BAD_STATE`. `server_name` is ours. `own_profiles`: users may show themselves otherwise in a room.
+    `M_BAD_STATE`. `server_name` is ours. `own_profiles`: users may show themselves otherwise in a room. `shows_invited`:
+    invites show whom they are for.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Memberships:
         *,
         only_admins_invite: bool,
         own_profiles: bool,
+        shows_invited: bool,
     ) -> None:
         self._database = database
         self._rooms = rooms
@@ -85,6 +87,7 @@ class Memberships:
         self._server_name = server_name
         self._only_admins_invite = only_admins_invite
         self._own_profiles = own_profiles
+        self._shows_invited = shows_invited
 
     async def join(
         self, requester: Requester, room_id_or_alias: str, content: Mapping[str, Any] | None = None,
@@ -249,7 +252,7 @@ class Memberships:
         ids.check_user_id(target)
         profile = await self._database.read(_invitation, room, requester.user_id, target)
         await self._limits.spend_invites(requester.user_id, [target], room.nid)
-        content = {**profile, **content}
+        content = {**(profile if self._shows_invited else {}), **content}
         if ids.is_local(target, self._server_name) or requester.shadow_banned:
             return await self._set(requester, room, target, content)
         draft = Draft(MEMBER, requester.user_id, content, self._clock.now_ms(), target)

@@ -89,7 +89,14 @@ class RoomCreation:
 
         async def invite(user_id: str) -> MatrixError | None:
             now = self._clock.now_ms()
-            draft = await self._database.read(invite_draft, sender, user_id, now, is_direct=is_direct)
+            draft = await self._database.read(
+                invite_draft,
+                sender,
+                user_id,
+                now,
+                is_direct=is_direct,
+                shows_profile=self._options.include_profile_data_on_invite,
+            )
             try:
                 await self._remote_members.invite(Write(room.nid, draft))
             except MatrixError as refusal:
@@ -114,7 +121,16 @@ class RoomCreation:
     def make(self, txn: Transaction, created_ts: int, plan: RoomPlan, creator: str) -> Room:
         """In a database thread, for `at_its_own_moment`, whatever the operator's rules say; 400 as `create`."""
         state = [(kind, key, content) for (kind, key), content in plan.state.items()]
-        new = NewRoom(creator, plan.version, plan.create, created_ts, state, plan.invited, plan.is_direct)
+        new = NewRoom(
+            creator,
+            plan.version,
+            plan.create,
+            created_ts,
+            state,
+            plan.invited,
+            plan.is_direct,
+            self._options.include_profile_data_on_invite,
+        )
         if plan.alias is not None and alias_store.room_of_alias(txn, plan.alias) is not None:
             raise _alias_taken()
         try:

@@ -23,7 +23,7 @@ ROOM_ID_LETTERS = 18
 class NewRoom:
     """`state`, as (type, state key, content), follows the creator's join; the invites follow the state.
 
-    `created_ts` is the time of the create event (ms).
+    `shows_invited`: by name and avatar. `created_ts` is the time of the create event (ms).
     """
 
     creator: str
@@ -33,6 +33,7 @@ class NewRoom:
     state: Sequence[tuple[str, str, JsonObject]]
     invited: Sequence[str] = ()
     is_direct: bool = False
+    shows_invited: bool = True
 
 
 def create_room(txn: Transaction, appender: EventAppender, clock: Clock, new: NewRoom) -> Room:
@@ -45,7 +46,14 @@ def create_room(txn: Transaction, appender: EventAppender, clock: Clock, new: Ne
         join_draft(txn, new.creator, clock.now_ms()),
         *(Draft(kind, new.creator, content, clock.now_ms(), key) for kind, key, content in new.state),
         *(
-            invite_draft(txn, new.creator, user_id, clock.now_ms(), is_direct=new.is_direct)
+            invite_draft(
+                txn,
+                new.creator,
+                user_id,
+                clock.now_ms(),
+                is_direct=new.is_direct,
+                shows_profile=new.shows_invited,
+            )
             for user_id in new.invited
         ),
     ]

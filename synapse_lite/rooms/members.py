@@ -42,8 +42,10 @@ def join_draft(txn: Transaction, user_id: str, now_ms: int) -> Draft:
     return Draft(MEMBER, user_id, {**shown_profile(txn, user_id), "membership": "join"}, now_ms, user_id)
 
 
-def invite_draft(txn: Transaction, sender: str, user_id: str, now_ms: int, *, is_direct: bool) -> Draft:
-    content: JsonObject = {**shown_profile(txn, user_id), "membership": "invite"}
+def invite_draft(
+    txn: Transaction, sender: str, user_id: str, now_ms: int, *, is_direct: bool, shows_profile: bool = True
+) -> Draft:
+    content: JsonObject = {**(shown_profile(txn, user_id) if shows_profile else {}), "membership": "invite"}
     if is_direct:
         content["is_direct"] = True
     return Draft(MEMBER, sender, content, now_ms, user_id)

@@ -139,6 +139,7 @@ class RoomHandlers:
             config.server_name,
             only_admins_invite=config.block_non_admin_invites,
             own_profiles=config.allow_per_room_profiles,
+            shows_invited=config.include_profile_data_on_invite,
         )
         redactions = config.rc_admin_redaction
         limits = SendingLimits(

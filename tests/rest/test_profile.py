@@ -197,3 +197,20 @@ async def test_one_profile_for_all_rooms(server: TestServer, build_server: Build
         "mood": "well",
     }
     assert shown[uniform] == {"membership": "join", "displayname": "user1", "mood": "well"}
+
+
+@ensureDeferred
+async def test_invites_that_do_not_show_whom_they_are_for(
+    server: TestServer, build_server: BuildServer
+) -> None:
+    """`include_profile_data_on_invite: false`: with a new room, and to one; what the inviter writes stays."""
+    silent = await build_server(**OPEN, include_profile_data_on_invite=False)
+    alice = await server.register("alice")
+    await server.register("name")
+    for one, shown in ((server, {"displayname": "name"}), (silent, {})):
+        for invited_with_it in (True, False):
+            room = await one.room(alice, invite=["@name:hs.test"] if invited_with_it else [])
+            if not invited_with_it:
+                await one.ok("POST", f"{room}/invite", {"user_id": "@name:hs.test"}, alice)
+            content = await one.ok("GET", f"{room}/state/m.room.member/@name:hs.test", token=alice)
+            assert content == {"membership": "invite", **shown}

@@ -10,7 +10,9 @@ from synapse_lite.errors import ConfigError
 from synapse_lite.workers.keys import load_signing_key
 
 
-def test_the_key_is_private_before_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_private_before_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nobody else can open it, not even for the moment between its writing and its name."""
     modes = []
     link = os.link
@@ -22,6 +24,7 @@ def test_the_key_is_private_before_it_is_there(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "link", watched)
     path = tmp_path / "keys" / "hs.test.signing.key"
     made = load_signing_key(path, "hs.test")
+    assert f"{path} is not there: a new key is made" in caplog.text
     assert modes == [0o600]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert load_signing_key(path, "hs.test").key_id == made.key_id
