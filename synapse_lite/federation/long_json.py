@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from synapse_lite.canonical_json import MAX_DEPTH, decode_exact, encode_exact
-from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.errors import Errcode, MatrixError, too_large
 from synapse_lite.federation.turns import take_turns
 from synapse_lite.http.request import MAX_MARKS, check_shape, count_marks
 
@@ -166,7 +166,7 @@ class _Reading:
     def _decode(self, piece: bytes) -> Any:
         self._values += self._bounds.count(piece)
         if self._values > self._bounds.most:
-            raise MatrixError(413, Errcode.TOO_LARGE, "The body holds too many values")
+            raise too_large("The body holds too many values")
         return decode_exact(piece)
 
     # Places

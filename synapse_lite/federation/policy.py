@@ -1,7 +1,7 @@
 """Asking policy servers (server-server API, "Asking for a Policy Server signature on an event")."""
 
 from synapse_lite.clock import Clock
-from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.errors import Errcode, MatrixError, forbidden
 from synapse_lite.federation.peers import PeerError, Peers
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.policy import PolicyServer, with_recommendation
@@ -33,9 +33,7 @@ class PolicyServers:
             answer = await self._ask(event, name)
             return with_recommendation(event, policy, answer)
         except SignatureError:
-            raise MatrixError(
-                403, Errcode.FORBIDDEN, f"The policy server {name} does not recommend the event"
-            ) from None
+            raise forbidden(f"The policy server {name} does not recommend the event") from None
         except PeerError as error:
             raise _refusal(error) from None
 

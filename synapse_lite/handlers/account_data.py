@@ -3,7 +3,7 @@
 from functools import partial
 
 from synapse_lite.canonical_json import JsonObject, encode
-from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param, not_found
+from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param, not_found, too_large
 from synapse_lite.handlers.filters import DEFAULT_LIMIT, read_sync_filter
 from synapse_lite.handlers.push_rules import PUSH_RULES, shown_push_rules
 from synapse_lite.ids import is_room_id
@@ -106,15 +106,13 @@ def _check_quota(txn: Transaction, user_id: str) -> None:
     """413 `M_TOO_LARGE` when the user has too much now: the transaction undoes it."""
     contents, size = account_data.account_data_size(txn, user_id)
     if contents > MAX_CONTENTS or size > MAX_BYTES:
-        raise MatrixError(
-            413, Errcode.TOO_LARGE, f"You may keep {MAX_CONTENTS} contents of {MAX_BYTES} bytes"
-        )
+        raise too_large(f"You may keep {MAX_CONTENTS} contents of {MAX_BYTES} bytes")
 
 
 def _add_filter(txn: Transaction, user_id: str, definition: JsonObject) -> int:
     filter_nid = account_data.add_filter(txn, user_id, definition)
     if account_data.filter_count(txn, user_id) > MAX_FILTERS:
-        raise MatrixError(413, Errcode.TOO_LARGE, f"You may keep {MAX_FILTERS} filters")
+        raise too_large(f"You may keep {MAX_FILTERS} filters")
     return filter_nid
 
 
@@ -172,4 +170,4 @@ def _check_name(what: str, name: str) -> None:
 
 def _check_size(content: JsonObject, most: int) -> None:
     if len(encode(content)) > most:
-        raise MatrixError(413, Errcode.TOO_LARGE, f"Content is larger than {most} bytes")
+        raise too_large(f"Content is larger than {most} bytes")

@@ -6,7 +6,7 @@ from attrs import frozen
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import Errcode, MatrixError, forbidden, invalid_param, not_found
+from synapse_lite.errors import MatrixError, forbidden, invalid_param, not_found, too_large
 from synapse_lite.handlers.device_keys import Upload, check_upload, store_upload
 from synapse_lite.handlers.inboxes import MAX_DELIVERED, MAX_DELIVERED_BYTES
 from synapse_lite.handlers.tokens import read_token, write_token
@@ -43,9 +43,7 @@ class DehydratedDevices:
         await self._uploads.check(user_id)
         data = canonical_json.encode(new.device_data)
         if len(data) > MAX_DEVICE_DATA_BYTES:
-            raise MatrixError(
-                413, Errcode.TOO_LARGE, f"device_data is larger than {MAX_DEVICE_DATA_BYTES} bytes"
-            )
+            raise too_large(f"device_data is larger than {MAX_DEVICE_DATA_BYTES} bytes")
         await self._database.transact(_put, user_id, new, data.decode(), self._clock.now_ms())
 
     async def get(self, user_id: str) -> JsonObject:

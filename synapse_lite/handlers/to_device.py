@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.errors import too_large
 from synapse_lite.handlers.dropped_messages import DroppedMessages
 from synapse_lite.handlers.federation.sending.messages import Texts, outgoing_messages
 from synapse_lite.handlers.federation.sending.recipients import Recipients
@@ -97,9 +97,9 @@ def _send(
     devices = to_device.devices_of(txn, to_all) if to_all else {}
     addressed = list(_addressed(texts, devices))
     if len(addressed) > MAX_DEVICES:
-        raise MatrixError(413, Errcode.TOO_LARGE, f"More than {MAX_DEVICES} devices are addressed")
+        raise too_large(f"More than {MAX_DEVICES} devices are addressed")
     if sum(len(text) for _, text in addressed) > MAX_BYTES:
-        raise MatrixError(413, Errcode.TOO_LARGE, f"The messages are larger than {MAX_BYTES} bytes together")
+        raise too_large(f"The messages are larger than {MAX_BYTES} bytes together")
     dropped = to_device.put_messages(txn, requester.user_id, message_type, addressed)
     enqueue(txn, (), edus)
     return dropped
@@ -119,5 +119,5 @@ def _addressed(texts: Texts, devices: Mapping[str, list[str]]) -> Iterator[tuple
 def _text(content: JsonObject) -> str:
     data = canonical_json.encode(content)
     if len(data) > MAX_MESSAGE_BYTES:
-        raise MatrixError(413, Errcode.TOO_LARGE, f"A message is larger than {MAX_MESSAGE_BYTES} bytes")
+        raise too_large(f"A message is larger than {MAX_MESSAGE_BYTES} bytes")
     return data.decode()

@@ -2,7 +2,7 @@
 
 from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import Errcode, MatrixError, forbidden, not_found
+from synapse_lite.errors import Errcode, MatrixError, forbidden, invalid_param, not_found
 from synapse_lite.handlers.push_rules import PUSH_RULES, shown_push_rules
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.user_admin import LOOK_UP, check_local
@@ -79,7 +79,7 @@ class UserFacts:
         """
         ids.check_user_id(user_id)
         if not ids.is_local(user_id, self._server_name):
-            raise MatrixError(400, Errcode.INVALID_PARAM, "User does not belong to the local server.")
+            raise invalid_param("User does not belong to the local server.")
         user = await self._database.read(find_user, user_id)
         if user is None or user.deactivated:
             raise not_found("User not found.")

@@ -3,7 +3,7 @@
 from attrs import asdict, frozen
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.errors import Errcode, MatrixError, invalid_param
 from synapse_lite.ids import check_room_id, check_user_id
 from synapse_lite.storage import user_selection
 from synapse_lite.storage.database import Database
@@ -64,6 +64,6 @@ class UserSelection:
 
 def _check(selection: Selection) -> None:
     if selection.is_empty:
-        raise MatrixError(400, Errcode.INVALID_PARAM, "The selection fits everybody: say what to look for")
+        raise invalid_param("The selection fits everybody: say what to look for")
     if selection.in_room is not None:
         check_room_id(selection.in_room)

@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from synapse_lite.clock import Clock, DelayedCall
-from synapse_lite.errors import Errcode, MatrixError, UnavailableError
+from synapse_lite.errors import MatrixError, UnavailableError, too_large
 from synapse_lite.http.access import Access, Authenticator
 from synapse_lite.http.body_stream import BodyStream, Source
 from synapse_lite.http.context import request_id
@@ -397,4 +397,4 @@ def _field(text: str) -> bytes:
 
 
 def _too_large(limit: int) -> MatrixError:
-    return MatrixError(413, Errcode.TOO_LARGE, f"Request body is too large: it may have {limit} bytes")
+    return too_large(f"Request body is too large: it may have {limit} bytes")

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeVar, overload
 
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import MAX_DEPTH, MAX_SAFE_INTEGER, JsonObject
-from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param, missing_param
+from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param, missing_param, too_large
 from synapse_lite.http.body_stream import BodyStream
 from synapse_lite.http.head import Head
 from synapse_lite.http.large_answers import LargeAnswers
@@ -256,7 +256,7 @@ def check_shape(data: bytes) -> None:
     if len(marks) <= MAX_MARKS and marks.count(b"{") + marks.count(b"[") <= MAX_DEPTH:
         return
     if _count_marks(data, marks) > MAX_MARKS:
-        raise MatrixError(413, Errcode.TOO_LARGE, "The body holds too many values")
+        raise too_large("The body holds too many values")
 
 
 def count_marks(data: bytes) -> int:

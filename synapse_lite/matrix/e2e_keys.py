@@ -13,7 +13,7 @@ from nacl.signing import VerifyKey
 
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param
+from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param, too_large
 from synapse_lite.matrix.signing import decode_base64, signed_bytes
 
 MAX_DEVICE_KEYS_BYTES = 64 * 1024
@@ -177,7 +177,7 @@ def _public_key(value: str | JsonObject) -> str | None:
 def _check_size(value: str | JsonObject, most: int, field: str) -> None:
     canonical_json.check_canonical(value)
     if len(canonical_json.encode(value)) > most:
-        raise MatrixError(413, Errcode.TOO_LARGE, f"{field} is larger than {most} bytes")
+        raise too_large(f"{field} is larger than {most} bytes")
     if isinstance(value, dict):
         _check_signatures_shape(value, field)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.errors import Errcode, MatrixError, too_large
 from synapse_lite.handlers.media.downloads import Content, Downloads, Wanted
 from synapse_lite.handlers.media.library import RETRY_MS, Library, unavailable
 from synapse_lite.http.flights import Flights
@@ -175,5 +175,5 @@ def _step(side: int) -> int:
 def _impossible(reason: str) -> MatrixError:
     if reason.startswith(TOO_LARGE):
         text = f"The content is too large to make a thumbnail of: {reason.removeprefix(TOO_LARGE)}"
-        return MatrixError(413, Errcode.TOO_LARGE, text)
+        return too_large(text)
     return MatrixError(400, Errcode.UNKNOWN, f"There is no thumbnail of the content: {reason}")

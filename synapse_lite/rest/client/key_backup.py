@@ -4,7 +4,7 @@ from typing import Any
 
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param
+from synapse_lite.errors import MatrixError, bad_json, invalid_param, too_large
 from synapse_lite.handlers.key_backup import KeyBackup, Scope
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
@@ -135,5 +135,5 @@ def _stored(value: JsonObject, name: str) -> bytes:
     canonical_json.check_canonical(value)
     data = canonical_json.encode(value)
     if len(data) > MAX_KEY_BYTES:
-        raise MatrixError(413, Errcode.TOO_LARGE, f"{name} is larger than {MAX_KEY_BYTES} bytes")
+        raise too_large(f"{name} is larger than {MAX_KEY_BYTES} bytes")
     return data
