@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 from urllib.parse import quote
 
 import nio
@@ -137,3 +138,25 @@ def wish_invites(site: Site, name: str, user: User, action: str) -> None:
     path = f"{V3}/user/{quote(user.user_id)}/account_data/m.invite_permission_config"
     with Connection(site.url(name), user.access_token) as connection:
         connection.call("PUT", path, {"default_action": action})
+
+
+def test_who_may_invite(build_site: BuildSite) -> None:
+    """`block_non_admin_invites`: administrators only, by either process, after the other is killed as well."""
+    site = build_site("main", block_non_admin_invites=True)
+    site.start("main", "second")
+    admin, alice, bob = site.user("admin", admin=True), site.user("alice"), site.user("bob")
+    rooms = [(user, create_room(user)) for user in (admin, alice)]
+    for name in ("second", "main"):
+        answers = asyncio.run(invite_each(site.url(name), rooms, bob.user_id))
+        assert isinstance(answers[0], nio.RoomInviteResponse), answers[0]
+        assert answers[1].status_code == "M_FORBIDDEN"
+        site.processes["second"].kill()
+
+
+async def invite_each(url: str, rooms: Sequence[tuple[User, str]], invited: str) -> list[Any]:
+    answers = []
+    async with clients(url, ["somebody"]) as (client,):
+        for user, room_id in rooms:
+            client.access_token = user.access_token
+            answers.append(await client.room_invite(room_id, invited))
+    return answers

@@ -29,7 +29,7 @@ def outgoing_messages(sender: str, message_type: str, texts: Texts) -> Iterator[
                 "messages": {},
             }
             for user_id, device_id, text in part:
-                content["messages"].setdefault(user_id, {})[device_id] = orjson.loads(text)
+                content["messages"].setdefault(user_id, {})[device_id] = orjson.Fragment(text)
             yield OutgoingEdu([server], "m.direct_to_device", content)
 
 
