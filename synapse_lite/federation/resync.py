@@ -134,16 +134,20 @@ class RoomResync:
         lacking = wanted - await self._database.read(partial_rooms.known_event_ids, wanted)
         if most is not None and len(lacking) > most:
             raise TooManyError(f"{len(lacking)} events are lacking")
-        if lacking:
-            lacking.difference_update(await self._fetch(server, stay, lacking))
-        if len(lacking.intersection(state_ids)) > len(state_ids) // TOLERATED:
-            raise PeerError(f"{server} does not give {len(lacking)} of the {len(wanted)} events of the state")
+        excused = await self._fetch(server, stay, lacking) if lacking else ()
+        known = await self._database.read(partial_rooms.known_event_ids, state_ids)
+        missing = set(state_ids).difference(known, excused)
+        if len(missing) > len(state_ids) // TOLERATED:
+            raise PeerError(
+                f"{server} does not give {len(missing)} of the {len(state_ids)} events of the state"
+            )
         if not await self._database.transact(self._note, stay, state_ids):
             raise PeerError(f"{server} tells the state of another room")
 
     async def _fetch(self, server: str, stay: _Stay, lacking: Collection[str]) -> Collection[str]:
-        """The ids of what was given. What nobody can verify any more is none of the state; who cannot be verified yet
-        would be left out of it for ever; all others are stored, and not fetched again.
+        """What was given, and may be left out all the same: what nobody can verify any more, with what leans on that.
+
+        Who cannot be verified yet would be left out for ever; all others are stored, and not fetched again.
         """
         try:
             given = await self._fetcher.state_events(
@@ -154,7 +158,11 @@ class RoomResync:
             self._away[stay.room.room_id] = error.servers
             raise
         await self._keep(stay, lacking, given.events)
-        return given.event_ids
+        named = {one for event in given.events.values() for one in event.auth_events}.difference(
+            given.event_ids
+        )
+        is_whole = named == await self._database.read(partial_rooms.known_event_ids, named)
+        return given.event_ids if is_whole else set(given.event_ids) - given.events.keys()
 
     async def _keep(self, stay: _Stay, lacking: Collection[str], events: Mapping[str, Event]) -> None:
         new = {one: event for one, event in events.items() if one in lacking}

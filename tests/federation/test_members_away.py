@@ -6,10 +6,11 @@ from pytest_twisted import ensureDeferred
 from synapse_lite.federation.fetching import SINGLE_EVENTS
 from synapse_lite.federation.keyring import PATIENCE_SECONDS, RETRY_SECONDS
 from synapse_lite.tasks.outcome import Done, Later
-from tests.federation.hall import FEDERATION, ROOM
+from tests.federation.hall import CREATOR, FEDERATION, ROOM
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import join_path, members
 from tests.federation.resident import (
+    MANY,
     THIRD,
     Resident,
     entered,
@@ -17,6 +18,9 @@ from tests.federation.resident import (
     partial,
 )
 from tests.server import TestServer, path_part
+
+SOME = 10
+"""Of so many members one is invited: more than may be missing."""
 
 
 @ensureDeferred
@@ -110,3 +114,22 @@ async def test_many_members_whose_server_is_away(
     assert waits >= 2
     assert len([target for _, _, target in network.asked if "/state/" in target]) == 2
     assert (f"@u0:{THIRD}" in await members(server, ROOM, bob)) is is_back
+
+
+@ensureDeferred
+async def test_a_state_without_what_it_leans_on(server: TestServer, other: Scripted) -> None:
+    """It is no reason to leave anybody out: the server is asked again."""
+    resident, bob = await entered(server, other)
+    names = [f"@invited{number}:{other.name}" for number in range(MANY // SOME)]
+    for name in names:
+        resident.member(name, "invite", CREATOR)
+        resident.member(name, "join")
+    tell = resident.state
+    other.scripts[f"{FEDERATION}/v1/state/"] = lambda *question: {**tell(*question), "auth_chain": []}
+    assert isinstance(await fetch_members(server), Later)
+    assert await partial(server)
+    other.scripts[f"{FEDERATION}/v1/state/"] = tell
+    server.clock.advance(RETRY_SECONDS + 1)
+    assert isinstance(await fetch_members(server), Done)
+    known = await members(server, ROOM, bob)
+    assert {known.get(name) for name in names} == {"join"}
