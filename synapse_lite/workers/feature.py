@@ -1,13 +1,14 @@
 """What a feature of the server consists of: the parts that others call it through."""
 
 from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from attrs import field, frozen
 
 from synapse_lite.handlers.sync.sections import RoomSection, SyncSection
 from synapse_lite.http.router import Route
 from synapse_lite.rooms.values import Contributor
+from synapse_lite.tasks.followers import RegisteredFollower
 
 
 class Life(Protocol):
@@ -30,7 +31,7 @@ class Feature:
     sync_sections: Sequence[SyncSection] = ()
     room_sections: Sequence[RoomSection] = ()
     contributors: Sequence[Contributor] = ()
-    followers: Sequence[Any] = ()
+    followers: Sequence[RegisteredFollower] = ()
     lives: Sequence[Life] = ()
 
 
@@ -44,7 +45,7 @@ class Extensions:
     sync_sections: list[SyncSection] = field(factory=list)
     room_sections: list[RoomSection] = field(factory=list)
     contributors: list[Contributor] = field(factory=list)
-    followers: list[Any] = field(factory=list)
+    followers: list[RegisteredFollower] = field(factory=list)
 
     def add(self, feature: Feature) -> None:
         self.sync_sections.extend(feature.sync_sections)

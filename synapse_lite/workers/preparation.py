@@ -54,7 +54,7 @@ def prepare_database(config: Config, signing_key: SigningKey) -> None:
             _check_fit(session.read(read_facts), any_locale=config.database.allow_unsafe_locale)
             migrate(arguments)
             session.transact(
-                claim_identity, server_identity(config.server_name, signing_key), retired_keys(config)
+                claim_identity, server_identity(config.server_name, signing_key), retired_public_keys(config)
             )
     except DatabaseError as error:
         raise DatabaseUnusableError(f"database: {describe_error(error)}") from error
@@ -65,7 +65,7 @@ def server_identity(server_name: str, signing_key: SigningKey) -> ServerIdentity
     return ServerIdentity(server_name, signing_key.key_id, public_key)
 
 
-def retired_keys(config: Config) -> list[tuple[str, str]]:
+def retired_public_keys(config: Config) -> list[tuple[str, str]]:
     """Key ids and public keys of `old_signing_keys`."""
     return [(key_id, old.key) for key_id, old in config.old_signing_keys.items()]
 

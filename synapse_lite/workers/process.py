@@ -33,7 +33,7 @@ STOP_SECONDS = 25.0
 FAILED = 3
 
 
-class Life:
+class ProcessRun:
     """Starts the server when the reactor runs, and stops it before the reactor ends."""
 
     def __init__(self, reactor: Any, homeserver: Homeserver, name: str) -> None:
@@ -107,8 +107,8 @@ def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
     if pid_file is not None:
         pid_file.write_text(f"{os.getpid()}\n", "utf-8")
     try:
-        life = Life(_reactor, assemble(_reactor, config, signing_key, catalogue), config.worker_name)
-        exit_code = life.run()
+        homeserver = assemble(_reactor, config, signing_key, catalogue)
+        exit_code = ProcessRun(_reactor, homeserver, config.worker_name).run()
     finally:
         if pid_file is not None:
             pid_file.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.push import PUSH
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.stream import read_changes_of, read_position
-from synapse_lite.tasks.followers import Shard
+from synapse_lite.tasks.followers import DatabaseFollower, Shard
 from tests.federation.conftest import JoinNetwork
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import HOME, home, join_path, members, tell_newest
@@ -273,6 +273,7 @@ async def test_invites_are_pushed(server: TestServer, join_network: JoinNetwork)
 
     def follow(txn: Transaction) -> list[Any]:
         changes = read_changes_of(txn, PUSH.kinds, 0, read_position(txn), 1000)
+        assert isinstance(registered.handler, DatabaseFollower)
         registered.handler.follow(txn, changes, Shard(0, 1))
         return txn.rows("SELECT q.user_id, r.room_id FROM push_queue q JOIN rooms r USING (room_nid)")
 

@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.auto_accept import ATTEMPTS, AUTO_ACCEPT, OLDEST_MS
 from synapse_lite.storage.stream import read_changes_of, read_position
-from synapse_lite.tasks.followers import Shard
+from synapse_lite.tasks.followers import DatabaseFollower, Shard
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, TestServer
 
@@ -25,6 +25,7 @@ async def deliver_all(server: TestServer) -> None:
     changes = await server.database.read(
         lambda txn: read_changes_of(txn, AUTO_ACCEPT.kinds, 0, read_position(txn), 10_000)
     )
+    assert not isinstance(registered.handler, DatabaseFollower)
     await registered.handler.deliver(changes, Shard(0, 1), "key")
 
 

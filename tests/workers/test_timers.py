@@ -39,5 +39,5 @@ def test_a_process_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
         def run(self) -> None: ...
 
     reactor = Reactor()
-    assert process.Life(reactor, None, "main").run() == 0
+    assert process.ProcessRun(reactor, None, "main").run() == 0
     assert reactor.seconds is time.monotonic
