@@ -197,6 +197,21 @@ class SearchHandler:
             counts = search.find(txn, question, Page(0)).counts
             look_into(counts)
         scope = _Scope(taken, viewers)
+        hits, results, contexts = self._shown(txn, scope, user_id, wanted, hits)
+        return _Found(
+            self._count(txn, viewers, question, counts),
+            highlights(asked, results),
+            hits,
+            results,
+            contexts,
+            self._states(txn, scope, hits) if wanted.with_state else {},
+            end,
+        )
+
+    def _shown(
+        self, txn: Transaction, scope: _Scope, user_id: str, wanted: SearchRequest, hits: Sequence[Hit]
+    ) -> tuple[list[Hit], list[View], list[_Context]]:
+        """The hits that are not redacted, as the reader may see them, and what is around each, if that is asked for."""
         around = wanted.around
         found = [
             ([hit.entry], *sides)
@@ -207,17 +222,8 @@ class SearchHandler:
         # The index may hold what has been redacted a moment ago.
         shown = [number for number, hit in enumerate(hits) if views[hit.event_nid].redaction is None]
         contexts = [_context(found[number], views, members[number], profiles) for number in shown]
-        hits = [hits[number] for number in shown]
-        results = [views[hit.event_nid] for hit in hits]
-        return _Found(
-            self._count(txn, viewers, question, counts),
-            highlights(asked, results),
-            hits,
-            results,
-            contexts if around else [],
-            self._states(txn, scope, hits) if wanted.with_state else {},
-            end,
-        )
+        left = [hits[number] for number in shown]
+        return left, [views[hit.event_nid] for hit in left], contexts if around else []
 
     def _rooms(self, txn: Transaction, known: Mapping[int, Room], selection: EventFilter) -> dict[int, Room]:
         """Of the known rooms those that are asked for; with a room that is named, those that it replaces."""
