@@ -15,8 +15,8 @@ from synapse_lite.storage.timeline import Entry
 
 MAX_REFERENCES = 100
 MAX_JUDGED = 5000
-"""So many of the newest relations to some parents are looked at one by one,"""
-MAX_JUDGED_OF_ONE = 1000  # and of those to one parent.
+"""So many relations to some parents are looked at one by one."""
+MAX_JUDGED_OF_ONE = 1000  # of them are to the same parent, the newest ones
 
 
 @frozen

@@ -18,7 +18,7 @@ def aliases_of(txn: Transaction, room_nid: int) -> list[str]:
 
 
 def add_alias(txn: Transaction, alias: str, room_nid: int, creator: str) -> None:
-    """409 `M_ROOM_IN_USE`… in Synapse's words, when the alias is taken."""
+    """409 `M_UNKNOWN`, as Synapse has it, when the alias is taken."""
     added = txn.execute(
         "INSERT INTO room_aliases (alias, room_nid, creator) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
         (alias, room_nid, creator),

@@ -33,8 +33,8 @@ def delete_old_nonces(txn: Transaction, before_ms: int, limit: int) -> int:
 def delete_old_transactions(txn: Transaction, before_ms: int, limit: int) -> int:
     """Those of clients that send: nobody tries again after so long."""
     return txn.execute(
-        "DELETE FROM event_transactions WHERE (session, room_nid, txn_id) IN ("
-        " SELECT session, room_nid, txn_id FROM event_transactions"
+        "DELETE FROM event_transactions WHERE (session, room_nid, endpoint, txn_id) IN ("
+        " SELECT session, room_nid, endpoint, txn_id FROM event_transactions"
         " WHERE created_ts < %s ORDER BY created_ts LIMIT %s FOR UPDATE SKIP LOCKED)",
         (before_ms, limit),
     )

@@ -1,9 +1,10 @@
-"""Rows of the stream that tell nobody anything any more."""
+"""What has expired: rows of the stream that tell nobody anything any more, requests that nobody makes again."""
 
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage import expiry
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.event_transactions import ClientRequest, find_sent, insert_sent
 from synapse_lite.storage.stream import Kind
 
 ROOM, OTHER = 1, 2
@@ -69,3 +70,15 @@ async def test_marks_tell_the_age_of_rows(database: Database) -> None:
     assert await database.transact(expiry.position_before, 2500) == 20
     marks = await database.read(lambda txn: txn.rows("SELECT at FROM stream_marks ORDER BY at"))
     assert marks == [(2000,), (3000,)]
+
+
+@ensureDeferred
+async def test_a_transaction_id_of_two_endpoints(database: Database) -> None:
+    """The request that is old is forgotten; that of the other endpoint is not, which may be made again."""
+    old = ClientRequest("session", "send/m.room.message", "1")
+    new = ClientRequest("session", "redact/$event", "1")
+    await database.transact(insert_sent, [((ROOM, old), 7)], 1000)
+    await database.transact(insert_sent, [((ROOM, new), 8)], 2000)
+    assert await database.transact(expiry.delete_old_transactions, 2000, 100) == 1
+    found = await database.read(find_sent, [(ROOM, old), (ROOM, new)])
+    assert found == {(ROOM, new): (8, None)}
