@@ -37,7 +37,11 @@ def create_version(txn: Transaction, user_id: str, algorithm: str, auth_data: st
             (user_id, algorithm, auth_data, user_id),
         )
     )
-    txn.later("DELETE FROM key_backups WHERE user_id = %s AND deleted AND count = 0", (user_id,))
+    txn.later(
+        "DELETE FROM key_backups AS old WHERE user_id = %s AND deleted AND count = 0 AND NOT EXISTS ("
+        " SELECT FROM key_backup_sessions AS key WHERE (key.user_id, key.version) = (old.user_id, old.version))",
+        (user_id,),
+    )
     return version
 
 
