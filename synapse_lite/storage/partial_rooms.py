@@ -5,10 +5,9 @@ from collections.abc import Collection, Sequence
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.events import Standing
 from synapse_lite.storage.nids import nid_array
 from synapse_lite.storage.stream import Kind
-
-REJECTED = 3  # `Standing.REJECTED`
 
 
 @frozen
@@ -108,7 +107,7 @@ def reject_event(txn: Transaction, event_nid: int, reason: str) -> None:
     """An event that was accepted while nobody knew better: no page shows it any more."""
     txn.execute(
         "UPDATE events SET standing = %s, rejected_reason = %s WHERE event_nid = %s",
-        (REJECTED, reason, event_nid),
+        (int(Standing.REJECTED), reason, event_nid),
     )
     txn.execute(f"DELETE FROM stream WHERE event_nid = %s AND kind = {Kind.EVENT:d}", (event_nid,))
 
@@ -122,7 +121,7 @@ def state_event_nids(txn: Transaction, room_nid: int, event_ids: Collection[str]
     """Those of the events that are state of the room, and not rejected."""
     rows = txn.rows(
         "SELECT event_nid FROM events WHERE event_id = ANY(%s) AND room_nid = %s AND state_key IS NOT NULL"
-        f" AND standing <> {REJECTED} ORDER BY event_nid",
+        f" AND standing <> {Standing.REJECTED:d} ORDER BY event_nid",
         (list(event_ids), room_nid),
     )
     return [nid for (nid,) in rows]

@@ -40,7 +40,7 @@ def put_subscription(
     txn: Transaction, room_nid: int, user_id: str, root_id: str, *, subscribed: bool, automatic: bool
 ) -> None:
     def record(txn: Transaction, position: int) -> None:
-        txn.execute(
+        txn.later(
             "INSERT INTO thread_subscriptions (room_nid, user_id, root_id, subscribed, automatic, position)"
             " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (room_nid, user_id, root_id) DO UPDATE SET"
             " subscribed = excluded.subscribed, automatic = excluded.automatic, position = excluded.position",

@@ -37,8 +37,8 @@ class Upcast:
 class TaskSpec(Generic[P, C]):
     """An action, and the shape of its params and cursor as of `version`.
 
-    From the params follow `resource` (the user or room that it is about, for listings), `unique` (at
-    most one pending task per action and key) and `lock` (at most one active task per key, whatever
+    From the params follow `resource` (the user, room or device that it is about, for listings), `unique`
+    (at most one pending task per action and key) and `lock` (at most one active task per key, whatever
     the action). `max_attempts` counts failures in a row without progress.
 
     `upcasts` lead, without a gap, from the oldest version of which rows may exist to this one. A row of
