@@ -172,7 +172,7 @@ BOUNDS: dict[str, str] = {
     "initial_sync_unread": "PostgreSQL: 100,000 notices are counted, which takes it half a microsecond to one for each; then as initial_sync. Another session "
     "finds the counts in memory.",
     "real_clients": "CPU: to a send come its answers to the 25 clients of the room, and their receipts, which are told to all of them "
-    "again: 4 to 5 ms of main, most of it HTTP, and 2 to 2.5 ms of PostgreSQL (a receipt takes two statements in a savepoint). Counts "
+    "again: 4 to 5 ms of main, most of it HTTP, and 2 to 2.5 ms of PostgreSQL (a receipt takes two statements, prepared). Counts "
     "come from memory.",
     "presence": "CPU: what somebody says takes PostgreSQL three round trips (the claim and a lock, what is known, the row) and a commit that "
     "several share; the rest is answers to those who wait. They gather for a tenth of a second: at 300 changes a second a change costs "

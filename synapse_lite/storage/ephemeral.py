@@ -7,6 +7,7 @@ import orjson
 from attrs import astuple, frozen
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.stream import Change, Kind
 
 PRIVATE = "m.read.private"
@@ -25,23 +26,26 @@ class Receipt:
     ts: int
 
 
+_PUT_RECEIPT = Prepared(
+    "put_receipt",
+    "INSERT INTO receipts (room_nid, user_id, receipt_type, thread_id, event_id, ts, position)"
+    " VALUES (%s, %s, %s, %s, %s, %s, (SELECT position FROM stream"
+    "  WHERE event_nid = (SELECT event_nid FROM events WHERE event_id = %s AND room_nid = %s)))"
+    " ON CONFLICT (room_nid, user_id, receipt_type, thread_id)"
+    " DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts, position = excluded.position"
+    " WHERE excluded.event_id <> receipts.event_id"
+    " AND NOT coalesce(excluded.position < coalesce(receipts.position, (SELECT s.position FROM stream s"
+    "  WHERE s.event_nid = (SELECT event_nid FROM events e WHERE e.event_id = receipts.event_id))), FALSE)"
+    " RETURNING position",
+)
+
+
 def put_receipt(txn: Transaction, receipt: Receipt) -> None:
     """Store the receipt, unless one for the same or a later event is there.
 
     A private one has a kind of its own, so that nobody else even wakes.
     """
-    stored = txn.row(
-        "INSERT INTO receipts (room_nid, user_id, receipt_type, thread_id, event_id, ts, position)"
-        " VALUES (%s, %s, %s, %s, %s, %s, (SELECT position FROM stream"
-        "  WHERE event_nid = (SELECT event_nid FROM events WHERE event_id = %s AND room_nid = %s)))"
-        " ON CONFLICT (room_nid, user_id, receipt_type, thread_id)"
-        " DO UPDATE SET event_id = excluded.event_id, ts = excluded.ts, position = excluded.position"
-        " WHERE excluded.event_id <> receipts.event_id"
-        " AND NOT coalesce(excluded.position < coalesce(receipts.position, (SELECT s.position FROM stream s"
-        "  WHERE s.event_nid = (SELECT event_nid FROM events e WHERE e.event_id = receipts.event_id))), FALSE)"
-        " RETURNING position",
-        (*astuple(receipt), receipt.event_id, receipt.room_nid),
-    )
+    stored = txn.row(_PUT_RECEIPT, (*astuple(receipt), receipt.event_id, receipt.room_nid))
     if stored is None:
         return
     txn.publish(

@@ -7,6 +7,7 @@ the back of a purge, on whatever process.
 
 from synapse_lite.errors import not_found
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.room_directory import refresh_listing
 from synapse_lite.storage.stream import Kind
 
@@ -18,13 +19,16 @@ def hold_room(txn: Transaction, room_nid: int) -> None:
         raise not_found("Unknown room")
 
 
+_HOLD_JOINED = Prepared(
+    "hold_joined_room",
+    "SELECT r.room_nid, r.purging FROM rooms r JOIN memberships m USING (room_nid)"
+    " WHERE r.room_id = %s AND m.user_id = %s AND m.membership = 'join' FOR KEY SHARE OF r",
+)
+
+
 def hold_joined_room(txn: Transaction, room_id: str, user_id: str) -> int | None:
     """The number of a room that the user is in, kept as by `hold_room`; None when they are not in it."""
-    held = txn.row(
-        "SELECT r.room_nid, r.purging FROM rooms r JOIN memberships m USING (room_nid)"
-        " WHERE r.room_id = %s AND m.user_id = %s AND m.membership = 'join' FOR KEY SHARE OF r",
-        (room_id, user_id),
-    )
+    held = txn.row(_HOLD_JOINED, (room_id, user_id))
     if held is None:
         return None
     room_nid, purging = held

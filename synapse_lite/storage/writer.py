@@ -2,7 +2,7 @@
 
 Whoever publishes holds the row of the stream position until the commit is on disk, so the disk sets the
 number of commits a second. What waits meanwhile (receipts, typing, account data, to-device messages …) goes
-together into the next one. Each write has a savepoint of its own: one that is refused undoes nothing else.
+together into the next one. When one is refused, each is run again with a savepoint of its own: it undoes nothing else.
 """
 
 from collections.abc import Callable
@@ -84,6 +84,9 @@ class Writer:
 
 
 def _run_batch(txn: Transaction, functions: list[Callable[[Transaction], Any]]) -> list[Any]:
-    """What each function returned or raised."""
+    """What each function returned or raised. They have one savepoint, unless something is refused."""
     txn.later(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
-    return [txn.attempt(function) for function in functions]
+    results = txn.attempt(lambda txn: [function(txn) for function in functions])
+    if not isinstance(results, Exception):
+        return results
+    return [results] if len(functions) == 1 else [txn.attempt(function) for function in functions]

@@ -109,6 +109,23 @@ async def test_a_refused_write_undoes_nothing_else(
 
 
 @ensureDeferred
+async def test_writes_of_which_none_is_refused_share_a_savepoint(
+    writer: Writer, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts, attempt = [], Transaction.attempt
+
+    def counted(txn: Transaction, function: Any) -> Any:
+        attempts.append(function)
+        return attempt(txn, function)
+
+    monkeypatch.setattr(Transaction, "attempt", counted)
+    users = [f"@{n}:x" for n in range(5)]
+    assert await gatherResults(together(*(writer.submit(put, user) for user in users))) == users
+    assert len(attempts) == 2  # the first goes alone
+    assert await stored(database) == users
+
+
+@ensureDeferred
 async def test_a_failure_as_the_first_of_a_batch(writer: Writer, database: Database) -> None:
     """Also the savepoint that goes to the server together with BEGIN holds."""
     failing, fine = together(writer.submit(fail_late, "@no:x"), writer.submit(put, "@a:x"))
