@@ -5,12 +5,10 @@ from typing import Any
 
 from attrs import frozen
 
-from synapse_lite.storage.database import Transaction, UniqueViolation
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.media import blobs
 from synapse_lite.storage.media.quarantine import quarantine_if_known
 from synapse_lite.storage.prepared import Prepared
-
-__all__ = ["UniqueViolation"]
 
 
 @frozen
