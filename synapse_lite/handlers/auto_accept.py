@@ -4,12 +4,12 @@ import logging
 from collections.abc import Sequence
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock, doubling_pause
 from synapse_lite.config.rooms import AutoAcceptOptions
-from synapse_lite.errors import MatrixError
+from synapse_lite.errors import MatrixError, UnavailableError
 from synapse_lite.handlers.ignored_users import read_ignored
 from synapse_lite.handlers.membership import Memberships
 from synapse_lite.handlers.requester import Requester
@@ -17,7 +17,7 @@ from synapse_lite.ids import is_local
 from synapse_lite.matrix.event import Event
 from synapse_lite.storage import accounts, rooms
 from synapse_lite.storage.account_data import GLOBAL, change_account_data
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Database, DatabaseError, Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
 from synapse_lite.storage.stream import Change, Kind
 from synapse_lite.tasks.followers import FollowerSpec, Shard
@@ -46,7 +46,7 @@ class Invite:
 class AutoAccept:
     """The follower `AUTO_ACCEPT`. What is delivered again finds who has joined meanwhile no longer invited.
 
-    A room that cannot be entered is logged, and its invite waits for the user.
+    A room that cannot be entered is logged, and its invite waits for the user: also where our code fails with it.
     """
 
     database: Database
@@ -63,6 +63,16 @@ class AutoAccept:
             await gatherResults([Deferred.fromCoroutine(self._accept(one)) for one in invites])
 
     async def _accept(self, invite: Invite) -> None:
+        try:
+            if invite.is_direct:  # before the join, behind which nobody is found invited any more
+                await self.database.transact(_note_direct, invite)
+            await self._join(invite)
+        except (CancelledError, DatabaseError, UnavailableError):
+            raise
+        except Exception:
+            logger.exception("%s cannot join %s by itself", invite.user_id, invite.room_id)
+
+    async def _join(self, invite: Invite) -> None:
         requester = Requester(invite.user_id, None, f"{invite.user_id} auto_accept_invites")
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -76,8 +86,6 @@ class AutoAccept:
                 if error.status != _TOO_MANY and error.status < _SERVER_FAULT:
                     return
             else:
-                if invite.is_direct:
-                    await self.database.transact(_note_direct, invite)
                 return
 
     # In a database thread

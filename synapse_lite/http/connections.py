@@ -151,6 +151,6 @@ class Connector:
 
 
 def _is_address(host: str) -> bool:
-    """In whatever spelling: no name of the DNS ends in a number."""
-    last = host.rpartition(".")[2].lower()
+    """In whatever spelling: no name of the DNS ends in a number, and some proxies take dots behind it off."""
+    last = host.rstrip(".").rpartition(".")[2].lower()
     return ":" in host or last.isdigit() or last.startswith("0x")

@@ -22,7 +22,7 @@ from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.room_servers import is_in_room
 from synapse_lite.storage.rooms import Membership, membership_in
 from synapse_lite.storage.state_deltas import Delta, insert_delta
-from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.stream import Kind, is_told
 from synapse_lite.storage.stripped_state import forget_stripped, put_stripped
 
 
@@ -73,7 +73,7 @@ class OutsideMemberships:
         if is_in_room(txn, room.nid, self._server_name):
             return False
         before = membership_in(txn, room.nid, new.user_id)
-        if before is not None and self._is_over(txn, event, before.event_nid):
+        if self._is_over(txn, event, before):
             return True
         event_nid = self._store(txn, room.nid, event)
         is_out = event.membership in OUT
@@ -101,9 +101,14 @@ class OutsideMemberships:
         also(txn)
         return True
 
-    def _is_over(self, txn: Transaction, event: Event, known_nid: int) -> bool:
-        """Whether what is known of the user is the event, or leans on it: answers and events of others may cross on their way."""
-        known = self._events.load(txn, [known_nid])[known_nid].event
+    def _is_over(self, txn: Transaction, event: Event, before: Membership | None) -> bool:
+        """Whether it was told, or what is known of the user leans on it: answers and events of others may cross on their way."""
+        stored = self._events.by_ids(txn, [event.event_id]).get(event.event_id)
+        if stored is not None and is_told(txn, stored.nid):
+            return True
+        if before is None:
+            return False
+        known = self._events.load(txn, [before.event_nid])[before.event_nid].event
         return event.event_id in (known.event_id, *known.auth_events, *known.prev_events)
 
     def _store(self, txn: Transaction, room_nid: int, event: Event) -> int:

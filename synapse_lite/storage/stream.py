@@ -274,6 +274,11 @@ def read_position(txn: Reader) -> int:
     return int(position)
 
 
+def is_told(txn: Reader, event_nid: int) -> bool:
+    """Whether the stream has the event, which it takes once."""
+    return bool(txn.rows("SELECT 1 FROM stream WHERE event_nid = %s", (event_nid,)))
+
+
 def read_changes(txn: Reader, after: int, limit: int) -> list[Change]:
     """The next changes after a position, in order, at most `limit`."""
     rows = txn.rows(

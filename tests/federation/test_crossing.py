@@ -134,6 +134,20 @@ async def test_an_invite_that_is_told_once_more(
 
 
 @ensureDeferred
+async def test_an_invite_that_is_told_once_more_after_a_join(server: TestServer, other: Scripted) -> None:
+    """And a leave, which leans on the join only: who has left stays out."""
+    hall, bob = await knocker(server, other)
+    event = member_event(hall, hall.user, "invite", CREATOR)
+    assert await invite(server, hall, event) == 200
+    await server.ok("POST", join_path(ROOM, other.name), {}, bob)
+    await server.ok("POST", f"rooms/{path_part(ROOM)}/leave", {}, bob)
+    assert await invite(server, hall, event) == 200
+    assert await shown(server, bob) == set()
+    assert await invite(server, hall, member_event(hall, hall.user, "invite", CREATOR, event)) == 200
+    assert await shown(server, bob) == {"invite"}
+
+
+@ensureDeferred
 async def test_leaving_while_one_joins(server: TestServer, other: Scripted) -> None:
     """The leave comes after the join, whichever of the two servers is slow: nobody stays in a room that they have left."""
     hall, bob = await knocker(server, other)

@@ -117,7 +117,7 @@ async def test_http_is_asked_of_the_proxy() -> None:
         assert b"Host: far.test:81\r\n" in way.requests[0]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.2", "10.1.2.3", "0x7f.1", "2130706434"])
+@pytest.mark.parametrize("host", ["127.0.0.2", "127.0.0.2.", "10.1.2.3", "0x7f.1", "2130706434."])
 @ensureDeferred
 async def test_denied_addresses_do_not_reach_the_proxy(host: str) -> None:
     """Nor are those tried that need none."""

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, FirstError
 from twisted.internet.task import deferLater
 
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.auto_accept import ATTEMPTS, AUTO_ACCEPT, OLDEST_MS
+from synapse_lite.handlers.membership import Memberships
 from synapse_lite.storage.stream import read_changes_of, read_position
 from synapse_lite.tasks.followers import DatabaseFollower, Shard
 from tests.rest.conftest import BuildServer
@@ -110,6 +111,50 @@ async def test_a_join_that_fails_for_the_moment(
     errors[:] = [MatrixError(403, "M_FORBIDDEN", "no")] * 2
     await deliver_all(server)
     assert len(asked) == ATTEMPTS + 1
+
+
+@ensureDeferred
+async def test_a_direct_chat_that_is_entered_by_a_process_that_dies(
+    build_server: BuildServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the join: it is among the direct chats all the same."""
+    server = await build_server(**OPEN, auto_accept_invites=ENABLED)
+    alice, bob = await server.user("alice"), await server.user("bob")
+    chat = await invite(server, alice, is_direct=True)
+    join = Memberships.join
+
+    async def die(memberships: Memberships, requester: Any, room_id: str) -> str:
+        await join(memberships, requester, room_id)
+        raise CancelledError
+
+    monkeypatch.setattr(Memberships, "join", die)
+    with pytest.raises(FirstError):
+        await deliver_all(server)
+    monkeypatch.undo()
+    await deliver_all(server)
+    assert await joined(server, bob) == {chat}
+    direct = await server.ok("GET", f"user/{BOB}/account_data/m.direct", token=bob)
+    assert direct == {ALICE: [chat]}
+
+
+@ensureDeferred
+async def test_a_room_that_breaks_our_code(
+    build_server: BuildServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its invite waits for its user; nobody else's does, and the follower does not stand still."""
+    server = await build_server(**OPEN, auto_accept_invites=ENABLED)
+    alice, bob = await server.user("alice"), await server.user("bob")
+    broken, room = await invite(server, alice), await invite(server, alice)
+    join = Memberships.join
+
+    async def fail(memberships: Memberships, requester: Any, room_id: str) -> str:
+        if room_id == broken:
+            raise KeyError(room_id)
+        return await join(memberships, requester, room_id)
+
+    monkeypatch.setattr(Memberships, "join", fail)
+    await deliver_all(server)
+    assert await joined(server, bob) == {room}
 
 
 @ensureDeferred
