@@ -73,6 +73,8 @@ def _lists(caller: Caller, word: str) -> None:
         "spaces": {"filter": {**found, "room_types": ["m.space"]}},
         "no spaces": {"filter": {**found, "room_types": [None]}},
         "none": {"filter": {"generic_search_term": f"no {word}"}},
+        "a network": {"third_party_instance_id": "irc|x"},
+        "a network and all": {"third_party_instance_id": "irc|x", "include_all_networks": True},
     }.items():
         _ask(caller, f"public rooms: {label}", "POST publicRooms", {"filter": found, **more})
     _ask(caller, "public rooms: no number", "GET publicRooms?limit=x")
