@@ -13,6 +13,7 @@ from psycopg2 import extensions
 
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.stream import Change
+from synapse_lite.workers.allocator import settle_heap
 from tests.connections import KeptDatabase
 from tests.contract.checking import REFUSED, note_calls, take_calls
 from tests.contract.table import promised
@@ -46,6 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.basetemp is None:
         config.option.basetemp = str(Path(tempfile.mkdtemp(prefix="tests-"), "run"))
         config.stash[_OWN_DIRECTORY] = Path(config.option.basetemp).parent
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays until the end: no garbage collection looks through it again, as in a server."""
+    settle_heap()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

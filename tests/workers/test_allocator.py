@@ -4,6 +4,7 @@ import gc
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -99,23 +100,25 @@ def _refuse(*_arguments: object) -> None:
     raise ValueError("beyond the hard limit")
 
 
-def test_what_is_imported_is_frozen() -> None:
-    """A whole collection looks through it no more."""
-    try:
-        before = gc.get_freeze_count()
-        set_imports_aside()
-        assert gc.get_freeze_count() > before + 10_000
-    finally:
-        gc.unfreeze()
-
-
-def test_the_heap_at_the_start_is_frozen() -> None:
-    """Collections look at what came later only, and seldom."""
+@pytest.fixture
+def heap() -> Iterator[None]:
+    """As Python has it at first; afterwards it is as `tests/conftest.py` has settled it."""
     thresholds = gc.get_threshold()
-    try:
-        settle_heap()
-        assert gc.get_threshold() == GC_THRESHOLDS
-        assert gc.get_freeze_count() > 10_000
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*thresholds)
+    gc.unfreeze()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.freeze()
+    gc.set_threshold(*thresholds)
+
+
+def test_what_is_imported_is_frozen(heap: None) -> None:
+    """A whole collection looks through it no more."""
+    set_imports_aside()
+    assert gc.get_freeze_count() > 10_000
+
+
+def test_the_heap_at_the_start_is_frozen(heap: None) -> None:
+    """Collections look at what came later only, and seldom."""
+    settle_heap()
+    assert gc.get_threshold() == GC_THRESHOLDS
+    assert gc.get_freeze_count() > 10_000
