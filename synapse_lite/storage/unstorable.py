@@ -1,6 +1,6 @@
-"""Values that PostgreSQL cannot hold."""
+"""Values that PostgreSQL cannot hold, or read."""
 
-from psycopg2 import errors
+from psycopg2 import DataError, errors
 
 from synapse_lite.errors import MatrixError, invalid_param
 
@@ -9,6 +9,8 @@ UNSTORABLE = (
     errors.NumericValueOutOfRange,
     errors.UntranslatableCharacter,
 )
+BAD_VALUES = (DataError, errors.ProgramLimitExceeded)
+"""What a statement is given, or reads, is at fault: it fails each time."""
 _NUL = "NUL (0x00)"  # in what psycopg2 says of text that holds one
 
 

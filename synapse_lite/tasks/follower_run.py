@@ -14,6 +14,7 @@ from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import CommitUncertainError, Database, DatabaseError, Transaction
 from synapse_lite.storage.stream import Change, read_changes_of
 from synapse_lite.storage.tasks import FollowerLease, LeaseLostError
+from synapse_lite.storage.unstorable import BAD_VALUES
 from synapse_lite.tasks.errors import describe
 from synapse_lite.tasks.follower_steps import Advanced, ClaimedFollower, Steps, follow_alone, pass_over
 from synapse_lite.tasks.followers import Committing, DatabaseFollower, Delivery, RegisteredFollower, Shard
@@ -137,9 +138,9 @@ class FollowerRun:
     async def _write(self, claimed: ClaimedFollower) -> Advanced:
         try:
             advanced = await self._take(claimed)
-        except (LeaseLostError, DatabaseError, UnavailableError):
-            raise  # no change is to blame
-        except Exception as error:  # noqa: BLE001 (it is told, unless the next step goes well)
+        except Exception as error:  # (it is told, unless the next step goes well)
+            if _blames_no_change(error):
+                raise
             if self._singly:
                 return await self._pass_over(claimed, error)
             self._singly = self._spec.batch
@@ -196,6 +197,13 @@ class FollowerRun:
             upto = changes[-1].position if len(changes) == limit else upto
             store.begin_delivery(txn, self._lease, upto)
         return Prepared(changes, upto, paused=False)
+
+
+def _blames_no_change(error: Exception) -> bool:
+    """Whether the same step may go well another time, with the same changes."""
+    return isinstance(error, LeaseLostError | DatabaseError | UnavailableError) and not isinstance(
+        error, BAD_VALUES
+    )
 
 
 def _record_failure(

@@ -240,6 +240,24 @@ async def test_errors_of_the_database_are_no_faults_of_changes(engine: Engine) -
 
 
 @ensureDeferred
+async def test_a_change_of_which_the_database_cannot_read_a_value(engine: Engine) -> None:
+    """That is the change's fault, and it stops nobody."""
+
+    @define
+    class Reading(Copying):
+        def follow(self, txn: Transaction, changes: Sequence[Change], shard: Shard) -> None:
+            super().follow(txn, changes, shard)
+            if is_bad(changes):
+                txn.value("SELECT %s::json", ("{",))
+
+    await publish(engine, "@a:x", "@bad:x", "@c:x")
+    await start(engine, Reading())
+    await until(engine, caught_up)
+    assert await copied(engine) == dict.fromkeys(("@a:x", "@c:x"), 1)
+    assert (await engine.database.read(store.read_passed_over, 60_000, 10))[0] == 1
+
+
+@ensureDeferred
 async def test_a_paused_follower_waits(engine: Engine) -> None:
     """Paused, nobody follows and the lag grows; resumed, it goes on from where it was."""
     handler = Copying()
