@@ -20,11 +20,15 @@ Network = Annotated[
     IPv4Network | IPv6Network, BeforeValidator(_network), PlainSerializer(str, when_used="json")
 ]
 
-_PROXY = re.compile(r"(http://)?([^@/\s]+@)?[^@/:\s]+(:\d{1,5})?/?")
+_PROXY = re.compile(
+    r"(http://)?([^@/?#\s]+@)?([\w.-]+|\[[\da-f:.]+\])(:(?P<port>\d{1,5}))?/?", re.ASCII | re.IGNORECASE
+)
+_LAST_PORT = 65535
 
 
 def _proxy(value: Any) -> Any:
-    if isinstance(value, str) and not _PROXY.fullmatch(value):
+    found = _PROXY.fullmatch(value) if isinstance(value, str) else None
+    if isinstance(value, str) and (found is None or int(found["port"] or 1) > _LAST_PORT):
         raise ValueError("should be http://host:port, with user:password@ before the host if need be")
     return value
 

@@ -171,6 +171,7 @@ def test_spellings() -> None:
     assert Proxy.parse("http://user:pass@proxy.test:3128") == Proxy("proxy.test", 3128, USER)
     assert Proxy.parse("proxy.test:3128/") == Proxy("proxy.test", 3128)
     assert Proxy.parse("proxy.test") == Proxy("proxy.test", 1080)
+    assert Proxy.parse("http://[fd00::1]:3128") == Proxy("fd00::1", 3128)
 
 
 def test_the_environment(tmp_path: Path) -> None:
@@ -181,15 +182,21 @@ def test_the_environment(tmp_path: Path) -> None:
     found = load([file], environ)
     assert (found.http_proxy, found.https_proxy) == ("a:1", "b:2")
     assert found.no_proxy_hosts == ("c.test", "10.0.0.0/8")
+    assert load([file], {"http_proxy": "http://[fd00::1]:3128"}).http_proxy == "http://[fd00::1]:3128"
     file.write_text(SMALL + "http_proxy: d:3\nhttps_proxy: null\nno_proxy_hosts: []\n")
     own = load([file], environ)
     assert (own.http_proxy, own.https_proxy, own.no_proxy_hosts) == ("d:3", None, ())
 
 
-def test_a_proxy_that_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "url",
+    ["socks5://user:secret@proxy.test", "http://user:sec#secret@p:1", "secret.test:99999", "http://secrét:1"],
+    ids=["scheme", "mark", "port", "letter"],
+)
+def test_a_proxy_that_is_none(tmp_path: Path, url: str) -> None:
     """The mistake is told with its option; a password in it is not."""
     file = tmp_path / "homeserver.yaml"
-    file.write_text(SMALL + "https_proxy: socks5://user:secret@proxy.test\n")
+    file.write_text(SMALL + f'https_proxy: "{url}"\n')
     with pytest.raises(ConfigError, match="https_proxy: should be http://host:port") as caught:
         load([file], {})
-    assert "secret" not in str(caught.value)
+    assert "secr" not in str(caught.value)
