@@ -32,6 +32,8 @@ ATTEMPTS = 5
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 DIRECT = "m.direct"
 _TOO_MANY, _SERVER_FAULT = 429, 500
+_PASSING = (CancelledError, DatabaseError, UnavailableError)
+"""Of these no invite is at fault: all are delivered again."""
 
 
 @frozen
@@ -46,7 +48,7 @@ class Invite:
 class AutoAccept:
     """The follower `AUTO_ACCEPT`. What is delivered again finds who has joined meanwhile no longer invited.
 
-    A room that cannot be entered is logged, and its invite waits for the user: also where our code fails with it.
+    A room that cannot be read or entered is logged, and its invite waits for the user: also where our code fails with it.
     """
 
     database: Database
@@ -59,15 +61,27 @@ class AutoAccept:
     async def deliver(self, changes: Sequence[Change], _shard: Shard, _key: str) -> None:
         concerned = [change for change in changes if change.user_id and change.event_nid]
         if concerned:
-            invites = await self.database.read(self._invites, concerned)
+            invites = await self._read(concerned)
             await gatherResults([Deferred.fromCoroutine(self._accept(one)) for one in invites])
+
+    async def _read(self, changes: Sequence[Change]) -> list[Invite]:
+        """What is damaged is logged and left out: nothing that comes after it waits for it."""
+        try:
+            return await self.database.read(self._invites, changes)
+        except _PASSING:
+            raise
+        except Exception:
+            if len(changes) > 1:
+                return [invite for one in changes for invite in await self._read([one])]
+            logger.exception("an invite may wait for its user, as change %d fails", changes[0].position)
+            return []
 
     async def _accept(self, invite: Invite) -> None:
         try:
             if invite.is_direct:  # before the join, behind which nobody is found invited any more
                 await self.database.transact(_note_direct, invite)
             await self._join(invite)
-        except (CancelledError, DatabaseError, UnavailableError):
+        except _PASSING:
             raise
         except Exception:
             logger.exception("%s cannot join %s by itself", invite.user_id, invite.room_id)

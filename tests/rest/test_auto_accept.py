@@ -158,5 +158,18 @@ async def test_a_room_that_breaks_our_code(
 
 
 @ensureDeferred
+async def test_a_room_that_cannot_be_read(build_server: BuildServer) -> None:
+    """It is left out, by a process that has not read it before."""
+    one = await build_server(**OPEN, auto_accept_invites=ENABLED)
+    alice, bob = await one.user("alice"), await one.user("bob")
+    broken, room = await invite(one, alice), await invite(one, alice)
+    damage = "UPDATE events SET json = 'x' || json WHERE room_nid = (SELECT room_nid FROM rooms WHERE room_id = %s)"
+    await one.database.transact(lambda txn: txn.execute(damage, (broken,)))
+    other = await build_server(**OPEN, auto_accept_invites=ENABLED)
+    await deliver_all(other)
+    assert await joined(other, bob) == {room}
+
+
+@ensureDeferred
 async def test_it_is_off_unless_it_is_switched_on(server: TestServer) -> None:
     assert AUTO_ACCEPT not in [one.spec for one in server.core.extensions.followers]
