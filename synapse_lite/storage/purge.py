@@ -54,6 +54,7 @@ TABLES = (
     Table("outgoing_edus", ("server_name", "edu")),
     Table("destination_rooms", ("server_name",)),
     Table("thread_subscriptions", ("user_id", "root_id")),
+    Table("passed_over", ("follower", "shard", "position")),
     MEMBERSHIPS,
     # Before the events: who follows the stream finds every event of which it tells.
     STREAM,

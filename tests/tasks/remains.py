@@ -108,6 +108,10 @@ def furnish(txn: Transaction, world: World, room: Room) -> None:
         (room.nid, spam.nid, spam.nid),
     )
     txn.execute("INSERT INTO stripped_state VALUES (%s, %s, 'other.test', '[]')", (room.nid, BOB))
+    txn.execute(
+        "INSERT INTO passed_over VALUES ('search', 0, %s, %s, %s, 'KeyError', 1)",
+        (room.nid, room.nid, spam.event.event_id),
+    )
     txn.execute("INSERT INTO room_gaps VALUES (%s, '$missing', %s, 1)", (room.nid, spam.nid))
     txn.execute(
         "INSERT INTO snapshot_candidates SELECT room_nid, 'cancelled', snapshot_nid FROM rooms WHERE room_nid = %s",

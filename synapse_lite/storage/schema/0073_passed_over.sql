@@ -3,7 +3,7 @@ CREATE TABLE passed_over (
     follower TEXT NOT NULL,
     shard INTEGER NOT NULL,
     position BIGINT NOT NULL,
-    room_id TEXT,
+    room_nid BIGINT,
     event_id TEXT,
     error TEXT NOT NULL,
     passed_ts BIGINT NOT NULL,

@@ -10,8 +10,8 @@ KEPT = 10_000
 """Records of each follower."""
 
 _RECORD = """
-INSERT INTO passed_over (follower, shard, position, room_id, event_id, error, passed_ts)
-SELECT %(name)s, %(shard)s, %(position)s, (SELECT room_id FROM rooms WHERE room_nid = %(room)s),
+INSERT INTO passed_over (follower, shard, position, room_nid, event_id, error, passed_ts)
+SELECT %(name)s, %(shard)s, %(position)s, (SELECT room_nid FROM rooms WHERE room_nid = %(room)s),
     (SELECT event_id FROM events WHERE event_nid = %(event)s), %(error)s, now_ms()
 """
 
@@ -56,8 +56,7 @@ def rooms_passed_over(
 ) -> tuple[bool, int]:
     """Whether the follower passed over another change of the room in that time, and in how many places it did."""
     known, places = txn.row(
-        "SELECT coalesce(bool_or(room_id = (SELECT room_id FROM rooms WHERE room_nid = %s)), FALSE),"
-        " count(DISTINCT coalesce(room_id, position::text))"
+        "SELECT coalesce(bool_or(room_nid = %s), FALSE), count(DISTINCT coalesce(room_nid, -position))"
         " FROM passed_over WHERE follower = %s AND shard = %s AND passed_ts > now_ms() - %s",
         (room_nid, lease.name, lease.shard, within_ms),
     ) or (False, 0)
@@ -68,7 +67,8 @@ def read_passed_over(txn: Transaction, within_ms: int, limit: int) -> tuple[int,
     """How many there are of that time, and the newest of them."""
     count = txn.value("SELECT count(*) FROM passed_over WHERE passed_ts > now_ms() - %s", (within_ms,))
     rows = txn.rows(
-        "SELECT follower, shard, position, room_id, event_id, error, passed_ts FROM passed_over"
+        "SELECT follower, shard, position, room_id, event_id, error, passed_ts"
+        " FROM passed_over LEFT JOIN rooms USING (room_nid)"
         " WHERE passed_ts > now_ms() - %s ORDER BY passed_ts DESC, position DESC LIMIT %s",
         (within_ms, limit),
     )
