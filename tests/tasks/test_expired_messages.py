@@ -132,7 +132,8 @@ async def test_a_job_looks_after_its_rooms_only(steps: Steps) -> None:
     policy = RetentionPolicy()
     lives = (HOUR, 3 * DAY, 5 * DAY, 30 * DAY)
     rooms = [await room_of(steps, 90 * DAY, 0, said={"max_lifetime": life}) for life in lives]
-    assert await purge(steps, policy, longest_ms=3 * DAY) == [rooms[0].room_id, rooms[1].room_id]
+    first = await purge(steps, policy, longest_ms=3 * DAY)
+    assert {*first} == {rooms[0].room_id, rooms[1].room_id}  # of one moment, in any order
     assert await purge(steps, policy, shortest_ms=3 * DAY, longest_ms=7 * DAY) == [rooms[2].room_id]
     assert await purge(steps, policy, shortest_ms=7 * DAY) == [rooms[3].room_id]
 
