@@ -2,8 +2,9 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -74,13 +75,7 @@ def test_a_process_that_is_killed_before_it_stores_a_join(build_site: BuildSite,
     ours, theirs, their_name = _neighbours(build_site, tmp_path)
     alice, bob = theirs.user("alice"), ours.user("bob")
     room_id = create_room(alice)
-    joining = threading.Thread(target=_join, args=(bob, room_id, their_name))
-    with _locked_rooms(ours):
-        joining.start()
-        wait_until(lambda: ours.value(_WAITING), "the join at its first row")
-        ours.signal("main", signal.SIGKILL)
-        joining.join()
-        assert ours.processes["main"].running.wait() == -signal.SIGKILL
+    _kill_before_it_stores(ours, partial(_join, bob, room_id, their_name))
     assert _members(alice, room_id)[bob.user_id] == "join"
     ours.expire("main")
     ours.start("main")
@@ -111,13 +106,7 @@ def test_a_process_that_is_killed_before_it_stores_what_a_user_is(
     before, after = ("invite", "leave") if is_invited else (None, "knock")
     if is_invited:
         _ask(alice, "POST", f"{room}/invite", invite)
-    asking = threading.Thread(target=_ask, args=(bob, "POST", asked))
-    with _locked_rooms(ours):
-        asking.start()
-        wait_until(lambda: ours.value(_WAITING), "the membership at its first row")
-        ours.signal("main", signal.SIGKILL)
-        asking.join()
-        assert ours.processes["main"].running.wait() == -signal.SIGKILL
+    _kill_before_it_stores(ours, partial(_ask, bob, "POST", asked))
     assert _members(alice, room_id)[bob.user_id] == after
     ours.expire("main")
     ours.start("main")
@@ -190,6 +179,17 @@ def _locked_rooms(site: Site) -> Iterator[None]:
     with closing(psycopg2.connect(**site._database)) as connection, connection.cursor() as cursor:
         cursor.execute("LOCK TABLE rooms IN EXCLUSIVE MODE")
         yield
+
+
+def _kill_before_it_stores(site: Site, ask: Callable[[], object]) -> None:
+    """The process is killed once the other server has answered, at the first row of what it would store."""
+    asking = threading.Thread(target=ask)
+    with _locked_rooms(site):
+        asking.start()
+        wait_until(lambda: site.value(_WAITING), "what is stored, at its first row")
+        site.signal("main", signal.SIGKILL)
+        asking.join()
+        assert site.processes["main"].running.wait() == -signal.SIGKILL
 
 
 def _said(connection: Connection, room_id: str, text: str) -> str | None:

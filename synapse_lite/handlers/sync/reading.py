@@ -20,6 +20,7 @@ from synapse_lite.handlers.visibility import Visibility
 from synapse_lite.storage import rooms
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
+from synapse_lite.storage.rooms import Membership
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import Change, quiet_changes, read_position
 
@@ -117,9 +118,10 @@ class SyncReader:
         shown = UserParts.gather(found, reading.position)
         back = {nid: mine[nid] for nid in missed | fresh}
         gone, invites, knocks = (_last(own, *memberships) for memberships in (GONE, ("invite",), ("knock",)))
-        departed = self._missed(reading, gaps.keys() - own.keys(), GONE)
-        invites |= self._missed(reading, gaps.keys() - own.keys(), ["invite"])
-        knocks |= self._missed(reading, gaps.keys() - own.keys(), ["knock"])
+        others = self._missed(reading, gaps.keys() - own.keys())
+        departed = _last(others, *GONE)
+        invites |= _last(others, "invite")
+        knocks |= _last(others, "knock")
         events = self._own_members(reading, named, {**back, **gone, **departed, **invites, **knocks})
         return SyncResult(
             reading.position,
@@ -152,14 +154,12 @@ class SyncReader:
             if takes_room(room.room_id) and room.room_id not in but
         }
 
-    def _missed(
-        self, reading: Reading, room_nids: Collection[int], memberships: Collection[str]
-    ) -> dict[int, int]:
-        """Of the rooms those in which the user is now one of these, and the member events that say so."""
+    def _missed(self, reading: Reading, room_nids: Collection[int]) -> dict[int, Membership]:
+        """What the user is now in those of the rooms that they have not joined."""
         if not room_nids:
             return {}
-        found = rooms.memberships_of(reading.txn, reading.request.user_id, memberships)
-        return {one.room_nid: one.event_nid for one in found if one.room_nid in room_nids}
+        found = rooms.memberships_of(reading.txn, reading.request.user_id, (*GONE, "invite", "knock"))
+        return {one.room_nid: one for one in found if one.room_nid in room_nids}
 
     def _departed(self, reading: Reading, named: RoomIds, members: Members, whole: int) -> list[RoomDelta]:
         """A room that the user is out of, for who knew it as it was at `whole`."""
@@ -237,7 +237,7 @@ def _undone(own: Mapping[int, OwnChange]) -> dict[int, OwnChange]:
     }
 
 
-def _last(own: Mapping[int, OwnChange], *memberships: str) -> dict[int, int]:
+def _last(own: Mapping[int, OwnChange | Membership], *memberships: str) -> dict[int, int]:
     """The nids of the member events of rooms in which the user is now one of these."""
     return {
         nid: change.event_nid
