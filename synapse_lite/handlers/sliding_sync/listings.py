@@ -18,7 +18,7 @@ from synapse_lite.storage.stream import AFTER_GAP, NOT_IN_FORCE, Change, Kind
 from synapse_lite.storage.stripped_state import stripped_of
 
 GONE = ("leave", "ban")
-_ASKED = ("invite", "knock")
+ASKED = ("invite", "knock")
 DIRECT, TAG = "m.direct", "m.tag"
 REMEMBERED_ROOMS = 100_000  # of all users together
 _SHAPING = frozenset({"m.room.name", "m.room.encryption", "m.room.create"})
@@ -53,6 +53,8 @@ class Listings:
     def read(self, txn: Transaction, user_id: str, recent: Recent, position: int) -> Listing:
         """As of `position`, which the transaction sees: only what changed is read."""
         known = self._cache.get(user_id)
+        if known is not None and known.position > position:
+            known = None  # another thread, or the reactor, sees more; or a backup was restored
         changes = recent.between(known.position, position) if known is not None else None
         if known is None or changes is None or any(_may_show_invites(one, user_id) for one in changes):
             rooms = _ordered(_read_rooms(txn, user_id))
@@ -119,7 +121,7 @@ def _read_rooms(
     invited = {nid for nid, one in rooms.items() if one.membership == "invite"}
     if invited and hides_invites(txn, user_id):
         rooms = {nid: one for nid, one in rooms.items() if nid not in invited}
-    asked = [nid for nid, one in rooms.items() if one.membership in _ASKED]
+    asked = [nid for nid, one in rooms.items() if one.membership in ASKED]
     described = stripped_of(txn, asked, user_id) if asked else {}
     return {**rooms, **{nid: _described(rooms[nid], events) for nid, events in described.items()}}
 

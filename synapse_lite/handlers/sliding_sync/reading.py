@@ -303,7 +303,7 @@ class SlidingReader:
         return self._rooms.departed(reading, left, known, {nid: scene.config(nid) for nid in left})
 
     def _removals(self, reading: Reading, lost: Collection[int]) -> list[SlidingRoom]:
-        """Rooms that are purged, or whose state knows the user no longer."""
+        """Rooms that are purged, whose state knows the user no longer, or into which they are asked again out of sight."""
         if not lost:
             return []
         still = [

@@ -5,7 +5,7 @@ from functools import cached_property
 
 from attrs import evolve, frozen
 
-from synapse_lite.handlers.sliding_sync.listings import GONE
+from synapse_lite.handlers.sliding_sync.listings import ASKED, GONE
 from synapse_lite.handlers.sliding_sync.lists import Windows
 from synapse_lite.handlers.sliding_sync.rooms import Known
 from synapse_lite.handlers.sliding_sync.values import RoomConfig
@@ -59,14 +59,16 @@ class Scene:
         return {
             nid: self.listed[nid]
             for nid in self.windows.wanted
-            if self.listed[nid].membership in {"invite", "knock"} and not self.is_told(nid)
+            if self.listed[nid].membership in ASKED and not self.is_told(nid)
         }
 
     @property
     def lost(self) -> list[int]:
-        """Rooms that the client knows, of which the user has no membership any more."""
+        """Rooms that the client knows, of which the user has no membership any more, or none that it will see."""
         return [
-            nid for nid, one in self.sent.items() if nid not in self.listed and one.membership not in GONE
+            nid
+            for nid, one in self.sent.items()
+            if (nid not in self.listed and one.membership not in GONE) or self._is_asked_again(nid)
         ]
 
     @property
@@ -87,8 +89,29 @@ class Scene:
         return nid in self.sent and self.sent[nid].membership == "join"
 
     def is_told(self, nid: int) -> bool:
-        """Whether the client knows what the user's membership is, which is not `join`."""
-        return nid in self.sent and self.sent[nid].member_nid == self.listed[nid].member_nid
+        """Whether the client knows what the user's membership is, which is not `join`, and has what it wants of the room."""
+        return (
+            nid in self.sent
+            and self.sent[nid].member_nid == self.listed[nid].member_nid
+            and not self._wants_more(nid)
+        )
+
+    def _wants_more(self, nid: int) -> bool:
+        """Of a room that the user is out of: an invite shows the same to everybody."""
+        wanted, had = self.windows.wanted.get(nid), self.sent[nid].config
+        if wanted is None or wanted.text == had or self.listed[nid].membership not in GONE:
+            return False
+        before = RoomConfig.decode(had)
+        return wanted.timeline_limit > before.timeline_limit or wanted.wants_more_than(before)
+
+    def _is_asked_again(self, nid: int) -> bool:
+        """Whether the client knows the user as a member, who was out of the room meanwhile, and does not look at the invite."""
+        return (
+            self.knows_joined(nid)
+            and nid not in self.windows.wanted
+            and nid in self.listed
+            and self.listed[nid].membership in ASKED
+        )
 
     def upto(self, nid: int) -> int:
         """How far the client knows the room."""
