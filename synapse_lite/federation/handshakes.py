@@ -95,9 +95,11 @@ class Handshakes:
         """The event by which the user left, or rejected an invite. Errors as of `join`."""
         return await self._first(servers, lambda server: self._leave(server, wish), wish)
 
-    async def knock(self, servers: Sequence[str], wish: Wish) -> Knocked:
-        """Errors as of `join`."""
-        return await self._first(servers, lambda server: self._knock(server, wish), wish)
+    async def knock(
+        self, servers: Sequence[str], wish: Wish, announce: Callable[[Event], Awaitable[None]]
+    ) -> Knocked:
+        """`announce` is called with each event before it is sent. Errors as of `join`."""
+        return await self._first(servers, lambda server: self._knock(server, wish, announce), wish)
 
     async def invite(self, server: str, event: Event, shown: Sequence[JsonObject]) -> Event:
         """The invite with the signature of the invited user's server, too; `shown` are events of the room's state.
@@ -153,8 +155,11 @@ class Handshakes:
         await self._put(server, "send_leave", f"{part(event.room_id)}/{part(event.event_id)}", event)
         return event
 
-    async def _knock(self, server: str, wish: Wish) -> Knocked:
+    async def _knock(
+        self, server: str, wish: Wish, announce: Callable[[Event], Awaitable[None]]
+    ) -> Knocked:
         event = await self._made(server, wish)
+        await announce(event)
         path = f"{FEDERATION}/v1/send_knock/{part(event.room_id)}/{part(event.event_id)}"
         answer = await self._peers.ask(server, "PUT", path, event.pdu)
         name = "knock_room_state" if "knock_room_state" in answer else "knock_state_events"

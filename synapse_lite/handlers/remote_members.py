@@ -93,7 +93,7 @@ class RemoteMembers:
     async def knock(self, target: Target, user_id: str, content: Mapping[str, Any]) -> None:
         """Errors as of `Handshakes.join`."""
         wish = Wish(target.room_id, user_id, dict(content))
-        knocked = await self._parts.handshakes.knock(target.servers, wish)
+        knocked = await self._parts.handshakes.knock(target.servers, wish, self._parts.outside.announce)
         await self._keep(OutsideMembership(knocked.event, knocked.server, knocked.stripped))
 
     async def leave(self, target: Target, user_id: str, content: Mapping[str, Any]) -> None:

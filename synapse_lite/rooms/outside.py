@@ -21,9 +21,13 @@ from synapse_lite.storage.memberships import upsert_memberships
 from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.room_servers import is_in_room
 from synapse_lite.storage.rooms import Membership, membership_in
+from synapse_lite.storage.sent_knocks import forget_sent, put_sent
 from synapse_lite.storage.state_deltas import Delta, insert_delta
 from synapse_lite.storage.stream import Kind, is_told
 from synapse_lite.storage.stripped_state import forget_stripped, put_stripped
+
+MAX_STEPS = 10
+"""So far is followed what led to what a user is now."""
 
 
 @frozen
@@ -65,8 +69,20 @@ class OutsideMemberships:
         """
         return await self._database.transact(self._put, membership, also)
 
+    async def announce(self, knock: Event) -> None:
+        """It is about to be sent: what ends it may come before the answer, to any process."""
+        await self._database.transact(self._announce, knock)
+
+    def _announce(self, txn: Transaction, knock: Event) -> None:
+        txn.relax()
+        now = self._clock.now_ms()
+        room = know_room(txn, knock.room_id, knock.version, now)
+        put_sent(txn, knock.event_id, room.nid, knock.sender, now)
+
     def _put(self, txn: Transaction, new: OutsideMembership, also: Callable[[Transaction], object]) -> bool:
         event = new.event
+        if event.membership == "knock":
+            forget_sent(txn, event.event_id)
         room = know_room(txn, event.room_id, event.version, self._clock.now_ms())
         if not lock_heads(txn, [room.nid], even_closed=False):
             raise not_found("Unknown room")
@@ -109,7 +125,21 @@ class OutsideMemberships:
         if before is None:
             return False
         known = self._events.load(txn, [before.event_nid])[before.event_nid].event
-        return event.event_id in (known.event_id, *known.auth_events, *known.prev_events)
+        return known.event_id == event.event_id or self._leans_on(txn, known, event)
+
+    def _leans_on(self, txn: Transaction, known: Event, event: Event) -> bool:
+        """Through what the user was in between, too, as far as that is known: a knock, the invite for it, the end of that."""
+        for _ in range(MAX_STEPS):
+            causes = {*known.auth_events, *known.prev_events}
+            if event.event_id in causes:
+                return True
+            earlier = [
+                one.event for one in self._events.by_ids(txn, causes).values() if one.event.key == event.key
+            ]
+            if not earlier:
+                return False
+            known = max(earlier, key=lambda one: one.depth)
+        return False
 
     def _store(self, txn: Transaction, room_nid: int, event: Event) -> int:
         known = self._events.by_ids(txn, [event.event_id]).get(event.event_id)

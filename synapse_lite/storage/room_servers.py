@@ -36,11 +36,11 @@ def is_in_room(txn: Transaction, room_nid: int, server_name: str) -> bool:
 
 
 def has_waiting(txn: Transaction, room_nid: int, server_name: str) -> bool:
-    """Whether a user of the server is invited, or knocks."""
+    """Whether a user of the server, which is this one, is invited, or knocks, or is about to."""
     row = txn.row(
-        "SELECT FROM memberships WHERE room_nid = %s AND server_name = %s AND membership IN ('invite', 'knock')"
-        " LIMIT 1",
-        (room_nid, server_name),
+        "(SELECT FROM memberships WHERE room_nid = %s AND server_name = %s AND membership IN ('invite', 'knock')"
+        " LIMIT 1) UNION ALL (SELECT FROM sent_knocks WHERE room_nid = %s LIMIT 1)",
+        (room_nid, server_name, room_nid),
     )
     return row is not None
 

@@ -12,6 +12,7 @@ from synapse_lite.matrix.event import Draft, Event, build_event
 from tests.federation.hall import CREATOR, FEDERATION, ROOM, VERSION, Hall
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import join_path
+from tests.federation.remote_room import send
 from tests.server import TestServer, path_part
 
 KNOCK = f"knock/{path_part(ROOM)}?via=other.test"
@@ -93,6 +94,46 @@ async def test_an_invite_before_the_answer_to_the_knock(server: TestServer, othe
     hear_knocks(hall, let_in)
     await server.ok("POST", KNOCK, {}, bob)
     assert await shown(server, bob) == {"invite"}
+
+
+@ensureDeferred
+async def test_a_denial_before_the_answer_to_the_knock(server: TestServer, other: Scripted) -> None:
+    """Whoever turns everybody away at once is faster, too: nobody knocks for ever. The next knock counts."""
+    hall, bob = await knocker(server, other)
+    denials: list[Event] = []
+
+    async def deny_once(knock: Event) -> None:
+        if not denials:
+            denials.append(member_event(hall, hall.user, "leave", CREATOR, knock))
+            await send(server, other, denials[0].pdu)
+
+    hear_knocks(hall, deny_once)
+    await server.ok("POST", KNOCK, {}, bob)
+    assert await shown(server, bob) == {"leave"}
+    await server.ok("POST", KNOCK, {}, bob)
+    assert await shown(server, bob) == {"knock"}
+    await send(server, other, denials[0].pdu)
+    assert await shown(server, bob) == {"knock"}
+
+
+@ensureDeferred
+async def test_an_invite_and_its_end_before_the_answer_to_the_knock(
+    server: TestServer, other: Scripted
+) -> None:
+    """What leads to what the user is now is over, however many steps ago."""
+    hall, bob = await knocker(server, other)
+
+    async def change_ones_mind(knock: Event) -> None:
+        invited = member_event(hall, hall.user, "invite", CREATOR, knock)
+        assert await invite(server, hall, invited) == 200
+        ended = member_event(hall, hall.user, "leave", CREATOR, invited)
+        await send(server, other, member_event(hall, hall.user, "leave", CREATOR, knock).pdu)
+        assert await shown(server, bob) == {"invite"}
+        await send(server, other, ended.pdu)
+
+    hear_knocks(hall, change_ones_mind)
+    await server.ok("POST", KNOCK, {}, bob)
+    assert await shown(server, bob) == {"leave"}
 
 
 @ensureDeferred

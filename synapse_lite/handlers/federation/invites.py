@@ -25,6 +25,7 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import Standing
 from synapse_lite.storage.room_closure import blocked_by
 from synapse_lite.storage.rooms import Room
+from synapse_lite.storage.sent_knocks import sent_among
 
 OLD_VERSION = "1"
 """Of rooms of which a server of old does not tell the version."""
@@ -131,14 +132,25 @@ class ServedInvites:
         return room
 
     def _is_withdrawal(self, txn: Transaction, room: Room, event: Event) -> bool:
-        """It names the invite, or the knock, that it ends: who made it knows the room."""
+        """It names the invite, or the knock, that it ends: who made it knows the room.
+
+        A knock that has no answer yet is nothing that is known of the user, unless something was faster that came of it.
+        """
         user_id = event.state_key
         if event.membership not in _OUT or user_id is None:
             return False
         if not is_local(user_id, self._signing_key.server_name):
             return False
+        named = {*event.auth_events, *event.prev_events}
+        known = self._waiting(txn, room, user_id)
+        if known is not None and known.event_id in named:
+            return True
+        knocks = sent_among(txn, room.nid, user_id, named)
+        return bool(knocks) and (known is None or knocks.isdisjoint([*known.auth_events, *known.prev_events]))
+
+    def _waiting(self, txn: Transaction, room: Room, user_id: str) -> Event | None:
+        """The invite or the knock of somebody who waits outside."""
         member = room_store.membership_in(txn, room.nid, user_id)
         if member is None or member.membership not in _WAITING:
-            return False
-        known = self._current.events.ids_of(txn, [member.event_nid]).get(member.event_nid)
-        return known in (*event.auth_events, *event.prev_events)
+            return None
+        return self._current.events.load(txn, [member.event_nid])[member.event_nid].event
