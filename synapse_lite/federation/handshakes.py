@@ -155,9 +155,7 @@ class Handshakes:
         await self._put(server, "send_leave", f"{part(event.room_id)}/{part(event.event_id)}", event)
         return event
 
-    async def _knock(
-        self, server: str, wish: Wish, announce: Callable[[Event], Awaitable[None]]
-    ) -> Knocked:
+    async def _knock(self, server: str, wish: Wish, announce: Callable[[Event], Awaitable[None]]) -> Knocked:
         event = await self._made(server, wish)
         await announce(event)
         path = f"{FEDERATION}/v1/send_knock/{part(event.room_id)}/{part(event.event_id)}"

@@ -136,10 +136,12 @@ class Memberships:
             return
         target = await self._remote_rooms.known(room, requester.user_id)
         content = _content("leave", reason)
-        if target.is_ours:
-            await self._set(requester, room, requester.user_id, content)
-        elif member is not None and member.membership in PRESENT:
-            await self._remote_members.leave(target, requester.user_id, content)
+        if not target.is_ours:
+            if member is None or member.membership not in PRESENT:
+                return
+            if await self._remote_members.leave(target, requester.user_id, content):
+                return
+        await self._set(requester, room, requester.user_id, content)
 
     async def kick(
         self, requester: Requester, room_id: str, target: str, reason: str | None, *, redacts: bool = False

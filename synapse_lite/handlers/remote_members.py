@@ -25,7 +25,7 @@ from synapse_lite.matrix.event import Draft, Event, build_event
 from synapse_lite.matrix.policy import PolicyServer
 from synapse_lite.matrix.signing import SigningKey
 from synapse_lite.matrix.types import MEMBER
-from synapse_lite.rooms.enter import Entry, RoomEntrance
+from synapse_lite.rooms.enter import Entry, LeftMeanwhileError, RoomEntrance
 from synapse_lite.rooms.heads import HeadReader
 from synapse_lite.rooms.judge import MissingEventsError
 from synapse_lite.rooms.outside import OutsideMembership, OutsideMemberships
@@ -76,7 +76,7 @@ class RemoteMembers:
 
     _parts: Parts
     _joins: Flights[tuple[str, str], bool] = field(factory=Flights)
-    _leaves: Flights[tuple[str, str], None] = field(factory=Flights)
+    _leaves: Flights[tuple[str, str], bool] = field(factory=Flights)
     _doors: dict[str, DeferredLock] = field(factory=dict)
 
     async def join(
@@ -96,10 +96,13 @@ class RemoteMembers:
         knocked = await self._parts.handshakes.knock(target.servers, wish, self._parts.outside.announce)
         await self._keep(OutsideMembership(knocked.event, knocked.server, knocked.stripped))
 
-    async def leave(self, target: Target, user_id: str, content: Mapping[str, Any]) -> None:
-        """Reject an invite, withdraw a knock. Where no other server takes it, the user is out all the same."""
+    async def leave(self, target: Target, user_id: str, content: Mapping[str, Any]) -> bool:
+        """Reject an invite, withdraw a knock. Where no other server takes it, the user is out all the same.
+
+        False: none has, and somebody of ours is in the room by now: it is to be left as everybody does.
+        """
         begin = partial(self._leave, target, user_id, dict(content))
-        await self._leaves.join((target.room_id, user_id), begin)
+        return await self._leaves.join((target.room_id, user_id), begin)
 
     async def joined(self, room_id: str, user_id: str) -> None:
         """Until the user's join that is under way, if there is one, has succeeded or failed."""
@@ -132,7 +135,11 @@ class RemoteMembers:
                 return False
             wish = Wish(target.room_id, user_id, content)
             joined = await parts.handshakes.join(target.servers, wish, omit_members=not known.has_state)
-            await self._enter(joined)
+            try:
+                await self._enter(joined)
+            except LeftMeanwhileError as left:
+                logger.info("%s", left)
+                return True
         if joined.servers is not None:
             await self._wait_for_members(target.room_id, len(joined.servers) <= FEW_SERVERS)
         return True
@@ -171,7 +178,7 @@ class RemoteMembers:
         if timer.active():
             timer.cancel()
 
-    async def _leave(self, target: Target, user_id: str, content: JsonObject) -> None:
+    async def _leave(self, target: Target, user_id: str, content: JsonObject) -> bool:
         parts = self._parts
         try:
             event = await parts.handshakes.leave(target.servers, Wish(target.room_id, user_id, content))
@@ -179,9 +186,9 @@ class RemoteMembers:
             logger.warning("%s leaves %s without being heard: %s", user_id, target.room_id, error.message)
             event = await parts.database.read(self._build_leave, target, user_id, content)
             membership = OutsideMembership(event, domain_of(event.sender))
-            if await parts.outside.put(membership, partial(self._enqueue_retry, target, user_id, content)):
-                return
+            return await parts.outside.put(membership, partial(self._enqueue_retry, target, user_id, content))
         await self._keep(OutsideMembership(event, domain_of(event.sender)))
+        return True
 
     async def _keep(self, membership: OutsideMembership) -> None:
         """Outside the room, unless somebody of ours is in it by now."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from attrs import evolve, frozen
 
 from synapse_lite.clock import Clock
-from synapse_lite.errors import forbidden, not_found
+from synapse_lite.errors import SynapseLiteError, forbidden, not_found
 from synapse_lite.ids import is_local
 from synapse_lite.matrix.auth_rules.state import CREATE
 from synapse_lite.matrix.event import Event, StateKey
@@ -35,7 +35,7 @@ from synapse_lite.storage.heads import RoomHead, describe_room, know_room, lock_
 from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.partial_rooms import forget_partial, insert_partial
 from synapse_lite.storage.room_servers import is_in_room
-from synapse_lite.storage.rooms import Room, room_by_id
+from synapse_lite.storage.rooms import Room, membership_in, room_by_id
 from synapse_lite.storage.state import EMPTY, REMOVED, NidMap, StateStore
 from synapse_lite.storage.stream import Kind
 from synapse_lite.storage.stripped_state import forget_stripped
@@ -63,6 +63,10 @@ class Acquaintance:
 
     is_ours: bool
     has_state: bool
+
+
+class LeftMeanwhileError(SynapseLiteError):
+    """The user has joined, and has left again through another process, which had its answer first."""
 
 
 @frozen
@@ -107,7 +111,7 @@ class RoomEntrance:
         """The join as stored; None when somebody of this server is in the room: then it is an event like others.
 
         403 `M_FORBIDDEN` when the state does not allow the join, `MissingEventsError` for auth events that are
-        not in the entry, 404 for a room that is being purged.
+        not in the entry, `LeftMeanwhileError`, 404 for a room that is being purged.
         """
         return await self._database.transact(self._enter, entry)
 
@@ -126,6 +130,7 @@ class RoomEntrance:
             raise not_found("Unknown room")
         if is_in_room(txn, room.nid, self._server_name):
             return None
+        self._check_not_left(txn, room, entry.join)
         head = self._described(txn, heads[0], entry)
         batch = Batch({})
         known = self._know(txn, batch, head, entry)
@@ -143,6 +148,15 @@ class RoomEntrance:
             insert_partial(txn, room.nid, stored.nid, stored.before_nid, entry.servers)
             self._on_partial(txn, room)
         return stored
+
+    def _check_not_left(self, txn: Transaction, room: Room, join: Event) -> None:
+        """What the user does through another process is ordered by the room alone: a leave names the join that it ends."""
+        member = membership_in(txn, room.nid, join.sender)
+        if member is None or member.membership != "leave" or member.sender != join.sender:
+            return
+        leave = self._events.load(txn, [member.event_nid])[member.event_nid].event
+        if join.event_id in (*leave.auth_events, *leave.prev_events):
+            raise LeftMeanwhileError(f"{join.sender} has left {join.room_id} meanwhile")
 
     def _described(self, txn: Transaction, head: RoomHead, entry: Entry) -> RoomHead:
         """Whoever invited somebody here may have told the wrong version of the room; its create event decides."""

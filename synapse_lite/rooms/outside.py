@@ -63,8 +63,9 @@ class OutsideMemberships:
     async def put(
         self, membership: OutsideMembership, also: Callable[[Transaction], object] = _nothing
     ) -> bool:
-        """False when the server is in the room: then the event belongs into its graph. 404 for one that is being purged.
+        """False when the server is in the room: then the event belongs into its graph, unless what the user is there came of it.
 
+        404 for a room that is being purged.
         `also` is written with it.
         """
         return await self._database.transact(self._put, membership, also)
@@ -86,11 +87,11 @@ class OutsideMemberships:
         room = know_room(txn, event.room_id, event.version, self._clock.now_ms())
         if not lock_heads(txn, [room.nid], even_closed=False):
             raise not_found("Unknown room")
-        if is_in_room(txn, room.nid, self._server_name):
-            return False
         before = membership_in(txn, room.nid, new.user_id)
         if self._is_over(txn, event, before):
             return True
+        if is_in_room(txn, room.nid, self._server_name):
+            return False
         event_nid = self._store(txn, room.nid, event)
         is_out = event.membership in OUT
         row = Membership(

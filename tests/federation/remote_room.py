@@ -37,7 +37,10 @@ async def second_process(server: TestServer, arguments: dict[str, Any]) -> Async
     """One more of the same server, with `arguments` for its database."""
     database = Database(reactor, arguments, name="second", size=2, settings={})
     database.start()
-    second = TestServer(database, bus=server.bus, signing_key=server.signing_key)
+    peers = server.core.federation.peers
+    second = TestServer(
+        database, bus=server.bus, peers=peers, signing_key=server.signing_key, trusted_key_servers=[]
+    )
     await second.start()
     try:
         yield second

@@ -8,11 +8,13 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.federation.peers import PeerError
 from synapse_lite.matrix.event import Draft, Event, build_event
+from synapse_lite.matrix.types import MEMBER
 from tests.federation.hall import CREATOR, FEDERATION, ROOM, VERSION, Hall
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import join_path
-from tests.federation.remote_room import send
+from tests.federation.remote_room import catch_up, second_process, send
 from tests.server import TestServer, path_part
 
 KNOCK = f"knock/{path_part(ROOM)}?via=other.test"
@@ -65,10 +67,32 @@ def hear_knocks(hall: Hall, meanwhile: Callable[[Event], Awaitable[object]]) -> 
     hall.other.scripts[f"{FEDERATION}/v1/send_knock/"] = send
 
 
+def hear_leaves(hall: Hall) -> None:
+    """The room lets go whoever is invited there, or has joined."""
+
+    def make(method: str, target: str, _body: JsonObject | None) -> JsonObject:
+        made = hall.make(method, target, None)
+        made["event"]["content"] = {"membership": "leave"}
+        own = [Event.from_pdu(pdu, VERSION) for pdu in hall.taken[-1:]] or [hall.current[MEMBER, hall.user]]
+        create, levels, _rules = hall.auth
+        made["event"]["auth_events"] = [one.event_id for one in (create, levels, *own)]
+        made["event"]["prev_events"] = [own[0].event_id]
+        return made
+
+    hall.other.scripts[f"{FEDERATION}/v1/make_leave/"] = make
+    hall.other.scripts[f"{FEDERATION}/v2/send_leave/"] = lambda *_question: {}
+
+
 async def invite(server: TestServer, hall: Hall, event: Event) -> int:
     body = {"event": event.pdu, "room_version": "10", "invite_room_state": [hall.events[0].pdu]}
     path = f"{FEDERATION}/v2/invite/{path_part(ROOM)}/{path_part(event.event_id)}"
     return (await hall.other.ask(server, "PUT", path, body))[0]
+
+
+async def invited(server: TestServer, hall: Hall) -> None:
+    """The user is, as the room has it."""
+    event = hall.add("m.room.member", {"membership": "invite"}, hall.user)
+    assert await invite(server, hall, event) == 200
 
 
 async def shown(server: TestServer, token: str) -> set[str]:
@@ -221,15 +245,8 @@ async def test_leaving_while_one_fails_to_join(server: TestServer, other: Script
 async def test_joining_while_one_rejects(server: TestServer, other: Scripted) -> None:
     """Who changes their mind meanwhile is in the room in the end."""
     hall, bob = await knocker(server, other)
-    assert await invite(server, hall, member_event(hall, hall.user, "invite", CREATOR)) == 200
-
-    def make(method: str, target: str, _body: JsonObject | None) -> JsonObject:
-        made = hall.make(method, target, None)
-        made["event"]["content"] = {"membership": "leave"}
-        return made
-
-    other.scripts[f"{FEDERATION}/v1/make_leave/"] = make
-    other.scripts[f"{FEDERATION}/v2/send_leave/"] = lambda *_question: {}
+    await invited(server, hall)
+    hear_leaves(hall)
     gate = Gate(hall, f"{FEDERATION}/v2/send_leave/")
     leaving = Deferred.fromCoroutine(server.ok("POST", f"rooms/{path_part(ROOM)}/leave", {}, bob))
     await gate.reached
@@ -239,3 +256,75 @@ async def test_joining_while_one_rejects(server: TestServer, other: Scripted) ->
     await leaving
     await joining
     assert await server.ok("GET", "joined_rooms", token=bob) == {"joined_rooms": [ROOM]}
+
+
+@ensureDeferred
+async def test_leaving_in_another_process_while_one_joins(
+    server: TestServer, other: Scripted, database_arguments: dict[str, Any]
+) -> None:
+    """The room has both, one after the other: who has left is in it for neither process, though the answer to the join comes last."""
+    hall, bob = await knocker(server, other)
+    await invited(server, hall)
+    hear_leaves(hall)
+    gate = Gate(hall, f"{FEDERATION}/v2/send_join/")
+    async with second_process(server, database_arguments) as second:
+        joining = Deferred.fromCoroutine(server.ok("POST", join_path(ROOM, other.name), {}, bob))
+        await gate.reached
+        await second.ok("POST", f"rooms/{path_part(ROOM)}/leave", {}, bob)
+        gate.opened.callback(None)
+        await joining
+        for process in (server, second):
+            await catch_up(process)
+            assert await process.ok("GET", "joined_rooms", token=bob) == {"joined_rooms": []}
+            assert await shown(process, bob) == set()
+        await server.ok("POST", join_path(ROOM, other.name), {}, bob)
+        assert await second.ok("GET", "joined_rooms", token=bob) == {"joined_rooms": [ROOM]}
+
+
+@ensureDeferred
+async def test_rejecting_unheard_in_another_process_while_one_joins(
+    server: TestServer, other: Scripted, database_arguments: dict[str, Any]
+) -> None:
+    """Who is in the room by then leaves it as everybody does: the rejection that nobody has heard is none of it."""
+    hall, bob = await knocker(server, other)
+    await invited(server, hall)
+    hear_leaves(hall)
+    async with second_process(server, database_arguments) as second:
+        gate = Gate(hall, f"{FEDERATION}/v1/make_leave/")
+        leaving = Deferred.fromCoroutine(second.ok("POST", f"rooms/{path_part(ROOM)}/leave", {}, bob))
+        await gate.reached
+        await server.ok("POST", join_path(ROOM, other.name), {}, bob)
+        gate.opened.errback(PeerError("the connection was lost"))
+        await leaving
+        assert await server.ok("GET", "joined_rooms", token=bob) == {"joined_rooms": []}
+        assert await second.ok("GET", "joined_rooms", token=bob) == {"joined_rooms": []}
+
+
+@ensureDeferred
+async def test_a_rejection_that_the_join_follows(
+    server: TestServer, other: Scripted, database_arguments: dict[str, Any]
+) -> None:
+    """The room has the rejection first: it is over when the process that asked for it hears of it, and nobody is asked about it."""
+    hall, bob = await knocker(server, other)
+    await invited(server, hall)
+    hear_leaves(hall)
+    rejected: list[Event] = []
+
+    def take(_method: str, _target: str, body: JsonObject | None) -> JsonObject:
+        assert body is not None
+        rejected.append(Event.from_pdu(body, VERSION))
+        hall.auth.append(rejected[0])
+        hall.events.append(rejected[0])
+        return {}
+
+    other.scripts[f"{FEDERATION}/v2/send_leave/"] = take
+    async with second_process(server, database_arguments) as second:
+        gate = Gate(hall, f"{FEDERATION}/v2/send_leave/")
+        leaving = Deferred.fromCoroutine(second.ok("POST", f"rooms/{path_part(ROOM)}/leave", {}, bob))
+        await gate.reached
+        await server.ok("POST", join_path(ROOM, other.name), {}, bob)
+        asked = len(other.network.asked)
+        gate.opened.callback(None)
+        await leaving
+        assert len(other.network.asked) == asked
+        assert await second.ok("GET", "joined_rooms", token=bob) == {"joined_rooms": [ROOM]}
