@@ -23,7 +23,6 @@ from synapse_lite.matrix.power_levels import creators
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 from synapse_lite.rooms.append import EventAppender, append_all
 from synapse_lite.rooms.create import NewRoom, create_room
-from synapse_lite.rooms.successions import carry_names, carry_settings
 from synapse_lite.rooms.values import Write
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage import tasks as task_store
@@ -41,7 +40,7 @@ ENDPOINT = "the upgrade of a room"
 
 
 class RoomUpgrade:
-    """The new room, the tombstone and all that moves are one transaction."""
+    """The new room, the tombstone and all that moves with it (`rooms.contributors.successions`) are one transaction."""
 
     def __init__(
         self,
@@ -114,9 +113,7 @@ class RoomUpgrade:
         self._carry_bans(txn, old, new, user_id)
         if plan.levels is not None:
             append_all(txn, self._appender, [self._write(new, user_id, POWER_LEVELS, plan.levels)])
-        carry_names(txn, old, new)
         self._close(txn, old, new, user_id, state)
-        carry_settings(txn, user_id, old, new)
         return new.room_id
 
     def _successor(self, txn: Transaction, room: Room) -> str | None:

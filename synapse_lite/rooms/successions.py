@@ -10,6 +10,7 @@ from synapse_lite.storage.account_data import (
 )
 from synapse_lite.storage.aliases import move_aliases
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.room_summary import take_names
 from synapse_lite.storage.rooms import Room, is_public, set_public
 
 TAGS, DIRECT, PUSH_RULES = "m.tag", "m.direct", "m.push_rules"
@@ -31,7 +32,9 @@ def carry_settings(txn: Transaction, user_id: str, old: Room, new: Room) -> None
 
 
 def carry_names(txn: Transaction, old: Room, new: Room) -> None:
-    """The aliases of this server, and the place in its directory."""
+    """The aliases of this server, and the place in its directory: once, so that what is said of the old room afterwards stays."""
+    if not take_names(txn, new.nid):
+        return
     move_aliases(txn, old.nid, new.nid)
     if is_public(txn, old.nid):
         set_public(txn, new.nid, public=True)

@@ -67,6 +67,15 @@ def users_of(txn: Transaction, room_nid: int, server_name: str) -> list[str]:
     return [user_id for (user_id,) in rows]
 
 
+def joined_users_of(txn: Transaction, room_nid: int, server_name: str, limit: int) -> list[str]:
+    rows = txn.rows(
+        "SELECT user_id FROM memberships WHERE room_nid = %s AND server_name = %s AND membership = 'join'"
+        " ORDER BY user_id LIMIT %s",
+        (room_nid, server_name, limit),
+    )
+    return [user_id for (user_id,) in rows]
+
+
 def all_servers(txn: Transaction, room_nid: int) -> list[str]:
     """Those with joined members."""
     return servers_of_each(txn, [room_nid])[room_nid]

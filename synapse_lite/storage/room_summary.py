@@ -59,6 +59,15 @@ def read_summaries(txn: Transaction, room_nids: Collection[int]) -> dict[int, Ro
     return {row[0]: RoomSummary(*row) for row in rows}
 
 
+def take_names(txn: Transaction, room_nid: int) -> bool:
+    """Note that the room has the names of the one that it replaces; False: it was noted before."""
+    return bool(
+        txn.execute(
+            "UPDATE room_summary SET took_names = TRUE WHERE room_nid = %s AND NOT took_names", (room_nid,)
+        )
+    )
+
+
 def add_to_summary(
     txn: Transaction, room_nid: int, counts: Mapping[str, int], values: Mapping[str, object]
 ) -> None:

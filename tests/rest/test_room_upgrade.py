@@ -167,8 +167,8 @@ async def test_very_many_bans(server: TestServer, monkeypatch: pytest.MonkeyPatc
 
 @ensureDeferred
 async def test_what_users_have_set(server: TestServer) -> None:
-    """Tags, direct chats and push rules come along for who upgrades and who joins later, also by a tombstone written by
-    hand; what is set in the new room stays, and the old one keeps its own.
+    """Tags, direct chats and push rules come along for who upgrades, who joins later, and who is there when the tombstone is
+    written by hand; what is set in the new room stays, and the old one keeps its own.
     """
     alice, bob = await server.user("alice"), await server.user("bob")
     room = await server.room(alice)
@@ -188,14 +188,33 @@ async def test_what_users_have_set(server: TestServer) -> None:
     own = {"tags": {"u.play": {}}}
     await server.ok("PUT", user_path("bob", f"{third}/account_data/m.tag"), own, bob)
     await server.ok("POST", f"{third}/join", {}, bob)
-    for name, token, last in (("alice", alice, new_id), ("bob", bob, third_id)):
+    for name, token in (("alice", alice), ("bob", bob)):
         assert await server.ok("GET", user_path(name, f"{new}/account_data/m.tag"), token=token) == tags
         assert await server.ok("GET", user_path(name, f"{room}/account_data/m.tag"), token=token) == tags
         direct = await server.ok("GET", user_path(name, "account_data/m.direct"), token=token)
-        assert direct["@x:hs.test"] == [old_id, new_id, third_id][: 2 if last == new_id else 3]
-        rule = await server.ok("GET", f"pushrules/global/room/{path_part(last)}", token=token)
-        assert (rule["rule_id"], rule["actions"]) == (last, [])
+        assert direct["@x:hs.test"] == [old_id, new_id, third_id]
+        rule = await server.ok("GET", f"pushrules/global/room/{path_part(third_id)}", token=token)
+        assert (rule["rule_id"], rule["actions"]) == (third_id, [])
     assert await server.ok("GET", user_path("bob", f"{third}/account_data/m.tag"), token=bob) == own
+
+
+@ensureDeferred
+async def test_names_that_are_given_anew_after_the_upgrade(server: TestServer) -> None:
+    """They move once: what somebody has then said of the old room, such as an alias for its archive, outlasts who joins the new one."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, preset="public_chat", room_alias_name="den", visibility="public")
+    old_id = room.removeprefix("rooms/")
+    new = await upgrade(server, room, alice)
+    archive, listing = "directory/room/" + path_part("#archive:hs.test"), "directory/list/room/"
+    await server.ok("PUT", archive, {"room_id": old_id}, alice)
+    await server.ok("PUT", listing + path_part(old_id), {"visibility": "public"}, alice)
+    await server.ok("POST", f"{new}/join", {}, bob)
+    assert (await server.ok("GET", archive))["room_id"] == old_id
+    assert (await server.ok("GET", "directory/room/" + path_part("#den:hs.test")))["room_id"] == (
+        new.removeprefix("rooms/")
+    )
+    for room_id in (old_id, new.removeprefix("rooms/")):
+        assert await server.ok("GET", listing + path_part(room_id)) == {"visibility": "public"}
 
 
 @ensureDeferred
