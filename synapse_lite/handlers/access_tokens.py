@@ -10,7 +10,7 @@ import attrs
 
 from synapse_lite.clock import Clock
 from synapse_lite.config.accounts import AccountOptions
-from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.errors import Errcode, MatrixError, invalid_param
 from synapse_lite.handlers.requester import UNLIMITED, MessageLimit, Requester
 from synapse_lite.handlers.terms import Terms
 from synapse_lite.ids import random_text
@@ -18,6 +18,7 @@ from synapse_lite.matrix.experimental_features import features_of
 from synapse_lite.storage import access_tokens, accounts, devices
 from synapse_lite.storage.access_tokens import AccessToken, NewToken, RefreshToken
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.dehydrated_devices import find_dehydrated
 from synapse_lite.storage.stream import Change, Kind
 from synapse_lite.tasks.actions.delete_device_messages import delete_devices
 
@@ -124,7 +125,8 @@ class AccessTokens:
     ) -> NewSession:
         """A new token for the device, whose earlier tokens are void.
 
-        `password_hash`: as it was when the user proved who they are. Raises `PasswordChangedError` if it is another now.
+        `password_hash`: as it was when the user proved who they are. Raises `PasswordChangedError` if it is another now,
+        and 400 `M_INVALID_PARAM` for the id of the user's dehydrated device, whose keys no session may have.
         """
         device_id = device.device_id or random_text(DEVICE_ID_LETTERS).upper()
         lifetimes, now = self._lifetimes, self._clock.now_ms()
@@ -317,6 +319,9 @@ def _open(
         raise PasswordChangedError
     while not devices.create_device(txn, user_id, device_id, display_name, now_ms):
         if devices.lock_device(txn, user_id, device_id):  # else it was deleted just now
+            dehydrated = find_dehydrated(txn, user_id)
+            if dehydrated is not None and dehydrated.device_id == device_id:
+                raise invalid_param("Your dehydrated device has that ID")
             access_tokens.delete_device_tokens(txn, user_id, device_id)
             break
     refresh_nid = None

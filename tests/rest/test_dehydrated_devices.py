@@ -133,3 +133,20 @@ async def test_bad_dehydrated_devices_are_refused(server: TestServer) -> None:
     for body, refusal in refusals:
         assert await server.refusal("PUT", PATH, body, token) == refusal
     assert await _keys(server, token) == {"S": kept.keys}
+
+
+@ensureDeferred
+async def test_no_session_takes_over_a_dehydrated_device(server: TestServer) -> None:
+    """A log-in with its id is refused, and it keeps its keys and messages; once it is deleted the id is free."""
+    token = await server.register("alice", device_id="A")
+    device = await _put(server, token, "S")
+    await _send(server, token, "t")
+    login = {"type": "m.login.password", "user": "alice", "password": PASSWORD, "device_id": "S"}
+    assert await server.refusal("POST", "login", login) == (400, "M_INVALID_PARAM")
+    assert (await server.ok("GET", PATH, token=token))["device_id"] == "S"
+    assert await _keys(server, token) == {"S": device.keys}
+    assert len((await server.ok("POST", f"{PATH}/S/events", {}, token))["events"]) == 1
+    await server.ok("DELETE", PATH, token=token)
+    session = (await server.ok("POST", "login", login))["access_token"]
+    assert await _keys(server, token) == {}
+    assert "to_device" not in await server.ok("GET", "sync", token=session)
