@@ -10,7 +10,6 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, invalid_param, not_found
 from synapse_lite.handlers.remote_keys import RemoteUser
-from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.matrix import e2e_keys
 from synapse_lite.storage import cross_signing, device_keys, devices, remote_keys
 from synapse_lite.storage.cross_signing import MASTER, SELF_SIGNING, USAGES, USER_SIGNING, CrossSigningKey
@@ -38,27 +37,23 @@ class Signer:
 
 
 class CrossSigning:
-    def __init__(self, database: Database, uploads: RateLimiter, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._uploads = uploads
         self._clock = clock
 
     async def upload(self, user_id: str, keys: Mapping[str, JsonObject], *, proven: bool) -> bool:
         """Store keys by usage; False, and nothing is stored, when the user has to prove first who they are.
 
         Not for the first keys, not for the keys that are stored already, and not while an administrator allows it.
-        Raises 400 `M_INVALID_PARAM`, `M_INVALID_SIGNATURE`, `M_MISSING_PARAM`, and 429, but not once a proof is used up.
+        Raises 400 `M_INVALID_PARAM`, `M_INVALID_SIGNATURE`, `M_MISSING_PARAM`.
         """
-        if not proven:
-            await self._uploads.check(user_id)
         return await self._database.transact(_upload, user_id, keys, self._clock.now_ms(), proven=proven)
 
     async def sign(self, user_id: str, signed: Mapping[str, Mapping[str, object]]) -> Failures:
         """Store the signatures of the user that are on the objects, by their owner and key or device id.
 
-        Returns what was refused, and why: an error each. Raises 429.
+        Returns what was refused, and why: an error each.
         """
-        await self._uploads.check(user_id)
         return await self._database.transact(_sign, user_id, signed)
 
     async def allow_replacement(self, user_id: str) -> int | None:

@@ -10,7 +10,6 @@ from synapse_lite.errors import MatrixError, forbidden, invalid_param, not_found
 from synapse_lite.handlers.device_keys import Upload, check_upload, store_upload
 from synapse_lite.handlers.inboxes import MAX_DELIVERED, MAX_DELIVERED_BYTES
 from synapse_lite.handlers.tokens import read_token, write_token
-from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.storage import dehydrated_devices, devices
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.stream import END, Place
@@ -29,9 +28,8 @@ class NewDehydratedDevice:
 
 
 class DehydratedDevices:
-    def __init__(self, database: Database, uploads: RateLimiter, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._uploads = uploads
         self._clock = clock
 
     async def put(self, user_id: str, new: NewDehydratedDevice) -> None:
@@ -40,7 +38,6 @@ class DehydratedDevices:
         413 `M_TOO_LARGE` for its data, 400 `M_INVALID_PARAM` when a device with a session has that id, and what
         `DeviceKeys.upload` raises.
         """
-        await self._uploads.check(user_id)
         data = canonical_json.encode(new.device_data)
         if len(data) > MAX_DEVICE_DATA_BYTES:
             raise too_large(f"device_data is larger than {MAX_DEVICE_DATA_BYTES} bytes")

@@ -10,7 +10,6 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, invalid_param, too_large
 from synapse_lite.handlers.public_keys import PublicKeys, UserKeys, with_signatures
 from synapse_lite.handlers.remote_keys import MAX_SECONDS, RemoteKeys
-from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.ids import is_local
 from synapse_lite.matrix import e2e_keys
 from synapse_lite.matrix.e2e_keys import IdentityKeys, UploadedKey
@@ -48,22 +47,19 @@ class DeviceKeys:
         database: Database,
         public: PublicKeys,
         remote: RemoteKeys,
-        uploads: RateLimiter,
         server_name: str,
     ) -> None:
         self._database = database
         self._public = public
         self._remote = remote
-        self._uploads = uploads
         self._server_name = server_name
 
     async def upload(self, user_id: str, device_id: str, upload: Upload) -> KeyCounts:
         """Store the keys of a device; how many one-time keys there are now.
 
         The same key again is accepted and changes nothing. Raises 400 `M_INVALID_PARAM` for another identity key
-        of the device, 400 `M_INVALID_SIGNATURE`, 400 `M_UNKNOWN` for another key under a known id, and 429.
+        of the device, 400 `M_INVALID_SIGNATURE`, and 400 `M_UNKNOWN` for another key under a known id.
         """
-        await self._uploads.check(user_id)
         # A client that uploads the same conflict again and again is refused before it takes any lock.
         await self._database.read(check_upload, user_id, device_id, upload)
         return await self._database.transact(store_upload, user_id, device_id, upload)

@@ -237,7 +237,7 @@ async def test_devices_that_are_named(server: TestServer) -> None:
             return {user: RemoteUser({name: {"device_id": name} for name in "ABC"})}, {}
 
     public = PublicKeys(server.database, server.core.log)
-    handler = DeviceKeys(server.database, public, cast(RemoteKeys, Remote()), cast(Any, None), "hs.test")
+    handler = DeviceKeys(server.database, public, cast(RemoteKeys, Remote()), "hs.test")
     answer = await handler.query("@alice:hs.test", {user: _Wanted(["C", "X", "A"])})
     assert answer["device_keys"][user].keys() == {"A", "C"}
 

@@ -327,6 +327,25 @@ async def test_floods_of_key_uploads(build_server: BuildServer) -> None:
 
 
 @ensureDeferred
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "keys/upload"),
+        ("POST", "keys/device_signing/upload"),
+        ("POST", "keys/signatures/upload"),
+        ("PUT", DEHYDRATED),
+    ],
+)
+async def test_floods_of_bad_keys(build_server: BuildServer, method: str, path: str) -> None:
+    """What has to be parsed and verified to be refused costs as much: the limit is asked first, and counts it."""
+    server = await build_server(**OPEN, rc_key_uploads={"per_second": 0.01, "burst_count": 1})
+    token = await server.register("mallory")
+    bad = {"device_keys": [], "master_key": [], MALLORY: [], "device_id": 1}
+    assert (await server.refusal(method, path, bad, token))[0] == 400
+    assert await server.refusal(method, path, bad, token) == (429, "M_LIMIT_EXCEEDED")
+
+
+@ensureDeferred
 async def test_keys_of_strangers_devices_cannot_be_guessed(server: TestServer) -> None:
     """A user who does not exist and one without keys look alike; names of devices are their owner's secret."""
     _, token = await _device(server, "mallory")

@@ -6,6 +6,7 @@ from synapse_lite.handlers.cross_signing import CrossSigning
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.uia import PASSWORD, InteractiveAuth
 from synapse_lite.http.access import Access
+from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route, client_routes
@@ -23,7 +24,10 @@ MAX_BODY = 1024 * 1024
 
 
 class CrossSigningApi:
-    def __init__(self, cross_signing: CrossSigning, auth: InteractiveAuth) -> None:
+    """`uploads` is asked before a body is parsed and its signatures are checked, and before a proof is used up."""
+
+    def __init__(self, cross_signing: CrossSigning, auth: InteractiveAuth, uploads: RateLimiter) -> None:
+        self._uploads = uploads
         self._cross_signing = cross_signing
         self._auth = auth
 
@@ -35,6 +39,7 @@ class CrossSigningApi:
 
     async def upload(self, request: Request, requester: Requester) -> JsonObject | Response:
         """`POST /_matrix/client/v3/keys/device_signing/upload`"""
+        await self._uploads.check(requester.user_id)
         body = request.json_object()
         keys = {
             usage: key
@@ -58,6 +63,7 @@ class CrossSigningApi:
 
     async def sign(self, request: Request, requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/keys/signatures/upload`"""
+        await self._uploads.check(requester.user_id)
         body = request.json_object()
         if sum(len(objects) for objects in body.values() if isinstance(objects, dict)) > MAX_SIGNED:
             raise invalid_param(f"More than {MAX_SIGNED} keys are signed")

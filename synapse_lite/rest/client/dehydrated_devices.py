@@ -4,6 +4,7 @@ from synapse_lite.canonical_json import JsonObject, check_canonical
 from synapse_lite.handlers.dehydrated_devices import DehydratedDevices, NewDehydratedDevice
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
+from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
 from synapse_lite.rest.body import MAX_DEVICE_ID, MAX_DEVICE_NAME, optional_text, parameter, text
@@ -15,7 +16,10 @@ MAX_ALGORITHM = 255
 
 
 class DehydratedDevicesApi:
-    def __init__(self, devices: DehydratedDevices) -> None:
+    """`uploads` is asked before a body is parsed and its signatures are checked."""
+
+    def __init__(self, devices: DehydratedDevices, uploads: RateLimiter) -> None:
+        self._uploads = uploads
         self._devices = devices
 
     def routes(self) -> list[Route]:
@@ -30,6 +34,7 @@ class DehydratedDevicesApi:
 
     async def put(self, request: Request, requester: Requester) -> JsonObject:
         """`PUT /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device`"""
+        await self._uploads.check(requester.user_id)
         body = request.json_object()
         device_id = text(body, "device_id", MAX_DEVICE_ID)
         device_data = parameter(body, "device_data", dict)

@@ -9,6 +9,7 @@ from synapse_lite.handlers.device_lists import DeviceLists
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.tokens import read_token
 from synapse_lite.http.access import Access
+from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.http.request import REQUIRED, Request
 from synapse_lite.http.router import Route, client_routes
 from synapse_lite.ids import is_user_id
@@ -24,7 +25,10 @@ OLD_FALLBACK_KEYS = "org.matrix.msc2732.fallback_keys"
 
 
 class DeviceKeysApi:
-    def __init__(self, keys: DeviceKeys, lists: DeviceLists) -> None:
+    """`uploads` is asked before a body is parsed and its signatures are checked."""
+
+    def __init__(self, keys: DeviceKeys, lists: DeviceLists, uploads: RateLimiter) -> None:
+        self._uploads = uploads
         self._keys = keys
         self._lists = lists
 
@@ -47,6 +51,7 @@ class DeviceKeysApi:
             )
         if device_id is not None and device_id != requester.device_id:
             raise invalid_param("Keys can be uploaded for one's own device only")
+        await self._uploads.check(requester.user_id)
         upload = read_upload(request.json_object(), requester.user_id, requester.device_id)
         counts = await self._keys.upload(requester.user_id, requester.device_id, upload)
         return {"one_time_key_counts": counts_answer(counts)}

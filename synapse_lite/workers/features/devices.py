@@ -8,7 +8,6 @@ from synapse_lite.rest.admin.devices import AdminDevicesApi
 from synapse_lite.rest.client.devices import DevicesApi
 from synapse_lite.workers.core import Core
 from synapse_lite.workers.feature import Feature
-from synapse_lite.workers.features.encryption import key_uploads
 
 
 def build(core: Core) -> Feature:
@@ -17,6 +16,6 @@ def build(core: Core) -> Feature:
         routes=[
             *DevicesApi(devices, core.accounts.auth).routes(),
             *DeviceCleanupApi(DeviceCleanup(core.queue, core.clock, core.server_name), core.clock).routes(),
-            *AdminDevicesApi(devices, CrossSigning(core.requests, key_uploads(core), core.clock)).routes(),
+            *AdminDevicesApi(devices, CrossSigning(core.requests, core.clock)).routes(),
         ]
     )

@@ -13,7 +13,6 @@ from synapse_lite.handlers.sync.device_lists import DeviceListsSection
 from synapse_lite.handlers.sync.key_counts import KeysNeeded, OneTimeKeyCounts, UnusedFallbackKeys
 from synapse_lite.handlers.sync.to_device import ToDeviceSection
 from synapse_lite.handlers.to_device import ToDevice
-from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.rest.client.cross_signing import CrossSigningApi
 from synapse_lite.rest.client.dehydrated_devices import DehydratedDevicesApi
 from synapse_lite.rest.client.device_keys import DeviceKeysApi
@@ -24,14 +23,10 @@ from synapse_lite.workers.core import Core
 from synapse_lite.workers.feature import Feature
 
 
-def key_uploads(core: Core) -> RateLimiter:
-    return core.limits.limiter("rc_key_uploads", core.config.rc_key_uploads)
-
-
 def build(core: Core) -> Feature:
     public = PublicKeys(core.requests, core.log)
     remote = RemoteKeys(core.requests, core.federation.peers, core.clock, core.server_name)
-    keys = DeviceKeys(core.requests, public, remote, key_uploads(core), core.server_name)
+    keys = DeviceKeys(core.requests, public, remote, core.server_name)
     to_device = ToDevice(
         core.requests,
         core.writer,
@@ -40,19 +35,18 @@ def build(core: Core) -> Feature:
         core.wake_federation,
         core.dropped,
     )
+    uploads = core.limits.limiter("rc_key_uploads", core.config.rc_key_uploads)
     counts = KeyCountsReader(core.requests)
     inboxes = Inboxes(core.requests)
     for listener in (counts, inboxes, public):
         core.log.listen(listener.on_changes)
     return Feature(
         routes=[
-            *DeviceKeysApi(keys, DeviceLists(core.requests)).routes(),
-            *CrossSigningApi(
-                CrossSigning(core.requests, key_uploads(core), core.clock), core.accounts.auth
-            ).routes(),
+            *DeviceKeysApi(keys, DeviceLists(core.requests), uploads).routes(),
+            *CrossSigningApi(CrossSigning(core.requests, core.clock), core.accounts.auth, uploads).routes(),
             *ToDeviceApi(to_device).routes(),
             *KeyBackupApi(KeyBackup(core.requests)).routes(),
-            *DehydratedDevicesApi(DehydratedDevices(core.requests, key_uploads(core), core.clock)).routes(),
+            *DehydratedDevicesApi(DehydratedDevices(core.requests, core.clock), uploads).routes(),
         ],
         sync_sections=(
             ToDeviceSection(to_device, inboxes),

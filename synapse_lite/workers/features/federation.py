@@ -23,7 +23,6 @@ from synapse_lite.rest.federation.third_party_invites import ThirdPartyInvitesAp
 from synapse_lite.rest.federation.transactions import TransactionsApi
 from synapse_lite.workers.core import Core
 from synapse_lite.workers.feature import Feature
-from synapse_lite.workers.features.encryption import key_uploads
 from synapse_lite.workers.federation import retired_keys
 
 
@@ -97,6 +96,6 @@ def _queries(core: Core) -> ServedQueries:
     public = PublicKeys(core.requests, core.log)
     core.log.listen(public.on_changes)
     remote = RemoteKeys(core.requests, core.federation.peers, core.clock, core.server_name)
-    keys = DeviceKeys(core.requests, public, remote, key_uploads(core), core.server_name)
+    keys = DeviceKeys(core.requests, public, remote, core.server_name)
     tells_profiles = core.config.allow_profile_lookup_over_federation
     return ServedQueries(core.requests, keys, core.server_name, tells_profiles=tells_profiles)
