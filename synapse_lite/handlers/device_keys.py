@@ -8,7 +8,7 @@ from attrs import frozen
 from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, invalid_param, too_large
-from synapse_lite.handlers.public_keys import PublicKeys, UserKeys, with_signatures
+from synapse_lite.handlers.public_keys import ExpectLarge, PublicKeys, UserKeys, with_signatures
 from synapse_lite.handlers.remote_keys import MAX_SECONDS, RemoteKeys
 from synapse_lite.ids import is_local
 from synapse_lite.matrix import e2e_keys
@@ -68,17 +68,20 @@ class DeviceKeys:
         self,
         reader: str | None,
         wanted: Mapping[str, Collection[str]],
+        expect_large: ExpectLarge,
         timeout: float = MAX_SECONDS,  # noqa: ASYNC109 (there is no asyncio)
     ) -> JsonObject:
         """`wanted`: device ids by user; none means all devices. `timeout`: seconds to wait for other servers.
 
+        Raises as `PublicKeys.of`.
+
         `reader` None: a reader of another server, who sees nothing but what is public.
         """
-        local = [user_id for user_id in wanted if is_local(user_id, self._server_name)]
-        keys = await self._public.of(local)
+        local = {user_id: None for user_id in wanted if is_local(user_id, self._server_name)}
+        keys = await self._public.of(local.keys(), expect_large)
         made = {} if reader is None else await self._public.made_by(reader)
         others = wanted.keys() - keys.keys() if len(local) < len(wanted) else ()
-        remote, failures = await self._remote.query(others, timeout)
+        remote, failures = await self._remote.query(others, timeout, expect_large)
         answer: JsonObject = {"device_keys": {}, "failures": failures}
         answer |= {field: {} for field in _FIELDS.values()}
         for user_id, user in remote.items():

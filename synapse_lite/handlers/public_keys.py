@@ -1,11 +1,14 @@
 """The public keys of users, in memory: whoever writes into an encrypted room asks for those of all members."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cached_property
 
 import orjson
 from attrs import field, frozen
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.errors import too_large
 from synapse_lite.handlers.shared_reads import SharedReads
 from synapse_lite.matrix import e2e_keys
 from synapse_lite.replication.changes import ChangeLog
@@ -19,6 +22,14 @@ REMEMBERED = 20_000  # users who signed keys of others
 REMEMBERED_BYTES = 64 * 1024 * 1024
 EACH_BYTES = 500
 """What a user takes beside the JSON."""
+
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+"""Of the keys of all users in one answer: 4,000 users of three devices. Clients ask for 250 users at a time."""
+
+LARGE_BYTES = 2 * 1024 * 1024
+"""Answers with more wait for their turn."""
+
+ExpectLarge = Callable[[], Awaitable[None]]
 
 Added = dict[str, dict[str, str]]  # signatures by user and key id
 Target = tuple[str, str]  # user, and device id or public key
@@ -36,7 +47,7 @@ class UserKeys:
     master: str | None
     names: Mapping[str, str] = field(factory=dict)
 
-    @property
+    @cached_property
     def bytes_in_memory(self) -> int:
         """About so many."""
         names = sum(map(len, self.names)) + sum(map(len, self.names.values())) + 100 * len(self.names)
@@ -63,10 +74,17 @@ class PublicKeys:
             if change.kind in {Kind.DEVICE_LIST, Kind.USER_SIGNATURES} and change.user_id is not None:
                 self._forget(change.user_id)
 
-    async def of(self, user_ids: Collection[str]) -> Mapping[str, UserKeys]:
-        """As of now: what other processes have written is looked for, whether this one has heard of it or not."""
-        for user_id in await self._database.read(device_lists.changed_after, self._log.position):
+    async def of(self, user_ids: AbstractSet[str], expect_large: ExpectLarge) -> Mapping[str, UserKeys]:
+        """As of now: what other processes have written is looked for, whether this one has heard of it or not.
+
+        413 `M_TOO_LARGE` above `MAX_ANSWER_BYTES`; `expect_large` is awaited above `LARGE_BYTES`, before they are read.
+        """
+        unknown = user_ids - self._keys.cached(user_ids).keys()
+        changed, unknown_bytes = await self._database.read(_look, self._log.position, user_ids, unknown)
+        for user_id in changed:
             self._forget(user_id)
+        known = self._keys.cached(user_ids)
+        await check_answer(sum(keys.bytes_in_memory for keys in known.values()) + unknown_bytes, expect_large)
         return await self._keys.of(user_ids)
 
     async def made_by(self, user_id: str) -> Mapping[Target, Added]:
@@ -76,6 +94,16 @@ class PublicKeys:
     def _forget(self, user_id: str) -> None:
         self._keys.forget(user_id)
         self._made.forget(user_id)
+
+
+async def check_answer(size: int, expect_large: ExpectLarge) -> None:
+    """Of so many bytes; raises as `PublicKeys.of`."""
+    if size > MAX_ANSWER_BYTES:
+        raise too_large(
+            "The keys of so many users are too large for one answer: ask for some of them at a time"
+        )
+    if size > LARGE_BYTES:
+        await expect_large()
 
 
 def with_signatures(text: str, added: Added | None) -> orjson.Fragment | JsonObject:
@@ -102,6 +130,14 @@ def read_user_keys(txn: Transaction, user_ids: Collection[str]) -> dict[str, Use
         user_id: UserKeys(orjson.dumps(of), crossed[user_id], masters.get(user_id), names[user_id])
         for user_id, of in devices.items()
     }
+
+
+def _look(
+    txn: Transaction, position: int, user_ids: AbstractSet[str], unknown: AbstractSet[str]
+) -> tuple[set[str], int]:
+    """Whose keys changed after the position, and the bytes of those of the users that memory does not have."""
+    changed = device_lists.changed_after(txn, position)
+    return changed, device_keys.key_sizes(txn, unknown | (changed & user_ids))
 
 
 def _read_made(txn: Transaction, user_ids: Collection[str]) -> dict[str, Mapping[Target, Added]]:

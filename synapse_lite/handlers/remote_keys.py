@@ -1,10 +1,11 @@
 """Public keys of other servers' users (server-server API, "End-to-End Encryption")."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
-from attrs import field, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite import canonical_json
@@ -12,6 +13,8 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
 from synapse_lite.federation.peers import PeerError, Peers
+from synapse_lite.handlers import public_keys
+from synapse_lite.handlers.public_keys import ExpectLarge
 from synapse_lite.ids import domain_of
 from synapse_lite.storage import remote_keys
 from synapse_lite.storage.database import Database
@@ -47,6 +50,18 @@ class RemoteUser:
         return cls(*orjson.loads(text))
 
 
+@define
+class _Left:
+    """How much of what servers answer fits into one answer to the client."""
+
+    bytes: int
+
+    def take(self, size: int) -> None:
+        if size > self.bytes:
+            raise PeerError("The keys of its users are too large for one answer with those of others")
+        self.bytes -= size
+
+
 Failures = dict[str, JsonObject]
 """Why a server told nothing, by its name."""
 
@@ -61,15 +76,21 @@ class RemoteKeys:
         self._server_name = server_name
 
     async def query(
-        self, user_ids: Collection[str], seconds: float
+        self, user_ids: Collection[str], seconds: float, expect_large: ExpectLarge
     ) -> tuple[dict[str, RemoteUser], Failures]:
-        """Those of the users whose servers answered. With whom a room is shared is asked for once, unless the answer leaves them out."""
+        """Those of the users whose servers answered. With whom a room is shared is asked for once, unless the answer leaves them out.
+
+        What is known is as large as `PublicKeys.of` may be, and raises as it does; of what is asked for, as much comes.
+        """
         if not user_ids:
             return {}, {}
+        size = await self._database.read(remote_keys.cached_size, user_ids)
+        await public_keys.check_answer(size, expect_large)
+        left = _Left(public_keys.MAX_ANSWER_BYTES)
         cached = await self._database.read(remote_keys.cached_keys, user_ids)
         found = {user_id: RemoteUser.of_text(text) for user_id, text in cached.items()}
         wanted = {user_id: None for user_id in user_ids if user_id not in found}
-        answers, failures = await self._ask_each(wanted, self._query_server, seconds)
+        answers, failures = await self._ask_each(wanted, partial(self._query_server, left), seconds)
         for answer in answers:
             found |= answer
         return found, failures
@@ -105,23 +126,25 @@ class RemoteKeys:
         return answers, failures
 
     async def _query_server(
-        self, server: str, users: Mapping[str, None], seconds: float
+        self, left: _Left, server: str, users: Mapping[str, None], seconds: float
     ) -> dict[str, RemoteUser]:
         found: dict[str, RemoteUser] = {}
         deadline = self._clock.monotonic() + seconds
         for some in _slices(list(users)):
-            left = deadline - self._clock.monotonic()
-            if left <= 0:
+            in_time = deadline - self._clock.monotonic()
+            if in_time <= 0:
                 raise PeerError("The server took too long")
             generations = await self._database.transact(remote_keys.begin_asking, some, self._server_name)
             body: JsonObject = {"device_keys": {user_id: [] for user_id in some}}
-            answer = await self._peers.ask(server, "POST", QUERY, body, timeout=left)
+            answer = await self._peers.ask(server, "POST", QUERY, body, timeout=in_time)
             canonical_json.check_storable(answer)
             listed = answer.get("device_keys")
             if not isinstance(listed, dict):
                 raise PeerError(f"{server} does not tell keys, but something else")
             told = {user_id: _read_user(answer, user_id) for user_id in some}
-            texts = {user_id: one.text for user_id, one in told.items() if user_id in listed}
+            texts = {user_id: one.text for user_id, one in told.items()}
+            left.take(sum(map(len, texts.values())))
+            texts = {user_id: text for user_id, text in texts.items() if user_id in listed}
             await self._database.transact(remote_keys.keep_keys, texts, generations)
             found |= told
         return found

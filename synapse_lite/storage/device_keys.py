@@ -53,6 +53,20 @@ def device_keys_size(txn: Transaction, user_id: str) -> int:
     )
 
 
+def key_sizes(txn: Transaction, user_ids: Collection[str]) -> int:
+    """Bytes of all devices and cross-signing keys of the users."""
+    if not user_ids:
+        return 0
+    users = list(user_ids)
+    return int(
+        txn.value(
+            "SELECT coalesce((SELECT sum(octet_length(json)) FROM device_keys WHERE user_id = ANY (%s)), 0)"
+            " + coalesce((SELECT sum(octet_length(json)) FROM cross_signing_keys WHERE user_id = ANY (%s)), 0)",
+            (users, users),
+        )
+    )
+
+
 def find_device_keys(txn: Transaction, user_id: str, device_id: str) -> str | None:
     json: str | None = txn.value(
         "SELECT json FROM device_keys WHERE user_id = %s AND device_id = %s", (user_id, device_id)

@@ -5,6 +5,12 @@ from collections.abc import Collection, Mapping
 from synapse_lite.storage.database import Transaction
 
 
+def cached_size(txn: Transaction, user_ids: Collection[str]) -> int:
+    """Bytes of what `cached_keys` finds."""
+    sql = "SELECT coalesce(sum(octet_length(json)), 0) FROM remote_keys WHERE user_id = ANY(%s)"
+    return int(txn.value(sql, (list(user_ids),)))
+
+
 def cached_keys(txn: Transaction, user_ids: Collection[str]) -> dict[str, str]:
     """JSON of those of the users whose keys are known, as of now."""
     rows = txn.rows(

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation.peers import PeerError
-from synapse_lite.handlers import remote_keys
+from synapse_lite.handlers import public_keys, remote_keys
 from synapse_lite.handlers.device_keys import DeviceKeys
 from synapse_lite.handlers.public_keys import PublicKeys
 from synapse_lite.handlers.remote_keys import RemoteKeys, RemoteUser
@@ -238,7 +238,7 @@ async def test_devices_that_are_named(server: TestServer) -> None:
 
     public = PublicKeys(server.database, server.core.log)
     handler = DeviceKeys(server.database, public, cast(RemoteKeys, Remote()), "hs.test")
-    answer = await handler.query("@alice:hs.test", {user: _Wanted(["C", "X", "A"])})
+    answer = await handler.query("@alice:hs.test", {user: _Wanted(["C", "X", "A"])}, cast(Any, None))
     assert answer["device_keys"][user].keys() == {"A", "C"}
 
 
@@ -330,3 +330,21 @@ async def test_an_update_of_devices_asks_nobody(
     await send(server, other, edus=updates)
     silent.callback({"device_keys": {user: {}}})
     assert (await asked)["device_keys"] == {user: {}}
+
+
+@ensureDeferred
+async def test_keys_that_do_not_fit_into_one_answer(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a server that does not fit are its failure; what is known already is asked for in parts."""
+    keys = Keys(other)
+    _, token = await remote_room(server, other)
+    size = len(RemoteUser({"PHONE": keys.device.keys}, keys.identity.key("master")).text)
+    monkeypatch.setattr(public_keys, "MAX_ANSWER_BYTES", size - 1)
+    answer = await query(server, token, keys.user)
+    assert (answer["device_keys"], answer["failures"].keys()) == ({}, {other.name})
+    monkeypatch.setattr(public_keys, "MAX_ANSWER_BYTES", size)
+    assert (await query(server, token, keys.user))["device_keys"][keys.user].keys() == {"PHONE"}
+    monkeypatch.setattr(public_keys, "MAX_ANSWER_BYTES", size - 1)
+    body = {"device_keys": {keys.user: []}}
+    assert await server.refusal("POST", "keys/query", body, token) == (413, "M_TOO_LARGE")

@@ -1,11 +1,13 @@
 """How much a user can make the server keep, and have in memory, of keys and messages to devices."""
 
+import orjson
 import pytest
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.handlers import device_keys, inboxes, key_backup
+from synapse_lite.handlers import device_keys, inboxes, key_backup, public_keys
 from synapse_lite.handlers.inboxes import Inboxes
 from synapse_lite.handlers.public_keys import UserKeys
+from synapse_lite.http.large_answers import LargeAnswers
 from synapse_lite.storage.to_device import Address
 from tests.server import PASSWORD, TestServer
 from tests.signing import Device, random_key
@@ -48,6 +50,35 @@ async def test_large_keys_of_many_devices(server: TestServer, monkeypatch: pytes
     await server.ok("POST", "keys/upload", {"device_keys": second.keys}, tokens["B"])
     shown = await server.ok("POST", "keys/query", {"device_keys": {ALICE: []}}, tokens["A"])
     assert shown["device_keys"][ALICE].keys() == {"A", "B"}
+
+
+@ensureDeferred
+async def test_keys_of_many_users(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than fit into one answer are refused, whether memory has them or not; a large answer waits for its turn."""
+    users, gate = [f"@{name}:hs.test" for name in ("alice", "bob", "carol")], []
+    for user_id in users:
+        token = await server.register(user_id[1:].split(":")[0], device_id="A")
+        await server.ok("POST", "keys/upload", {"device_keys": Device.of(user_id, "A").keys}, token)
+
+    async def acquire(_: LargeAnswers, who: str) -> None:
+        gate.append(who)
+
+    monkeypatch.setattr(LargeAnswers, "acquire", acquire)
+    monkeypatch.setattr(LargeAnswers, "release", lambda *_: None)
+    monkeypatch.setattr(public_keys, "EACH_BYTES", 0)
+    size = len(orjson.dumps(Device.of(users[0], "A").keys))
+    monkeypatch.setattr(public_keys, "MAX_ANSWER_BYTES", 3 * size - 20)
+    monkeypatch.setattr(public_keys, "LARGE_BYTES", 2 * size - 10)
+    for _ in range(2):
+        every = {"device_keys": {user_id: [] for user_id in users}}
+        assert await server.refusal("POST", "keys/query", every, token) == TOO_LARGE
+        assert gate == []
+        for user_id in users:
+            await server.ok("POST", "keys/query", {"device_keys": {user_id: []}}, token)
+    assert gate == []
+    some = {"device_keys": {user_id: [] for user_id in users[1:]}}
+    assert len((await server.ok("POST", "keys/query", some, token))["device_keys"]) == 2
+    assert gate == [users[2]]
 
 
 @ensureDeferred

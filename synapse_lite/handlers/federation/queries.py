@@ -8,6 +8,7 @@ import orjson
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import forbidden, not_found
 from synapse_lite.handlers.device_keys import DeviceKeys
+from synapse_lite.handlers.public_keys import ExpectLarge
 from synapse_lite.ids import is_local
 from synapse_lite.storage import accounts, device_lists, rooms
 from synapse_lite.storage import aliases as alias_store
@@ -48,13 +49,13 @@ class ServedQueries:
         """404 `M_NOT_FOUND` for an alias that names no room of ours."""
         return await self._database.read(self._directory, alias)
 
-    async def devices(self, user_id: str) -> JsonObject:
+    async def devices(self, user_id: str, expect_large: ExpectLarge) -> JsonObject:
         """The devices of a user with their public keys; their names are nobody else's business."""
         self._check_local(user_id)
         if await self._database.read(accounts.read_profile, user_id) is None:
             raise not_found("User not found")
         stream_id = await self._database.read(device_lists.last_change, user_id)
-        found = await self._keys.query(None, {user_id: []})
+        found = await self._keys.query(None, {user_id: []}, expect_large)
         by_device = orjson.loads(orjson.dumps(found["device_keys"][user_id]))  # it is ready-made JSON
         devices = [{"device_id": device_id, "keys": keys} for device_id, keys in by_device.items()]
         answer: JsonObject = {"user_id": user_id, "stream_id": stream_id, "devices": devices}
@@ -63,9 +64,9 @@ class ServedQueries:
                 answer[name] = found[field][user_id]
         return answer
 
-    async def keys(self, wanted: Mapping[str, Collection[str]]) -> JsonObject:
+    async def keys(self, wanted: Mapping[str, Collection[str]], expect_large: ExpectLarge) -> JsonObject:
         """Public keys of our users; others are left out. `wanted`: device ids by user, none for all."""
-        found = await self._keys.query(None, self._ours(wanted))
+        found = await self._keys.query(None, self._ours(wanted), expect_large)
         return {name: found[name] for name in _PUBLIC_KEYS}
 
     async def claim(self, wanted: Mapping[str, Mapping[str, str]]) -> JsonObject:

@@ -60,7 +60,10 @@ class DeviceKeysApi:
         """`POST /_matrix/client/v3/keys/query`"""
         body = request.json_object()
         seconds = parameter(body, "timeout", int, DEFAULT_TIMEOUT_MS) / 1000
-        return await self._keys.query(requester.user_id, read_wanted_devices(body), max(seconds, 0.0))
+        wanted = read_wanted_devices(body)
+        return await self._keys.query(
+            requester.user_id, wanted, request.expect_large_answer, max(seconds, 0.0)
+        )
 
     async def claim(self, request: Request, _requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/keys/claim`"""

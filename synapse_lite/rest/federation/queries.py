@@ -50,13 +50,14 @@ class QueriesApi:
             raise invalid_param("Not a room alias")
         return await self._queries.directory(alias)
 
-    async def devices(self, _request: Request, _origin: str, user_id: str) -> JsonObject:
+    async def devices(self, request: Request, _origin: str, user_id: str) -> JsonObject:
         """`GET /_matrix/federation/v1/user/devices/{userId}`"""
-        return await self._queries.devices(check_user_id(user_id))
+        return await self._queries.devices(check_user_id(user_id), request.expect_large_answer)
 
     async def keys(self, request: Request, _origin: str) -> JsonObject:
         """`POST /_matrix/federation/v1/user/keys/query`"""
-        return await self._queries.keys(read_wanted_devices(request.json_object()))
+        wanted = read_wanted_devices(request.json_object())
+        return await self._queries.keys(wanted, request.expect_large_answer)
 
     async def claim(self, request: Request, _origin: str) -> JsonObject:
         """`POST /_matrix/federation/v1/user/keys/claim`"""
