@@ -7,6 +7,7 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.errors import MatrixError
 from synapse_lite.matrix.event import Event
+from synapse_lite.rooms import tips
 from synapse_lite.rooms.contributors import HISTORY_CONTRIBUTORS
 from synapse_lite.rooms.history import HistoryFiller, Past
 from synapse_lite.rooms.judge import MissingEventsError
@@ -167,6 +168,28 @@ async def test_tips_below_a_soft_failed_event_are_followed(meeting: Meeting) -> 
     assert said.standing is Standing.ACCEPTED
     assert await meeting.remote.head(meeting.room) == [said]
     assert (await meeting.remote.current(meeting.room))["m.room.member", CAROL] == ban.nid
+
+
+@ensureDeferred
+async def test_a_long_chain_of_soft_failed_events(meeting: Meeting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is followed so far only, however long it is; what lies below stays an end of the room until we say something."""
+    monkeypatch.setattr(tips, "MOST_FOLLOWED", 4)
+    remote, room, by_ids = meeting.remote, meeting.room, meeting.world.events.by_ids
+    dave = await remote.member(room, meeting.joined, DAVE, DAVE, "join")
+    ban = await meeting.ban(CAROL)
+    chain = [await remote.follow(room, dave, "m.room.message", CAROL, TEXT)]
+    for _ in range(20):
+        chain.append(await remote.follow(room, chain[-1], "m.room.message", CAROL, TEXT))
+    assert {one.standing for one in chain} == {Standing.SOFT_FAILED}
+    looks: list[object] = []
+    monkeypatch.setattr(meeting.world.events, "by_ids", lambda *asked: looks.append(asked) or by_ids(*asked))
+    event = remote.build(room, [chain[-1].event], await remote.state(dave), "m.room.message", DAVE, TEXT)
+    said = await remote.receive(room, event)
+    assert said.standing is Standing.ACCEPTED
+    assert len(looks) < 20
+    assert {one.nid for one in await remote.head(room)} == {ban.nid, said.nid}
+    assert await remote.head(room) != [await meeting.say()]
+    assert len(await remote.head(room)) == 1
 
 
 @ensureDeferred
