@@ -13,6 +13,8 @@ FOLLOWER = "federation"
 
 MAX_QUEUED = 2000
 """Events for one server: one that takes them more slowly than they come catches up room by room, too."""
+MAX_EDUS_QUEUED = 10_000
+"""For a server that takes them more slowly than they come; the oldest messages to its devices are lost then."""
 MAX_EDUS_KEPT = 1000
 """For a server that is away; of device lists it learns by the gap that it missed some."""
 
@@ -116,17 +118,35 @@ _NEWEST = (
 
 
 def _put_edus(txn: Transaction, edus: Sequence[OutgoingEdu], behind: Collection[str]) -> None:
+    """In their order. What a later one takes the place of is gone also where that one is not told: who was typing then is not now."""
     for one in edus:
         servers = [name for name in one.servers if not (one.is_passing and name in behind)]
         if one.key is not None:
             txn.later(
-                "DELETE FROM outgoing_edus WHERE server_name = ANY(%s) AND key = %s", (servers, one.key)
+                "DELETE FROM outgoing_edus WHERE server_name = ANY(%s) AND key = %s",
+                (list(one.servers), one.key),
             )
         text = encode({"edu_type": one.edu_type, "content": one.content}).decode()
         txn.insert(
             "INSERT INTO outgoing_edus (server_name, key, room_nid, json) VALUES %s",
             [(name, one.key, one.room_nid, text) for name in servers],
         )
+    without_end = {name for one in edus if one.key is None for name in one.servers}
+    _trim_edus(txn, without_end.intersection(behind), MAX_EDUS_KEPT)
+    _trim_edus(txn, without_end.difference(behind), MAX_EDUS_QUEUED)
+
+
+def _trim_edus(txn: Transaction, servers: Collection[str], kept: int) -> None:
+    """The newest stay, and what is on its way."""
+    if not servers:
+        return
+    txn.later(
+        "DELETE FROM outgoing_edus o USING (SELECT server_name, txn_id, txn_edu, (SELECT edu FROM outgoing_edus k"
+        "   WHERE k.server_name = t.server_name ORDER BY edu DESC OFFSET %s LIMIT 1) AS last"
+        "  FROM destinations t WHERE server_name = ANY(%s)) AS d"
+        " WHERE o.server_name = d.server_name AND o.edu <= d.last AND (d.txn_id IS NULL OR o.edu > d.txn_edu)",
+        (kept, list(servers)),
+    )
 
 
 def miss(txn: Transaction, servers: Collection[str]) -> None:
@@ -146,13 +166,7 @@ def miss(txn: Transaction, servers: Collection[str]) -> None:
         (names,),
     )
     txn.later("UPDATE destinations SET behind = TRUE WHERE server_name = ANY(%s)", (names,))
-    txn.later(
-        "DELETE FROM outgoing_edus o USING (SELECT server_name, txn_id, txn_edu, (SELECT edu FROM outgoing_edus k"
-        "   WHERE k.server_name = t.server_name ORDER BY edu DESC OFFSET %s LIMIT 1) AS last"
-        "  FROM destinations t WHERE server_name = ANY(%s)) AS d"
-        " WHERE o.server_name = d.server_name AND o.edu <= d.last AND (d.txn_id IS NULL OR o.edu > d.txn_edu)",
-        (MAX_EDUS_KEPT, names),
-    )
+    _trim_edus(txn, names, MAX_EDUS_KEPT)
 
 
 def overfull(txn: Transaction, servers: Collection[str]) -> list[str]:

@@ -138,6 +138,38 @@ async def test_what_is_told_beside_events_has_a_limit(
     assert numbers == [*range(100), 107, 108, 109]
 
 
+@pytest.mark.parametrize("is_behind", [True, False])
+@ensureDeferred
+async def test_messages_to_devices_do_not_pile_up(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch, is_behind: bool
+) -> None:
+    """Between two attempts to reach the server, nor for one that answers but is slow: what is on its way and the newest stay."""
+    monkeypatch.setattr(outgoing, "MAX_EDUS_KEPT" if is_behind else "MAX_EDUS_QUEUED", 3, raising=False)
+    messages = [OutgoingEdu([other.name], "m.direct_to_device", {"n": number}) for number in range(10)]
+    await server.database.transact(outgoing.enqueue, [], messages[:2])
+    state = "behind = %s, retry_at = 1e15, txn_id = 'x', txn_edu = (SELECT max(edu) FROM outgoing_edus)"
+    await server.database.transact(lambda txn: txn.execute(f"UPDATE destinations SET {state}", (is_behind,)))
+    for message in messages[2:]:
+        await server.database.transact(outgoing.enqueue, [], [message])
+    found = await rows(server, "SELECT (json::json->'content'->>'n')::int FROM outgoing_edus ORDER BY edu")
+    assert [number for (number,) in found] == [0, 1, 7, 8, 9]
+
+
+@ensureDeferred
+async def test_what_has_passed_is_not_told_when_the_server_is_back(
+    server: TestServer, other: Scripted
+) -> None:
+    """That somebody types, who has stopped while the server was away."""
+    typing = [
+        OutgoingEdu([other.name], "m.typing", {"typing": is_typing}, "typing", is_passing=True)
+        for is_typing in (True, False)
+    ]
+    await server.database.transact(outgoing.enqueue, [], typing[:1])
+    await server.database.transact(lambda txn: txn.execute("UPDATE destinations SET behind = TRUE"))
+    await server.database.transact(outgoing.enqueue, [], typing[1:])
+    assert await rows(server, "SELECT json FROM outgoing_edus") == []
+
+
 @ensureDeferred
 async def test_a_server_that_is_too_slow_catches_up(
     server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
