@@ -6,6 +6,8 @@ heads, checking the rules, signing, storing. The sender's batch and the step of 
 
 from collections.abc import Iterable, Sequence
 
+from attrs import frozen
+
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, forbidden, not_found
 from synapse_lite.matrix.event import MAX_PREV_EVENTS, Draft, Event, build_event
@@ -31,6 +33,14 @@ from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.state import EMPTY, StateStore
 
 SentRequests = dict[SentRequest, Sent]
+
+
+@frozen
+class Built:
+    """Events that are not stored yet: `results` of the writes, in their order."""
+
+    batch: Batch
+    results: list[Result]
 
 
 class EventAppender:
@@ -71,32 +81,43 @@ class EventAppender:
         """
         return self._append(txn, writes, lock_heads(txn, _rooms_of(writes), even_closed=even_closed))
 
-    def redact(
+    def build_redactions(
         self, txn: Transaction, heads: Heads, writes: Sequence[Write], targets: Sequence[StoredEvent]
-    ) -> list[Result]:
-        """As `append`, redactions of events that are read already, in a room that is locked. `heads` move on."""
-        return self._append_to(txn, heads, writes, {target.event_id: target for target in targets})
+    ) -> Built:
+        """Redactions of events that are read already. `heads` move on.
+
+        Without the room's lock, too, where an event may follow all of its ends: nothing is written then. They may be
+        stored as long as the room, once it is locked, is found to have the same head.
+        """
+        return self._build(txn, heads, writes, {target.event_id: target for target in targets})
+
+    def store(self, txn: Transaction, built: Built) -> list[Result]:
+        """In a room that is locked."""
+        self._store.store(txn, built.batch)
+        return built.results
 
     def append_where_free(self, txn: Transaction, writes: Sequence[Write]) -> list[Result | Busy]:
-        """As `append`, but without waiting for a room that another transaction writes to: `Busy`."""
-        rows, busy = lock_free_heads(txn, _rooms_of(writes))
-        results = iter(self._append(txn, [w for w in writes if w.room_nid not in busy], rows))
-        return [Busy() if write.room_nid in busy else next(results) for write in writes]
+        """As `append`, but without waiting for a room that another transaction writes to: `Busy`.
+
+        So is a room that is unknown: to ask which it is would hold up everybody who has to wait.
+        """
+        rows = lock_free_heads(txn, _rooms_of(writes))
+        free = {row.room.nid for row in rows}
+        results = iter(self._append(txn, [w for w in writes if w.room_nid in free], rows))
+        return [next(results) if write.room_nid in free else Busy() for write in writes]
 
     def _append(self, txn: Transaction, writes: Sequence[Write], rows: Sequence[RoomHead]) -> list[Result]:
         heads = self.heads.read(txn, writes, rows)
-        return self._append_to(txn, heads, writes, self._targets(txn, writes))
+        return self.store(txn, self._build(txn, heads, writes, self._targets(txn, writes)))
 
-    def _append_to(
+    def _build(
         self, txn: Transaction, heads: Heads, writes: Sequence[Write], targets: dict[str, StoredEvent]
-    ) -> list[Result]:
+    ) -> Built:
         keys = {(w.draft.type, w.draft.state_key) for w in writes if w.draft.state_key is not None}
         key_nids = self._state.find_keys(txn, keys)
         sent = self._already_sent(txn, writes)
         batch = Batch(targets, annotations=_said(txn, writes))
-        results = [self._write(txn, batch, heads, sent, key_nids, write) for write in writes]
-        self._store.store(txn, batch)
-        return results
+        return Built(batch, [self._write(txn, batch, heads, sent, key_nids, write) for write in writes])
 
     def _write(
         self, txn: Transaction, batch: Batch, heads: Heads, sent: SentRequests, key_nids: KeyNids, write: Write

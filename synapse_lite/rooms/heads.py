@@ -107,15 +107,18 @@ class HeadReader:
         return self._head(txn, row, state, self._events.load(txn, [*row.extremities, *state.values()]))
 
     def current(self, txn: Transaction, head: RoomHead, keys: Collection[StateKey]) -> dict[StateKey, int]:
-        """Current state events; the snapshot's nid names the state, so that what was read once is known."""
-        snapshot_nid, room_nid = head.snapshot_nid, head.room.nid
+        """Current state events; the snapshot's nid names the state, so that what was read once is known.
+
+        Of a head that is not locked they are read by its snapshot: the room may have moved on.
+        """
+        snapshot_nid = head.snapshot_nid
         known = self._current.find((snapshot_nid, key) for key in keys)
         missing = [key for key in keys if (snapshot_nid, key) not in known]
         found = {key: nid for (_, key), nid in known.items()}
         if missing:
-            read = self._state.current(txn, [(room_nid, key) for key in missing])
+            read = self._read_current(txn, head, missing)
             for key in missing:
-                found[key] = read.get((room_nid, key), REMOVED)
+                found[key] = read.get(key, REMOVED)
                 self._current.put((snapshot_nid, key), found[key])
         return {key: nid for key, nid in found.items() if nid != REMOVED}
 
@@ -124,17 +127,18 @@ class HeadReader:
     ) -> None:
         """Without the room's lock: its ends, the current state and the `events` are in memory for who locks it then.
 
-        As that state is read by its snapshot, nothing is wrong when the room has moved on: it is only read again.
+        When the room has moved on, that state is only read again.
         """
-        known = self._current.find((head.snapshot_nid, key) for key in keys)
-        state = {key: nid for (_, key), nid in known.items()}
-        missing = [key for key in keys if key not in state]
-        found = self._state.at(txn, head.snapshot_nid, missing) if missing else {}
-        for key in missing:
-            state[key] = found.get(key, REMOVED)
-            self._current.put((head.snapshot_nid, key), state[key])
-        wanted = {*head.extremities, *events, *state.values()} - {REMOVED}
-        self._events.load(txn, wanted)
+        state = self.current(txn, head, keys)
+        self._events.load(txn, {*head.extremities, *events, *state.values()})
+
+    def _read_current(
+        self, txn: Transaction, head: RoomHead, keys: Collection[StateKey]
+    ) -> Mapping[StateKey, int]:
+        if not head.is_locked:
+            return self._state.at(txn, head.snapshot_nid, keys)
+        read = self._state.current(txn, [(head.room.nid, key) for key in keys])
+        return {key: nid for (_, key), nid in read.items()}
 
     def _head(
         self,

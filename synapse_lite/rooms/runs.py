@@ -47,7 +47,7 @@ class RunReceiver:
 
         Their formats, hashes and signatures are checked. A room that somebody else writes to, or that is being purged, gets none.
         """
-        rows, _ = lock_free_heads(txn, runs)
+        rows = lock_free_heads(txn, runs)
         events = [event for row in rows for event in runs[row.room.nid]]
         known = self._events.by_ids(txn, _named(events))
         key_nids = self._state.find_keys(txn, {event.key for event in events if event.is_state})

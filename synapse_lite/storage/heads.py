@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from synapse_lite.errors import not_found
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
@@ -15,7 +15,7 @@ from synapse_lite.storage.rooms import Room
 class RoomHead:
     """The forward extremities of a room, and the snapshot of its current state, in which they all meet.
 
-    `is_partial`: not all of its members are known.
+    `is_partial`: not all of its members are known. `is_locked`: nobody else moves it until the transaction ends.
     """
 
     room: Room
@@ -24,6 +24,7 @@ class RoomHead:
     snapshot_nid: int
     is_blocked: bool
     is_partial: bool
+    is_locked: bool = field(eq=False, kw_only=True)
 
 
 _SELECT = (
@@ -46,20 +47,15 @@ def lock_heads(txn: Transaction, room_nids: Collection[int], *, even_closed: boo
     return [_head(row) for row in txn.rows(_LOCK, (list(room_nids), even_closed))]
 
 
-def lock_free_heads(txn: Transaction, room_nids: Collection[int]) -> tuple[list[RoomHead], set[int]]:
-    """As `lock_heads`, but without waiting: the heads of the rooms that nobody holds, and which rooms somebody holds."""
-    heads = [_head(row) for row in txn.rows(_LOCK_FREE, (list(room_nids), False))]
-    missing = set(room_nids).difference(head.room.nid for head in heads)
-    if not missing:
-        return heads, set()
-    busy = txn.rows("SELECT room_nid FROM rooms WHERE room_nid = ANY(%s) AND NOT purging", (list(missing),))
-    return heads, {room_nid for (room_nid,) in busy}
+def lock_free_heads(txn: Transaction, room_nids: Collection[int]) -> list[RoomHead]:
+    """As `lock_heads`, but without waiting: rooms that somebody else holds are left out, too."""
+    return [_head(row) for row in txn.rows(_LOCK_FREE, (list(room_nids), False))]
 
 
 def read_head(txn: Transaction, room_nid: int) -> RoomHead | None:
     """Without a lock: it may have moved on. None for a room that is unknown, or being purged."""
     row = txn.row(f"{_SELECT} WHERE room_nid = %s AND NOT purging", (room_nid,))
-    return _head(row) if row else None
+    return _head(row, is_locked=False) if row else None
 
 
 def deepest_events(txn: Transaction, room_nid: int, limit: int) -> list[int]:
@@ -71,8 +67,8 @@ def deepest_events(txn: Transaction, room_nid: int, limit: int) -> list[int]:
     return [nid for (nid,) in rows]
 
 
-def _head(row: Row) -> RoomHead:
-    return RoomHead(Room(row[0], row[1], ROOM_VERSIONS[row[2]]), *row[3:])
+def _head(row: Row, *, is_locked: bool = True) -> RoomHead:
+    return RoomHead(Room(row[0], row[1], ROOM_VERSIONS[row[2]]), *row[3:8], is_locked=is_locked)
 
 
 def insert_room(

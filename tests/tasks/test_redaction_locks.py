@@ -9,6 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
+from synapse_lite.matrix.signing import SigningKey
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.heads import lock_free_heads
 from synapse_lite.tasks.actions.redact_all_events import task as task_module
@@ -37,30 +38,87 @@ def around_the_lock(
     monkeypatch.setattr(task_module, "lock_free_heads", locked)
 
 
+def count_signatures(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is signed from now on."""
+    signed = list[bytes]()
+    sign = SigningKey.sign_bytes
+
+    def counted(key: SigningKey, data: bytes) -> str:
+        signed.append(data)
+        return sign(key, data)
+
+    monkeypatch.setattr(SigningKey, "sign_bytes", counted)
+    return signed
+
+
+@pytest.mark.parametrize("membership", ["join", "ban"])
 @ensureDeferred
-async def test_round_trips_under_the_lock(moderation: Moderation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three, however much there is to redact and whatever this process has in memory; and one room at a time."""
+async def test_what_is_done_under_the_lock(
+    moderation: Moderation, monkeypatch: pytest.MonkeyPatch, membership: str
+) -> None:
+    """Three round trips, and nothing is built or signed, however much there is to redact, wherever it hangs and whatever
+    this process has in memory; and one room at a time.
+    """
     rooms = [await moderation.room(MALLORY, BOB) for _ in range(2)]
     for room, count in zip(rooms, (2, 30), strict=True):
         await moderation.say(room, count)
         await moderation.say(room, 1, BOB)
+        if membership == "ban":
+            await moderation.member(room, ALICE, MALLORY, membership)
     await moderation.ask()
     lease = await moderation.claim()
     await moderation.step(lease)
     process = type(moderation.world)(moderation.clock)
     await moderation.do(process.message, await moderation.room(ALICE), ALICE, "takes a block of ids")
-    sent = list[int]()
-    around_the_lock(monkeypatch, after=lambda txn: sent.append(txn._sent))
+    sent, signed = list[int](), list[int]()
+    signatures = count_signatures(monkeypatch)
+
+    def note(txn: Transaction) -> None:
+        sent.append(txn._sent)
+        signed.append(len(signatures))
+
+    around_the_lock(monkeypatch, after=note)
     for room in rooms:
-        outcome = await moderation.step(
-            lease, process=process, before_commit=lambda txn: sent.append(txn._sent)
-        )
+        outcome = await moderation.step(lease, process=process, before_commit=note)
         assert isinstance(outcome, Next)
         assert len(await moderation.redactions(room)) == outcome.done
         locked, end = sent
         sent.clear()
         assert end - locked == LOCKED
+        assert signed.pop() == signed.pop() == len(signatures)
     assert isinstance(await moderation.step(lease), Done)
+
+
+@ensureDeferred
+async def test_what_others_say_meanwhile_is_followed(
+    moderation: Moderation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redactions are built anew when the room has moved on before it was locked: the room does not fork."""
+    room = await moderation.room(MALLORY, BOB)
+    await moderation.say(room, 3)
+    task_id = await moderation.ask(event_types=("m.room.message",))
+    lease = await moderation.claim()
+    await moderation.step(lease)
+    said = list[str]()
+
+    async def say() -> None:
+        said.append((await moderation.say(room, 1, BOB))[0].event_id)
+
+    around_the_lock(
+        monkeypatch, lambda: blockingCallFromThread(reactor, lambda: Deferred.fromCoroutine(say()))
+    )
+    while isinstance(await moderation.step(lease), Next):
+        pass
+    assert is_complete(await moderation.task(task_id))
+    assert len(await moderation.extremities(room)) == 1
+    (first_nid,) = await moderation.do(
+        lambda txn: txn.rows(
+            "SELECT event_nid FROM events WHERE room_nid = %s AND type = 'm.room.redaction' ORDER BY depth",
+            (room.nid,),
+        )[0]
+    )
+    first = (await moderation.do(moderation.world.events.load, [first_nid]))[first_nid]
+    assert first.event.prev_events == said
 
 
 @pytest.mark.parametrize("meanwhile", ["redacted", "banned", "demoted"])

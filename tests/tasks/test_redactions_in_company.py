@@ -14,6 +14,7 @@ from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.tasks import Lease
 from synapse_lite.tasks.actions.redact_all_events import REDACT_ALL_EVENTS
 from synapse_lite.tasks.actions.redact_all_events import task as task_module
+from synapse_lite.tasks.actions.redact_all_events.opening import PIECE
 from synapse_lite.tasks.lease import Cancelled
 from synapse_lite.tasks.outcome import Done, Later, Next
 from tests.builders import ALICE, BOB, MALLORY
@@ -168,7 +169,7 @@ async def test_who_waited_for_the_first_step_of_another_leaves_the_room_to_it(mo
 async def test_who_wants_to_write_is_let_in(moderation: Moderation, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step gives the room back as soon as somebody waits for it, and the next one goes on where it stopped."""
     room = await moderation.room(MALLORY)
-    count = 3 * task_module.PIECE
+    count = 3 * PIECE
     await moderation.say(room, count)
     await moderation.ask(event_types=("m.room.message",))
     lease = await moderation.claim()
@@ -188,7 +189,7 @@ async def test_who_wants_to_write_is_let_in(moderation: Moderation, monkeypatch:
     await moderation.say(room, sender=ALICE)
     outcome = await first
     assert isinstance(outcome, Next)
-    assert outcome.done == task_module.PIECE
+    assert outcome.done == PIECE
     while isinstance(await moderation.step(lease, batch=200), Next):
         pass
     assert waits.count(True) == 1
@@ -200,7 +201,7 @@ async def test_who_wants_to_write_is_let_in(moderation: Moderation, monkeypatch:
 async def test_who_redacts_is_asked_once_a_step(moderation: Moderation, membership: str) -> None:
     """A further piece in the same room takes one round trip, also where the redactions hang on the past."""
     room = await moderation.room(MALLORY)
-    await moderation.say(room, 6 * task_module.PIECE)
+    await moderation.say(room, 6 * PIECE)
     if membership == "ban":
         await moderation.member(room, ALICE, MALLORY, membership)
     await moderation.ask(event_types=("m.room.message",))
@@ -208,10 +209,8 @@ async def test_who_redacts_is_asked_once_a_step(moderation: Moderation, membersh
     await moderation.step(lease)
     sent = list[int]()
     for pieces in (1, 1, 3):
-        await moderation.step(
-            lease, pieces * task_module.PIECE, before_commit=lambda txn: sent.append(txn._sent)
-        )
-    assert len(await moderation.redactions(room)) == 5 * task_module.PIECE
+        await moderation.step(lease, pieces * PIECE, before_commit=lambda txn: sent.append(txn._sent))
+    assert len(await moderation.redactions(room)) == 5 * PIECE
     assert sent[2] - sent[1] == 2
 
 

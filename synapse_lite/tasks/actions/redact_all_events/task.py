@@ -1,34 +1,28 @@
 """The step of the task: from room to room, and some redactions in each."""
 
-from collections.abc import Collection, Sequence
 from functools import partial
 
 from attrs import evolve, frozen
 
-from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock, doubling_pause
 from synapse_lite.errors import MatrixError
-from synapse_lite.ids import is_local
-from synapse_lite.matrix.event import Draft
-from synapse_lite.matrix.types import REDACTION
 from synapse_lite.rooms.append import EventAppender
-from synapse_lite.rooms.heads import Heads
-from synapse_lite.rooms.values import Point, Result, Write
+from synapse_lite.rooms.values import Result
 from synapse_lite.storage import redact_targets
 from synapse_lite.storage.database import OperationalError, Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
-from synapse_lite.storage.heads import RoomHead, lock_free_heads, lock_heads, read_head
+from synapse_lite.storage.heads import RoomHead, lock_free_heads, lock_heads
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.tasks import TaskItem, record_items
 from synapse_lite.tasks.actions.redact_all_events import dry_run, ending
 from synapse_lite.tasks.actions.redact_all_events.issuers import Issuers
+from synapse_lite.tasks.actions.redact_all_events.opening import PIECE, Opener, Opening, Visit
 from synapse_lite.tasks.actions.redact_all_events.spec import (
     FAILED,
     FAILED_ROOM,
     ROOM,
     Place,
     RedactCursor,
-    RedactParams,
     RedactTask,
     RoomCursor,
     RoomReport,
@@ -37,26 +31,22 @@ from synapse_lite.tasks.errors import describe
 from synapse_lite.tasks.outcome import Done, Later, Next, Outcome
 
 MAX_BATCH = 200  # bounds how long the last statement of a step holds the stream
-PIECE = 40  # after so many the step looks whether somebody wants to write into the room
-EXCESS = 5  # a fifth
 MAX_ROOMS = 50  # in one step, for a user of many rooms with little to redact
 MAX_BUSY = 100  # rooms that are put off
 FIRST_WAIT_S = 0.05  # when all rooms that are left are busy; then twice as long each time
 LONGEST_WAIT_S = 5.0
 ATTEMPTS_IN_A_ROOM = 3  # when the database refuses to go on there, as it may do anywhere for a while
 
-Targets = Sequence[tuple[int, str]]
-
 
 @frozen
 class _Entered:
     """A room that is locked: whoever may redact there now may do so until the commit.
 
-    `joined`: who of the possible issuers is, where that was found out before.
+    `opening`: what was found out before.
     """
 
     head: RoomHead
-    joined: Collection[str] | None
+    opening: Opening | None
 
     @property
     def nid(self) -> int:
@@ -67,19 +57,6 @@ class _Entered:
         return self.head.room.room_id
 
 
-@frozen
-class _Visit:
-    """What a step has still to do in a room: `targets`, and whether that `is_all` there.
-
-    `heads` is where the room has come to; `place` where its redactions hang, the first one's.
-    """
-
-    targets: Targets
-    is_all: bool
-    place: Place | None
-    heads: Heads | None = None
-
-
 class RedactAllEvents:
     """The step of `REDACT_ALL_EVENTS`."""
 
@@ -87,10 +64,8 @@ class RedactAllEvents:
         self, appender: EventAppender, events: EventStore, state: StateStore, clock: Clock, server_name: str
     ) -> None:
         self._appender = appender
-        self._events = events
-        self._issuers = Issuers(appender.heads, events, state, server_name)
-        self._clock = clock
-        self._server_name = server_name
+        issuers = Issuers(appender.heads, events, state, server_name)
+        self._opener = Opener(appender, events, issuers, clock, server_name)
 
     def step(self, txn: Transaction, task: RedactTask) -> Outcome:
         if task.cursor is None:
@@ -171,28 +146,13 @@ class RedactAllEvents:
     ) -> _Entered | None:
         """Lock the room. None when it is being purged, or is gone; without `wait`, also when somebody else has locked it.
 
-        Others wait for that lock. So what is needed under it is read before, and is in memory then.
+        What goes wrong before the lock does so again under it, and is noted there.
         """
-        joined = txn.attempt(
-            partial(self._read_ahead, task=task, room_nid=room_nid, room=room, budget=budget)
-        )
-        if wait:
-            heads = lock_heads(txn, [room_nid], even_closed=False)
-        else:
-            heads, _ = lock_free_heads(txn, [room_nid])
-        return _Entered(heads[0], None if isinstance(joined, Exception) else joined) if heads else None
-
-    def _read_ahead(
-        self, txn: Transaction, task: RedactTask, room_nid: int, room: RoomCursor | None, budget: int
-    ) -> Collection[str] | None:
-        """Who of the possible issuers is joined. What goes wrong here does so again under the lock, and is noted there."""
-        head = read_head(txn, room_nid)
-        if head is None:
-            return None
-        before_nid = room.before_nid if room else None
-        most = _most(task, room, budget)
-        targets = redact_targets.to_redact(txn, task.params.wanted(), room_nid, before_nid, most)
-        return self._issuers.read_ahead(txn, task, head, [nid for nid, _ in targets])
+        ahead = partial(self._opener.ahead, task=task, room_nid=room_nid, room=room, budget=budget)
+        opening = txn.attempt(ahead)
+        lock = partial(lock_heads, even_closed=False) if wait else lock_free_heads
+        heads = lock(txn, [room_nid])
+        return _Entered(heads[0], None if isinstance(opening, Exception) else opening) if heads else None
 
     # In a room
 
@@ -203,7 +163,7 @@ class RedactAllEvents:
 
         What goes wrong is undone, and noted.
         """
-        visit: _Visit | None = None
+        visit: Visit | None = None
         while visit is None or visit.targets:
             piece = partial(
                 self._redact_piece, task=task, cursor=cursor, entered=entered, visit=visit, budget=budget
@@ -229,16 +189,19 @@ class RedactAllEvents:
         task: RedactTask,
         cursor: RedactCursor,
         entered: _Entered,
-        visit: _Visit | None,
+        visit: Visit | None,
         budget: int,
-    ) -> tuple[RedactCursor, _Visit]:
+    ) -> tuple[RedactCursor, Visit]:
         """The next events of the visit, which begins where there is none."""
-        room = cursor.room
+        room, piece = cursor.room, None
         if room is None or visit is None:
-            room = self._continue(txn, task, entered, room) or self._begin(txn, task, entered)
-            visit = _look(txn, task, room, budget)
+            opening = self._opener.under_lock(txn, task, entered.head, room, budget, entered.opening)
+            room, visit, piece = opening.room, opening.visit, opening.first
         targets, rest = visit.targets[:PIECE], visit.targets[PIECE:]
-        results, heads = self._redact(txn, task, entered, room, visit, targets)
+        results, heads = list[Result](), visit.heads
+        if targets:
+            piece = piece or self._opener.build(txn, task, entered.head, room, visit)
+            results, heads = self._appender.store(txn, piece.built), piece.heads
         failures = [
             TaskItem(event_id, FAILED, str(result))
             for (_, event_id), result in zip(targets, results, strict=True)
@@ -263,101 +226,33 @@ class RedactAllEvents:
             }
         )
         if visit.is_all and not rest:
-            after = self._finish(txn, task, after, room)
+            after = _finish(txn, task, after, room, visit)
         elif cursor.room is None:
             redact_targets.claim_room(txn, room.room_nid, task.id)
         if rest and redact_targets.is_awaited(txn):
             rest = []
         return after, evolve(visit, targets=rest, heads=heads)
 
-    def _begin(self, txn: Transaction, task: RedactTask, entered: _Entered) -> RoomCursor:
-        params, issuer = task.params, self._issuers.find(txn, task, entered.head, entered.joined)
-        since = params.limit and redact_targets.newest_since(txn, params.wanted(), entered.nid, params.limit)
-        return RoomCursor(
-            room_nid=entered.nid,
-            room_id=entered.room_id,
-            issuer=issuer.user_id,
-            place=issuer.place,
-            since=since,
-        )
 
-    def _continue(
-        self, txn: Transaction, task: RedactTask, entered: _Entered, room: RoomCursor | None
-    ) -> RoomCursor | None:
-        """Who redacts may have changed since the last step, and what the redactions hang on may be purged."""
-        if room is None:
-            return None
-        issuer = self._issuers.find(txn, task, entered.head, entered.joined)
-        place = issuer.place
-        if place is not None and room.place is not None and redact_targets.exists(txn, room.place.event_nid):
-            place = room.place
-        return room.model_copy(update={"issuer": issuer.user_id, "place": place})
-
-    def _finish(
-        self, txn: Transaction, task: RedactTask, cursor: RedactCursor, room: RoomCursor
-    ) -> RedactCursor:
-        remaining = 0
-        if task.params.limit is not None:
-            left = redact_targets.count_left(txn, task.params.wanted(), room.room_nid)
-            remaining = max(0, left - room.failed)
-        soft = room.place is not None and redact_targets.has_remote_members(
-            txn, room.room_nid, self._server_name
-        )
-        report = RoomReport(
-            issuer=room.issuer,
-            redacted=room.redacted,
-            failed=room.failed,
-            remaining=remaining,
-            may_soft_fail=soft,
-        )
-        record_items(txn, task.id, [TaskItem(room.room_id, ROOM, report.model_dump_json())])
-        left_cursor = _leave(txn, task, cursor, room.room_nid)
-        return left_cursor.model_copy(
-            update={"rooms": cursor.rooms + 1, "remaining": cursor.remaining + remaining}
-        )
-
-    def _redact(
-        self,
-        txn: Transaction,
-        task: RedactTask,
-        entered: _Entered,
-        room: RoomCursor,
-        visit: _Visit,
-        targets: Targets,
-    ) -> tuple[list[Result], Heads | None]:
-        """In the same order; and where the room is then."""
-        if not targets:
-            return [], visit.heads
-        writes = [self._write(task.params, room, visit.place, event_id) for _, event_id in targets]
-        heads = visit.heads or self._appender.heads.read(txn, writes, [entered.head])
-        known = self._events.load(txn, [nid for nid, _ in targets])
-        return self._appender.redact(txn, heads, writes, list(known.values())), heads
-
-    def _write(self, params: RedactParams, room: RoomCursor, place: Place | None, event_id: str) -> Write:
-        content: JsonObject = {} if params.reason is None else {"reason": params.reason}
-        return Write(
-            room.room_nid,
-            Draft(REDACTION, room.issuer, content, self._clock.now_ms(), redacts=event_id),
-            point=Point((place.event_nid,), place.snapshot_nid) if place else None,
-            privileged=is_local(params.user_id, self._server_name),
-        )
-
-
-def _full(budget: int) -> int:
-    """A step does a few events more where that brings it to the end of the room: a step for them alone costs more."""
-    return budget + budget // EXCESS
-
-
-def _most(task: RedactTask, room: RoomCursor | None, budget: int) -> int:
-    limit, done = task.params.limit, room.redacted + room.failed if room else 0
-    return _full(budget) if limit is None else min(_full(budget), limit - done)
-
-
-def _look(txn: Transaction, task: RedactTask, room: RoomCursor, budget: int) -> _Visit:
-    wanted, most = evolve(task.params.wanted(), since=room.since), _most(task, room, budget)
-    found = redact_targets.to_redact(txn, wanted, room.room_nid, room.before_nid, most)
-    is_all = len(found) < _full(budget)
-    return _Visit(found if is_all else found[:budget], is_all, room.place)
+def _finish(
+    txn: Transaction, task: RedactTask, cursor: RedactCursor, room: RoomCursor, visit: Visit
+) -> RedactCursor:
+    remaining = 0
+    if task.params.limit is not None:
+        left = redact_targets.count_left(txn, task.params.wanted(), room.room_nid)
+        remaining = max(0, left - room.failed)
+    report = RoomReport(
+        issuer=room.issuer,
+        redacted=room.redacted,
+        failed=room.failed,
+        remaining=remaining,
+        may_soft_fail=visit.may_soft_fail,
+    )
+    record_items(txn, task.id, [TaskItem(room.room_id, ROOM, report.model_dump_json())])
+    left_cursor = _leave(txn, task, cursor, room.room_nid)
+    return left_cursor.model_copy(
+        update={"rooms": cursor.rooms + 1, "remaining": cursor.remaining + remaining}
+    )
 
 
 def _leave(txn: Transaction, task: RedactTask, cursor: RedactCursor, room_nid: int) -> RedactCursor:
