@@ -154,6 +154,25 @@ async def test_a_repeated_request_starts_no_second_task(server: TestServer) -> N
 
 
 @ensureDeferred
+async def test_a_key_is_for_one_request(server: TestServer) -> None:
+    """Another user, another path, another query: whatever differs is another request, and starts nothing."""
+    here = await office(server)
+    statuses = []
+    for path in (
+        *("prune_devices?dry_run=false", "prune_devices?dry_run=false", "prune_devices", "delete_old_otks"),
+        "user/@ham:hs.test/redact",
+    ):
+        body, headers = {"rooms": [], "before_ts": 10**12}, {"Idempotency-Key": "key"}
+        answer = await server.call("POST", f"/_synapse/admin/v1/{path}", body, here.token, headers)
+        statuses.append(answer.status)
+    assert statuses == [200, 200, 422, 422, 422]
+    tasks = (
+        await server.core.queue.find(actions=["prune_devices", "delete_old_otks", "redact_all_events"])
+    ).tasks
+    assert len(tasks) == 1
+
+
+@ensureDeferred
 async def test_without_a_key_each_request_is_one_of_its_own(server: TestServer) -> None:
     """As before: a second redaction of a user is refused while the first one is pending."""
     here = await office(server)

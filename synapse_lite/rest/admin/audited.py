@@ -76,5 +76,5 @@ def _repeatable(request: Request, requester: Requester) -> TaskRequest | None:
         return None
     if len(key.encode()) > MAX_KEY_BYTES or not key.isprintable():
         raise invalid_param(f"{KEY_HEADER} must be printable and have at most {MAX_KEY_BYTES} bytes")
-    digest = hashlib.sha256(f"{request.method} {request.path}\n".encode() + request.body).digest()
+    digest = hashlib.sha256(f"{request.method} {request.target}\n".encode() + request.body).digest()
     return TaskRequest(requester.user_id, key, digest)

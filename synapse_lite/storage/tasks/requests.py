@@ -14,17 +14,14 @@ def find_request(txn: Transaction, request: TaskRequest, action: str, resource_i
         "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
         (f"task request {request.requester} {request.key}",),
     )
-    row = txn.row(
-        "SELECT task_id, digest FROM task_requests"
-        " WHERE requester = %s AND key = %s AND action = %s AND resource_id = %s",
-        (request.requester, request.key, action, resource_id or ""),
+    rows = txn.rows(
+        "SELECT digest, action, resource_id, task_id FROM task_requests WHERE requester = %s AND key = %s",
+        (request.requester, request.key),
     )
-    if row is None:
-        return None
-    task_id, digest = row
-    if bytes(digest) != request.digest:
+    if any(bytes(digest) != request.digest for digest, *_ in rows):
         raise MatrixError(422, Errcode.INVALID_PARAM, "This Idempotency-Key was used for another request")
-    return str(task_id)
+    started = {(what, of): task_id for _, what, of, task_id in rows}
+    return started.get((action, resource_id or ""))
 
 
 def record_request(

@@ -50,6 +50,7 @@ BODIES: Mapping[str, Any] = {
     "/prune_devices": {"before_ts": 10**12},
     "/background_updates/start_job": {"job_name": "populate_stats_process_rooms"},
     "/shutdown_rooms": {"rooms": ["!room"]},
+    "/users/{user_id}": {"deactivated": True},
     "/purge_history/{room_id}": {"purge_up_to_ts": "now"},
     "/rooms/{room_id}": {"purge": True},
     "/rooms/{room_id}/delete": {"purge": True},
@@ -58,6 +59,24 @@ BODIES: Mapping[str, Any] = {
 
 BEFORE_NOW = {"/media/delete", "/media/{server_name}/delete", "/purge_media_cache"}
 """Requests that want a time in their query."""
+
+STARTING = {
+    *(
+        f"POST /v1/{path}"
+        for path in ("prune_devices", "delete_old_otks", "redact", "erase_users", "shutdown_rooms")
+    ),
+    *(f"POST /v1/{path}" for path in ("media/delete", "media/{server_name}/delete", "purge_media_cache")),
+    *(
+        f"POST /v1/{kind}/media/quarantine"
+        for kind in ("user/{user_id}", "room/{room_id}", "server/{server_name}")
+    ),
+    *("POST /v1/quarantine_media/{room_id}", "POST /v1/quarantine_media/undo/{task_id}"),
+    *("DELETE /v1/rooms/{room_id}", "DELETE /v2/rooms/{room_id}"),
+    *("POST /v1/purge_history/{room_id}", "POST /v1/purge_history/{room_id}/{event_id}"),
+    *("PUT /v2/users/{user_id}", "POST /v1/deactivate/{user_id}", "POST /v1/users/{user_id}/erase"),
+    *("POST /v1/user/{user_id}/redact", "POST /v1/background_updates/start_job"),
+}
+"""Requests that start a task as they are made here. A repetition of a task is one more (`tests/rest/test_audit.py`)."""
 
 BEGIN_BY_THEMSELVES = {
     NOOP.action: "tests",
@@ -146,7 +165,8 @@ async def test_every_request_is_written_down_and_starts_its_task_once(
     alice = await server.user("alice")
     room = (await server.room(alice)).removeprefix("rooms/")
     values = {"user_id": USER, "room_id": room, "server_name": SERVER}
-    asked = set()
+    values["event_id"] = await server.database.read(_newest_event)
+    asked, starting = set[str](), set[str]()
     for number, route in enumerate(routes(server)):
         path = "/".join(
             values.get(part[1:-1], "x") if part.startswith("{") else part for part in route.pattern.split("/")
@@ -180,12 +200,27 @@ async def test_every_request_is_written_down_and_starts_its_task_once(
                 first = new
         assert new == first, (route, "a second task")
         if new:
+            starting.add(f"{route.method} {route.pattern.removeprefix('/_synapse/admin')}")
             assert answers[0] == answers[1], route
+            await server.database.transact(_cancel_all)
         written = (await _entries(server))[entries:]
         assert written == [(ADMIN, route.method, path)] * 2, route
+    assert starting == STARTING
     for spec in specs():
         if spec.needs_admin and spec.every_seconds is None:
             assert spec.action in asked | BEGIN_BY_THEMSELVES.keys()
+
+
+def _newest_event(txn: Transaction) -> str:
+    return str(txn.value("SELECT event_id FROM events ORDER BY depth DESC LIMIT 1"))
+
+
+def _cancel_all(txn: Transaction) -> None:
+    """A request is refused while there is a task of the one before."""
+    txn.execute(
+        "UPDATE scheduled_tasks SET status = 'cancelled', finished_at = now_ms() WHERE finished_at IS NULL"
+    )
+    txn.execute("UPDATE rooms SET purging = FALSE")
 
 
 async def _entries(server: AdminServer) -> list[tuple[str, str, str]]:
