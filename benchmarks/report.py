@@ -93,6 +93,8 @@ GOALS = {
     ("send_beside_media", "p99_rise"): Goal(1.5, own=True),
     ("redact", "redactions_per_s"): Goal(100),
     ("redact_banned", "redactions_per_s"): Goal(100),
+    ("redact_spammers", "redactions_per_s"): Goal(50),
+    ("redact_spammers", "p99_rise"): Goal(2, own=True),
     ("redact_many", "two_workers_gain"): Goal(1.7, own=True),
     ("redact_many", "single_two_workers_gain"): Goal(1.7, own=True),
     ("purge_room", "events_per_s"): Goal(10),

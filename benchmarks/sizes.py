@@ -46,6 +46,7 @@ class Sizes:
     many_users: int = 10
     many_messages: int = 2000  # of each user
     wave_users: int = 50
+    few_wave_users: int = 5  # for a server that takes them one by one
     wave_rooms: int = 20
     wave_messages: int = 200  # of each user
     purge_events: int = 3000
@@ -113,6 +114,7 @@ QUICK = Sizes(
     many_users=4,
     many_messages=25,
     wave_users=4,
+    few_wave_users=2,
     wave_rooms=3,
     wave_messages=15,
     purge_events=200,
