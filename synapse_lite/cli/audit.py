@@ -1,4 +1,4 @@
-"""`audit`: what administrators have changed, or tried to."""
+"""`audit`: what administrators have changed, or tried to, and read of rooms."""
 
 import time
 from datetime import UTC, datetime

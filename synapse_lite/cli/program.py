@@ -42,7 +42,9 @@ PLACES = (
     Place("reports", "synapse_lite.cli.reports", "reports", "See what users have reported."),
     Place("users", "synapse_lite.cli.users", "users", "See users, make, change and erase them."),
     Place("media", "synapse_lite.cli.media", "media", "See, quarantine and delete files."),
-    Place("audit", "synapse_lite.cli.audit", "audit", "See what administrators have changed."),
+    Place(
+        "audit", "synapse_lite.cli.audit", "audit", "See what administrators have changed, and read of rooms."
+    ),
     Place("redact", "synapse_lite.cli.redact", "redact", "Redact what a user has sent."),
     Place(
         "doctor",

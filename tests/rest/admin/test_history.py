@@ -157,3 +157,20 @@ async def test_the_tree_of_a_space(server: AdminServer) -> None:
     assert len(top["rooms"]) == 1
     unknown = f"{V1}/rooms/!none:{SERVER}/hierarchy"
     assert await server.refusal("GET", unknown, None, server.token) == (404, "M_NOT_FOUND")
+
+
+@ensureDeferred
+async def test_who_reads_is_written_down(server: AdminServer) -> None:
+    """Whoever reads what was said, also what was redacted since, and how it ended; not what they read."""
+    room, alice = await hidden_room(server)
+    event_id = await say(server, room, "secret", alice)
+    await server.ok("PUT", f"{room}/redact/{event_id}/1", {}, alice)
+    paths = [f"{V1}/fetch_event/{event_id}", f"{V1}/{room}/messages", f"{V1}/{room}/context/{event_id}"]
+    for path in paths:
+        await server.admin("GET", path)
+    await server.refusal("GET", f"{V1}/fetch_event/$none", None, server.token)
+    await server.admin("GET", f"{V1}/{room}/state")
+    entries = (await server.admin("GET", f"{V1}/audit_log?dir=f"))["entries"]
+    shown = [(one["method"], one["path"], one["status"]) for one in entries]
+    assert shown == [*(("GET", path, 200) for path in paths), ("GET", f"{V1}/fetch_event/$none", 404)]
+    assert [one["response"] for one in entries[:3]] == [None] * 3
