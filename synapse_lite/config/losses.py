@@ -16,7 +16,6 @@ LOSSES = {
     "databases": "the database is that of database",
     "email": "no mail: neither notifications nor a new password by e-mail",
     "enable_registration_captcha": "there is no captcha, so registration stays closed",
-    "exclude_rooms_from_sync": "users see these rooms",
     "experimental_features.*": "features behind a flag may not be there",
     "jwt_config": "no login by JSON web token",
     "limit_remote_rooms": "rooms of any size can be joined",

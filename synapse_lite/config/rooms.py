@@ -115,6 +115,9 @@ class RoomOptions(Options):
     include_profile_data_on_invite: bool = Field(
         default=True, description="Invites of users show the name and avatar of who is invited."
     )
+    exclude_rooms_from_sync: tuple[str, ...] = Field(
+        default=(), description="Ids of rooms that clients are not told of, though their users are in them."
+    )
     forget_rooms_on_leave: bool = Field(
         default=False, description="Who leaves a room, or is kicked or banned, forgets it at once."
     )

@@ -37,7 +37,6 @@ IGNORED = frozenset(
         "enable_media_repo",
         "enable_registration_captcha",
         "event_cache_size",
-        "exclude_rooms_from_sync",
         "experimental_features.*",
         "federation_metrics_domains",
         "federation_rr_transactions_per_room_per_second",

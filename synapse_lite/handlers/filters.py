@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import bad_json
@@ -107,6 +107,12 @@ class SyncFilter:
 
     def takes_room(self, room_id: str) -> bool:
         return self.rooms.takes_room(room_id)
+
+    def without_rooms(self, room_ids: Names) -> "SyncFilter":
+        """The same, but for these rooms."""
+        if not room_ids:
+            return self
+        return evolve(self, rooms=evolve(self.rooms, not_rooms=(*self.rooms.not_rooms, *room_ids)))
 
 
 def read_event_filter(body: JsonObject, max_limit: int) -> EventFilter:

@@ -9,10 +9,11 @@ from attrs import frozen
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
-from synapse_lite.handlers.filters import EventFilter, SyncFilter
+from synapse_lite.handlers.filters import EventFilter
 from synapse_lite.handlers.history import HistoryHandler
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_state import RoomState
+from synapse_lite.handlers.sync.filters import SyncFilters
 from synapse_lite.handlers.sync.handler import SyncHandler
 from synapse_lite.handlers.sync.receipts import receipt_events
 from synapse_lite.handlers.sync.values import SyncRequest
@@ -36,6 +37,7 @@ class OldSync:
     state: RoomState
     history: HistoryHandler
     sync: SyncHandler
+    filters: SyncFilters
     clock: Clock
 
     async def room(self, requester: Requester, room_id: str, limit: int) -> JsonObject:
@@ -68,7 +70,8 @@ class OldSync:
         """What happened in the user's rooms, or will within the time."""
         if since is None:
             since = await self.database.read(read_position)
-        answer = orjson.loads(await self.sync.sync(SyncRequest(requester, since, timeout_ms, SyncFilter())))
+        every = await self.filters.read(requester.user_id, None)
+        answer = orjson.loads(await self.sync.sync(SyncRequest(requester, since, timeout_ms, every)))
         joined: JsonObject = answer.get("rooms", {}).get("join", {})
         chunk = [
             {**event, "room_id": room_id}

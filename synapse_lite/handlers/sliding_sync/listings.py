@@ -41,8 +41,11 @@ class Listing:
 
 
 class Listings:
-    def __init__(self, events: EventStore) -> None:
+    """The rooms `hidden` are in no list."""
+
+    def __init__(self, events: EventStore, hidden: Collection[str] = ()) -> None:
         self._events = events
+        self._hidden = frozenset(hidden)
         self._cache: Cache[str, Listing] = Cache(REMEMBERED_ROOMS)
 
     def position(self, user_id: str) -> int | None:
@@ -57,14 +60,14 @@ class Listings:
             known = None  # another thread, or the reactor, sees more; or a backup was restored
         changes = recent.between(known.position, position) if known is not None else None
         if known is None or changes is None or any(_may_show_invites(one, user_id) for one in changes):
-            rooms = _ordered(_read_rooms(txn, user_id))
+            rooms = _ordered(self._read_rooms(txn, user_id))
             found = Listing(position, position, rooms, *_read_facts(txn, user_id))
         else:
             touched = rooms_of(changes, user_id, known.rooms, _KINDS)
             found = evolve(known, position=position)
             if touched:
                 others = {nid: one for nid, one in known.rooms.items() if nid not in touched}
-                rooms = _ordered({**_read_rooms(txn, user_id, touched), **others})
+                rooms = _ordered({**self._read_rooms(txn, user_id, touched), **others})
                 found = evolve(found, read_at=position, rooms=rooms)
             if any(_is_fact(change, user_id) for change in changes):
                 direct, tags = _read_facts(txn, user_id)
@@ -107,6 +110,14 @@ class Listings:
             and change.key not in {NOT_IN_FORCE, AFTER_GAP}
             and not (stored.event.is_state and stored.event.type in _SHAPING)
         )
+
+    def _read_rooms(
+        self, txn: Transaction, user_id: str, room_nids: Collection[int] | None = None
+    ) -> dict[int, ListedRoom]:
+        rooms = _read_rooms(txn, user_id, room_nids)
+        if not self._hidden:
+            return rooms
+        return {nid: one for nid, one in rooms.items() if one.room_id not in self._hidden}
 
     def _keep(self, user_id: str, listing: Listing) -> Listing:
         self._cache.put(user_id, listing, len(listing.rooms) + 1)

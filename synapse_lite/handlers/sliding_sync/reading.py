@@ -93,14 +93,16 @@ class SlidingReader:
         extensions: Extensions,
         remembered: RememberedRooms,
         broken: BrokenRooms,
+        hidden: Collection[str] = (),
     ) -> None:
+        """`hidden` as of `Listings`."""
         self._events = events
         self._rooms = SlidingRoomReader(events, state, visibility, prejoin)
         self._extensions = extensions
         self._remembered = remembered
         self._broken = broken
         self._sent: Cache[tuple[int, int], bytes] = Cache(REMEMBERED_BYTES)
-        self.listings = Listings(events)
+        self.listings = Listings(events, hidden)
         self.own_data = RememberedAccountData()
 
     def read(

@@ -11,19 +11,26 @@ FILTER_BYTES = 2_000  # about what a filter takes beside its text
 
 
 class SyncFilters:
-    """Filters never change: those in use are kept as they were read. `max_limit` as of `read_sync_filter`."""
+    """Filters never change: those in use are kept as they were read.
 
-    def __init__(self, account_data: AccountData, max_limit: int) -> None:
+    `max_limit` as of `read_sync_filter`; the rooms `hidden` are in no answer.
+    """
+
+    def __init__(self, account_data: AccountData, max_limit: int, hidden: tuple[str, ...] = ()) -> None:
         self._account_data = account_data
         self._max_limit = max_limit
+        self._hidden = hidden
+        self._default = SyncFilter().without_rooms(hidden)
         self._known: Cache[tuple[str, str], SyncFilter] = Cache(REMEMBERED_BYTES)
 
-    async def read(self, user_id: str, text: str) -> SyncFilter:
+    async def read(self, user_id: str, text: str | None) -> SyncFilter:
         """400 for what is no filter, and `M_INVALID_PARAM` for an id that the user does not have."""
+        if not text:
+            return self._default
         key = ("" if text.startswith("{") else user_id, text)
         known = self._known.get(key)
         if known is None:
-            known = await self._read(user_id, text)
+            known = (await self._read(user_id, text)).without_rooms(self._hidden)
             self._known.put(key, known, FILTER_BYTES + 4 * len(text))
         return known
 

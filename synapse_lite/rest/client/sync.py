@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 
-from synapse_lite.handlers.filters import SyncFilter
 from synapse_lite.handlers.presence import PresenceHandler
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.sync.filters import SyncFilters
@@ -42,7 +41,7 @@ class SyncApi:
             requester,
             position,
             request.query_int("timeout", 0),
-            await self._filters.read(requester.user_id, wanted) if wanted else SyncFilter(),
+            await self._filters.read(requester.user_id, wanted),
             request.query_bool("full_state", default=False),
             delivered,
             state_after=_state_after(request, requester),

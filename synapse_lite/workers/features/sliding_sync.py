@@ -30,6 +30,7 @@ def build(core: Core) -> Feature:
         extensions,
         remembered,
         core.rooms.broken,
+        core.config.exclude_rooms_from_sync,
     )
     bumps = BumpStamps(core.requests, core.events)
     core.log.listen(bumps.on_changes)

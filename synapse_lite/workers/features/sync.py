@@ -45,12 +45,16 @@ def sync_handler(core: Core) -> SyncHandler:
 def build(core: Core) -> Feature:
     sync = sync_handler(core)
     limit = core.config.filter_timeline_limit
-    filters = SyncFilters(AccountData(core.requests, core.writer), limit if limit >= 0 else MAX_TIMELINE)
+    filters = SyncFilters(
+        AccountData(core.requests, core.writer),
+        limit if limit >= 0 else MAX_TIMELINE,
+        core.config.exclude_rooms_from_sync,
+    )
     return Feature(
         [
             *SyncApi(sync, filters, core.rooms.presence, on_sync(core)).routes(),
             *OldSyncApi(
-                OldSync(core.requests, room_state(core), history_handler(core), sync, core.clock)
+                OldSync(core.requests, room_state(core), history_handler(core), sync, filters, core.clock)
             ).routes(),
         ],
         room_sections=(Summary(core.requests),),
