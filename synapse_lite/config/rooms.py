@@ -59,6 +59,19 @@ class AutoAcceptOptions(Options):
     )
 
 
+class RemoteRoomLimit(Options):
+    enabled: bool = Field(default=False, description="Large rooms of other servers cannot be joined.")
+    complexity: float = Field(
+        default=1.0, ge=0, description="What may be: the state events of a room, members included, divided by 500."
+    )
+    complexity_error: str = Field(
+        default="Your homeserver is unable to join rooms this large or complex. Please speak to your server "
+        "administrator, or upgrade your instance to join this room.",
+        description="What users are told.",
+    )
+    admins_can_join: bool = Field(default=False, description="Administrators of the server can.")
+
+
 class RoomOptions(Options):
     """Rooms"""
 
@@ -117,6 +130,9 @@ class RoomOptions(Options):
     )
     exclude_rooms_from_sync: tuple[str, ...] = Field(
         default=(), description="Ids of rooms that clients are not told of, though their users are in them."
+    )
+    limit_remote_rooms: RemoteRoomLimit = Field(
+        default=RemoteRoomLimit(), description="Rooms of other servers that are too large for this one."
     )
     forget_rooms_on_leave: bool = Field(
         default=False, description="Who leaves a room, or is kicked or banned, forgets it at once."

@@ -47,7 +47,6 @@ IGNORED = frozenset(
         "jwt_config",
         "key_server_signing_keys_path",
         "ldap_config",
-        "limit_remote_rooms",
         "limit_usage_by_mau",
         "listeners.request_id_header",
         "log_file",

@@ -17,6 +17,8 @@ from synapse_lite.ids import domain_of, is_room_id, is_server_name
 MAX_SERVERS = 50  # of an alias
 MAX_CHILDREN = 1000  # of a space, in one answer
 MAX_TEXT = 4096
+UNSTABLE = "/_matrix/federation/unstable"
+COMPLEXITY_SECONDS = 10.0
 
 
 @frozen
@@ -58,6 +60,16 @@ class Queries:
             raise PeerError(f"{server} describes another room than {room_id}")
         children = [one for one in listed(answer, "children", MAX_CHILDREN) if isinstance(one, dict)]
         return {"room": room, "children": children}
+
+    async def complexity(self, server: str, room_id: str) -> float:
+        """How large the server says the room is, in the unit that `limit_remote_rooms` has."""
+        answer = await self._peers.ask(
+            server, "GET", f"{UNSTABLE}/rooms/{part(room_id)}/complexity", timeout=COMPLEXITY_SECONDS
+        )
+        told = answer.get("v1")
+        if isinstance(told, bool) or not isinstance(told, int | float):
+            raise PeerError(f"{server} does not say how complex {room_id} is")
+        return float(told)
 
     async def _get(self, server: str, path: str, query: Sequence[tuple[str, str]]) -> JsonObject:
         return await self._peers.ask(server, "GET", f"{V1}/{path}?{urlencode(query)}")

@@ -21,6 +21,7 @@ from synapse_lite.handlers.restricted_joins import (
     authorising_user,
     knows_allowed_rooms,
 )
+from synapse_lite.handlers.room_complexity import ComplexityLimit
 from synapse_lite.handlers.rooms import Rooms, not_in_room
 from synapse_lite.handlers.shadow_bans import unsent_event_id
 from synapse_lite.handlers.suspension import check_not_suspended
@@ -69,6 +70,7 @@ class Memberships:
         limits: MembershipLimits,
         remote_rooms: RemoteRooms,
         remote_members: RemoteMembers,
+        complexity: ComplexityLimit,
         clock: Clock,
         server_name: str,
         *,
@@ -80,6 +82,7 @@ class Memberships:
         self._rooms = rooms
         self._remote_rooms = remote_rooms
         self._remote_members = remote_members
+        self._complexity = complexity
         self._current = current
         self._sender = sender
         self._limits = limits
@@ -243,9 +246,21 @@ class Memberships:
         if requester.is_guest:
             raise guests_forbidden()
         await self._limits.spend_remote_join(requester.user_id)
+        is_checked = not self._complexity.concerns(requester) or await self._complexity.check(target)
         profile = await self._database.read(shown_profile, requester.user_id)
-        entered = await self._remote_members.join(target, requester.user_id, self._joined(profile, content))
+        entered = await self._remote_members.join(
+            target, requester.user_id, self._joined(profile, content), whole=not is_checked
+        )
+        if entered and not is_checked:
+            await self._leave_if_too_complex(requester, target.room_id)
         return target.room_id if entered else None
+
+    async def _leave_if_too_complex(self, requester: Requester, room_id: str) -> None:
+        try:
+            await self._complexity.check_entered(room_id)
+        except MatrixError:
+            await self.leave(requester, room_id, None)
+            raise
 
     async def _invite(self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]) -> str:
         check_not_suspended(requester, "Inviting users")

@@ -80,15 +80,17 @@ class RemoteMembers:
     _doors: dict[str, DeferredLock] = field(factory=dict)
 
     async def join(
-        self, target: Target, user_id: str, content: Mapping[str, Any], *, even_ours: bool = False
-    ) -> bool:
+        self, target: Target, user_id: str, content: Mapping[str, Any], *, even_ours: bool = False,
+        whole: bool = False,
+    ) -> bool:  # fmt: skip
         """Through another server, which tells the room's state. False: somebody of ours is in by now, ask the room itself.
 
-        Unless `even_ours`: then another server has to let the user in. Errors as of `Handshakes.join`.
+        Unless `even_ours`: then another server has to let the user in. `whole`: with all members at once. Errors as of
+        `Handshakes.join`.
         """
         key = (target.room_id, user_id)
         await self._leaves.landed(key)
-        return await self._joins.join(key, partial(self._join, target, user_id, dict(content), even_ours))
+        return await self._joins.join(key, partial(self._join, target, user_id, dict(content), even_ours, whole))
 
     async def knock(self, target: Target, user_id: str, content: Mapping[str, Any]) -> None:
         """Errors as of `Handshakes.join`."""
@@ -127,14 +129,17 @@ class RemoteMembers:
 
     # With other servers
 
-    async def _join(self, target: Target, user_id: str, content: JsonObject, even_ours: bool) -> bool:
+    async def _join(
+        self, target: Target, user_id: str, content: JsonObject, even_ours: bool, whole: bool
+    ) -> bool:
         parts = self._parts
         async with self._door(target.room_id):
             known = await parts.entrance.acquaintance(target.room_id)
             if known.is_ours and not even_ours:
                 return False
             wish = Wish(target.room_id, user_id, content)
-            joined = await parts.handshakes.join(target.servers, wish, omit_members=not known.has_state)
+            omits = not (whole or known.has_state)
+            joined = await parts.handshakes.join(target.servers, wish, omit_members=omits)
             try:
                 await self._enter(joined)
             except LeftMeanwhileError as left:

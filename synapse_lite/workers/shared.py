@@ -23,6 +23,7 @@ from synapse_lite.handlers.presence import PresenceHandler
 from synapse_lite.handlers.rate_limits import RateLimits
 from synapse_lite.handlers.remembered_history import RememberedHistory
 from synapse_lite.handlers.retention import Retention
+from synapse_lite.handlers.room_complexity import ComplexityLimit
 from synapse_lite.handlers.rooms import Rooms
 from synapse_lite.handlers.send_event import SendEvent, SendingLimits
 from synapse_lite.handlers.sync.joined import JoinedRoomsReader
@@ -135,6 +136,7 @@ class RoomHandlers:
             member_limits,
             federated.remote_rooms,
             federated.remote_members,
+            ComplexityLimit(database, federated.queries, config.limit_remote_rooms),
             clock,
             config.server_name,
             only_admins_invite=config.block_non_admin_invites,

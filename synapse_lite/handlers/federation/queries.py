@@ -6,14 +6,16 @@ from typing import TypeVar
 import orjson
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import forbidden, not_found
+from synapse_lite.errors import Errcode, MatrixError, forbidden, not_found
 from synapse_lite.handlers.device_keys import DeviceKeys
 from synapse_lite.handlers.public_keys import ExpectLarge
+from synapse_lite.handlers.room_complexity import complexity
 from synapse_lite.ids import is_local
 from synapse_lite.storage import accounts, device_lists, rooms
 from synapse_lite.storage import aliases as alias_store
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.room_servers import all_servers
+from synapse_lite.storage.room_summary import read_summaries
 
 T = TypeVar("T")
 
@@ -49,6 +51,10 @@ class ServedQueries:
         """404 `M_NOT_FOUND` for an alias that names no room of ours."""
         return await self._database.read(self._directory, alias)
 
+    async def complexity(self, room_id: str) -> float:
+        """How large a room is that anybody may join or see; 404 `M_INVALID_PARAM` for any other."""
+        return await self._database.read(self._complexity, room_id)
+
     async def devices(self, user_id: str, expect_large: ExpectLarge) -> JsonObject:
         """The devices of a user with their public keys; their names are nobody else's business."""
         self._check_local(user_id)
@@ -80,6 +86,13 @@ class ServedQueries:
     def _check_local(self, user_id: str) -> None:
         if not is_local(user_id, self._server_name):
             raise not_found("User is not hosted on this homeserver")
+
+    def _complexity(self, txn: Transaction, room_id: str) -> float:
+        room = rooms.room_by_id(txn, room_id)
+        found = room and read_summaries(txn, [room.nid])[room.nid]
+        if not found or (found.join_rule != "public" and found.history_visibility != "world_readable"):
+            raise MatrixError(404, Errcode.INVALID_PARAM, "Room not found")
+        return complexity(found)
 
     def _directory(self, txn: Transaction, alias: str) -> JsonObject:
         room_id = alias_store.room_of_alias(txn, alias) if is_local(alias, self._server_name) else None

@@ -10,7 +10,7 @@ from synapse_lite.http.router import Route
 from synapse_lite.ids import check_user_id, is_room_alias
 from synapse_lite.rest.client.device_keys import MAX_BODY, read_claims, read_wanted_devices
 
-V1 = "/_matrix/federation/v1"
+V1, UNSTABLE = "/_matrix/federation/v1", "/_matrix/federation/unstable"
 
 
 class QueriesApi:
@@ -23,6 +23,7 @@ class QueriesApi:
             Route("GET", f"{V1}/query/profile", self.profile, Access.SERVER),
             Route("GET", f"{V1}/query/{{query_type}}", self.unknown, Access.SERVER),
             Route("GET", f"{V1}/query/directory", self.directory, Access.SERVER),
+            Route("GET", f"{UNSTABLE}/rooms/{{room_id}}/complexity", self.complexity, Access.SERVER),
             Route("GET", f"{V1}/user/devices/{{user_id}}", self.devices, Access.SERVER),
             Route("POST", f"{V1}/user/keys/query", self.keys, Access.SERVER, MAX_BODY),
             Route("POST", f"{V1}/user/keys/claim", self.claim, Access.SERVER, MAX_BODY),
@@ -49,6 +50,10 @@ class QueriesApi:
         if not is_room_alias(alias):
             raise invalid_param("Not a room alias")
         return await self._queries.directory(alias)
+
+    async def complexity(self, _request: Request, _origin: str, room_id: str) -> JsonObject:
+        """`GET /_matrix/federation/unstable/rooms/{roomId}/complexity`"""
+        return {"v1": await self._queries.complexity(room_id)}
 
     async def devices(self, request: Request, _origin: str, user_id: str) -> JsonObject:
         """`GET /_matrix/federation/v1/user/devices/{userId}`"""
