@@ -18,7 +18,6 @@ LOSSES = {
     "enable_registration_captcha": "there is no captcha, so registration stays closed",
     "experimental_features.*": "features behind a flag may not be there",
     "jwt_config": "no login by JSON web token",
-    "limit_usage_by_mau": "the number of active users is not limited",
     "log_file": "the log goes where log or log_config says",
     "manhole": "no debugging shell",
     "matrix_authentication_service": "no login by Matrix Authentication Service: its users cannot log in",

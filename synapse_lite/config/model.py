@@ -18,6 +18,7 @@ from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.config.server import KeyOptions, ServerOptions
 from synapse_lite.config.server_notices import ServerNoticeOptions
 from synapse_lite.config.synapse_options import IGNORED
+from synapse_lite.config.usage import UsageOptions
 from synapse_lite.config.user_directory import UserDirectoryOptions
 from synapse_lite.config.voip import VoipOptions
 from synapse_lite.config.workers import WorkerOptions
@@ -25,6 +26,7 @@ from synapse_lite.config.workers import WorkerOptions
 
 class Config(
     ServerOptions,
+    UsageOptions,
     ListenerOptions,
     DatabaseOptions,
     CacheOptions,

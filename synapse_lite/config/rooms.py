@@ -62,7 +62,9 @@ class AutoAcceptOptions(Options):
 class RemoteRoomLimit(Options):
     enabled: bool = Field(default=False, description="Large rooms of other servers cannot be joined.")
     complexity: float = Field(
-        default=1.0, ge=0, description="What may be: the state events of a room, members included, divided by 500."
+        default=1.0,
+        ge=0,
+        description="What may be: the state events of a room, members included, divided by 500.",
     )
     complexity_error: str = Field(
         default="Your homeserver is unable to join rooms this large or complex. Please speak to your server "

@@ -11,7 +11,8 @@ import attrs
 from synapse_lite.clock import Clock
 from synapse_lite.config.accounts import AccountOptions
 from synapse_lite.errors import Errcode, MatrixError, invalid_param
-from synapse_lite.handlers.requester import UNLIMITED, MessageLimit, Requester
+from synapse_lite.handlers.active_users import ActiveUsers
+from synapse_lite.handlers.requester import UNLIMITED, MessageLimit, OverLimit, Requester
 from synapse_lite.handlers.terms import Terms
 from synapse_lite.ids import random_text
 from synapse_lite.matrix.experimental_features import features_of
@@ -99,11 +100,14 @@ class AccessTokens:
         clock: Clock,
         lifetimes: TokenLifetimes = FOR_EVER,
         terms: Terms | None = None,
+        active: ActiveUsers | None = None,
     ) -> None:
+        """`active` None: users are neither limited nor counted."""
         self._database = database
         self._clock = clock
         self._lifetimes = lifetimes
         self._terms = terms
+        self._active = active
         self._cache: dict[bytes, _Cached] = {}
         self._of_user: dict[str, set[bytes]] = {}
         self._generation = 0
@@ -236,8 +240,9 @@ class AccessTokens:
                 access_tokens.end_replaced, token.refresh_nid, token.replaces_nid, token.user_id
             )
         expires_ms = min(now + CACHE_LIFETIME_MS, token.valid_until_ts or now + CACHE_LIFETIME_MS)
+        over_limit = await self._active.admit(token.user_id) if self._active else None
         cached = _Cached(
-            self._requester(token, token_hash), token.locked, token.account_expires_ts, expires_ms
+            self._requester(token, token_hash, over_limit), token.locked, token.account_expires_ts, expires_ms
         )
         if generation == self._generation:
             self._store(token_hash, cached)
@@ -259,7 +264,7 @@ class AccessTokens:
         if not hashes:
             del self._of_user[cached.requester.user_id]
 
-    def _requester(self, token: AccessToken, token_hash: bytes) -> Requester:
+    def _requester(self, token: AccessToken, token_hash: bytes, over_limit: OverLimit | None) -> Requester:
         scope = f"token {token.token_nid}" if token.device_id is None else f"device {token.device_id}"
         terms = self._terms
         return Requester(
@@ -272,6 +277,7 @@ class AccessTokens:
             suspended=token.suspended,
             message_limit=_message_limit(token),
             missing_consent=terms.missing(token.user_id, token.consent_version) if terms else None,
+            over_limit=over_limit,
             token_nid=token.token_nid,
             token_hash=token_hash,
             features=features_of(token.features),

@@ -15,6 +15,7 @@ from synapse_lite.handlers.access_tokens import (
     keep_session,
     user_locked,
 )
+from synapse_lite.handlers.active_users import ActiveUsers
 from synapse_lite.handlers.login_tokens import LoginTokens
 from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.handlers.requester import Requester
@@ -98,7 +99,10 @@ class Logins:
         passwords: Passwords,
         limiters: LoginLimiters,
         server_name: str,
+        active: ActiveUsers | None = None,
     ) -> None:
+        """`active` as of `AccessTokens`."""
+        self._active = active
         self._database = database
         self._access_tokens = access_tokens
         self._login_tokens = login_tokens
@@ -108,7 +112,7 @@ class Logins:
 
     async def log_in(self, user: Name, password: str, device: DeviceRequest, *, client_ip: str) -> Login:
         """Raises 400 `M_INVALID_PARAM` for what is no telephone number, 403 `M_FORBIDDEN` (wrong user or password), 403 `M_USER_DEACTIVATED`, 401
-        `M_USER_LOCKED`, 429.
+        `M_USER_LOCKED`, 403 `M_RESOURCE_LIMIT_EXCEEDED`, 429.
         """
         await self._limiters.address.check(network_of(client_ip))
         while True:
@@ -138,6 +142,8 @@ class Logins:
     async def _open(self, account: Account, device: DeviceRequest) -> Login:
         await self._limiters.account.check(account.user_id)
         _admit(account)
+        if self._active is not None:
+            await self._active.check(account.user_id)
         opened = self._access_tokens.open(account.user_id, device, password_hash=account.password_hash)
         return Login(account.user_id, await opened)
 

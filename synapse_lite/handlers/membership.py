@@ -109,7 +109,7 @@ class Memberships:
         self, requester: Requester, room_id_or_alias: str, reason: str | None, via: Sequence[str] = ()
     ) -> str:
         check_not_suspended(requester, "Knocking on a room")
-        requester.check_consent()
+        requester.check_may_write()
         target = await self._remote_rooms.locate(room_id_or_alias, requester.user_id, via)
         profile = await self._database.read(shown_profile, requester.user_id)
         content = {**profile, **_content("knock", reason)}
@@ -192,14 +192,14 @@ class Memberships:
             return await self._invite(requester, room, target, content)
         if membership == "knock":
             check_not_suspended(requester, "Knocking on a room")
-            requester.check_consent()
+            requester.check_may_write()
         return await self._set(requester, room, target, content)
 
     async def _enter(self, requester: Requester, room: Room) -> _JoinCheck:
         """What is to know for a join, unless the user must not try."""
         check_not_suspended(requester, "Joining rooms")
-        if requester.missing_consent and not await self._is_of_notices(room, requester.user_id):
-            requester.check_consent()
+        if not requester.may_write and not await self._is_of_notices(room, requester.user_id):
+            requester.check_may_write()
         check = await self._database.read(self._check_join, room, requester.user_id)
         _check_not_banned(requester.user_id, check.membership)
         if requester.is_guest and not check.guests_may_join:
@@ -242,7 +242,7 @@ class Memberships:
     ) -> str | None:
         """The room's id; None when somebody of this server is in it by now."""
         check_not_suspended(requester, "Joining rooms")
-        requester.check_consent()
+        requester.check_may_write()
         if requester.is_guest:
             raise guests_forbidden()
         await self._limits.spend_remote_join(requester.user_id)
@@ -265,7 +265,7 @@ class Memberships:
     async def _invite(self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]) -> str:
         check_not_suspended(requester, "Inviting users")
         check_may_invite(requester, admins_only=self._only_admins_invite)
-        requester.check_consent()
+        requester.check_may_write()
         ids.check_user_id(target)
         profile = await self._database.read(_invitation, room, requester.user_id, target)
         await self._limits.spend_invites(requester.user_id, [target], room.nid)

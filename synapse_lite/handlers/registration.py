@@ -10,6 +10,7 @@ import attrs
 from synapse_lite.clock import Clock
 from synapse_lite.config.accounts import RegistrationOptions
 from synapse_lite.errors import Errcode, MatrixError, forbidden
+from synapse_lite.handlers.active_users import ActiveUsers
 from synapse_lite.handlers.closed_server import ClosedServer
 from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.handlers.uia import (
@@ -51,8 +52,10 @@ class Registration:
         on_registered: OnRegistered,
         terms_version: str | None = None,
         closed: ClosedServer | None = None,
+        active: ActiveUsers | None = None,
     ) -> None:
         self._closed = closed
+        self._active = active
         self._terms_version = terms_version
         self._database = database
         self._passwords = passwords
@@ -106,9 +109,11 @@ class Registration:
         """The id of the new user: numbered when no name is given. The same errors as the checks.
 
         The account and the use of the `proof` are one commit; 401 `M_UNAUTHORIZED` when others have used the
-        registration token up, 400 `M_UNKNOWN` when another request has used the session.
+        registration token up, 400 `M_UNKNOWN` when another request has used the session,
+        403 `M_RESOURCE_LIMIT_EXCEEDED` where users are too many.
         """
         self._passwords.check_new(password)
+        await self._check_number()
         user_id = self._user_id(username) if username is not None else await self._numbered_user_id()
         return await self._create(user_id, password, proof=proof or Proof(None, None))
 
@@ -125,6 +130,7 @@ class Registration:
             self._closed.check(None)
         if not self._options.allow_guest_access:
             raise forbidden("Guest access is disabled")
+        await self._check_number()
         user_id = await self._numbered_user_id()
         await self._store(self._new_account(user_id, is_guest=True))
         await self._on_registered(user_id, is_guest=True)
@@ -137,6 +143,10 @@ class Registration:
         user_id = await self.check_username(username)
         password_hash = None if password is None else await self._passwords.hash(password)
         return self._new_account(user_id, password_hash=password_hash, displayname=localpart_of(user_id))
+
+    async def _check_number(self) -> None:
+        if self._active is not None:
+            await self._active.check()
 
     async def announce(self, user_id: str) -> None:
         """The account is stored: what happens for every new user happens now."""

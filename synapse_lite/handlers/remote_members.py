@@ -90,7 +90,9 @@ class RemoteMembers:
         """
         key = (target.room_id, user_id)
         await self._leaves.landed(key)
-        return await self._joins.join(key, partial(self._join, target, user_id, dict(content), even_ours, whole))
+        return await self._joins.join(
+            key, partial(self._join, target, user_id, dict(content), even_ours, whole)
+        )
 
     async def knock(self, target: Target, user_id: str, content: Mapping[str, Any]) -> None:
         """Errors as of `Handshakes.join`."""

@@ -22,6 +22,24 @@ class MissingConsent:
     uri: str
 
 
+@attrs.frozen
+class OverLimit:
+    """More users are active than may be: see `limit_usage_by_mau`. `contact`: whom they may ask."""
+
+    contact: str | None
+
+    @property
+    def error(self) -> MatrixError:
+        """403 `M_RESOURCE_LIMIT_EXCEEDED`"""
+        contact = {"admin_contact": self.contact} if self.contact else {}
+        return MatrixError(
+            403,
+            Errcode.RESOURCE_LIMIT_EXCEEDED,
+            "Monthly Active User Limit Exceeded",
+            {"limit_type": "monthly_active_user", **contact},
+        )
+
+
 UNLIMITED = MessageLimit(1e6, 1e12)
 """More than anybody can send, and room for what was poured into the bucket before."""
 
@@ -42,6 +60,7 @@ class Requester:
     suspended: bool = False
     message_limit: MessageLimit | None = None
     missing_consent: MissingConsent | None = None
+    over_limit: OverLimit | None = None
     token_nid: int | None = None
     token_hash: bytes | None = attrs.field(default=None, repr=False)
     features: frozenset[str] = FEATURES_OF_MOST
@@ -51,8 +70,19 @@ class Requester:
         if self.user_id != user_id:
             raise forbidden(refusal)
 
-    def check_consent(self) -> None:
-        """403 `M_CONSENT_NOT_GIVEN` for who has to agree to the terms before they write."""
+    @property
+    def may_write(self) -> bool:
+        """Whether `check_may_write` lets them."""
+        return self.missing_consent is None and self.over_limit is None
+
+    def check_served(self) -> None:
+        """403 `M_RESOURCE_LIMIT_EXCEEDED` for who is one user too many."""
+        if self.over_limit is not None:
+            raise self.over_limit.error
+
+    def check_may_write(self) -> None:
+        """As `check_served`, and 403 `M_CONSENT_NOT_GIVEN` for who has to agree to the terms before they write."""
+        self.check_served()
         missing = self.missing_consent
         if missing is not None:
             raise MatrixError(403, Errcode.CONSENT_NOT_GIVEN, missing.message, {"consent_uri": missing.uri})

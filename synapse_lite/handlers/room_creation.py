@@ -64,7 +64,7 @@ class RoomCreation:
         does not answer, the room is there, and the error tells of that: see `RemoteMembers.invite`.
         """
         check_not_suspended(requester, "Creating rooms")
-        requester.check_consent()
+        requester.check_may_write()
         await self._creations.check(requester.user_id)
         if requester.shadow_banned:
             request = evolve(request, invited=())

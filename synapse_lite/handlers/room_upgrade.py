@@ -68,7 +68,7 @@ class RoomUpgrade:
         400 `M_UNSUPPORTED_ROOM_VERSION`, 403 `M_FORBIDDEN` for who may not write the tombstone, and 429.
         """
         check_not_suspended(requester, "Upgrading rooms")
-        requester.check_consent()
+        requester.check_may_write()
         version = ROOM_VERSIONS.get(new_version)
         if version is None:
             raise MatrixError(

@@ -113,7 +113,7 @@ class SendEvent:
                 raise not_found("Could not find the event to redact")
             return await self._prepare_redaction(requester, room_id, target_id, txn_id, content, SEND)
         check_not_suspended(requester, DOING)
-        requester.check_consent()
+        requester.check_may_write()
         ids.check_length("txn_id", txn_id)
         await self._limits.messages.check(requester.user_id, limit=requester.message_limit)
         room = await self._rooms.require(room_id, requester.user_id)
@@ -144,7 +144,7 @@ class SendEvent:
         if event_type in _PICTURES:
             await self._avatars.check(content.get(_PICTURES[event_type]))
         check_not_suspended(requester, "Changing a room")
-        requester.check_consent()
+        requester.check_may_write()
         room = await self._rooms.require(room_id, requester.user_id)
         if event_type == CANONICAL_ALIAS:
             await self._database.read(self._check_aliases, room, listed_aliases(content))

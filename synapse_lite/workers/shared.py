@@ -6,6 +6,7 @@ from attrs import frozen
 
 from synapse_lite.config.model import Config
 from synapse_lite.handlers.access_tokens import AccessTokens, TokenLifetimes
+from synapse_lite.handlers.active_users import ActiveUsers
 from synapse_lite.handlers.avatars import Avatars
 from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.current_state import CurrentState
@@ -52,12 +53,14 @@ class AccountHandlers:
     logins: Logins
     auth: InteractiveAuth
     terms: Terms | None
+    active: ActiveUsers | None
 
     @classmethod
     def build(cls, infrastructure: Infrastructure, config: Config, log: ChangeLog, rates: RateLimits) -> Self:
         database, clock = infrastructure.requests, infrastructure.clock
         terms = Terms.of(config)
-        access_tokens = AccessTokens(database, clock, TokenLifetimes.of(config), terms)
+        active = ActiveUsers.of(database, clock, infrastructure.metrics, config)
+        access_tokens = AccessTokens(database, clock, TokenLifetimes.of(config), terms, active)
         log.listen(access_tokens.on_changes)
         passwords = Passwords(
             infrastructure.reactor,
@@ -71,7 +74,7 @@ class AccountHandlers:
             rates.limiter("rc_login.failed_attempts", config.rc_login.failed_attempts, is_exact=True),
         )
         login_tokens = LoginTokens(database, clock, config.login_via_existing_session)
-        logins = Logins(database, access_tokens, login_tokens, passwords, limits, config.server_name)
+        logins = Logins(database, access_tokens, login_tokens, passwords, limits, config.server_name, active)
         auth = InteractiveAuth(
             database,
             clock,
@@ -79,7 +82,8 @@ class AccountHandlers:
             terms.policies() if terms else None,
             config.ui_auth.session_timeout,
         )
-        return cls(access_tokens, login_tokens, LastSeen(database, clock), passwords, logins, auth, terms)
+        last_seen = LastSeen(database, clock)
+        return cls(access_tokens, login_tokens, last_seen, passwords, logins, auth, terms, active)
 
 
 @frozen

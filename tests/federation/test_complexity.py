@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.federation.peers import PeerError
@@ -33,10 +34,9 @@ async def test_how_complex_a_room_is(join_network: JoinNetwork) -> None:
     assert await ask(HOME, "GET", path_of(room_id)) == {"v1": round(len(state) / 500, 2)}
     private = (await there.room(alice, preset="private_chat")).removeprefix("rooms/")
     for hidden in (private, "!nowhere:home.test"):
-        try:
-            raise AssertionError(await ask(HOME, "GET", path_of(hidden)))
-        except PeerError as error:
-            assert (error.status, error.errcode) == (404, "M_INVALID_PARAM")
+        with pytest.raises(PeerError) as refused:
+            await ask(HOME, "GET", path_of(hidden))
+        assert (refused.value.status, refused.value.errcode) == (404, "M_INVALID_PARAM")
 
 
 @ensureDeferred

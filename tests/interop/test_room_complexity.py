@@ -22,7 +22,7 @@ def people(build_site: BuildSite, tmp_path_factory: pytest.TempPathFactory) -> I
     ours, our_name = neighbours.site(build_site, "main", **LIMITED)
     ours.start("main")
     with federating_synapse(neighbours, tmp_path_factory.mktemp("synapse"), **LIMITED) as synapse:
-        alice, bob = ours.register("alice"), synapse.register("bob")
+        alice, bob = ours.user("alice"), synapse.register("bob")
         yield (
             User(ours.url(), our_name, alice.user_id, alice.access_token),
             User(synapse.base_url, synapse.server_name, bob["user_id"], bob["access_token"]),

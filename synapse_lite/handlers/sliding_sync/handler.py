@@ -63,8 +63,9 @@ class SlidingSyncHandler:
         """The body of the answer; an empty result after the request's timeout.
 
         Raises 400 `M_UNKNOWN_POS` for a position that is unknown, or that the client has gone on from, and 401
-        when the requester's session ends while they wait.
+        when the requester's session ends while they wait, 403 for one user too many.
         """
+        request.requester.check_served()
         request = await self._acknowledged(request)
         request = evolve(request, ignored=await self._ignored.of(request.user_id))
         base = await self._base(request)

@@ -66,8 +66,9 @@ class SyncHandler:
     async def sync(self, request: SyncRequest) -> bytes:
         """The body of the answer; an empty result after the request's timeout.
 
-        Raises 401 when the requester's session ends while they wait.
+        Raises 401 when the requester's session ends while they wait, 403 for one user too many.
         """
+        request.requester.check_served()
         if request.since is None:
             return await self._initial_sync(request.ignoring(await self._ignored.of(request.user_id)))
         since = await reached(self._log, self._database, request.since)

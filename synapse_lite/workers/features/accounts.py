@@ -41,6 +41,7 @@ def build_registration(core: Core) -> Registration:
         on_registered=auto_join(core).on_registered,
         terms_version=terms.version if terms and terms.require_at_registration else None,
         closed=ClosedServer.of(core.config),
+        active=core.accounts.active,
     )
 
 
@@ -82,5 +83,5 @@ def build(core: Core) -> Feature:
                 passwords_enabled=bool(passwords.enabled),
             ).routes(),
         ],
-        lives=(accounts.passwords, accounts.last_seen),
+        lives=(accounts.passwords, accounts.last_seen, *((accounts.active,) if accounts.active else ())),
     )
