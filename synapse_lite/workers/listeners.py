@@ -20,7 +20,7 @@ from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route, Router
 from synapse_lite.http.site import build_site
 from synapse_lite.storage.database import Database
-from synapse_lite.workers.tls import TlsFiles
+from synapse_lite.workers.tls import Certificate, TlsFiles
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +111,7 @@ class Listeners:
         self._clock = clock
         self._tls = tls
         self._serves_metrics = serves_metrics
+        self._certificate: Certificate | None = None
         self._ports: list[Any] = []
 
     def start(self) -> None:
@@ -127,6 +128,11 @@ class Listeners:
                 metrics=http,
             )
             self._ports += self._open(listener, site)
+
+    def reload(self) -> None:
+        """Read the certificate anew. Raises ConfigError; the old one remains then."""
+        if self._certificate is not None:
+            self._certificate.reload()
 
     async def stop(self) -> None:
         """Accept no more connections; those that are open end with the process."""
@@ -165,4 +171,6 @@ class Listeners:
     def _open_port(self, listener: Listener, site: Any, address: str) -> Any:
         if not listener.tls:
             return self._reactor.listenTCP(listener.port, site, BACKLOG, address)
-        return self._reactor.listenSSL(listener.port, site, self._tls.options(), BACKLOG, address)
+        if self._certificate is None:
+            self._certificate = Certificate(self._tls)
+        return self._reactor.listenSSL(listener.port, site, self._certificate, BACKLOG, address)

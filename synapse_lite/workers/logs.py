@@ -137,21 +137,39 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(entry, default=str).decode()
 
 
-def set_up(log: Log, log_config: Path | None, *, process: str, context: Context) -> None:
-    """Configure logging of this process, anew when called again. Raises ConfigError about `log_config`."""
-    if log_config is None:
-        description = _describe(log, process, context)
-    else:
-        description = adapt(read_yaml(log_config), process, context)
-    _look_up(callers=log_config is not None)
-    try:
+class ProcessLog:
+    """The logging of this process, by `log` or by the file `log_config`."""
+
+    def __init__(self, log: Log, log_config: Path | None, *, process: str, context: Context) -> None:
+        self._log = log
+        self._log_config = log_config
+        self._process = process
+        self._context = context
+        self._in_force: dict[str, Any] | None = None
+
+    def set_up(self) -> None:
+        """Anew when called again. Raises ConfigError about `log_config`; what was in force before remains then."""
+        description = self._read()
+        _look_up(callers=self._log_config is not None)
+        try:
+            self._use(description)
+        except (ValueError, TypeError, AttributeError, ImportError) as error:
+            if self._in_force is not None:
+                self._use(self._in_force)
+            raise ConfigError(f"{self._log_config or 'log'}: {error.__cause__ or error}") from error
+        self._in_force = description
+
+    def _read(self) -> dict[str, Any]:
+        if self._log_config is None:
+            return _describe(self._log, self._process, self._context)
+        return adapt(read_yaml(self._log_config), self._process, self._context)
+
+    def _use(self, description: dict[str, Any]) -> None:
         logging.config.dictConfig(description)
-    except (ValueError, TypeError, AttributeError, ImportError) as error:
-        raise ConfigError(f"{log_config or 'log'}: {error.__cause__ or error}") from error
-    for handler in _handlers():
-        handler.addFilter(OutageFilter())
-        handler.addFilter(ContextFilter(context))
-        handler.addFilter(SecretFilter())
+        for handler in _handlers():
+            handler.addFilter(OutageFilter())
+            handler.addFilter(ContextFilter(self._context))
+            handler.addFilter(SecretFilter())
 
 
 def _look_up(*, callers: bool) -> None:

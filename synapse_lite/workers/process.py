@@ -24,6 +24,8 @@ from synapse_lite.workers.allocator import limit_arenas, raise_file_limit, set_i
 from synapse_lite.workers.assembly import Homeserver, assemble
 from synapse_lite.workers.keys import load_signing_key
 from synapse_lite.workers.preparation import check_files_to_write, prepare_database
+from synapse_lite.workers.reload import Reload
+from synapse_lite.workers.service_manager import READY, STOPPING, notify
 from synapse_lite.workers.timers import use_monotonic_time
 
 logger = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class ProcessRun:
         else:
             settle_heap()
             logger.info("%s is ready", self._name)
+            notify(READY, os.environ)
 
     def _give_in(self, error: Exception) -> None:
         """What an operator can put right is one line, without the way through the program."""
@@ -83,6 +86,7 @@ class ProcessRun:
     async def _stop(self) -> None:
         if self.exit_code == 0:
             logger.info("%s stops", self._name)
+            notify(STOPPING, os.environ)
             if self._started is not None:
                 await self._started
             await self._homeserver.stop()
@@ -95,8 +99,13 @@ def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
     """
     limit_arenas()
     set_imports_aside()
-    logs.set_up(config.log, config.effective_log_config, process=config.worker_name, context=CONTEXT)
+    log = logs.ProcessLog(
+        config.log, config.effective_log_config, process=config.worker_name, context=CONTEXT
+    )
+    log.set_up()
     logs.bridge_twisted(globalLogBeginner)
+    reload = Reload(_reactor, log.set_up)
+    reload.listen()
     raise_file_limit(config.soft_file_limit)
     check_files_to_write(config)
     config = ensure_registration_secret(config)
@@ -108,6 +117,7 @@ def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
         pid_file.write_text(f"{os.getpid()}\n", "utf-8")
     try:
         homeserver = assemble(_reactor, config, signing_key, catalogue)
+        reload.parts.append(homeserver.listeners.reload)
         exit_code = ProcessRun(_reactor, homeserver, config.worker_name).run()
     finally:
         if pid_file is not None:

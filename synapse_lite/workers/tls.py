@@ -12,6 +12,21 @@ from twisted.internet.ssl import CertificateOptions, TLSVersion
 from synapse_lite.errors import ConfigError
 
 
+class Certificate:
+    """A context factory for `listenSSL`, whose files may be read anew: for the connections that come then."""
+
+    def __init__(self, files: "TlsFiles") -> None:
+        self._files = files
+        self._options = files.options()
+
+    def getContext(self) -> SSL.Context:  # noqa: N802 (Twisted's name)
+        return self._options.getContext()
+
+    def reload(self) -> None:
+        """Raises ConfigError; what was read before remains then."""
+        self._options = self._files.options()
+
+
 @frozen
 class TlsFiles:
     """`certificate`: PEM, the server's own first, then those up to the root, as Let's Encrypt gives them."""

@@ -17,13 +17,13 @@ from pathlib import Path
 from twisted.logger import Logger, globalLogBeginner
 from synapse_lite.config.server import Log
 from synapse_lite.errors import ConfigError
-from synapse_lite.workers.logs import bridge_twisted, set_up
+from synapse_lite.workers.logs import ProcessLog, bridge_twisted
 
 request_id = ContextVar("request_id", default="")
 task_id = ContextVar("task_id", default="")
 log_config = Path(sys.argv[2]) if len(sys.argv) > 2 else None
 try:
-    set_up(Log(format=sys.argv[1]), log_config, process="main", context={"request_id": request_id, "task_id": task_id})
+    ProcessLog(Log(format=sys.argv[1]), log_config, process="main", context={"request_id": request_id, "task_id": task_id}).set_up()
 except ConfigError as error:
     sys.exit(f"config: {error}")
 bridge_twisted(globalLogBeginner)

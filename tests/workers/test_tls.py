@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 
 from synapse_lite.errors import ConfigError
-from synapse_lite.workers.tls import TlsFiles
+from synapse_lite.workers.tls import Certificate, TlsFiles
 from tests.workers.certificates import Holder, authority, server
 
 HOST = "hs.test"
@@ -59,3 +59,20 @@ def test_what_does_not_fit_is_named(files: TlsFiles, tmp_path: Path, root: Holde
         TlsFiles(tmp_path / "nothing.pem", files.private_key).options()
     with pytest.raises(ConfigError, match="does not belong to tls_certificate_path"):
         TlsFiles(files.certificate, root.write_key(tmp_path / "other.pem")).options()
+
+
+def test_a_new_certificate_is_read(files: TlsFiles, root: Holder) -> None:
+    """One that is no good changes nothing."""
+    assert files.certificate is not None
+    certificate = Certificate(files)
+    before = certificate.getContext()
+    files.certificate.write_text("no certificate")
+    with pytest.raises(ConfigError):
+        certificate.reload()
+    assert certificate.getContext() is before
+    own = server(HOST, root)
+    files.certificate.write_text(own.pem)
+    assert files.private_key is not None
+    own.write_key(files.private_key)
+    certificate.reload()
+    assert certificate.getContext() is not before
