@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from attrs import evolve, frozen
 
 from synapse_lite.clock import Clock
-from synapse_lite.errors import SynapseLiteError, forbidden, not_found
+from synapse_lite.errors import SynapseLiteError, forbidden
 from synapse_lite.ids import is_local
 from synapse_lite.matrix.auth_rules.state import CREATE
 from synapse_lite.matrix.event import Event, StateKey
@@ -31,11 +31,11 @@ from synapse_lite.rooms.tips import missing_below
 from synapse_lite.rooms.values import Contributor, StateDelta
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, NewEvent, StoredEvent
-from synapse_lite.storage.heads import RoomHead, describe_room, know_room, lock_heads, read_head
+from synapse_lite.storage.heads import RoomHead, describe_room, know_and_lock, read_head
 from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.partial_rooms import forget_partial, insert_partial
-from synapse_lite.storage.room_servers import is_in_room
-from synapse_lite.storage.rooms import Room, membership_in, room_by_id
+from synapse_lite.storage.room_servers import before_join, is_in_room
+from synapse_lite.storage.rooms import Room, room_by_id
 from synapse_lite.storage.state import EMPTY, REMOVED, NidMap, StateStore
 from synapse_lite.storage.stream import Kind
 from synapse_lite.storage.stripped_state import forget_stripped
@@ -124,14 +124,14 @@ class RoomEntrance:
         return Acquaintance(is_in_room(txn, room.nid, self._server_name), has_state)
 
     def _enter(self, txn: Transaction, entry: Entry) -> StoredEvent | None:
-        room = know_room(txn, entry.join.room_id, entry.version, self._clock.now_ms())
-        heads = lock_heads(txn, [room.nid], even_closed=False)
-        if not heads:
-            raise not_found("Unknown room")
-        if is_in_room(txn, room.nid, self._server_name):
+        head = know_and_lock(txn, entry.join.room_id, entry.version, self._clock.now_ms())
+        room = head.room
+        is_ours, left_nid = before_join(txn, room.nid, self._server_name, entry.join.sender)
+        if is_ours:
             return None
-        self._check_not_left(txn, room, entry.join)
-        head = self._described(txn, heads[0], entry)
+        if left_nid is not None:
+            self._check_not_left(txn, left_nid, entry.join)
+        head = self._described(txn, head, entry)
         batch = Batch({})
         known = self._know(txn, batch, head, entry)
         state = _state_before(entry, known)
@@ -149,12 +149,9 @@ class RoomEntrance:
             self._on_partial(txn, room)
         return stored
 
-    def _check_not_left(self, txn: Transaction, room: Room, join: Event) -> None:
+    def _check_not_left(self, txn: Transaction, left_nid: int, join: Event) -> None:
         """What the user does through another process is ordered by the room alone: a leave names the join that it ends."""
-        member = membership_in(txn, room.nid, join.sender)
-        if member is None or member.membership != "leave" or member.sender != join.sender:
-            return
-        leave = self._events.load(txn, [member.event_nid])[member.event_nid].event
+        leave = self._events.load(txn, [left_nid])[left_nid].event
         if join.event_id in (*leave.auth_events, *leave.prev_events):
             raise LeftMeanwhileError(f"{join.sender} has left {join.room_id} meanwhile")
 

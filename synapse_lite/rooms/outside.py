@@ -11,12 +11,11 @@ from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import not_found
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.types import MEMBER, OUT
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, NewEvent, Standing, StoredEvent
-from synapse_lite.storage.heads import know_room, lock_heads
+from synapse_lite.storage.heads import know_and_lock, know_room
 from synapse_lite.storage.memberships import upsert_memberships
 from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.room_servers import is_in_room
@@ -84,9 +83,7 @@ class OutsideMemberships:
         event = new.event
         if event.membership == "knock":
             forget_sent(txn, event.event_id)
-        room = know_room(txn, event.room_id, event.version, self._clock.now_ms())
-        if not lock_heads(txn, [room.nid], even_closed=False):
-            raise not_found("Unknown room")
+        room = know_and_lock(txn, event.room_id, event.version, self._clock.now_ms()).room
         before = membership_in(txn, room.nid, new.user_id)
         if self._is_over(txn, event, before):
             return True

@@ -84,16 +84,25 @@ def insert_room(
     )
 
 
+_KNOW = "INSERT INTO rooms (room_id, version, created_ts) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+
+
 def know_room(txn: Transaction, room_id: str, version: RoomVersion, now_ms: int) -> Room:
     """A room of others: as it is known here, else with a new row and nothing in it."""
-    txn.later(
-        "INSERT INTO rooms (room_id, version, created_ts) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-        (room_id, version.identifier, now_ms),
-    )
+    txn.later(_KNOW, (room_id, version.identifier, now_ms))
     row = txn.row("SELECT room_nid, room_id, version FROM rooms WHERE room_id = %s", (room_id,))
     if row is None:
         raise not_found("Unknown room")
     return Room(row[0], row[1], ROOM_VERSIONS[row[2]])
+
+
+def know_and_lock(txn: Transaction, room_id: str, version: RoomVersion, now_ms: int) -> RoomHead:
+    """As `know_room` and `lock_heads`, in one round trip. 404 for a room that is being purged."""
+    txn.later(_KNOW, (room_id, version.identifier, now_ms))
+    row = txn.row(f"{_SELECT} WHERE room_id = %s AND NOT purging FOR NO KEY UPDATE", (room_id,))
+    if row is None:
+        raise not_found("Unknown room")
+    return _head(row)
 
 
 def describe_room(

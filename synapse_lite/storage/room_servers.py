@@ -35,6 +35,17 @@ def is_in_room(txn: Transaction, room_nid: int, server_name: str) -> bool:
     return row is not None
 
 
+def before_join(txn: Transaction, room_nid: int, server_name: str, user_id: str) -> tuple[bool, int | None]:
+    """Whether a user of the server is joined now, and the event by which this user has left of their own accord."""
+    ours, left = txn.rows(
+        "SELECT EXISTS (SELECT FROM memberships WHERE room_nid = %s AND server_name = %s AND membership = 'join'),"
+        " (SELECT event_nid FROM memberships WHERE room_nid = %s AND user_id = %s AND membership = 'leave'"
+        "  AND sender = user_id)",
+        (room_nid, server_name, room_nid, user_id),
+    )[0]
+    return ours, left
+
+
 def has_waiting(txn: Transaction, room_nid: int, server_name: str) -> bool:
     """Whether a user of the server, which is this one, is invited, or knocks, or is about to."""
     row = txn.row(
