@@ -282,7 +282,7 @@ async def test_conflicting_uploads_wait_for_nobody(server: TestServer) -> None:
     locked, refused = Event(), Event()
     holding = Deferred.fromCoroutine(server.database.transact(lock))
     try:
-        await deferToThread(locked.wait, 60)
+        await deferToThread(locked.wait, 300)
         answers = [await server.refusal("POST", "keys/upload", conflicting, token) for _ in range(20)]
     finally:
         refused.set()

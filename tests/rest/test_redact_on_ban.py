@@ -241,7 +241,7 @@ async def test_who_wants_to_write_is_let_in(spammed: Spammed, monkeypatch: pytes
 
     monkeypatch.setattr(task_module, "is_awaited", look)
     first = Deferred.fromCoroutine(steps.step(REDACT_ON_BAN, lease, 200))
-    await deferToThread(asked.wait, 10)
+    await deferToThread(asked.wait, 300)
     await spammed.say("at last", spammed.alice)
     outcome = await first
     assert isinstance(outcome, Next)

@@ -47,11 +47,14 @@ async def test_whoever_takes_the_last_key_wakes_the_device(database: Database, c
 
     def slow(txn: Transaction) -> list[ClaimedKey]:
         claimed = claim_keys(txn, WANTED)
+        has_claimed.set()
         _until_somebody_waits(txn)
         return claimed
 
+    has_claimed = Event()
     await database.transact(_give, "12")
     first = Deferred.fromCoroutine(database.transact(slow))
+    await deferToThread(has_claimed.wait, 300)
     second = Deferred.fromCoroutine(database.transact(claim_keys, WANTED))
     claimed = [*(await first), *(await second)]
     assert sorted(key.key_id for key in claimed) == ["1", "2"]
@@ -73,7 +76,7 @@ async def test_a_claim_that_waits_for_an_upload_gets_one_of_its_keys(database: D
     has_claimed = Event()
     await database.transact(_give, "1")
     first = Deferred.fromCoroutine(database.transact(slow))
-    await deferToThread(has_claimed.wait, 60)
+    await deferToThread(has_claimed.wait, 300)
     second = await database.transact(claim_keys, WANTED)
     assert [key.key_id for key in (*(await first), *second)] == ["1", "2"]
     await database.transact(_clear)
@@ -126,7 +129,7 @@ async def test_uploads_and_claims_take_stocks_in_the_same_order(database: Databa
         lambda txn: add_keys(txn, "@u:hs", "D", [StoredKey(one, "1", "1", "{}") for one in ("a", "a!")])
     )
     first = Deferred.fromCoroutine(database.transact(claim))
-    await deferToThread(has_claimed.wait, 60)
+    await deferToThread(has_claimed.wait, 300)
     await database.transact(upload)
     await first
     assert runs == ["claim", "upload"]

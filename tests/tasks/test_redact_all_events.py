@@ -278,7 +278,7 @@ async def test_a_redaction_at_the_same_moment(moderation: Moderation) -> None:
         wait_until(lambda: txn.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the step waits")
 
     by_the_user = Deferred.fromCoroutine(moderation.do(redact_slowly))
-    await deferToThread(written.wait, 10)
+    await deferToThread(written.wait, 300)
     assert isinstance(await moderation.step(lease), Done)
     await by_the_user
     assert await moderation.redactions(room) == {spam.event.event_id: 1}

@@ -131,7 +131,7 @@ async def test_a_room_that_is_locked_comes_later(moderation: Moderation) -> None
         wait_until(lambda: txn.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the step waits")
 
     writer = Deferred.fromCoroutine(moderation.do(write_slowly))
-    await deferToThread(written.wait, 10)
+    await deferToThread(written.wait, 300)
     assert isinstance(await moderation.step(lease), Next)
     assert [len(await moderation.redactions(room)) for room in rooms] == [0, 2]
     elsewhere.set()
@@ -159,7 +159,7 @@ async def test_who_waited_for_the_first_step_of_another_leaves_the_room_to_it(mo
         wait_until(lambda: txn.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the other waits")
 
     first = Deferred.fromCoroutine(moderation.step(leases[0], batch=2, before_commit=linger))
-    await deferToThread(written.wait, 10)
+    await deferToThread(written.wait, 300)
     assert isinstance(await moderation.step(leases[1]), Later)
     assert isinstance(await first, Next)
     assert len(await moderation.redactions(room)) == 2
@@ -185,7 +185,7 @@ async def test_who_wants_to_write_is_let_in(moderation: Moderation, monkeypatch:
 
     monkeypatch.setattr(redact_targets, "is_awaited", look)
     first = Deferred.fromCoroutine(moderation.step(lease, batch=200))
-    await deferToThread(asked.wait, 10)
+    await deferToThread(asked.wait, 300)
     await moderation.say(room, sender=ALICE)
     outcome = await first
     assert isinstance(outcome, Next)

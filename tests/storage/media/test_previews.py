@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 
-from synapse_lite.storage.database import Arguments, Database, Row, Transaction
+from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.media.previews import Preview, delete_expired, write_preview
+from synapse_lite.storage.statements import Arguments, Row
 
 PAGE = "https://page.test/"
 
@@ -50,7 +51,7 @@ async def test_two_processes_preview_a_page_at_once(database: Database) -> None:
 
     is_written, is_late_one_waiting = Event(), Event()
     early = Deferred.fromCoroutine(database.transact(write_slowly))
-    await deferToThread(is_written.wait, 60)
+    await deferToThread(is_written.wait, 300)
     late = Deferred.fromCoroutine(database.transact(_write, "late"))
     while not await database.read(_somebody_waits):
         await deferLater(reactor, 0.01)
