@@ -108,7 +108,7 @@ GOALS = {
 # What keeps our figure from being better, once somebody has looked; kept by hand.
 BOUNDS: dict[str, str] = {
     "register_login": "One password hash a request (argon2id, two threads; Synapse: bcrypt, 12 rounds).",
-    "send_seq": "Waiting: four round trips to PostgreSQL, one of them the commit to disk, and two hops between threads.",
+    "send_seq": "Waiting: two round trips to PostgreSQL, the second with the commit to disk, and two hops between threads.",
     "send_rooms": "CPU: a send costs 1.06 ms of the main process (HTTP about half, the batch a quarter, the access log "
     "a tenth), 0.41 ms of PostgreSQL and the load generator, on two cores.",
     "send_shared": "As send_rooms.",

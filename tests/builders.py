@@ -20,8 +20,8 @@ from synapse_lite.storage.events import EventStore, StoredEvent
 from synapse_lite.storage.memberships import delete_memberships, upsert_memberships
 from synapse_lite.storage.rooms import Membership, Room, head_snapshot
 from synapse_lite.storage.state import REMOVED, StateStore
-from synapse_lite.storage.state_deltas import Delta, insert_delta
-from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.state_deltas import insert_delta
+from synapse_lite.storage.stream import Kind, Position
 from synapse_lite.workers.core import Core
 
 SERVER = "hs.test"
@@ -116,8 +116,8 @@ class World:
         snapshot = self.state.derive(txn, room.nid, head or 0, {key_nid: nid or REMOVED})
         txn.execute("UPDATE rooms SET snapshot_nid = %s WHERE room_nid = %s", (snapshot, room.nid))
 
-        def record(txn: Transaction, position: int) -> None:
-            insert_delta(txn, Delta(position, room.nid, key, nid, previous))
+        def record(txn: Transaction, position: Position) -> None:
+            insert_delta(txn, position, room.nid, key, nid, previous)
 
         txn.publish(Kind.STATE, room_nid=room.nid, user_id=about, at_position=record)
 

@@ -19,7 +19,7 @@ from synapse_lite.errors import UnavailableError
 from synapse_lite.matrix.content_checks import check_draft
 from synapse_lite.rooms.append import EventAppender
 from synapse_lite.rooms.values import Busy, Result, Sent, Write
-from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.database import Database, Transaction, UniqueViolation
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,10 @@ class EventWriter:
         try:
             results = await self._database.transact(append, [waiting.write for waiting in batch])
         except Exception as error:
+            if isinstance(error, UniqueViolation) and append == self._appender.append_where_free:
+                for waiting in batch:  # of which one was served elsewhere meanwhile
+                    await self._write([waiting], self._appender.append)
+                return
             if len(batch) == 1 or isinstance(error, UnavailableError):
                 for waiting in batch:
                     waiting.deliver(error)

@@ -24,9 +24,9 @@ from synapse_lite.rooms.policy import PolicedError, is_policed
 from synapse_lite.rooms.resolution import StateResolver
 from synapse_lite.rooms.values import Busy, Contributor, PurgedEvent, Result, Sent, Write
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.event_transactions import SentRequest, client_of, find_sent
+from synapse_lite.storage.event_transactions import FoundRequests, SentRequest, client_of, find_sent
 from synapse_lite.storage.events import EventStore, NewEvent, Standing, StoredEvent
-from synapse_lite.storage.heads import RoomHead, insert_room, lock_free_heads, lock_heads
+from synapse_lite.storage.heads import RoomHead, insert_room, lock_free_heads_and_find, lock_heads
 from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.relations import Annotation, known_annotations
 from synapse_lite.storage.rooms import Room
@@ -79,7 +79,8 @@ class EventAppender:
         A room that is being purged is as good as unknown, unless `even_closed`: the purge itself writes
         its last events. Lock order: the rooms by nid, then (at the commit) the stream.
         """
-        return self._append(txn, writes, lock_heads(txn, _rooms_of(writes), even_closed=even_closed))
+        heads = lock_heads(txn, _rooms_of(writes), even_closed=even_closed)
+        return self._append(txn, writes, heads, self._already_sent(txn, writes))
 
     def build_redactions(
         self, txn: Transaction, heads: Heads, writes: Sequence[Write], targets: Sequence[StoredEvent]
@@ -89,7 +90,8 @@ class EventAppender:
         Without the room's lock, too, where an event may follow all of its ends: nothing is written then. They may be
         stored as long as the room, once it is locked, is found to have the same head.
         """
-        return self._build(txn, heads, writes, {target.event_id: target for target in targets})
+        sent = self._already_sent(txn, writes)
+        return self._build(txn, heads, writes, {target.event_id: target for target in targets}, sent)
 
     def store(self, txn: Transaction, built: Built) -> list[Result]:
         """In a room that is locked."""
@@ -100,22 +102,26 @@ class EventAppender:
         """As `append`, but without waiting for a room that another transaction writes to: `Busy`.
 
         So is a room that is unknown: to ask which it is would hold up everybody who has to wait.
+        When another process is just serving the same request, the transaction ends with `UniqueViolation`.
         """
-        rows = lock_free_heads(txn, _rooms_of(writes))
+        rows, found = lock_free_heads_and_find(txn, _rooms_of(writes), _requests_of(writes))
         free = {row.room.nid for row in rows}
-        results = iter(self._append(txn, [w for w in writes if w.room_nid in free], rows))
+        sent = self._events_of(txn, found)
+        results = iter(self._append(txn, [w for w in writes if w.room_nid in free], rows, sent))
         return [next(results) if write.room_nid in free else Busy() for write in writes]
 
-    def _append(self, txn: Transaction, writes: Sequence[Write], rows: Sequence[RoomHead]) -> list[Result]:
+    def _append(
+        self, txn: Transaction, writes: Sequence[Write], rows: Sequence[RoomHead], sent: SentRequests
+    ) -> list[Result]:
         heads = self.heads.read(txn, writes, rows)
-        return self.store(txn, self._build(txn, heads, writes, self._targets(txn, writes)))
+        return self.store(txn, self._build(txn, heads, writes, self._targets(txn, writes), sent))
 
     def _build(
-        self, txn: Transaction, heads: Heads, writes: Sequence[Write], targets: dict[str, StoredEvent]
-    ) -> Built:
+        self, txn: Transaction, heads: Heads, writes: Sequence[Write], targets: dict[str, StoredEvent],
+        sent: SentRequests,
+    ) -> Built:  # fmt: skip
         keys = {(w.draft.type, w.draft.state_key) for w in writes if w.draft.state_key is not None}
         key_nids = self._state.find_keys(txn, keys)
-        sent = self._already_sent(txn, writes)
         batch = Batch(targets, annotations=_said(txn, writes))
         return Built(batch, [self._write(txn, batch, heads, sent, key_nids, write) for write in writes])
 
@@ -176,7 +182,9 @@ class EventAppender:
 
     def _already_sent(self, txn: Transaction, writes: Iterable[Write]) -> SentRequests:
         """The events of earlier requests that are made again. The rooms' locks keep out racing ones."""
-        found = find_sent(txn, [(w.room_nid, w.request) for w in writes if w.request is not None])
+        return self._events_of(txn, find_sent(txn, _requests_of(writes)))
+
+    def _events_of(self, txn: Transaction, found: FoundRequests) -> SentRequests:
         events = self._events.load(txn, [nid for nid, _ in found.values()]) if found else {}
         sent: SentRequests = {}
         for request, (nid, event_id) in found.items():
@@ -193,6 +201,10 @@ class EventAppender:
 
 def _rooms_of(writes: Iterable[Write]) -> set[int]:
     return {write.room_nid for write in writes}
+
+
+def _requests_of(writes: Iterable[Write]) -> list[SentRequest]:
+    return [(write.room_nid, write.request) for write in writes if write.request is not None]
 
 
 def _annotation(draft: Draft) -> Annotation | None:

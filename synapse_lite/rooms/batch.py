@@ -15,8 +15,8 @@ from synapse_lite.storage.events import EventStore, NewEvent, StoredEvent
 from synapse_lite.storage.heads import MovedHead, write_heads
 from synapse_lite.storage.relations import Annotation
 from synapse_lite.storage.room_gaps import insert_gap
-from synapse_lite.storage.state_deltas import Delta, insert_delta
-from synapse_lite.storage.stream import AFTER_GAP, NOT_IN_FORCE, Kind
+from synapse_lite.storage.state_deltas import insert_delta
+from synapse_lite.storage.stream import AFTER_GAP, NOT_IN_FORCE, Kind, Position
 
 
 @define
@@ -118,7 +118,7 @@ def by_member(deltas: Iterable[StateDelta]) -> Mapping[str | None, list[StateDel
 
 
 def _place(
-    deltas: Sequence[StateDelta], writes: Sequence[AtPosition], txn: Transaction, position: int
+    deltas: Sequence[StateDelta], writes: Sequence[AtPosition], txn: Transaction, position: Position
 ) -> None:
     """Store what carries the position of an event."""
     record_deltas(deltas, txn, position)
@@ -126,12 +126,12 @@ def _place(
         write(txn, position)
 
 
-def _record_gap(stored: StoredEvent, missing_id: str, txn: Transaction, position: int) -> None:
+def _record_gap(stored: StoredEvent, missing_id: str, txn: Transaction, position: Position) -> None:
     insert_gap(txn, stored.room_nid, missing_id, stored.nid, position)
 
 
-def record_deltas(deltas: Sequence[StateDelta], txn: Transaction, position: int) -> None:
+def record_deltas(deltas: Sequence[StateDelta], txn: Transaction, position: Position) -> None:
     """Store changes of the state with the position at which they are told."""
     for delta in deltas:
         event_nid, previous_nid = (one.nid if one else None for one in (delta.event, delta.previous))
-        insert_delta(txn, Delta(position, delta.cause.room_nid, delta.key, event_nid, previous_nid))
+        insert_delta(txn, position, delta.cause.room_nid, delta.key, event_nid, previous_nid)

@@ -21,8 +21,8 @@ from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.room_servers import is_in_room
 from synapse_lite.storage.rooms import Membership, membership_in
 from synapse_lite.storage.sent_knocks import forget_sent, put_sent
-from synapse_lite.storage.state_deltas import Delta, insert_delta
-from synapse_lite.storage.stream import Kind, is_told
+from synapse_lite.storage.state_deltas import insert_delta
+from synapse_lite.storage.stream import Kind, Position, is_told
 from synapse_lite.storage.stripped_state import forget_stripped, put_stripped
 
 MAX_STEPS = 10
@@ -154,6 +154,6 @@ def _record(
     event_nid: int,
     previous_nid: int | None,
     txn: Transaction,
-    position: int,
+    position: Position,
 ) -> None:
-    insert_delta(txn, Delta(position, room_nid, key, event_nid, previous_nid))
+    insert_delta(txn, position, room_nid, key, event_nid, previous_nid)

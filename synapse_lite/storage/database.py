@@ -9,8 +9,7 @@ all its statements:
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -23,11 +22,18 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
 from synapse_lite.errors import UnavailableError
-from synapse_lite.storage.bulk import copied, fields, lines, with_values
 from synapse_lite.storage.outage import SHORTAGES, DatabaseUnavailableError, Outage
 from synapse_lite.storage.pool import Pool, close_if_broken
-from synapse_lite.storage.prepared import Prepared
-from synapse_lite.storage.stream import Change, Kind, write_changes
+from synapse_lite.storage.statements import Statements
+from synapse_lite.storage.stream import (
+    READ_BEFORE,
+    Change,
+    Kind,
+    Position,
+    placed,
+    position_in_sql,
+    write_changes,
+)
 from synapse_lite.storage.unstorable import UNSTORABLE, refusal_of
 from synapse_lite.threads import Threads
 
@@ -36,16 +42,10 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-Row = tuple[Any, ...]
-Arguments = Sequence[object] | Mapping[str, object]
 OnCommit = Callable[[Sequence[Change]], None]
 
 RETRIES = 5
 _RETRIABLE = (errors.SerializationFailure, errors.DeadlockDetected)
-VALUES_A_STATEMENT = 1000
-_OTHER_WAYS = ("enable_seqscan", "enable_bitmapscan", "enable_sort")  # than in the order of an index
-_ON_INDEXES = b";".join(f"SET LOCAL {way} = off".encode() for way in _OTHER_WAYS)
-_AS_USUAL = b";".join(f"SET LOCAL {way} TO DEFAULT".encode() for way in _OTHER_WAYS)
 
 UniqueViolation = errors.UniqueViolation
 LockNotAvailable = errors.LockNotAvailable
@@ -59,90 +59,18 @@ class CommitUncertainError(UnavailableError):
 
 
 @define
-class Transaction:
-    """What a storage function works with: statements in, rows out.
+class Transaction(Statements):
+    """What a storage function works with.
 
     `publish` says that something visible to clients changed; the positions are given out, and the
     waiting clients woken, by the commit. `read_only`: whatever is read here is committed.
     """
 
-    _cursor: extensions.cursor
     read_only: bool = False
     _changes: list[tuple[Change, "AtPosition | None"]] = field(factory=list)
-    _waiting: list[bytes] = field(factory=list)
-    _rows: list[bytes] = field(factory=list)
-    _rows_sql: str = ""
-    _sent: int = 0
     _savepoints: int = 0
     _relaxed: bool = False
-
-    def execute(self, sql: str, arguments: Arguments = ()) -> int:
-        """Run a statement; the number of rows that it touched."""
-        self._run(sql, arguments)
-        return self._cursor.rowcount
-
-    def rows(self, sql: str, arguments: Arguments = ()) -> list[Row]:
-        self._run(sql, arguments)
-        return self._cursor.fetchall()
-
-    def row(self, sql: str, arguments: Arguments = ()) -> Row | None:
-        """The first row, or None."""
-        self._run(sql, arguments)
-        return self._cursor.fetchone()
-
-    def value(self, sql: str, arguments: Arguments = ()) -> Any:
-        """The first column of the first row, or None."""
-        row = self.row(sql, arguments)
-        return row[0] if row else None
-
-    def later(self, sql: str, arguments: Arguments = ()) -> None:
-        """A statement whose result nobody reads: it goes to the server together with the next one.
-
-        A round trip may cost more than the statement. An error shows at that next one.
-        """
-        self._wait(self._cursor.mogrify(sql, arguments or None))
-
-    @contextmanager
-    def on_indexes(self) -> Iterator[None]:
-        """Who walks through a large table reads the next rows from an index; later statements as they like.
-
-        Without statistics, as of a table that has just grown, the planner likes to sort all rows that are left.
-        """
-        self._wait(_ON_INDEXES)
-        yield
-        self._wait(_AS_USUAL)
-
-    def insert(self, sql: str, rows: Sequence[Sequence[object]], template: str | None = None) -> None:
-        """`INSERT ... VALUES %s`, or another statement over `VALUES %s`; as `later`."""
-        for start in range(0, len(rows), VALUES_A_STATEMENT):
-            self._wait(self._with_values(sql, rows[start : start + VALUES_A_STATEMENT], template))
-
-    def insert_row(self, sql: str, row: Sequence[object]) -> None:
-        """As `insert`; rows for the same statement that follow each other become one."""
-        if sql != self._rows_sql or len(self._rows) == VALUES_A_STATEMENT:
-            self._gather()
-            self._rows_sql = sql
-        self._rows.append(self._tuple(row))
-
-    def copy(self, columns: str, rows: Iterable[Sequence[str | None]]) -> None:
-        """Add rows to `table (columns)`, at half of what INSERT costs for large ones. What waits is sent first."""
-        self._copy(f"COPY {columns} FROM STDIN", lines(rows))
-
-    def copy_texts(self, columns: str, rows: Iterable[Sequence[str]], common: Sequence[str | int]) -> None:
-        """As `copy`, at three quarters of what that costs: columns are TEXT, and the last, `common` to all rows, may be BIGINT."""
-        self._copy(f"COPY {columns} FROM STDIN (FORMAT binary)", fields(rows, common))
-
-    def _copy(self, sql: str, parts: Iterable[bytes]) -> None:
-        self.finish()
-        self._sent += 1
-        self._cursor.copy_expert(sql, copied(parts))
-
-    def fetch_values(self, sql: str, rows: Collection[Sequence[object]]) -> list[Row]:
-        """The rows of a statement over `VALUES %s`; none for no values."""
-        if not rows:
-            return []
-        self._send(self._with_values(sql, rows))
-        return self._cursor.fetchall()
+    _needs_numbers: bool = False
 
     def attempt(self, function: "Callable[[Transaction], T]") -> "T | Exception":
         """What the function returns, or what it raised: then nothing of what it wrote and published remains.
@@ -182,44 +110,6 @@ class Transaction:
         self._relaxed = True
         self.later("SET LOCAL synchronous_commit = off")
 
-    def finish(self, statement: str = "") -> None:
-        """Send what waits, and a last statement such as COMMIT."""
-        if statement or self._waiting or self._rows:
-            self._send(statement.encode())
-
-    def _run(self, sql: str, arguments: Arguments) -> None:
-        if isinstance(sql, Prepared):
-            sql = sql.on(self._cursor)
-        if self._waiting or self._rows:
-            self._send(self._cursor.mogrify(sql, arguments or None))
-        else:
-            self._sent += 1
-            self._cursor.execute(sql, arguments or None)
-
-    def _wait(self, statement: bytes) -> None:
-        self._gather()
-        self._waiting.append(statement)
-
-    def _gather(self) -> None:
-        """The rows that are there so far become a statement."""
-        if self._rows:
-            self._waiting.append(with_values(self._rows_sql, self._rows))
-            self._rows = []
-
-    def _send(self, statement: bytes) -> None:
-        self._gather()
-        statements, self._waiting = [*self._waiting, statement], []
-        self._sent += 1
-        self._cursor.execute(b";".join(statements))
-
-    def _with_values(
-        self, sql: str, rows: Collection[Sequence[object]], template: str | None = None
-    ) -> bytes:
-        return with_values(sql, [self._tuple(row, template) for row in rows])
-
-    def _tuple(self, row: Sequence[object], template: str | None = None) -> bytes:
-        return self._cursor.mogrify(template or f"({','.join(['%s'] * len(row))})", row)
-
     def publish(
         self,
         kind: Kind,
@@ -232,33 +122,42 @@ class Transaction:
         key: str | None = None,
         content: str | None = None,
         at_position: "AtPosition | None" = None,
+        by_number: bool = False,
     ) -> None:
-        """`at_position` writes the rows that carry the position of the change."""
+        """`at_position` writes the rows that carry the position of the change: `by_number`, which COPY needs, for a round trip more."""
+        self._needs_numbers |= by_number
         change = Change(0, kind, room_nid, event_nid, user_id, redacts_nid, device_id, key, content)
         self._changes.append((change, at_position))
 
-    def flush(self) -> list[Change]:
-        """Give what was published its positions. For `Database.transact` only."""
+    def commit(self) -> list[Change]:
+        """End the transaction; what was published, at its positions. For `Database.transact` only."""
         if not self._changes:
+            self.finish("COMMIT")
             return []
+        self.flush()
+        self.later("COMMIT")
+        return placed([change for change, _ in self._changes], int(self.value(READ_BEFORE)))
+
+    def flush(self) -> None:
+        """Give what was published its positions, with the next statement unless somebody needs them as numbers."""
         if self._relaxed:
             self.later("SET LOCAL synchronous_commit TO DEFAULT")
-        changes = write_changes(self, [change for change, _ in self._changes])
-        for change, (_, at_position) in zip(changes, self._changes, strict=True):
+        write_changes(self, [change for change, _ in self._changes])
+        before = int(self.value(READ_BEFORE)) if self._needs_numbers else None
+        for index, (_, at_position) in enumerate(self._changes):
             if at_position is not None:
-                at_position(self, change.position)
-        return changes
+                at_position(self, position_in_sql(index) if before is None else before + index + 1)
 
 
 Function = Callable[..., Any]
-AtPosition = Callable[[Transaction, int], None]
+AtPosition = Callable[[Transaction, Position], None]
 """Called under the lock of the stream: it may only `insert` and `later`, which go with the COMMIT, and copy."""
 
 
 class Database:
     """At most `size` connections, each used by one thread at a time.
 
-    `settings` are PostgreSQL settings of every connection, such as `statement_timeout`. `on_flushed`
+    `settings` are PostgreSQL settings of every connection, such as `statement_timeout`. `on_published`
     is told, in a database thread, for how many seconds each transaction held the stream.
     """
 
@@ -270,12 +169,12 @@ class Database:
         name: str,
         size: int,
         settings: Mapping[str, str],
-        on_flushed: Callable[[float], None] = lambda _: None,
+        on_published: Callable[[float], None] = lambda _: None,
         outage: Outage | None = None,
     ) -> None:
         self._reactor = reactor
         self._on_commit: OnCommit = lambda _: None
-        self._on_flushed = on_flushed
+        self._on_published = on_published
         options = " ".join(f"-c {key}={value}" for key, value in settings.items())
         self._pool = Pool(arguments, options, outage or Outage())
         self._threads = Threads(reactor, size, f"database-{name}")
@@ -369,16 +268,15 @@ class Database:
             txn = Transaction(cursor)
             txn.later("BEGIN")
             result = function(txn, *args, **kwargs)
-            flushed = perf_counter()
-            changes = txn.flush()
+            began = perf_counter()
             try:
-                txn.finish("COMMIT")
+                changes = txn.commit()
             except psycopg2.Error as error:
                 if close_if_broken(connection, error):
                     raise CommitUncertainError(str(error)) from error
                 raise
         if changes:
-            self._on_flushed(perf_counter() - flushed)
+            self._on_published(perf_counter() - began)
         return result, changes
 
     def _run_snapshot(

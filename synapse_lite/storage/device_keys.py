@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.device_lists import publish_devices
-from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.stream import Kind, Position
 
 
 class DeviceKeys(NamedTuple):
@@ -132,7 +132,7 @@ def put_signatures(txn: Transaction, signer: str, signatures: Sequence[KeySignat
     others = sorted({user_id for user_id, _ in changed} - {signer})
     if others:
 
-        def store(txn: Transaction, position: int) -> None:
+        def store(txn: Transaction, position: Position) -> None:
             txn.later(
                 "UPDATE key_signatures SET position = %s WHERE signer_user_id = %s AND target_user_id = ANY (%s)",
                 (position, signer, others),

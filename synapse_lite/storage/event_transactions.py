@@ -1,6 +1,7 @@
 """Requests of clients that sent events: a retry finds the event that it already sent."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
 
@@ -27,11 +28,40 @@ def client_of(request: ClientRequest | None) -> tuple[str | None, str | None]:
 SentRequest = tuple[int, ClientRequest]
 """A room nid, and the request to send something there."""
 
+FoundRequests = dict[SentRequest, tuple[int, str | None]]
+"""The event nid of each request that was served, and, of an event that is purged, its id."""
 
-def find_sent(
-    txn: Transaction, requests: Collection[SentRequest]
-) -> dict[SentRequest, tuple[int, str | None]]:
-    """The event nid of each request that was served, and, of an event that is purged, its id."""
+FIND_WITHIN = (
+    "(SELECT json_agg(found) FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[])"
+    " AS w (session, room_nid, endpoint, txn_id) CROSS JOIN LATERAL ("
+    " SELECT t.room_nid, t.session, t.endpoint, t.txn_id, t.event_nid, t.event_id FROM event_transactions t"
+    " WHERE (t.session, t.room_nid, t.endpoint, t.txn_id) = (w.session, w.room_nid, w.endpoint, w.txn_id)"
+    " OFFSET 0) AS found)"
+)
+"""As a column of another statement: `find_sent` of `columns_of`, for `found_within`."""
+
+
+def columns_of(requests: Collection[SentRequest]) -> tuple[list[str], list[int], list[str], list[str]]:
+    return (
+        [one.session for _, one in requests],
+        [room_nid for room_nid, _ in requests],
+        [one.endpoint for _, one in requests],
+        [one.txn_id for _, one in requests],
+    )
+
+
+def found_within(found: Sequence[Mapping[str, Any]] | None) -> FoundRequests:
+    rows = found or ()
+    return {
+        (row["room_nid"], ClientRequest(row["session"], row["endpoint"], row["txn_id"])): (
+            row["event_nid"],
+            row["event_id"],
+        )
+        for row in rows
+    }
+
+
+def find_sent(txn: Transaction, requests: Collection[SentRequest]) -> FoundRequests:
     rows = txn.fetch_values(
         "SELECT t.room_nid, t.session, t.endpoint, t.txn_id, t.event_nid, t.event_id"
         " FROM (VALUES %s) AS w (room_nid, session, endpoint, txn_id)"

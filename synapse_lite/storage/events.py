@@ -17,9 +17,10 @@ from synapse_lite.errors import not_found
 from synapse_lite.matrix.event import Event, completes, event_in_room, redacted
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.storage.cache import Cache
-from synapse_lite.storage.database import Row, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.marks import Marks, read_marks
 from synapse_lite.storage.nids import nid_array
+from synapse_lite.storage.statements import Row
 from synapse_lite.storage.stream import Change, Kind
 
 

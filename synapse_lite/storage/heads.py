@@ -6,9 +6,17 @@ from attrs import field, frozen
 
 from synapse_lite.errors import not_found
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
-from synapse_lite.storage.database import Row, Transaction
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.event_transactions import (
+    FIND_WITHIN,
+    FoundRequests,
+    SentRequest,
+    columns_of,
+    found_within,
+)
 from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.rooms import Room
+from synapse_lite.storage.statements import Row
 
 
 @frozen
@@ -30,13 +38,13 @@ class RoomHead:
 _SELECT = (
     "SELECT room_nid, room_id, version, extremities, depth, snapshot_nid,"
     " EXISTS (SELECT FROM blocked_rooms b WHERE b.room_id = rooms.room_id),"
-    " EXISTS (SELECT FROM partial_rooms p WHERE p.room_nid = rooms.room_nid) FROM rooms"
+    " EXISTS (SELECT FROM partial_rooms p WHERE p.room_nid = rooms.room_nid)"
 )
 
-
-_LOCKING = f"{_SELECT} WHERE room_nid = ANY(%s) AND (NOT purging OR %s) ORDER BY room_nid FOR NO KEY UPDATE"
-_LOCK = Prepared("lock_heads", _LOCKING)
-_LOCK_FREE = Prepared("lock_free_heads", f"{_LOCKING} SKIP LOCKED")
+_LOCKING = " FROM rooms WHERE room_nid = ANY(%s) AND (NOT purging OR %s) ORDER BY room_nid FOR NO KEY UPDATE"
+_LOCK = Prepared("lock_heads", _SELECT + _LOCKING)
+_LOCK_FREE = Prepared("lock_free_heads", f"{_SELECT}{_LOCKING} SKIP LOCKED")
+_LOCK_AND_FIND = Prepared("lock_and_find", f"{_SELECT}, {FIND_WITHIN}{_LOCKING} SKIP LOCKED")
 
 
 def lock_heads(txn: Transaction, room_nids: Collection[int], *, even_closed: bool) -> list[RoomHead]:
@@ -52,9 +60,19 @@ def lock_free_heads(txn: Transaction, room_nids: Collection[int]) -> list[RoomHe
     return [_head(row) for row in txn.rows(_LOCK_FREE, (list(room_nids), False))]
 
 
+def lock_free_heads_and_find(
+    txn: Transaction, room_nids: Collection[int], requests: Collection[SentRequest]
+) -> tuple[list[RoomHead], FoundRequests]:
+    """As `lock_free_heads` and `find_sent`, at once: an event that was sent meanwhile, as the lock was taken, may be missing
+    among the found, so that to insert its request is a `UniqueViolation`.
+    """
+    rows = txn.rows(_LOCK_AND_FIND, (*columns_of(requests), list(room_nids), False))
+    return [_head(row[:-1]) for row in rows], found_within(rows[0][-1] if rows else None)
+
+
 def read_head(txn: Transaction, room_nid: int) -> RoomHead | None:
     """Without a lock: it may have moved on. None for a room that is unknown, or being purged."""
-    row = txn.row(f"{_SELECT} WHERE room_nid = %s AND NOT purging", (room_nid,))
+    row = txn.row(f"{_SELECT} FROM rooms WHERE room_nid = %s AND NOT purging", (room_nid,))
     return _head(row, is_locked=False) if row else None
 
 

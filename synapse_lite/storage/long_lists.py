@@ -10,8 +10,9 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from synapse_lite.storage.database import Row, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.planner import sorting
+from synapse_lite.storage.statements import Row
 
 STEP = 500
 SHORT = 10_000

@@ -8,7 +8,7 @@ from attrs import frozen
 from synapse_lite.matrix.push_rules.notices import Notice
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.relations import MAIN_THREAD
-from synapse_lite.storage.stream import ROOM_ORDER_BACK, Kind, room_span
+from synapse_lite.storage.stream import ROOM_ORDER_BACK, Kind, Position, room_span
 
 ALL_THREADS = ""
 """As a thread id: of what is read wherever it is."""
@@ -59,7 +59,7 @@ def load_notice(content: str) -> PlacedNotice:
 
 
 def insert_notice(
-    txn: Transaction, position: int, room_nid: int, event_nid: int, placed: PlacedNotice
+    txn: Transaction, position: Position, room_nid: int, event_nid: int, placed: PlacedNotice
 ) -> None:
     """Under the lock of the stream (see `Transaction.publish`)."""
     notice = placed.notice
@@ -78,7 +78,7 @@ def delete_notices(txn: Transaction, event_nids: Collection[int]) -> None:
         txn.later("DELETE FROM notices WHERE event_nid = ANY(%s)", (list(event_nids),))
 
 
-def put_own_read(txn: Transaction, position: int, room_nid: int, user_id: str, thread_id: str) -> None:
+def put_own_read(txn: Transaction, position: Position, room_nid: int, user_id: str, thread_id: str) -> None:
     """The user has read the thread up to there, because they wrote there; under the lock of the stream."""
     txn.later(
         "INSERT INTO own_reads (room_nid, user_id, thread_id, position) VALUES (%s, %s, %s, %s)"

@@ -6,8 +6,9 @@ Those of a device and algorithm are its stock: numbered, and given out by counti
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from synapse_lite.storage.database import Row, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.device_changes import publish_for_devices
+from synapse_lite.storage.statements import Row
 from synapse_lite.storage.stream import Kind
 
 KEPT_KEYS = 200

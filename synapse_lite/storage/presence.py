@@ -21,7 +21,7 @@ from synapse_lite.matrix.presence import (
     combine,
 )
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.stream import Change, Kind
+from synapse_lite.storage.stream import Change, Kind, Position
 
 Device = tuple[str, str]  # user id, device id
 
@@ -306,7 +306,7 @@ def _publish(txn: Transaction, user_id: str, presence: Presence) -> None:
     )
 
 
-def _put_position(user_id: str, txn: Transaction, position: int) -> None:
+def _put_position(user_id: str, txn: Transaction, position: Position) -> None:
     txn.insert_row(
         "UPDATE presence p SET position = v.position FROM (SELECT user_id, max(position) AS position"
         " FROM (VALUES %s) AS told (user_id, position) GROUP BY user_id) AS v WHERE p.user_id = v.user_id",

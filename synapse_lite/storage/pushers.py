@@ -7,7 +7,8 @@ import orjson
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage.account_data import GLOBAL
-from synapse_lite.storage.database import Row, Transaction
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.statements import Row
 
 HTTP = "http"
 CLAIM_MS = 120_000

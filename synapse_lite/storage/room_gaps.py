@@ -6,7 +6,7 @@ from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.nids import nid_array
-from synapse_lite.storage.stream import Kind, Place
+from synapse_lite.storage.stream import Kind, Place, Position
 
 
 @frozen
@@ -25,7 +25,9 @@ class PlacedHistory:
     redacts_nid: int | None = None
 
 
-def insert_gap(txn: Transaction, room_nid: int, missing_event_id: str, event_nid: int, position: int) -> None:
+def insert_gap(
+    txn: Transaction, room_nid: int, missing_event_id: str, event_nid: int, position: Position
+) -> None:
     """`event_nid`, at the position, names the missing event among its `prev_events`."""
     txn.later(
         "INSERT INTO room_gaps (room_nid, missing_event_id, event_nid, position) VALUES (%s, %s, %s, %s)"

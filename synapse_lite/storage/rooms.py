@@ -6,9 +6,10 @@ from attrs import frozen
 
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
-from synapse_lite.storage.database import Row, Transaction
+from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.room_directory import refresh_listing
+from synapse_lite.storage.statements import Row
 from synapse_lite.storage.stream import ROOM_ORDER_BACK, Kind, Place, room_span
 
 

@@ -11,6 +11,7 @@ from attrs import frozen
 from synapse_lite.matrix.event import StateKey
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import Position
 
 Span = tuple[int, int, int]  # room nid, and the stretch of the stream: after < position <= upto
 
@@ -26,11 +27,18 @@ class Delta:
     previous_nid: int | None
 
 
-def insert_delta(txn: Transaction, delta: Delta) -> None:
-    """Only of what is in force: under the lock of the stream (see `Transaction.publish`)."""
+def insert_delta(
+    txn: Transaction,
+    position: Position,
+    room_nid: int,
+    key: StateKey,
+    event_nid: int | None,
+    previous_nid: int | None,
+) -> None:
+    """A `Delta`, only of what is in force: under the lock of the stream (see `Transaction.publish`)."""
     txn.insert_row(
         "INSERT INTO state_deltas (position, room_nid, type, state_key, event_nid, previous_nid) VALUES %s",
-        (delta.position, delta.room_nid, *delta.key, delta.event_nid, delta.previous_nid),
+        (position, room_nid, *key, event_nid, previous_nid),
     )
 
 

@@ -1,8 +1,8 @@
 """The stream: one counter that orders everything a client can see in /sync.
 
-Positions are given out by the last statement of a transaction, under one row lock, so they become
-visible in order and without gaps; see docs/architecture.md. `Database.transact` is the only caller
-of `write_changes`: whoever writes something visible says so with `Transaction.publish`.
+Positions are given out at the end of a transaction, under one row lock, so they become visible in
+order and without gaps; see docs/architecture.md. `Transaction.commit` is the only caller of
+`write_changes`: whoever writes something visible says so with `Transaction.publish`.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 from attrs import frozen
+from psycopg2.extensions import AsIs
 
 from synapse_lite.storage.prepared import Prepared
 
@@ -218,6 +219,12 @@ class Reader(Protocol):
     def rows(self, sql: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]: ...
 
 
+class Writer(Protocol):
+    """The part of a `Transaction` that writing takes."""
+
+    def later(self, sql: str, arguments: Sequence[object] = ()) -> None: ...
+
+
 _STORED = Change._fields.index("devices")
 _COLUMNS = "position, kind, room_nid, event_nid, user_id, redacts_nid, device_id, key, content"
 
@@ -242,30 +249,41 @@ def room_span(room_nid: str, kind: str, after: str, upto: str) -> str:
     )
 
 
+_BEFORE = "current_setting('synapse_lite.before')::bigint"
 _WRITE = Prepared(
     "write_changes",
     "WITH head AS ("
-    " UPDATE stream_position SET position = position + %s RETURNING position - %s AS before)"
-    f" INSERT INTO stream ({_COLUMNS})"
+    " UPDATE stream_position SET position = position + %s RETURNING position - %s AS before),"
+    f" told AS (INSERT INTO stream ({_COLUMNS})"
     " SELECT head.before + n, kind, room_nid, event_nid, user_id, redacts_nid, device_id, key, content"
     " FROM head, unnest(%s::smallint[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::text[],"
     "  %s::text[], %s::text[]) WITH ORDINALITY"
-    " AS item (kind, room_nid, event_nid, user_id, redacts_nid, device_id, key, content, n)"
-    " RETURNING position",
+    " AS item (kind, room_nid, event_nid, user_id, redacts_nid, device_id, key, content, n))"
+    " SELECT set_config('synapse_lite.before', before::text, false) FROM head",
 )
+READ_BEFORE = f"SELECT {_BEFORE}"
+"""The position before those that the session gave out last, also when that transaction has ended."""
+
+Position = int | AsIs
+"""A position, or the SQL for one that is not known yet."""
 
 
-def write_changes(txn: Reader, changes: Sequence[Change]) -> list[Change]:
-    """Give the changes their positions and store them: the last statement before the commit."""
+def write_changes(txn: Writer, changes: Sequence[Change]) -> None:
+    """Give the changes the next positions, and store them; until the commit nobody else gives out any."""
     kinds, *columns = (
         list(column) for column in zip(*(change[1:_STORED] for change in changes), strict=True)
     )
-    rows = txn.rows(
-        _WRITE,
-        [len(changes), len(changes), [int(kind) for kind in kinds], *columns],
-    )
-    first = min(position for (position,) in rows)
-    return [change._replace(position=first + index) for index, change in enumerate(changes)]
+    txn.later(_WRITE, [len(changes), len(changes), [int(kind) for kind in kinds], *columns])
+
+
+def position_in_sql(index: int) -> AsIs:
+    """The position of the `index`-th of the changes that are being written."""
+    return AsIs(f"{_BEFORE} + {index + 1}")
+
+
+def placed(changes: Iterable[Change], before: int) -> list[Change]:
+    """The changes that were written, at their positions."""
+    return [change._replace(position=position) for position, change in enumerate(changes, before + 1)]
 
 
 def read_position(txn: Reader) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.stream import Kind, Position
 
 
 @frozen
@@ -39,7 +39,7 @@ def count_subscriptions(txn: Transaction, user_id: str) -> int:
 def put_subscription(
     txn: Transaction, room_nid: int, user_id: str, root_id: str, *, subscribed: bool, automatic: bool
 ) -> None:
-    def record(txn: Transaction, position: int) -> None:
+    def record(txn: Transaction, position: Position) -> None:
         txn.later(
             "INSERT INTO thread_subscriptions (room_nid, user_id, root_id, subscribed, automatic, position)"
             " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (room_nid, user_id, root_id) DO UPDATE SET"

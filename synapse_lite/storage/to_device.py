@@ -11,7 +11,7 @@ import orjson
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.device_changes import publish_for_devices
-from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.stream import Kind, Position
 
 MOST_WAITING = 10_000
 MOST_WAITING_BYTES = 64 * 1024 * 1024
@@ -90,15 +90,15 @@ def put_messages(
     addresses = [address for address, _ in contents]
     existing = _existing(txn, addresses) if len(contents) > MANY else None
 
-    def store(txn: Transaction, position: int) -> None:
+    def store(txn: Transaction, position: Position) -> None:
         if existing is None:
             rows = [(*address, position, sender, message_type, content) for address, content in contents]
             txn.insert(_INSERT, rows)
-        else:
+        elif isinstance(position, int):
             copied = ((*address, content) for address, content in contents if address in existing)
             txn.copy_texts(_COPIED, copied, (position, sender, message_type))
 
-    publish_for_devices(txn, Kind.TO_DEVICE, addresses, at_position=store)
+    publish_for_devices(txn, Kind.TO_DEVICE, addresses, at_position=store, by_number=existing is not None)
     return _trim(txn, addresses) if contents and randbelow(TRIMMED_ONE_IN) == 0 else {}
 
 

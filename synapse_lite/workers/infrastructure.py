@@ -80,7 +80,7 @@ def build_infrastructure(reactor: Any, config: Config) -> Infrastructure:
             name=name,
             size=size,
             settings=settings,
-            on_flushed=stream_seconds.observe,
+            on_published=stream_seconds.observe,
             outage=outage,
         )
 

@@ -58,6 +58,7 @@ class Stage:
         def run(txn: Transaction) -> T:
             result = function(txn, *arguments)
             txn.flush()
+            txn.finish()
             return result
 
         return self.session.transact(run)

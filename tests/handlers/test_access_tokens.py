@@ -13,8 +13,9 @@ from synapse_lite.handlers.last_seen import LastSeen
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.storage import accounts
 from synapse_lite.storage.accounts import NewAccount
-from synapse_lite.storage.database import Database, Row
+from synapse_lite.storage.database import Database
 from synapse_lite.storage.devices import DeviceUse
+from synapse_lite.storage.statements import Row
 from synapse_lite.storage.stream import Change, Kind
 from tests.http.memory import ManualClock
 

@@ -10,9 +10,12 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.event_writer import MAX_BUSY_ROOMS, EventWriter
+from synapse_lite.rooms import append
 from synapse_lite.rooms.values import Write
-from synapse_lite.storage.database import Database
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.event_transactions import ClientRequest
 from synapse_lite.storage.events import StoredEvent
+from synapse_lite.storage.heads import lock_free_heads_and_find
 from synapse_lite.storage.rooms import Room
 from tests.builders import ALICE, BOB, World
 
@@ -35,9 +38,11 @@ class Rooms:
         connection.cursor().execute("SELECT FROM rooms WHERE room_nid = %s FOR NO KEY UPDATE", (room.nid,))
         return connection
 
-    def send(self, room: Room, text: str, sender: str = ALICE) -> "Deferred[StoredEvent]":
+    def send(
+        self, room: Room, text: str, sender: str = ALICE, request: ClientRequest | None = None
+    ) -> "Deferred[StoredEvent]":
         draft = self.world.draft("m.room.message", sender, {"msgtype": "m.text", "body": text})
-        return Deferred.fromCoroutine(self.writer.send(Write(room.nid, draft)))
+        return Deferred.fromCoroutine(self.writer.send(Write(room.nid, draft, request)))
 
     async def texts(self, room: Room) -> list[str]:
         rows = await self.database.read(
@@ -114,3 +119,28 @@ async def test_a_room_that_is_gone_is_not_busy(rooms: Rooms) -> None:
     )
     with pytest.raises(MatrixError, match="Unknown room"):
         await rooms.send(closed, "hello?")
+
+
+@ensureDeferred
+async def test_a_request_that_another_process_serves_meanwhile(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found too late among those that were served: it is one event all the same, and nobody else's is lost."""
+    (room,) = await rooms.create(1)
+    request = ClientRequest("@alice:hs.test device ONE", "send", "1")
+    first = await rooms.send(room, "once", request=request)
+    asked: list[Any] = []
+
+    def overlook(txn: Transaction, room_nids: Any, requests: Any) -> Any:
+        asked.extend(requests)
+        heads, _ = lock_free_heads_and_find(txn, room_nids, requests)
+        return heads, {}
+
+    monkeypatch.setattr(append, "lock_free_heads_and_find", overlook)
+    again, other = await gatherResults(
+        [rooms.send(room, "once", request=request), rooms.send(room, "another")]
+    )
+    assert asked
+    assert again.event_id == first.event_id
+    assert await rooms.texts(room) == ["once", "another"]
+    assert other.event_id != first.event_id

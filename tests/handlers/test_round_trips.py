@@ -1,4 +1,4 @@
-"""How often reading the past asks the database: never more for more events."""
+"""How often the database is asked: to send, and to read the past, never more for more events."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -135,3 +135,15 @@ async def test_a_page_of_what_is_not(server: SyncServer, watched: Watched, visib
         assert max(counts) <= COLD_PAGE[visibility]
     around = [await watched.reader().context(ALICE, room, middle, limit) for limit in (FEW, SOME)]
     assert max(around) <= COLD_CONTEXT
+
+
+@ensureDeferred
+async def test_a_message(watched: Watched) -> None:
+    """The room is locked, and the event is written: the stream is locked for that second message alone."""
+    server = TestServer(watched.database)
+    token = await server.user("alice")
+    path = f"{await server.room(token)}/send/m.room.message"
+    for number in range(2):
+        watched.sent.clear()
+        await server.ok("PUT", f"{path}/{number}", {"msgtype": "m.text", "body": "hello"}, token)
+    assert len(watched.sent) == 2

@@ -7,7 +7,8 @@ from pytest_twisted import ensureDeferred
 from synapse_lite.storage import access_tokens, accounts, devices
 from synapse_lite.storage.access_tokens import AccessToken, NewToken
 from synapse_lite.storage.accounts import NewAccount
-from synapse_lite.storage.database import Database, Row, Transaction
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.statements import Row
 from synapse_lite.storage.stream import Change, Kind
 
 USER = "@user:hs.test"

@@ -1,5 +1,7 @@
 """Transactions, snapshots and the stream on a real PostgreSQL."""
 
+from collections.abc import Callable
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -13,7 +15,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from synapse_lite.errors import MatrixError
 from synapse_lite.storage.bulk import PIECE_BYTES
 from synapse_lite.storage.database import CommitUncertainError, Database, Transaction
-from synapse_lite.storage.stream import Change, Kind, read_changes, read_position
+from synapse_lite.storage.stream import Change, Kind, Position, read_changes, read_position
 
 
 def _publish(txn: Transaction, user: str, count: int = 1) -> None:
@@ -108,13 +110,22 @@ async def test_a_lost_connection_is_replaced(database: Database, database_argume
     assert await database.transact(lambda txn: txn.value("SELECT 7")) == 7
 
 
+def _publish_seven(txn: Transaction) -> int:
+    _publish(txn, "@a:x")
+    return int(txn.value("SELECT 7"))
+
+
 @pytest.mark.parametrize(
     "error", [psycopg2.OperationalError, psycopg2.DatabaseError, psycopg2.InterfaceError]
 )
 @pytest.mark.parametrize("breaks_at", ["SELECT 7", "COMMIT"])
+@pytest.mark.parametrize("work", [lambda txn: txn.value("SELECT 7"), _publish_seven])
 @ensureDeferred
 async def test_a_connection_breaks(
-    database_arguments: dict[str, Any], breaks_at: str, error: type[Exception]
+    database_arguments: dict[str, Any],
+    work: Callable[[Transaction], int],
+    breaks_at: str,
+    error: type[Exception],
 ) -> None:
     """Whatever psycopg2 calls it: nothing was done and it is tried again; but nobody knows after a commit, and nothing is."""
     broken: list[str] = []
@@ -133,7 +144,7 @@ async def test_a_connection_breaks(
     database = Database(reactor, arguments, name="test", size=1, settings={})
     database.start()
     try:
-        asking = database.transact(lambda txn: txn.value("SELECT 7"))
+        asking = database.transact(work)
         if breaks_at == "COMMIT":
             with pytest.raises(CommitUncertainError):
                 await asking
@@ -175,16 +186,26 @@ async def test_nobody_waits_for_the_end_of_a_snapshot(database_arguments: dict[s
     assert waited == [True, True]
 
 
+@pytest.mark.parametrize("by_number", [True, False])
 @ensureDeferred
-async def test_rows_carry_the_position_of_their_change(database: Database) -> None:
+async def test_rows_carry_the_position_of_their_change(
+    database: Database, changes: list[Change], by_number: bool
+) -> None:
     """What is stored at a position is there when the position is announced, and gone with a rollback."""
 
-    def store(txn: Transaction, position: int) -> None:
-        txn.insert_row("INSERT INTO stream_marks (at, position) VALUES %s", (position * 10, position))
+    def store(at: int, txn: Transaction, position: Position) -> None:
+        assert isinstance(position, int) is by_number
+        txn.insert_row("INSERT INTO stream_marks (at, position) VALUES %s", (at, position))
 
     def publish(txn: Transaction) -> None:
-        for device_id in ("A", "B"):
-            txn.publish(Kind.TO_DEVICE, user_id="@u:x", device_id=device_id, at_position=store)
+        for at, device_id in ((10, "A"), (20, "B")):
+            txn.publish(
+                Kind.TO_DEVICE,
+                user_id="@u:x",
+                device_id=device_id,
+                at_position=partial(store, at),
+                by_number=by_number,
+            )
 
     def fail(txn: Transaction) -> None:
         publish(txn)
@@ -199,6 +220,7 @@ async def test_rows_carry_the_position_of_their_change(database: Database) -> No
         )
     )
     assert rows == [(10, 1, "A"), (20, 2, "B")]
+    assert [(change.position, change.device_id) for change in changes] == [(1, "A"), (2, "B")]
 
 
 _COPIED_TEXTS = ["", "plain", "a\tb", "a\nb\r", "\\N", "\\.", "\\", "\\\\t", "'\"", "\x7f\u2028", "日本語 🎉"]

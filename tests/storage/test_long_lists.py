@@ -14,7 +14,7 @@ from synapse_lite.handlers import long_lists
 from synapse_lite.handlers.long_lists import FRESH_MS, LongLists
 from synapse_lite.storage import destinations, reports, room_admin, user_admin
 from synapse_lite.storage.audit import AuditFilter, read_audit_log
-from synapse_lite.storage.database import Database, Row, Transaction
+from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.long_lists import (
     NEAR,
     SHORT,
@@ -30,6 +30,7 @@ from synapse_lite.storage.media import listing
 from synapse_lite.storage.media.listing import StatisticsFilter
 from synapse_lite.storage.reports import EVENT_REPORTS, ROOM_REPORTS, USER_REPORTS
 from synapse_lite.storage.room_admin import RoomSearch
+from synapse_lite.storage.statements import Row
 from synapse_lite.storage.tasks import TaskFilter, TaskOrder, read_sorted_tasks
 from synapse_lite.storage.user_admin import UserSearch
 from tests.databases import execute, new_database

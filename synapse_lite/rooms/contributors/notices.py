@@ -23,6 +23,7 @@ from synapse_lite.storage.notices import (
 )
 from synapse_lite.storage.relations import MAIN_THREAD, thread_of
 from synapse_lite.storage.state import StateStore
+from synapse_lite.storage.stream import Position
 
 NOTIFICATION_LEVEL = 50  # for whatever `notifications` of the power levels does not name
 
@@ -98,9 +99,9 @@ def _required(power_levels: Event | None, key: str) -> int:
     return NOTIFICATION_LEVEL if level is None else level
 
 
-def _insert(stored: StoredEvent, placed: PlacedNotice, txn: Transaction, position: int) -> None:
+def _insert(stored: StoredEvent, placed: PlacedNotice, txn: Transaction, position: Position) -> None:
     insert_notice(txn, position, stored.room_nid, stored.nid, placed)
 
 
-def _read(room_nid: int, user_id: str, thread_id: str, txn: Transaction, position: int) -> None:
+def _read(room_nid: int, user_id: str, thread_id: str, txn: Transaction, position: Position) -> None:
     put_own_read(txn, position, room_nid, user_id, thread_id)
