@@ -87,6 +87,7 @@ LEFT_OUT: Mapping[str, str] = {
     **dict.fromkeys(("user_stats", "user_directory", "user_last_seen", "own_reads"), _DERIVED),
     **dict.fromkeys(("relations", "notices", "room_aliases", "rooms", "uploads"), _DERIVED),
     **dict.fromkeys(("stream", "push_queue", "typing", "presence_claims", "sliding_connections"), _PASSING),
+    "sent_knocks": _PASSING,
     **dict.fromkeys(("scheduled_tasks", "task_requests", "blocked_rooms", "audit_log"), _OPERATORS),
     **dict.fromkeys(("media_quarantine", "media_quarantined_hashes"), _OPERATORS),
     **dict.fromkeys(("rate_limit_overrides", "experimental_features", "server_notice_rooms"), _OPERATORS),
