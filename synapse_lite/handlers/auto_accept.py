@@ -7,12 +7,11 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.clock import Clock, doubling_pause
+from synapse_lite.clock import Clock
 from synapse_lite.config.rooms import AutoAcceptOptions
-from synapse_lite.errors import MatrixError, UnavailableError
+from synapse_lite.errors import UnavailableError
 from synapse_lite.handlers.ignored_users import read_ignored
-from synapse_lite.handlers.membership import Memberships
-from synapse_lite.handlers.requester import Requester
+from synapse_lite.handlers.invited_joins import InvitedJoins
 from synapse_lite.ids import is_local
 from synapse_lite.matrix.event import Event
 from synapse_lite.storage import accounts, rooms
@@ -20,7 +19,9 @@ from synapse_lite.storage.account_data import GLOBAL, change_account_data
 from synapse_lite.storage.database import Database, DatabaseError, Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
 from synapse_lite.storage.stream import Change, Kind
+from synapse_lite.tasks.actions.accept_invite import ACCEPT_INVITE, FIRST_SECONDS, AcceptInviteParams
 from synapse_lite.tasks.followers import FollowerSpec, Shard
+from synapse_lite.tasks.queue import TaskQueue
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +29,7 @@ AUTO_ACCEPT = FollowerSpec("auto_accept_invites", frozenset({Kind.EVENT, Kind.ST
 """Of kind STATE are invites to rooms in which this server has nobody."""
 OLDEST_MS = 24 * 60 * 60 * 1000
 """Who switches it on does not want those of years."""
-ATTEMPTS = 5
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 DIRECT = "m.direct"
-_TOO_MANY, _SERVER_FAULT = 429, 500
 _PASSING = (CancelledError, DatabaseError, UnavailableError)
 """Of these no invite is at fault: all are delivered again."""
 
@@ -48,12 +46,14 @@ class Invite:
 class AutoAccept:
     """The follower `AUTO_ACCEPT`. What is delivered again finds who has joined meanwhile no longer invited.
 
-    A room that cannot be read or entered is logged, and its invite waits for the user: also where our code fails with it.
+    A room that cannot be entered at once becomes a task, so that no other invite waits for it. One that cannot be read,
+    or where our code fails, is logged, and its invite waits for the user.
     """
 
     database: Database
     events: EventStore
-    memberships: Memberships
+    joins: InvitedJoins
+    queue: TaskQueue
     clock: Clock
     options: AutoAcceptOptions
     server_name: str
@@ -62,7 +62,10 @@ class AutoAccept:
         concerned = [change for change in changes if change.user_id and change.event_nid]
         if concerned:
             invites = await self._read(concerned)
-            await gatherResults([Deferred.fromCoroutine(self._accept(one)) for one in invites])
+            over = await gatherResults([Deferred.fromCoroutine(self._accept(one)) for one in invites])
+            slow = [invite for invite, is_over in zip(invites, over, strict=True) if not is_over]
+            if slow:
+                await self._try_later(slow)
 
     async def _read(self, changes: Sequence[Change]) -> list[Invite]:
         """What is damaged is logged and left out: nothing that comes after it waits for it."""
@@ -76,33 +79,34 @@ class AutoAccept:
             logger.exception("an invite may wait for its user, as change %d fails", changes[0].position)
             return []
 
-    async def _accept(self, invite: Invite) -> None:
+    async def _accept(self, invite: Invite) -> bool:
+        """Whether it is over, as `InvitedJoins.join` has it."""
         try:
             if invite.is_direct:  # before the join, behind which nobody is found invited any more
                 await self.database.transact(_note_direct, invite)
-            await self._join(invite)
+            return await self.joins.join(invite.user_id, invite.room_id)
         except _PASSING:
             raise
         except Exception:
             logger.exception("%s cannot join %s by itself", invite.user_id, invite.room_id)
+            return True
 
-    async def _join(self, invite: Invite) -> None:
-        requester = Requester(invite.user_id, None, f"{invite.user_id} auto_accept_invites")
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                await self.clock.sleep(
-                    doubling_pause(FIRST_PAUSE_SECONDS, attempt - 1, LONGEST_PAUSE_SECONDS)
-                )
-            try:
-                await self.memberships.join(requester, invite.room_id)
-            except MatrixError as error:
-                logger.info("%s does not join %s by itself: %s", invite.user_id, invite.room_id, error)
-                if error.status != _TOO_MANY and error.status < _SERVER_FAULT:
-                    return
-            else:
-                return
+    async def _try_later(self, invites: Sequence[Invite]) -> None:
+        await self.database.transact(self._enqueue, invites)
+        self.queue.announce()
 
     # In a database thread
+
+    def _enqueue(self, txn: Transaction, invites: Sequence[Invite]) -> None:
+        for invite in invites:
+            self.queue.enqueue_in(
+                txn,
+                ACCEPT_INVITE,
+                AcceptInviteParams(user_id=invite.user_id, room_id=invite.room_id),
+                requester=invite.user_id,
+                endpoint="auto_accept_invites",
+                run_at_ms=self.clock.now_ms() + round(FIRST_SECONDS * 1000),
+            )
 
     def _invites(self, txn: Transaction, changes: Sequence[Change]) -> list[Invite]:
         """Those that are to be accepted, each the newest that its user knows of the room."""

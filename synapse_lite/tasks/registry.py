@@ -23,6 +23,7 @@ from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.tasks import Capability, FollowerKey
 from synapse_lite.tasks import periodic
+from synapse_lite.tasks.actions.accept_invite import ACCEPT_INVITE, AcceptInvite, JoinInvited
 from synapse_lite.tasks.actions.carry_bans import CARRY_BANS, BanCarrier, CarryBans
 from synapse_lite.tasks.actions.deactivate_user import DEACTIVATE_USER, DeactivateUser
 from synapse_lite.tasks.actions.delete_device_messages import DELETE_DEVICE_MESSAGES, DeleteDeviceMessages
@@ -82,6 +83,7 @@ class OtherServers:
     database: Database
     handshakes: Handshakes
     resync: RoomResync
+    join_invited: JoinInvited
 
 
 @frozen
@@ -258,6 +260,7 @@ CATALOGUE: Catalogue = (
     Binding(DELETE_DEVICE_MESSAGES, lambda _: DeleteDeviceMessages()),
     Binding(CARRY_BANS, lambda s: CarryBans(BanCarrier(s.appender, s.events, s.clock))),
     Binding(RESYNC_ROOM, lambda s: ResyncRoom(s.others.resync)),
+    Binding(ACCEPT_INVITE, lambda s: AcceptInvite(s.others.join_invited)),
     Binding(RETRY_LEAVE, lambda s: RetryLeave(s.others.database, s.others.handshakes)),
     Binding(UPDATE_JOIN_STATES, lambda s: UpdateJoinStates(s.appender, s.events, s.clock)),
     Binding(DEACTIVATE_USER, lambda s: DeactivateUser(s.appender, s.clock)),

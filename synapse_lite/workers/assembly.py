@@ -86,7 +86,12 @@ def _scheduler(
         clock=core.clock,
         server_name=core.server_name,
         media=core.media.for_tasks(config),
-        others=OtherServers(core.requests, core.federated.handshakes, core.federated.resync),
+        others=OtherServers(
+            core.requests,
+            core.federated.handshakes,
+            core.federated.resync,
+            core.rooms.invited_joins.join,
+        ),
         task_retention_ms=config.tasks.retention,
         redaction_retention_ms=config.redaction_retention_period,
         audit_log_retention_ms=config.audit_log_retention_period,

@@ -12,6 +12,7 @@ from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.event_writer import Sender
 from synapse_lite.handlers.ignored_users import IgnoredUsers
+from synapse_lite.handlers.invited_joins import InvitedJoins
 from synapse_lite.handlers.last_seen import LastSeen
 from synapse_lite.handlers.login import LoginLimiters, Logins
 from synapse_lite.handlers.login_tokens import LoginTokens
@@ -104,6 +105,7 @@ class RoomHandlers:
     membership_limits: MembershipLimits
     messages: RateLimiter
     memberships: Memberships
+    invited_joins: InvitedJoins
     avatars: Avatars
     presence: PresenceHandler
     sending: SendEvent
@@ -193,6 +195,7 @@ class RoomHandlers:
             member_limits,
             messages,
             memberships,
+            InvitedJoins(database, memberships, clock),
             avatars,
             presence,
             sending,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from attrs import frozen
 
 from synapse_lite.tasks import registry
+from synapse_lite.tasks.actions.accept_invite import ACCEPT_INVITE
 from synapse_lite.tasks.actions.carry_bans import CARRY_BANS
 from synapse_lite.tasks.actions.deactivate_user import DEACTIVATE_USER
 from synapse_lite.tasks.actions.delete_device_messages import DELETE_DEVICE_MESSAGES
@@ -83,6 +84,7 @@ MEDIA_KINDS = (
 
 ELSEWHERE: Mapping[str, str] = {
     NOOP.action: "changes nothing",
+    ACCEPT_INVITE.action: "asks other servers, of which there are none here; a step changes nothing but its cursor",
     RETRY_LEAVE.action: "asks other servers, of which there are none here; a step changes nothing but its cursor",
     "resync_room": "asks other servers, of which there are none here; a step changes nothing but its cursor",
     PURGE_HISTORY.action: "tests/chaos/purge.py",

@@ -9,10 +9,14 @@ from twisted.internet.defer import CancelledError, Deferred, FirstError
 from twisted.internet.task import deferLater
 
 from synapse_lite.errors import MatrixError
-from synapse_lite.handlers.auto_accept import ATTEMPTS, AUTO_ACCEPT, OLDEST_MS
+from synapse_lite.handlers.auto_accept import AUTO_ACCEPT, OLDEST_MS
+from synapse_lite.handlers.invited_joins import PATIENCE_SECONDS
 from synapse_lite.handlers.membership import Memberships
 from synapse_lite.storage.stream import read_changes_of, read_position
+from synapse_lite.tasks.actions.accept_invite import ACCEPT_INVITE, MAX_ATTEMPTS, AcceptInvite
 from synapse_lite.tasks.followers import DatabaseFollower, Shard
+from synapse_lite.tasks.outcome import Done, Fail, Later
+from tests.federation.tasks import run_pending
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, TestServer
 
@@ -86,6 +90,11 @@ async def test_invites_that_wait_for_their_users(build_server: BuildServer) -> N
     assert await joined(server, bob) == set()
 
 
+async def run_task(server: TestServer) -> Any:
+    """The outcome of a step of the task that accepts an invite; None: there is no such task."""
+    return await run_pending(server, ACCEPT_INVITE, AcceptInvite(server.core.rooms.invited_joins.join))
+
+
 @ensureDeferred
 async def test_a_join_that_fails_for_the_moment(
     build_server: BuildServer, monkeypatch: pytest.MonkeyPatch
@@ -103,14 +112,51 @@ async def test_a_join_that_fails_for_the_moment(
         raise errors[len(asked) % 2]
 
     monkeypatch.setattr("synapse_lite.handlers.membership.Memberships.join", join)
-    waiting = Deferred.fromCoroutine(deliver_all(server))
-    while not waiting.called:
-        await deferLater(reactor, 0.01)
-        server.clock.advance(30)
-    assert len(asked) == ATTEMPTS
+    await deliver_all(server)
+    outcomes = [await run_task(server) for _ in range(MAX_ATTEMPTS)]
+    pauses = [one.seconds for one in outcomes[:-1]]
+    assert pauses == sorted(pauses)
+    assert isinstance(outcomes[-1], Fail)
+    assert len(asked) == MAX_ATTEMPTS + 1
+    assert await run_task(server) is None
     errors[:] = [MatrixError(403, "M_FORBIDDEN", "no")] * 2
     await deliver_all(server)
-    assert len(asked) == ATTEMPTS + 1
+    assert await run_task(server) is None
+
+
+@ensureDeferred
+async def test_no_invite_waits_for_a_slow_server(
+    build_server: BuildServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The join goes on; a task looks what became of it, which leaves alone who has rejected the invite meanwhile."""
+    server = await build_server(**OPEN, auto_accept_invites=ENABLED)
+    alice, bob = await server.user("alice"), await server.user("bob")
+    slow, room = await invite(server, alice), await invite(server, alice)
+    join, answer, asked = Memberships.join, Deferred[None](), []
+
+    async def wait(memberships: Memberships, requester: Any, room_id: str) -> str:
+        asked.append(room_id)
+        if room_id == slow:
+            await answer
+        return await join(memberships, requester, room_id)
+
+    monkeypatch.setattr(Memberships, "join", wait)
+    delivering = Deferred.fromCoroutine(deliver_all(server))
+    while room not in await joined(server, bob) or slow not in asked:
+        await deferLater(reactor, 0.01)
+    server.clock.advance(PATIENCE_SECONDS)
+    await delivering
+    assert await joined(server, bob) == {room}
+    later = Deferred.fromCoroutine(run_task(server))
+    while not later.called:
+        await deferLater(reactor, 0.01)
+        server.clock.advance(PATIENCE_SECONDS)
+    assert isinstance(await later, Later)
+    answer.callback(None)
+    while await joined(server, bob) != {room, slow}:
+        await deferLater(reactor, 0.01)
+    assert await run_task(server) == Done({})
+    assert asked.count(slow) == 1
 
 
 @ensureDeferred

@@ -12,6 +12,12 @@ def build(core: Core) -> Feature:
     if not options.enabled or not Role.of(core.config).runs_tasks:
         return Feature()
     accept = AutoAccept(
-        core.tasks, core.events, core.rooms.memberships, core.clock, options, core.server_name
+        core.tasks,
+        core.events,
+        core.rooms.invited_joins,
+        core.queue,
+        core.clock,
+        options,
+        core.server_name,
     )
     return Feature(followers=(RegisteredFollower(AUTO_ACCEPT, accept),))
