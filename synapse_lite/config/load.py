@@ -22,6 +22,8 @@ _WORDS = {
     "dict_type": "should be a mapping",
     "model_type": "should be a mapping",
     "path_type": "should be a path",
+    "bool_parsing": "should be true or false",
+    "bool_type": "should be true or false",
     "int_parsing": "should be a whole number",
     "float_parsing": "should be a number",
 }

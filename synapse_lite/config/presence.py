@@ -10,7 +10,7 @@ from synapse_lite.config.units import MINUTE, SECOND, Duration
 
 
 class Presence(Options):
-    enabled: bool | Literal["untracked"] = Field(
+    enabled: Literal[True, False, "untracked"] = Field(
         default=True,
         description="Users see who is there; untracked: what is known is shown, what clients and other servers say of it is not kept.",
     )

@@ -31,7 +31,9 @@ def fill_in_secrets(values: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], s
         elif name != _SHARED_SECRET or Path(path).exists():
             try:
                 section[name] = _read(Path(path))
-            except (OSError, ValueError) as error:
+            except OSError as error:
+                yield (*sections, twin), f"{path} cannot be read: {error.strerror}"
+            except ValueError as error:
                 yield (*sections, twin), f"{path} cannot be read: {error}"
 
 

@@ -114,6 +114,7 @@ def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
     prepare_database(config, signing_key)
     pid_file = config.effective_pid_file
     if pid_file is not None:
+        pid_file.parent.mkdir(parents=True, exist_ok=True)
         pid_file.write_text(f"{os.getpid()}\n", "utf-8")
     try:
         homeserver = assemble(_reactor, config, signing_key, catalogue)
@@ -135,5 +136,8 @@ def _report(config: Config) -> None:
         logger.warning("an option of Synapse is ignored: %s", loss)
     if others := without_loss(config):
         logger.info("options of Synapse that are not needed here: %s", ", ".join(others))
+    if not config.runs_background_tasks:
+        runners = ", ".join(config.run_background_tasks_on)
+        logger.info("background tasks are not run here, but by %s (run_background_tasks_on)", runners)
     if config.unknown:
         logger.warning("options that are unknown: %s", ", ".join(config.unknown))

@@ -189,3 +189,15 @@ def test_words(write, text, expected):
     first_line = SMALL.splitlines()[0]
     path = write(f"{first_line}\n{text}" if text.startswith("database:") else SMALL + text)
     assert mistakes(path) == [f"{path}: {expected}"]
+
+
+def test_what_is_neither_true_nor_false(write):
+    """It is told in the words of YAML, also where a third word is possible."""
+    path = write(
+        SMALL + "enable_search: perhaps\npresence: {enabled: sometimes}\nforget_rooms_on_leave: [1]\n"
+    )
+    assert mistakes(path) == [
+        f"{path}: enable_search: should be true or false",
+        f"{path}: forget_rooms_on_leave: should be true or false",
+        f"{path}: presence.enabled: should be True, False or 'untracked'",
+    ]

@@ -19,12 +19,18 @@ def log_config(file: Path, level: str) -> dict[str, Any]:
 
 
 def test_sighup_reads_the_log_configuration_anew(build_site: BuildSite, tmp_path: Path) -> None:
-    """Logs go elsewhere from then on; a file with a mistake changes nothing, and the process goes on in any case."""
+    """Logs go elsewhere from then on; a file with a mistake changes nothing, and the process goes on in any case.
+
+    What is logged at start says who runs the background tasks; the process id is in a file, whose directory is made.
+    """
     description, first, second = (tmp_path / name for name in ("log.yaml", "first.log", "second.log"))
     description.write_text(yaml.safe_dump(log_config(first, "INFO")))
-    site = build_site("main", log_config=str(description))
+    pid_file = tmp_path / "made" / "main.pid"
+    site = build_site("elsewhere", log_config=str(description), pid_file=str(pid_file))
     site.start("main")
     process = site.processes["main"].running
+    assert pid_file.read_text().strip() == str(process.pid)
+    assert "background tasks are not run here, but by elsewhere" in first.read_text()
     description.write_text("handlers: [")
     process.send_signal(signal.SIGHUP)
     wait_until(lambda: "what was in force remains" in first.read_text(), "the mistake is told")
