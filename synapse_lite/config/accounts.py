@@ -189,6 +189,9 @@ class AccountOptions(Options):
     )
     enable_set_displayname: bool = Field(default=True, description="Users may change their display name.")
     enable_set_avatar_url: bool = Field(default=True, description="Users may change their avatar.")
+    enable_3pid_changes: bool = Field(
+        default=True, description="Users may remove addresses of their account; administrators add them."
+    )
     require_auth_for_profile_requests: bool = Field(
         default=False, description="Profiles are shown only to users who are logged in."
     )

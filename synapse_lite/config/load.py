@@ -24,6 +24,7 @@ _WORDS = {
     "path_type": "should be a path",
     "bool_parsing": "should be true or false",
     "bool_type": "should be true or false",
+    "too_short": "should not be empty",
     "int_parsing": "should be a whole number",
     "float_parsing": "should be a number",
 }

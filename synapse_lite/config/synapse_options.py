@@ -30,7 +30,6 @@ IGNORED = frozenset(
         "dont_notify_new_devices_for",
         "dummy_events_threshold",
         "email",
-        "enable_3pid_changes",
         "enable_3pid_lookup",
         "enable_ephemeral_messages",
         "enable_local_media_storage",

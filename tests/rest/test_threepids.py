@@ -4,7 +4,8 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage.user_admin import replace_threepids
 from tests.builders import SERVER
-from tests.server import TestServer
+from tests.rest.conftest import BuildServer
+from tests.server import OPEN, TestServer
 
 
 @ensureDeferred
@@ -28,6 +29,17 @@ async def test_addresses_are_listed_and_deleted(server: TestServer) -> None:
         ({"medium": "x", "address": "y"}, "M_INVALID_PARAM"),
     ):
         assert await server.refusal("POST", "account/3pid/delete", body, alice) == (400, errcode)
+
+
+@ensureDeferred
+async def test_they_may_be_kept_from_changing_them(build_server: BuildServer) -> None:
+    """`enable_3pid_changes`"""
+    server = await build_server(**OPEN, enable_3pid_changes=False)
+    alice = await server.user("alice")
+    await server.database.transact(replace_threepids, f"@alice:{SERVER}", [("email", "alice@a.test")], 5)
+    body = {"medium": "email", "address": "alice@a.test"}
+    assert await server.refusal("POST", "account/3pid/delete", body, alice) == (403, "M_FORBIDDEN")
+    assert len((await server.ok("GET", "account/3pid", None, alice))["threepids"]) == 1
 
 
 @ensureDeferred

@@ -15,8 +15,9 @@ NO_CHANGES = "Addresses are added by the administrators of this server"
 
 
 class ThreepidsApi:
-    def __init__(self, threepids: Threepids) -> None:
+    def __init__(self, threepids: Threepids, *, may_delete: bool) -> None:
         self._threepids = threepids
+        self._may_delete = may_delete
 
     def routes(self) -> list[Route]:
         return [
@@ -48,6 +49,8 @@ class ThreepidsApi:
 
     async def delete(self, request: Request, requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/account/3pid/delete`"""
+        if not self._may_delete:
+            raise forbidden("3PID changes are disabled on this server")
         body = request.json_object()
         medium, address = text(body, "medium", MAX_ADDRESS), text(body, "address", MAX_ADDRESS)
         if medium not in MEDIA:

@@ -7,4 +7,6 @@ from synapse_lite.workers.feature import Feature
 
 
 def build(core: Core) -> Feature:
-    return Feature(ThreepidsApi(Threepids(core.requests)).routes())
+    return Feature(
+        ThreepidsApi(Threepids(core.requests), may_delete=core.config.enable_3pid_changes).routes()
+    )
