@@ -34,3 +34,16 @@ def pending_invites(
         },
     )
     return [PendingInvite(*row) for row in rows]
+
+
+def invites_elsewhere(
+    txn: Transaction, room_nid: int, server_name: str, after: str, limit: int
+) -> list[tuple[str, str]]:
+    """Users of other servers who were invited by somebody of this server who is still in the room, and by whom; the next by user id."""
+    return txn.rows(
+        "SELECT m.user_id, m.sender FROM memberships m WHERE m.room_nid = %s AND m.user_id > %s"
+        " AND m.membership = 'invite' AND m.server_name <> %s AND EXISTS (SELECT FROM memberships o"
+        "  WHERE o.room_nid = m.room_nid AND o.user_id = m.sender AND o.membership = 'join' AND o.server_name = %s)"
+        " ORDER BY m.user_id LIMIT %s",
+        (room_nid, after, server_name, server_name, limit),
+    )

@@ -29,6 +29,7 @@ from synapse_lite.tasks.actions.shutdown_room import (
     NEW_ROOM,
     ShutdownParams,
 )
+from synapse_lite.tasks.actions.withdraw_invites import FAILED_TO_WITHDRAW, WITHDRAWN
 from synapse_lite.tasks.outcome import Later, Next
 from tests.builders import ALICE, BOB, MALLORY, SERVER, World
 from tests.handlers.house import House, alice, bob, requester
@@ -65,6 +66,43 @@ async def test_members_move_into_the_new_room(steps: Steps, version: str) -> Non
         assert '"body":"Moved."' in last
 
     await steps.do(look)
+
+
+@ensureDeferred
+async def test_invites_at_other_servers_are_withdrawn(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By who invited, before they leave; the room stays until the server has been told. What the room refuses is told,
+    and holds nothing up.
+    """
+    far, near, other = "@far:far.test", "@near:near.test", "@other:other.test"
+    room = await furnished(steps)
+    levels = {"users": {BOB: 50}, "invite": 0, "kick": 50}
+    await steps.do(steps.world.send, room, "m.room.power_levels", ALICE, levels, state_key="")
+    for inviter, invited in ((ALICE, far), (BOB, near), (ALICE, other)):
+        await steps.do(steps.world.member, room, inviter, invited, "invite")
+    levels["users"] = {}
+    await steps.do(steps.world.send, room, "m.room.power_levels", ALICE, levels, state_key="")
+    monkeypatch.setattr(shutdown_room, "MAX_LEAVES", 1)
+    monkeypatch.setattr(shutdown_room, "MAX_WAITS", 1)
+    monkeypatch.setattr(shutdown_room, "WAIT_SECONDS", 0)
+    task_id = await steps.ask(SHUTDOWN, ShutdownParams(room_id=room.room_id))
+    lease = await steps.claim(SHUTDOWN)
+    while isinstance(await steps.step(SHUTDOWN, lease, 100), Next):
+        pass
+
+    def look(txn: Transaction) -> None:
+        members = rooms.members(txn, room.nid, ["invite", "leave"])
+        state = {member.user_id: member.membership for member in members}
+        assert (state[far], state[near], state[other]) == ("leave", "invite", "leave")
+
+    await steps.do(look)
+    lease = await steps.claim(SHUTDOWN)
+    while isinstance(await steps.step(SHUTDOWN, lease, 100), Next):
+        pass
+    task = await steps.task(task_id)
+    assert task.status is Status.COMPLETE
+    assert await steps.items(task_id, WITHDRAWN) == [far, other]
+    assert await steps.items(task_id, FAILED_TO_WITHDRAW) == [near]
+    assert (task.result or {})["withdrawn_invites"] == 2
 
 
 @ensureDeferred

@@ -1,4 +1,4 @@
-"""Shut a room down: its members out (into a new room, if one is wanted), its aliases moved, its rows deleted.
+"""Shut a room down: its invites withdrawn, its members out (into a new room, if one is wanted), its aliases moved, its rows deleted.
 
 Each step does a part of one phase. What became of each member and alias is an item of the task.
 """
@@ -12,7 +12,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
 from synapse_lite.matrix.event import Draft
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
-from synapse_lite.matrix.types import MESSAGE
+from synapse_lite.matrix.types import MEMBER, MESSAGE
 from synapse_lite.rooms.append import EventAppender, append_all
 from synapse_lite.rooms.create import NewRoom, create_room
 from synapse_lite.rooms.members import join_draft, leave_draft
@@ -20,6 +20,7 @@ from synapse_lite.rooms.values import Write
 from synapse_lite.storage import aliases as alias_store
 from synapse_lite.storage import purge, rooms
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.invites import invites_elsewhere
 from synapse_lite.storage.outgoing import is_waiting
 from synapse_lite.storage.room_closure import block_room, close_room, reopen_room
 from synapse_lite.storage.room_servers import all_servers
@@ -27,8 +28,9 @@ from synapse_lite.storage.tasks import TaskItem, record_items
 from synapse_lite.tasks.actions.pace import rest
 from synapse_lite.tasks.actions.purge_room import STILL_JOINED
 from synapse_lite.tasks.actions.room_rows import Walk, count_rows, delete_rows
+from synapse_lite.tasks.actions.withdraw_invites import FAILED_TO_WITHDRAW, WITHDRAWN
 from synapse_lite.tasks.outcome import Done, Fail, Later, Next, Outcome
-from synapse_lite.tasks.specs import TaskSpec, TaskView
+from synapse_lite.tasks.specs import TaskSpec, TaskView, Upcast
 
 MAX_LEAVES = 20  # in one step: each is an event, and holds the stream for a moment
 LEAVES_AT_ONCE = 10  # then a rest
@@ -46,6 +48,7 @@ NEW_ROOM = "new_room"
 class Phase(StrEnum):
     COUNT = "count"
     CREATE_ROOM = "new_room"
+    INVITES = "invites"
     MEMBERS = "members"
     ALIASES = "aliases"
     PURGE = "purge"
@@ -77,7 +80,7 @@ class ShutdownParams(_Model):
 
 
 class ShutdownCursor(_Model):
-    """`after_user`: members up to here are out. `waited`: how often for other servers. `was_whole`: events could be added when it began.
+    """`after_user`: invites of users up to here are withdrawn; then, members up to here are out. `waited`: how often for other servers. `was_whole`: events could be added when it began.
 
     `forgotten`: of how many it was told that the room is hidden from them.
     """
@@ -89,6 +92,7 @@ class ShutdownCursor(_Model):
     new_room_nid: int | None = None
     new_room_id: str | None = None
     after_user: str = ""
+    withdrawn: int = 0
     kicked: int = 0
     failed: int = 0
     forgotten: int = 0
@@ -101,12 +105,13 @@ ShutdownTask = TaskView[ShutdownParams, ShutdownCursor]
 
 SHUTDOWN_AND_PURGE_ROOM = TaskSpec(
     action="shutdown_and_purge_room",
-    version=1,
+    version=2,
     params=ShutdownParams,
     cursor=ShutdownCursor,
     resource=lambda params: params.room_id,
     unique=lambda params: f"{params.room_id} (dry run)" if params.dry_run else params.room_id,
     lock=lambda params: f"room:{params.room_id}",
+    upcasts=(Upcast(version=1),),
 )
 
 
@@ -126,17 +131,15 @@ class ShutdownAndPurgeRoom:
         if reopened:  # the task is tried again, and others may have come in meanwhile
             phase = Phase.MEMBERS if cursor.phase is Phase.ALIASES else cursor.phase
             cursor = _with(cursor, phase=phase, after_user="")
-        match cursor.phase:
-            case Phase.COUNT:
-                return self._count(txn, task, cursor)
-            case Phase.CREATE_ROOM:
-                return self._create_room(txn, task, cursor)
-            case Phase.MEMBERS:
-                return self._lead_out(txn, task, cursor)
-            case Phase.ALIASES:
-                return self._move_aliases(txn, task, cursor)
-            case Phase.PURGE:
-                return self._delete(txn, task, cursor)
+        phases = {
+            Phase.COUNT: self._count,
+            Phase.CREATE_ROOM: self._create_room,
+            Phase.INVITES: self._withdraw,
+            Phase.MEMBERS: self._lead_out,
+            Phase.ALIASES: self._move_aliases,
+            Phase.PURGE: self._delete,
+        }
+        return phases[cursor.phase](txn, task, cursor)
 
     def on_cancel(self, txn: Transaction, task: ShutdownTask) -> None:
         """A room of which nothing is deleted goes on, with those who are still in it."""
@@ -167,7 +170,7 @@ class ShutdownAndPurgeRoom:
         members = purge.count_present(txn, cursor.room_nid, self._server_name)
         if task.params.dry_run:
             return Done({"dry_run": True, "members": members, "rows": cursor.counted.rows})
-        phase = Phase.CREATE_ROOM if task.params.new_room else Phase.MEMBERS
+        phase = Phase.CREATE_ROOM if task.params.new_room else Phase.INVITES
         return _next(_with(cursor, phase=phase), total=members + cursor.counted.total)
 
     def _create_room(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
@@ -177,7 +180,46 @@ class ShutdownAndPurgeRoom:
         )
         room = create_room(txn, self._appender, self._clock, new)
         record_items(txn, task.id, [TaskItem(room.room_id, NEW_ROOM)])
-        return _next(_with(cursor, phase=Phase.MEMBERS, new_room_nid=room.nid, new_room_id=room.room_id))
+        return _next(_with(cursor, phase=Phase.INVITES, new_room_nid=room.nid, new_room_id=room.room_id))
+
+    def _withdraw(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
+        """Invites into a room that is gone could be neither accepted nor refused at other servers."""
+        limit = min(task.batch, MAX_LEAVES)
+        invites = (
+            invites_elsewhere(txn, cursor.room_nid, self._server_name, cursor.after_user, limit)
+            if cursor.was_whole and task.params.purge
+            else []
+        )
+        now_ms, leave = self._clock.now_ms(), {"membership": "leave"}
+        writes = [
+            Write(cursor.room_nid, Draft(MEMBER, inviter, leave, now_ms, user_id))
+            for user_id, inviter in invites
+        ]
+        results = self._appender.append(txn, writes, even_closed=True)
+        failures = {
+            user_id: str(result)
+            for (user_id, _), result in zip(invites, results, strict=True)
+            if isinstance(result, MatrixError)
+        }
+        record_items(
+            txn,
+            task.id,
+            [
+                TaskItem(
+                    user_id, FAILED_TO_WITHDRAW if user_id in failures else WITHDRAWN, failures.get(user_id)
+                )
+                for user_id, _ in invites
+            ],
+        )
+        ended = len(invites) < limit
+        return _next(
+            _with(
+                cursor,
+                phase=Phase.MEMBERS if ended else Phase.INVITES,
+                after_user="" if ended else invites[-1][0],
+                withdrawn=cursor.withdrawn + len(invites) - len(failures),
+            )
+        )
 
     def _lead_out(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
         limit = min(task.batch, MAX_LEAVES)
@@ -260,9 +302,9 @@ class ShutdownAndPurgeRoom:
         return failures
 
     def _has_to_tell(self, txn: Transaction, cursor: ShutdownCursor) -> bool:
-        """Whether other servers in the room have yet to hear who left: with the room that would be lost."""
+        """Whether other servers have yet to hear who left, or is no longer invited: with the room that would be lost."""
         others = {*all_servers(txn, cursor.room_nid)} - {self._server_name}
-        return bool(others) and is_waiting(txn, cursor.room_nid)
+        return bool(others or cursor.withdrawn) and is_waiting(txn, cursor.room_nid)
 
     def _is_inhabited(self, txn: Transaction, cursor: ShutdownCursor) -> bool:
         return cursor.was_whole and purge.is_joined_by_any(txn, cursor.room_nid, self._server_name)
@@ -274,7 +316,8 @@ def _closes(task: ShutdownTask) -> bool:
 
 def _total(cursor: ShutdownCursor) -> int:
     """Of what there is to do in all, once the members are out: their leaves have added rows, and moved aliases none."""
-    added = cursor.kicked * ROWS_OF_A_LEAVE + cursor.forgotten if cursor.was_whole else 0
+    leaves = cursor.kicked + cursor.withdrawn
+    added = leaves * ROWS_OF_A_LEAVE + cursor.forgotten if cursor.was_whole else 0
     return cursor.kicked + cursor.failed + cursor.counted.total + added - cursor.aliases
 
 
@@ -297,6 +340,7 @@ def _result(cursor: ShutdownCursor) -> JsonObject:
         "new_room_id": cursor.new_room_id,
         "kicked": cursor.kicked,
         "failed_to_kick": cursor.failed,
+        "withdrawn_invites": cursor.withdrawn,
         "moved_aliases": cursor.aliases,
         "rows": cursor.deleted.rows,
     }
