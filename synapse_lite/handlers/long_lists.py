@@ -39,7 +39,7 @@ class _Taken:
 class LongLists:
     """Reads pages, and remembers surveys of long lists: those of one kind of rows, for it tells them apart by their conditions.
 
-    The total of a long list is counted once, for all orders. A survey is taken behind the first answer, unless that is far from both ends of the list. One that is older than half a minute
+    The total of a long list is counted once, for all orders and all who ask meanwhile. A survey is taken behind the first answer, unless that is far from both ends of the list. One that is older than half a minute
     still serves, while a new one is taken. So the total of a list of more than 10,000 rows may be that old, and a page
     may begin as many rows off as came and went since.
     """
@@ -50,22 +50,39 @@ class LongLists:
         self._surveys: Cache[LongList, _Taken] = Cache(REMEMBERED)
         self._totals: Cache[str, int] = Cache(REMEMBERED)  # of long lists, in whatever order
         self._waiting: dict[LongList, list[Deferred[None]]] = {}  # for a survey that is being taken
+        self._counting: dict[str, list[Deferred[None]]] = {}
 
     async def page(self, wanted: LongList, offset: int, read: ReadPage[T]) -> tuple[T, int]:
         """What `read` returns, and how many rows the list has. `offset`: of the first row that is read."""
+        rows = _rows(wanted)
+        if (counting := self._counting.get(rows)) is not None:
+            await _turn(counting)
         known = self._surveys.get(wanted)
         if known is None:
-            total = self._totals.get(_rows(wanted))
-            counted = await self._database.snapshot(_count_and_read, wanted, total, offset, read)
+            counted = await self._count_and_read(wanted, rows, offset, read)
             if counted is not None:
                 if counted[1] > SHORT:
-                    self._totals.put(_rows(wanted), counted[1])
                     self._survey_later(wanted)
                 return counted
             known = await self._survey(wanted)
         elif known.at_ms + FRESH_MS < self._clock.now_ms():
             self._survey_later(wanted)
         return await self._database.snapshot(read, wanted, known.survey), known.survey.total
+
+    async def _count_and_read(
+        self, wanted: LongList, rows: str, offset: int, read: ReadPage[T]
+    ) -> tuple[T, int] | None:
+        total = self._totals.get(rows)
+        if total is not None or rows in self._counting:
+            return await self._database.snapshot(_count_and_read, wanted, total, offset, read)
+        self._counting[rows] = []
+        try:
+            counted = await self._database.snapshot(_count_and_read, wanted, None, offset, read)
+            if counted is not None and counted[1] > SHORT:
+                self._totals.put(rows, counted[1])
+            return counted
+        finally:
+            _let_go(self._counting.pop(rows))
 
     def _survey_later(self, wanted: LongList) -> None:
         if wanted not in self._waiting:
@@ -75,9 +92,7 @@ class LongLists:
 
     async def _survey(self, wanted: LongList) -> _Taken:
         while (waiting := self._waiting.get(wanted)) is not None:
-            turn: Deferred[None] = Deferred()
-            waiting.append(turn)
-            await turn
+            await _turn(waiting)
             known = self._surveys.get(wanted)
             if known is not None:
                 return known
@@ -88,9 +103,19 @@ class LongLists:
             self._totals.put(_rows(wanted), taken.survey.total)
             return taken
         finally:
-            for turn in self._waiting.pop(wanted):
-                if not turn.called:
-                    turn.callback(None)
+            _let_go(self._waiting.pop(wanted))
+
+
+async def _turn(waiting: list[Deferred[None]]) -> None:
+    turn: Deferred[None] = Deferred()
+    waiting.append(turn)
+    await turn
+
+
+def _let_go(waiting: list[Deferred[None]]) -> None:
+    for turn in waiting:
+        if not turn.called:
+            turn.callback(None)
 
 
 def _rows(wanted: LongList) -> str:

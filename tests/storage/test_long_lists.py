@@ -1,7 +1,6 @@
 """Pages of long lists: those that plain offsets would give, for about as many rows read wherever they are."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -11,7 +10,7 @@ from twisted.internet import reactor
 
 from synapse_lite.errors import UnavailableError
 from synapse_lite.handlers import long_lists
-from synapse_lite.handlers.long_lists import FRESH_MS, LongLists
+from synapse_lite.handlers.long_lists import LongLists
 from synapse_lite.storage import destinations, reports, room_admin, user_admin
 from synapse_lite.storage.audit import AuditFilter, read_audit_log
 from synapse_lite.storage.database import Database, Transaction
@@ -272,39 +271,6 @@ def _counted(txn: Transaction, wanted: LongList, survey: Survey, offset: int) ->
     return page, rows_read(txn) - before
 
 
-def add_users(txn: Transaction, first: int, last: int) -> None:
-    """Every fifth a guest."""
-    txn.execute(
-        "INSERT INTO users (user_id, created_ts, is_guest) SELECT '@n' || n || ':hs', n, n %% 5 = 0"
-        " FROM generate_series(%s, %s) n",
-        (first, last),
-    )
-
-
-@ensureDeferred
-async def test_a_survey_serves_until_the_next_one(database: Database) -> None:
-    """A short list is counted each time; the total of a long one may be half a minute old, and one page older."""
-    clock = ManualClock()
-    pages = LongLists(database, clock)
-    wanted = user_admin.long_list(UserSearch(), "name", backwards=False)
-
-    async def total(offset: int = 0) -> int:
-        read: Any = partial(user_admin.list_users, offset=offset, limit=1)
-        return (await pages.page(wanted, offset, read))[1]
-
-    await database.transact(add_users, 1, 10)
-    assert await total() == 10
-    await database.transact(add_users, 11, SHORT + 1)
-    assert await total(SHORT // 2) == SHORT + 1  # far from both ends of a long list: a survey is waited for
-    await database.transact(add_users, SHORT + 2, SHORT + 2)
-    assert await total() == SHORT + 1
-    clock.advance(FRESH_MS / 1000 + 1)
-    assert await total() == SHORT + 1
-    while await total() == SHORT + 1:  # the new survey is taken behind the answer
-        pass
-    assert await total() == SHORT + 2
-
-
 @ensureDeferred
 async def test_pages_near_an_end_do_not_wait_for_a_survey(
     listed: Database, monkeypatch: pytest.MonkeyPatch
@@ -324,24 +290,6 @@ async def test_pages_near_an_end_do_not_wait_for_a_survey(
         page, total = await LongLists(listed, ManualClock()).page(wanted, offset, read)
         assert total == ROWS
         assert page == await listed.read(plain_page, wanted, offset), offset
-
-
-@ensureDeferred
-async def test_the_total_is_counted_once_for_all_orders(database: Database) -> None:
-    """The first page in another order of a long list counts nothing; of other rows it does."""
-    await database.transact(add_users, 1, SHORT + 1)
-    pages = LongLists(database, ManualClock())
-
-    async def page(search: UserSearch, order: str) -> int:
-        wanted = user_admin.long_list(search, order, backwards=False)
-
-        read: Any = partial(user_admin.list_users, offset=0, limit=LIMIT)
-        return (await pages.page(wanted, 0, read))[1]
-
-    assert await page(UserSearch(), "name") == SHORT + 1
-    await database.transact(lambda txn: txn.execute("DELETE FROM users WHERE user_id = '@n1:hs'"))
-    assert await page(UserSearch(), "creation_ts") == SHORT + 1
-    assert await page(UserSearch(guests=False), "creation_ts") == SHORT - SHORT // 5
 
 
 def seed_tasks(txn: Transaction) -> None:
