@@ -49,13 +49,13 @@ def listed(number: int, membership: str, name: str) -> ListedRoom:
 @given(requests, rooms, st.lists(st.integers(1, 6), max_size=4))
 def test_rooms_that_move(request: SlidingRequest, made: list[tuple[str, str]], moves: list[int]) -> None:
     """Whatever the lists show of the user's rooms, and whichever of them move up."""
-    found = [listed(number, *one) for number, one in enumerate(made, 1)][::-1]
+    found = [listed(number, *one) for number, one in enumerate(made, 1)]
     before = Listing(10, 10, {room.room_nid: room for room in found}, {"!1", "!2"}, {})
     joined = {room.room_nid for room in found if room.membership == "join"}
     order = list(before.rooms.values())
     for position, nid in enumerate([nid for nid in moves if nid in joined], 11):
         moved = evolve(before.rooms[nid], position=position)
-        order = [moved, *(room for room in order if room.room_nid != nid)]
+        order = [*(room for room in order if room.room_nid != nid), moved]
     after = evolve(before, position=20, rooms={room.room_nid: room for room in order})
     windows = moved_windows(request, before, after, find_windows(request, before, {}))
     event("told" if windows is not None else "not told")
@@ -92,14 +92,14 @@ def test_what_is_unknown_of_a_room_fits_no_filter_that_asks_for_it(membership: s
 
 def test_a_room_that_moves_in_its_window() -> None:
     """It is known without a look at the others; one that comes from below is not, nor a list that was read anew."""
-    found = {number: listed(number, "join", "a") for number in (3, 2, 1)}
+    found = {number: listed(number, "join", "a") for number in (1, 2, 3)}
     before = Listing(10, 10, found, (), {})
     request = SlidingRequest(requester(ALICE), "", None, 0, {"a": RoomList(CONFIGS[0], [(0, 1)])}, {}, {})
     windows = find_windows(request, before, {})
 
     def up(nid: int) -> Listing:
         others = {other: room for other, room in found.items() if other != nid}
-        return evolve(before, position=11, rooms={nid: evolve(found[nid], position=11), **others})
+        return evolve(before, position=11, rooms={**others, nid: evolve(found[nid], position=11)})
 
     moved = moved_windows(request, before, up(2), windows)
     assert moved is not None

@@ -11,7 +11,7 @@ from synapse_lite.storage.rooms import room_by_id
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, PurgeRoomParams
 from tests.builders import World
 from tests.rest.conftest import BuildServer
-from tests.rest.sliding_sync import ALL, BOB, LIST, id_of, say, sync
+from tests.rest.sliding_sync import ALICE, ALL, BOB, LIST, id_of, say, sync
 from tests.rest.test_sliding_sync_live import count_statements, waits  # noqa: F401
 from tests.server import OPEN, TestServer
 from tests.tasks.steps import Steps
@@ -61,6 +61,25 @@ async def test_a_room_that_was_left_and_purged_between_two_polls(server: TestSer
         assert told["lists"]["all"]["count"] == 1
     assert (await sync(server, bob, ALL, told["pos"]))["rooms"] == {}
     assert (await sync(server, bob, {**ALL, "conn_id": "new"}))["rooms"].keys() == {id_of(kept)}
+
+
+@ensureDeferred
+async def test_who_types_no_more_when_one_looks_again(server: TestServer) -> None:
+    """A client that turned the extension off, and heard of nobody who stopped, is told when it turns it on again."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, preset="public_chat")
+    await server.ok("POST", f"{room}/join", {}, bob)
+    on = {**ALL, "extensions": {"typing": {"enabled": True}}}
+    typing = f"{room}/typing/{ALICE}"
+    await server.ok("PUT", typing, {"typing": True, "timeout": 30_000}, alice)
+    pos, heard = None, []
+    for body in (on, ALL, on, on):
+        answer = await sync(server, bob, body, pos)
+        pos, shown = answer["pos"], answer["extensions"].get("typing", {}).get("rooms", {})
+        heard.append([event["content"]["user_ids"] for event in shown.values()])
+        if body is ALL:
+            await server.ok("PUT", typing, {"typing": False}, alice)
+    assert heard == [[[ALICE]], [], [[]], []]
 
 
 @ensureDeferred

@@ -1,6 +1,6 @@
 """The extensions of sliding sync: the sections of /sync, written as this one has them. Runs in database threads."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 
 from attrs import frozen
@@ -16,6 +16,7 @@ from synapse_lite.handlers.sync.sections import (
     of_kinds,
     prepare,
 )
+from synapse_lite.handlers.sync.typing import NOBODY_TYPES
 from synapse_lite.handlers.sync.values import Reading, RoomIds
 from synapse_lite.handlers.tokens import write_token
 from synapse_lite.storage.stream import Change, Kind, Place
@@ -112,6 +113,7 @@ class Extensions:
             for section in self.room_sections(name):
                 new = [one for one in of_kinds(changes, section.kinds) if one.room_nid in known]
                 parts = {
+                    **(_cleared(name, fresh.keys() & before.keys()) if fresh else {}),
                     **(section.read(reading, fresh, None) if fresh else {}),
                     **section.read(reading, known, new),
                 }
@@ -137,6 +139,11 @@ class Extensions:
             for section in self.sections.room
             if _KINDS[name] in section.kinds and not _COUNTS & section.kinds
         ]
+
+
+def _cleared(name: str, room_nids: Collection[int]) -> dict[int, JsonObject]:
+    """Nobody types, for who had the extension once, and may have heard then that somebody did."""
+    return dict.fromkeys(room_nids, NOBODY_TYPES) if name == TYPING else {}
 
 
 def write_user_extensions(found: Mapping[str, UserParts], position: int) -> tuple[JsonObject, bool]:

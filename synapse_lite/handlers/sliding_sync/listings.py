@@ -30,12 +30,13 @@ _KINDS = frozenset({Kind.EVENT, Kind.REDACTED, Kind.STATE, Kind.ROOM_GONE, Kind.
 class Listing:
     """As of a position of the stream; since `read_at` rooms have but moved up.
 
-    `direct`: the ids of direct chats; `tags` by room nid.
+    `rooms` by nid, the newest last: so that a copy in which one moved up costs next to nothing, however many they
+    are. `direct`: the ids of direct chats; `tags` by room nid.
     """
 
     position: int
     read_at: int
-    rooms: Mapping[int, ListedRoom]
+    rooms: dict[int, ListedRoom]
     direct: Collection[str]
     tags: Mapping[int, Collection[str]]
 
@@ -96,8 +97,10 @@ class Listings:
                 moved[room.room_nid] = evolve(room, position=change.position)
         if not missed:
             return known
-        rest = {nid: one for nid, one in known.rooms.items() if nid not in moved}
-        rooms = {**dict(reversed(moved.items())), **rest}
+        rooms = known.rooms.copy() if moved else known.rooms
+        for nid, room in moved.items():
+            del rooms[nid]
+            rooms[nid] = room
         return self._keep(user_id, evolve(known, position=log.position, rooms=rooms))
 
     def _only_moves(self, change: Change) -> bool:
@@ -155,7 +158,8 @@ def _text_in(content: object, key: str) -> str | None:
 
 
 def _ordered(rooms: Mapping[int, ListedRoom]) -> dict[int, ListedRoom]:
-    return dict(sorted(rooms.items(), key=lambda item: (-item[1].position, item[1].room_id)))
+    shown = sorted(rooms.items(), key=lambda item: (-item[1].position, item[1].room_id))
+    return dict(reversed(shown))
 
 
 def _is_fact(change: Change, user_id: str) -> bool:

@@ -34,7 +34,7 @@ class Windows:
 def find_windows(request: SlidingRequest, listing: Listing, spaces: Spaces) -> Windows:
     """`spaces` are those that the user is in, of those that filters name."""
     rooms = listing.rooms
-    ordered = [one for one in rooms.values() if _is_listed(one, request)]
+    ordered = [one for one in reversed(rooms.values()) if _is_listed(one, request)]
     shown: dict[str, ShownList] = {}
     names: dict[int, list[str]] = {}
     for name, one in request.lists.items():

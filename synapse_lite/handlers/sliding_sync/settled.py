@@ -59,7 +59,7 @@ def moved_windows(
     """The windows `before`, as they are `after`; None when other rooms may stand in them now."""
     if before.read_at != after.read_at or before.position > after.position:
         return None
-    moved = list(takewhile(lambda room: room.position > before.position, after.rooms.values()))
+    moved = list(takewhile(lambda room: room.position > before.position, reversed(after.rooms.values())))
     if len(moved) > MOST_MOVED:
         return None
     shown: dict[str, ShownList] = {}

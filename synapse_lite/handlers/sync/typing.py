@@ -66,3 +66,6 @@ def _takes(request: SyncRequest, room_id: str) -> bool:
 
 def _event(user_ids: Sequence[str]) -> JsonObject:
     return {"events": [{"type": TYPE, "content": {"user_ids": user_ids}}]}
+
+
+NOBODY_TYPES = _event(())
