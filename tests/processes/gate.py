@@ -1,4 +1,4 @@
-"""A gate for the tasks of a server of this test: it holds them in the middle, however slow the test is to look."""
+"""Gates for a server of this test: they hold its tasks, or whoever writes, in the middle, however slow the test is to look."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +16,7 @@ CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER gate BEFORE UPDATE ON scheduled_tasks FOR EACH ROW
     WHEN (OLD.done > 0 AND NEW.done > OLD.done) EXECUTE FUNCTION wait_at_gate();
 """
+_WAITING = "SELECT count(*) FROM pg_locks WHERE relation = ANY(%s::regclass[]) AND NOT granted"
 _AT_GATE = """
 SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
 WHERE d.datname = current_database() AND locktype = 'advisory' AND mode = 'ShareLock' AND NOT granted
@@ -58,3 +59,17 @@ def resting(site: Site, admin: User, ask: Callable[[], str]) -> Iterator[str]:
 def _control(admin: User, action: str, *, paused: bool) -> None:
     with admin.connect() as connection:
         connection.call("PUT", f"/_synapse/admin/v1/task_actions/{action}", {"paused": paused})
+
+
+@contextmanager
+def locked(site: Site, *tables: str) -> Iterator[None]:
+    """Nobody writes into these tables; all may read."""
+    with closing(psycopg2.connect(**site._database)) as connection, connection.cursor() as cursor:
+        for table in tables:
+            cursor.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+        yield
+
+
+def wait_at(site: Site, *tables: str, writers: int = 1) -> None:
+    """Returns when so many wait for any of the tables."""
+    wait_until(lambda: site.value(_WAITING, list(tables)) >= writers, f"{writers} writers of {tables}")

@@ -1,8 +1,7 @@
 """Registrations, log-ins and what users want of others outlast the process that heard of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +10,7 @@ import pytest
 
 from synapse_lite.cli.demo.connection import Connection, User
 from tests.processes.conftest import BuildSite
+from tests.processes.nio_clients import clients
 from tests.processes.site import SERVER, Site, create_room
 
 V3 = "/_matrix/client/v3"
@@ -30,17 +30,6 @@ def site(build_site: BuildSite) -> Site:
     )
     site.start("main", "second")
     return site
-
-
-@asynccontextmanager
-async def clients(url: str, names: Sequence[str]) -> AsyncIterator[list[nio.AsyncClient]]:
-    """Nobody of them is logged in. A request that gets no answer is made again, as matrix-nio does."""
-    config = nio.AsyncClientConfig(backoff_factor=0.01)
-    async with AsyncExitStack() as stack:
-        made = [nio.AsyncClient(url, f"@{name}:{SERVER}", config=config) for name in names]
-        for client in made:
-            stack.push_async_callback(client.close)
-        yield made
 
 
 def test_registrations_through_a_killed_process(site: Site) -> None:

@@ -1,28 +1,29 @@
 """Two of our servers that federate over TLS, as processes."""
 
+import asyncio
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import psycopg2
+import nio
 import pytest
 
 from synapse_lite.cli.api import ApiError
 from synapse_lite.cli.demo.connection import Connection, User
 from tests.processes.conftest import BuildSite, sites
-from tests.processes.gate import build_gate, closed_gate, wait_at_gate
+from tests.processes.gate import build_gate, closed_gate, locked, wait_at, wait_at_gate
 from tests.processes.harness import wait_until
 from tests.processes.neighbours import Neighbours
+from tests.processes.nio_clients import clients_of, through_a_kill
 from tests.processes.site import Site, create_room, say
 
 SLOW_RESYNC = "tests.processes.slow_resync"
 MEMBERS = 12
-_WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'rooms'::regclass AND NOT granted"
 _TAKEN = "SELECT count(*) FROM staged_rooms WHERE owner IS NOT NULL"
 _OF_A_ROOM = ("events", "memberships", "current_state", "state_snapshots", "room_gaps", "partial_rooms")
 
@@ -123,6 +124,34 @@ def test_a_process_that_is_killed_before_it_stores_what_a_user_is(
     )
 
 
+@pytest.mark.parametrize("dies", ["inviting", "invited"])
+def test_a_process_that_is_killed_before_it_stores_an_invite(
+    build_site: BuildSite, tmp_path: Path, dies: str
+) -> None:
+    """Of the server that invites, when it has the signature of the other one, or of the other one: who asks again invites, and both agree."""
+    ours, theirs, their_name = _neighbours(build_site, tmp_path)
+    alice, bob = theirs.user("alice"), ours.user("bob")
+    room_id = create_room(alice, preset="private_chat")
+    asyncio.run(_invite(theirs if dies == "inviting" else ours, alice, room_id, bob))
+    assert _standing(bob, room_id) == "invite"
+    _join(bob, room_id, their_name)
+    assert (
+        _members(bob, room_id)
+        == _members(alice, room_id)
+        == dict.fromkeys([alice.user_id, bob.user_id], "join")
+    )
+
+
+async def _invite(dying: Site, alice: User, room_id: str, bob: User) -> None:
+    """matrix-nio repeats what has no answer at all; another failure the user."""
+    async with clients_of(alice.base_url, alice) as (host,):
+        asked = partial(host.room_invite, room_id, bob.user_id)
+        (answer,) = await through_a_kill(dying, "main", ["rooms"], asked)
+        if isinstance(answer, nio.RoomInviteError):
+            answer = await asked()
+        assert isinstance(answer, nio.RoomInviteResponse), answer
+
+
 def test_a_process_that_is_killed_while_members_are_loaded(build_site: BuildSite, tmp_path: Path) -> None:
     """The room was entered without its members: whoever goes on with the task fills in each of them."""
     ours, theirs, their_name = _neighbours(build_site, tmp_path, module=SLOW_RESYNC)
@@ -152,10 +181,10 @@ def test_a_process_that_is_killed_while_events_wait(build_site: BuildSite, tmp_p
     alice, bob = theirs.user("alice"), ours.user("bob")
     room_id = create_room(alice)
     _join(bob, room_id, their_name)
-    with alice.connect() as there, _locked_rooms(ours):
+    with alice.connect() as there, locked(ours, "rooms"):
         said = wait_until(lambda: _said(there, room_id, "hello"), "the message at the other server")
         wait_until(lambda: ours.value(_TAKEN), "the event at a process")
-        wait_until(lambda: ours.value(_WAITING), "the process at the room")
+        wait_at(ours, "rooms")
         ours.signal("main", signal.SIGKILL)
         assert ours.processes["main"].running.wait() == -signal.SIGKILL
     ours.execute("UPDATE staged_rooms SET leased_until = clock_timestamp() + interval '1 day'")
@@ -173,20 +202,12 @@ def _neighbours(build_site: BuildSite, directory: Path, **options: Any) -> tuple
     return ours, theirs, their_name
 
 
-@contextmanager
-def _locked_rooms(site: Site) -> Iterator[None]:
-    """Nobody writes to the first of the tables that a join writes to."""
-    with closing(psycopg2.connect(**site._database)) as connection, connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE rooms IN EXCLUSIVE MODE")
-        yield
-
-
 def _kill_before_it_stores(site: Site, ask: Callable[[], object]) -> None:
     """The process is killed once the other server has answered, at the first row of what it would store."""
     asking = threading.Thread(target=ask)
-    with _locked_rooms(site):
+    with locked(site, "rooms"):
         asking.start()
-        wait_until(lambda: site.value(_WAITING), "what is stored, at its first row")
+        wait_at(site, "rooms")
         site.signal("main", signal.SIGKILL)
         asking.join()
         assert site.processes["main"].running.wait() == -signal.SIGKILL
