@@ -1,6 +1,7 @@
 """Two of our servers that federate over TLS, as processes."""
 
 import asyncio
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -124,15 +125,17 @@ def test_a_process_that_is_killed_before_it_stores_what_a_user_is(
     )
 
 
-@pytest.mark.parametrize("dies", ["inviting", "invited"])
+@pytest.mark.parametrize(("dies", "at"), [("inviting", "events"), ("invited", "rooms")])
 def test_a_process_that_is_killed_before_it_stores_an_invite(
-    build_site: BuildSite, tmp_path: Path, dies: str
+    build_site: BuildSite, tmp_path: Path, dies: str, at: str
 ) -> None:
     """Of the server that invites, when it has the signature of the other one, or of the other one: who asks again invites, and both agree."""
     ours, theirs, their_name = _neighbours(build_site, tmp_path)
     alice, bob = theirs.user("alice"), ours.user("bob")
     room_id = create_room(alice, preset="private_chat")
-    asyncio.run(_invite(theirs if dies == "inviting" else ours, alice, room_id, bob))
+    asyncio.run(_invite(theirs if dies == "inviting" else ours, at, alice, room_id, bob))
+    signed = re.findall(r"PUT /_matrix/federation/v2/invite/\S+ 200", ours.processes["main"].log())
+    assert len(signed) == (2 if dies == "inviting" else 1)
     assert _standing(bob, room_id) == "invite"
     _join(bob, room_id, their_name)
     assert (
@@ -142,11 +145,11 @@ def test_a_process_that_is_killed_before_it_stores_an_invite(
     )
 
 
-async def _invite(dying: Site, alice: User, room_id: str, bob: User) -> None:
+async def _invite(dying: Site, at: str, alice: User, room_id: str, bob: User) -> None:
     """matrix-nio repeats what has no answer at all; another failure the user."""
     async with clients_of(alice.base_url, alice) as (host,):
         asked = partial(host.room_invite, room_id, bob.user_id)
-        (answer,) = await through_a_kill(dying, "main", ["rooms"], asked)
+        (answer,) = await through_a_kill(dying, "main", [at], asked)
         if isinstance(answer, nio.RoomInviteError):
             answer = await asked()
         assert isinstance(answer, nio.RoomInviteResponse), answer

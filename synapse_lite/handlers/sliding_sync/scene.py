@@ -65,11 +65,17 @@ class Scene:
     @property
     def lost(self) -> list[int]:
         """Rooms that the client knows, of which the user has no membership any more, or none that it will see."""
-        return [
-            nid
-            for nid, one in self.sent.items()
-            if (nid not in self.listed and one.membership not in GONE) or self._is_asked_again(nid)
-        ]
+        listed, wanted = self.listed, self.windows.wanted
+        found = []
+        for nid, one in self.sent.items():
+            room = listed.get(nid)
+            if room is None:
+                is_lost = one.membership not in GONE
+            else:  # put out meanwhile, and asked in again, without a look at the invite
+                is_lost = room.membership in ASKED and one.membership == "join" and nid not in wanted
+            if is_lost:
+                found.append(nid)
+        return found
 
     @property
     def is_settled(self) -> bool:
@@ -103,15 +109,6 @@ class Scene:
             return False
         before = RoomConfig.decode(had)
         return wanted.timeline_limit > before.timeline_limit or wanted.wants_more_than(before)
-
-    def _is_asked_again(self, nid: int) -> bool:
-        """Whether the client knows the user as a member, who was out of the room meanwhile, and does not look at the invite."""
-        return (
-            self.knows_joined(nid)
-            and nid not in self.windows.wanted
-            and nid in self.listed
-            and self.listed[nid].membership in ASKED
-        )
 
     def upto(self, nid: int) -> int:
         """How far the client knows the room."""
