@@ -9,6 +9,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredQueue
 
+from synapse_lite.handlers.sliding_sync.lists import Windows, find_windows
 from synapse_lite.handlers.sliding_sync.reading import SlidingReader
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage.database import Database, Transaction
@@ -129,6 +130,27 @@ async def test_news_take_no_statement(server: TestServer, waits: "DeferredQueue[
     answer = await waiting
     assert sent in answer["extensions"]["receipts"]["rooms"][id_of(tea)]["content"]
     assert answer["rooms"] == {}
+
+
+@ensureDeferred
+async def test_a_member_who_comes_moves_a_room(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database tells of the member; where the rooms stand is known, and none is looked at for that."""
+    alice, _bob, (tea, cake) = await _rooms(server, 2)
+    phone, carol = Phone(server, alice), await server.user("carol")
+    for _ in range(2):
+        await phone.sync()
+    looks = []
+
+    def look(*given: Any) -> Windows:
+        looks.append(given)
+        return find_windows(*given)
+
+    monkeypatch.setattr("synapse_lite.handlers.sliding_sync.reading.find_windows", look)
+    await server.ok("POST", f"{tea}/join", {}, carol)
+    answer = await phone.sync()
+    assert answer["rooms"][id_of(tea)]["joined_count"] == 3
+    assert answer["lists"]["all"]["ops"][0]["room_ids"] == [id_of(tea), id_of(cake)]
+    assert looks == []
 
 
 @ensureDeferred

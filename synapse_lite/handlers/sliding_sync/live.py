@@ -6,7 +6,7 @@ know it leaves to `SlidingReader` by answering None.
 
 from collections.abc import Mapping
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 
 from synapse_lite.handlers.sliding_sync.bump_stamps import BUMPING, BumpStamps
 from synapse_lite.handlers.sliding_sync.extensions import merged_parts, write_room_extensions
@@ -14,7 +14,6 @@ from synapse_lite.handlers.sliding_sync.lists import Windows, most_shown, spaces
 from synapse_lite.handlers.sliding_sync.live_extensions import LiveExtensions
 from synapse_lite.handlers.sliding_sync.reading import ReadAnswer, SlidingReader
 from synapse_lite.handlers.sliding_sync.scene import Listed, Scene
-from synapse_lite.handlers.sliding_sync.settled import SettledClients
 from synapse_lite.handlers.sliding_sync.summaries import SHOWN
 from synapse_lite.handlers.sliding_sync.timelines import people
 from synapse_lite.handlers.sliding_sync.values import RoomConfig, SlidingRequest, SlidingResult, SlidingRoom
@@ -38,7 +37,6 @@ class LiveSlidingReader:
     state: LiveState
     extensions: LiveExtensions
     bumps: BumpStamps
-    settled: SettledClients = field(factory=SettledClients)
 
     async def since(
         self, request: SlidingRequest, base: SlidingPosition, joined: JoinedRooms
@@ -68,12 +66,12 @@ class LiveSlidingReader:
         listing = self.reader.listings.live(request.user_id, self.news.log)
         if listing is None or spaces_asked(request) or most_shown(request, listing) > MOST_SHOWN:
             return None
-        windows = self.settled.windows(request, listing)
-        if not self.settled.has(base, windows):
+        windows = self.reader.settled.windows(request, listing)
+        if not self.reader.settled.has(base, windows):
             sent = self.reader.known(base)
             if sent is None or not Scene(base.position, listing.rooms, windows, sent).is_settled:
                 return None
-            self.settled.add(base, windows)
+            self.reader.settled.add(base, windows)
         return _View(listing.rooms, windows)
 
     def _answer(

@@ -29,6 +29,7 @@ from synapse_lite.handlers.sliding_sync.recent import Recent, rooms_of
 from synapse_lite.handlers.sliding_sync.remembered import RememberedRooms
 from synapse_lite.handlers.sliding_sync.rooms import Found, SlidingRoomReader
 from synapse_lite.handlers.sliding_sync.scene import Listed, Scene, told
+from synapse_lite.handlers.sliding_sync.settled import SettledClients
 from synapse_lite.handlers.sliding_sync.values import SlidingRequest, SlidingResult, SlidingRoom
 from synapse_lite.handlers.sync.joined import is_own_membership
 from synapse_lite.handlers.sync.own import read_own_changes
@@ -104,6 +105,7 @@ class SlidingReader:
         self._sent: Cache[tuple[int, int], bytes] = Cache(REMEMBERED_BYTES)
         self.listings = Listings(events, hidden)
         self.own_data = RememberedAccountData()
+        self.settled = SettledClients()
 
     def read(
         self,
@@ -121,7 +123,9 @@ class SlidingReader:
         recent = recent.until(txn, position)
         listing = self.listings.read(txn, request.user_id, recent, position)
         reading = self._reading(txn, request, base, recent, listing.rooms, now_ms)
-        windows = find_windows(request, listing, read_spaces(txn, request, listing.rooms))
+        windows = self.settled.known(request, listing) or find_windows(
+            request, listing, read_spaces(txn, request, listing.rooms)
+        )
         scene = Scene(reading.since, listing.rooms, windows, sent)
         joined = self._joined(reading, scene, recent, self._news(reading, scene, recent))
         outside, _ = self._readable(scene.outside, lambda part: self._rooms.invited(reading, part))

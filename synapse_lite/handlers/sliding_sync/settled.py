@@ -30,7 +30,7 @@ class _View:
 
 
 class SettledClients:
-    """For the reactor only."""
+    """For the reactor, and for database threads as far as they use `known`."""
 
     def __init__(self) -> None:
         self._views: Cache[Asked, _View] = Cache(REMEMBERED_ROOMS)
@@ -38,12 +38,14 @@ class SettledClients:
 
     def windows(self, request: SlidingRequest, listing: Listing) -> Windows:
         """As of the listing. `request` names no spaces."""
-        key = _key(request)
-        known = self._views.get(key)
-        windows = moved_windows(request, known.listing, listing, known.windows) if known else None
-        windows = windows or find_windows(request, listing, {})
-        self._views.put(key, _View(listing, windows), len(windows.wanted) + 1)
+        windows = self.known(request, listing) or find_windows(request, listing, {})
+        self._views.put(_key(request), _View(listing, windows), len(windows.wanted) + 1)
         return windows
+
+    def known(self, request: SlidingRequest, listing: Listing) -> Windows | None:
+        """As of the listing, where rooms have but moved up since they were looked at here."""
+        known = self._views.get(_key(request))
+        return moved_windows(request, known.listing, listing, known.windows) if known else None
 
     def has(self, base: SlidingPosition, windows: Windows) -> bool:
         """Whether the client knows all rooms in these windows as it wants them."""
