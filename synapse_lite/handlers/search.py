@@ -1,19 +1,27 @@
 """Searching in what has been said (client-server API, "Server Side Search")."""
 
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from attrs import evolve, frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import Errcode, MatrixError, invalid_param
+from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.handlers.aggregations import Reader, with_aggregations
 from synapse_lite.handlers.filters import EventFilter
 from synapse_lite.handlers.ignored_users import IgnoredUsers
 from synapse_lite.handlers.rendering import render_all
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.search_highlights import highlights
+from synapse_lite.handlers.search_pages import (
+    RANK,
+    RECENT,
+    Cursor,
+    read_cursor,
+    read_page,
+    write_cursor,
+)
+from synapse_lite.handlers.search_state import FoundStates
 from synapse_lite.handlers.tokens import write_token
 from synapse_lite.handlers.visibility import Viewer, Visibility
 from synapse_lite.matrix.types import CREATE, MEMBER
@@ -31,17 +39,11 @@ MAX_LIMIT = 100
 MAX_CONTEXT = 20
 MAX_EVENTS = 500
 """So many results, with what is around them, are in one answer."""
-HIDDEN_PAGE = 100  # how many hits are read at once when some are hidden,
-MAX_HIDDEN_PAGES = 10  # and how often, before the client is told to go on from there
 MAX_UPGRADES = 20  # back from a room that is named
 MAX_JUDGED = 500  # of the hits that are counted
 ROOM, SENDER = "room_id", "sender"
 GROUPS = (ROOM, SENDER)
-RECENT, RANK = "recent", "rank"
 ORDERS = (RANK, RECENT)
-_TOKEN = re.compile(r"(\d{1,18})_(\d{1,6})")
-Visible = Callable[[Found], Collection[int]]
-"""Which of the hits the reader may see, by the numbers of their events."""
 _BEEN_THERE = ("join", "leave", "ban")
 _Sides = tuple[Sequence[Entry], Sequence[Entry]]
 _Places = tuple[Sequence[Entry], Sequence[Entry], Sequence[Entry]]
@@ -72,17 +74,6 @@ class SearchRequest:
 
 
 @frozen
-class _Cursor:
-    """From where on: at most at a position, and behind so many of the best."""
-
-    upto: int
-    skipped: int = 0
-
-    def behind(self, hit: Hit, order: str) -> "_Cursor":
-        return _Cursor(hit.position - 1) if order == RECENT else evolve(self, skipped=self.skipped + 1)
-
-
-@frozen
 class _Context:
     before: Sequence[View]
     after: Sequence[View]
@@ -99,7 +90,7 @@ class _Found:
     views: Sequence[View] = ()
     contexts: Sequence[_Context] = ()
     state: Mapping[str, Sequence[View]] = {}
-    end: _Cursor | None = None
+    end: Cursor | None = None
 
 
 @frozen
@@ -125,6 +116,7 @@ class SearchHandler:
         self._database = database
         self._events = events
         self._state = state
+        self._found_states = FoundStates(events, state)
         self._visibility = visibility
         self._ignored = ignored
         self._clock = clock
@@ -134,7 +126,7 @@ class SearchHandler:
         """The `room_events` of an answer; 400 when searching is switched off, or for a foreign `next_batch`."""
         if not self._enabled:
             raise MatrixError(400, Errcode.UNKNOWN, "Search is disabled on this homeserver")
-        start = None if wanted.start is None else _read_token(wanted.start)
+        start = None if wanted.start is None else read_cursor(wanted.start)
         ignored = await self._ignored.of(requester.user_id)
         wanted = evolve(wanted, selection=evolve(wanted.selection, ignored=ignored))
         found = await self._database.snapshot(self._search, requester.user_id, wanted, start)
@@ -166,12 +158,12 @@ class SearchHandler:
         if wanted.with_state:
             answer["state"] = {room_id: render(views) for room_id, views in found.state.items()}
         if found.end is not None:
-            answer["next_batch"] = f"{found.end.upto}_{found.end.skipped}"
+            answer["next_batch"] = write_cursor(found.end)
         return answer
 
     # In a database thread
 
-    def _search(self, txn: Transaction, user_id: str, wanted: SearchRequest, start: _Cursor | None) -> _Found:
+    def _search(self, txn: Transaction, user_id: str, wanted: SearchRequest, start: Cursor | None) -> _Found:
         asked = terms(normalised(wanted.text))
         mine, now = rooms.rooms_of(txn, user_id, _BEEN_THERE)
         taken = self._rooms(txn, {nid: room for nid, (room, _) in mine.items()}, wanted.selection)
@@ -192,20 +184,30 @@ class SearchHandler:
             look_into(found.counts)
             return self._visible(txn, viewers, found.hits)
 
-        hits, counts, end = _page(txn, question, wanted, start or _Cursor(question.upto), visible)
-        if start is not None:
-            counts = search.find(txn, question, Page(0)).counts
-            look_into(counts)
+        start = start or Cursor(question.upto)
+        page = read_page(txn, question, wanted.selection.limit, wanted.order, start, visible)
+        states: Mapping[int, Sequence[int]] = {}
+        if wanted.with_state:
+            page, states = self._found_states.fitting(txn, viewers, page)
         scope = _Scope(taken, viewers)
-        hits, results, contexts = self._shown(txn, scope, user_id, wanted, hits)
+        hits, results, contexts = self._shown(txn, scope, user_id, wanted, [hit for hit, _ in page.hits])
+        given = start.given + len(hits)
+        if page.end is None:
+            count = given
+        elif start.count is not None:
+            count = max(given, start.count)
+        else:
+            counts = search.count(txn, question, page.found)
+            look_into(counts)
+            count = max(given, self._count(txn, viewers, question, counts))
         return _Found(
-            self._count(txn, viewers, question, counts),
+            count,
             highlights(asked, results),
             hits,
             results,
             contexts,
-            self._states(txn, scope, hits) if wanted.with_state else {},
-            end,
+            {taken[nid].room_id: views for nid, views in self._found_states.views(txn, states).items()},
+            page.end and evolve(page.end, given=given, count=count),
         )
 
     def _shown(
@@ -257,8 +259,8 @@ class SearchHandler:
         if not doubtful:
             return sure
         limit = min(MAX_JUDGED, sum(counts[nid] for nid in doubtful))
-        hits = search.newest_hits(txn, evolve(question, room_nids=doubtful), limit)
-        return sure + len(self._visible(txn, viewers, hits))
+        found = search.find(txn, evolve(question, room_nids=doubtful), Page(limit))
+        return sure + len(self._visible(txn, viewers, found.hits))
 
     def _visible(self, txn: Transaction, viewers: Mapping[int, Viewer], hits: Sequence[Hit]) -> set[int]:
         by_room: dict[int, list[Entry]] = {}
@@ -317,41 +319,6 @@ class SearchHandler:
         seen = with_aggregations(txn, self._events, self._visibility, seen, reader)
         return {view.stored.nid: view for view in seen}, {view.stored.nid: view for view in state}
 
-    def _states(self, txn: Transaction, scope: _Scope, hits: Sequence[Hit]) -> dict[str, list[View]]:
-        """The current state of each room; of one that the user has left, that of their leave."""
-        states = {}
-        for nid in dict.fromkeys(hit.room_nid for hit in hits):
-            viewer = scope.viewers[nid]
-            left = [] if viewer.is_joined else list(self._state.whole(txn, viewer.left_state).values())
-            nids = rooms.current_event_nids(txn, nid) if viewer.is_joined else left
-            states[scope.rooms[nid].room_id] = self._events.views(txn, nids)
-        return states
-
-
-def _page(
-    txn: Transaction, question: Question, wanted: SearchRequest, start: _Cursor, visible: Visible
-) -> tuple[list[Hit], Mapping[int, int], _Cursor | None]:
-    """Up to `limit` hits that the reader may see; how many there are from `start` on, by room; and where to go on: None
-    when there are no more.
-    """
-    limit, cursor = max(1, wanted.selection.limit), start
-    found: list[tuple[Hit, _Cursor]] = []
-    counts: Mapping[int, int] = {}
-    for size in (limit + 1, *[HIDDEN_PAGE] * MAX_HIDDEN_PAGES):
-        page = Page(size, by_rank=wanted.order == RANK, skipped=cursor.skipped)
-        read = search.find(txn, evolve(question, upto=min(cursor.upto, question.upto)), page)
-        counts = counts or read.counts
-        seen = visible(read)
-        for hit in read.hits:
-            cursor = cursor.behind(hit, wanted.order)
-            if hit.event_nid in seen:
-                found.append((hit, cursor))
-        if len(found) > limit:
-            return [hit for hit, _ in found[:limit]], counts, found[limit - 1][1]
-        if len(read.hits) < size:
-            return [hit for hit, _ in found], counts, None
-    return [hit for hit, _ in found], counts, cursor
-
 
 def _context(
     found: _Places, views: Mapping[int, View], members: Sequence[int], profiles: Mapping[int, View]
@@ -383,10 +350,3 @@ def _grouped(views: Sequence[View], key: str) -> JsonObject:
         event = view.stored.event
         groups.setdefault(event.room_id if key == ROOM else event.sender, []).append(event.event_id)
     return {name: {"results": ids, "order": number} for number, (name, ids) in enumerate(groups.items(), 1)}
-
-
-def _read_token(text: str) -> _Cursor:
-    match = _TOKEN.fullmatch(text)
-    if match is None:
-        raise invalid_param(f"Invalid next_batch: {text[:80]!r}")
-    return _Cursor(int(match[1]), int(match[2]))

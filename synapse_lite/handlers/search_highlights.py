@@ -16,13 +16,11 @@ def highlights(asked: Sequence[Term], results: Sequence[View] = ()) -> list[str]
 
     Clients mark what is literally so, in any case.
     """
+    # At once: what many results say, is looked at for all of them.
+    text = " ".join(_text_of(view) for view in results)[:MAX_CHARACTERS]
     found: dict[str, str] = {}
-    left = MAX_CHARACTERS
-    for view in results:
-        text = _text_of(view)[:left]
-        left -= len(text)
-        for word in spellings(text, asked):
-            found.setdefault(word.lower(), word)
+    for word in spellings(text, asked):
+        found.setdefault(word.lower(), word)
     known = [normalised(word) for word in found]
     missing = [term.text for term in asked if not any(term.text in word for word in known)]
     return list(dict.fromkeys([*found.values(), *missing]))[:MAX_HIGHLIGHTS]

@@ -26,6 +26,19 @@ def keeping_to_indexes(
 
 
 @contextmanager
+def planned_once(txn: Transaction) -> Iterator[None]:
+    """For a prepared statement that looks rows up in an index, of which the planner does not know how many there are.
+
+    It would plan each time anew, as it believes that what it knows of the values helps.
+    """
+    txn.later("SET LOCAL plan_cache_mode = force_generic_plan")
+    txn.later("SET LOCAL enable_seqscan = off")
+    yield
+    txn.later("SET LOCAL plan_cache_mode TO DEFAULT")
+    txn.later("SET LOCAL enable_seqscan TO DEFAULT")
+
+
+@contextmanager
 def sorting(txn: Transaction) -> Iterator[None]:
     """Who wants the first of few rows finds and sorts them, rather than to look for them in the order of an index.
 

@@ -276,9 +276,12 @@ def all_rooms_of(txn: Transaction, user_id: str) -> list[tuple[int, str, str]]:
     ]
 
 
-def current_event_nids(txn: Transaction, room_nid: int) -> list[int]:
+def current_event_nids(txn: Transaction, room_nid: int, limit: int | None = None) -> list[int]:
     """Of the current state."""
-    rows = txn.rows("SELECT event_nid FROM current_state WHERE room_nid = %s ORDER BY event_nid", (room_nid,))
+    rows = txn.rows(
+        "SELECT event_nid FROM current_state WHERE room_nid = %s ORDER BY event_nid LIMIT %s",
+        (room_nid, limit),
+    )
     return [nid for (nid,) in rows]
 
 

@@ -1,19 +1,25 @@
 """The index of what can be searched for in events (docs/decisions/040-search.md)."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
+from functools import partial
+from math import ceil
+from typing import Any
 
 from attrs import field, frozen
 
 from synapse_lite.matrix.words import Term, lexeme, tsquery
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.planner import keeping_to_indexes
+from synapse_lite.storage.nids import nid_array
+from synapse_lite.storage.planner import keeping_to_indexes, planned_once
+from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.stream import Kind, Place
 from synapse_lite.storage.timeline import Entry, Selection, condition_of
 
 MAX_RANKED = 2000
 """So many of the newest hits are compared with each other, and counted."""
 FEW_ROOMS = 50  # that are asked for in the index itself
+FEW_TERMS = 3  # for each number of which a connection may plan its own statements
 SLICE = 8192  # positions of the stream that share a token, so that the newest hits of a common word are found alone
 MAX_SLICES = 64  # asked for at once
 MOSTLY = 2  # at most half of the hits are in other rooms
@@ -52,7 +58,7 @@ class Question:
 
 @frozen
 class Page:
-    """`limit` hits behind the first `skipped`: the newest ones, or (`by_rank`) the best of the newest `MAX_RANKED`."""
+    """`limit` hits in the rooms behind the first `skipped`: the newest ones, or (`by_rank`) the best of the newest `MAX_RANKED`."""
 
     limit: int
     by_rank: bool = False
@@ -80,11 +86,26 @@ class Hit:
 
 
 @frozen
+class Next:
+    """How to go on looking back: into so many of the newest slices, and how for the rooms."""
+
+    width: int
+    within: Within
+
+
+@frozen
 class Found:
-    """A page of hits, visible or not, and how many of the newest `MAX_RANKED` are in each room, by nid."""
+    """A page of hits, visible or not, and how many of the newest `MAX_RANKED` are in each room, by nid.
+
+    `next`: there may be more in what nobody looked into.
+    """
 
     hits: Sequence[Hit]
     counts: Mapping[int, int]
+    next: Next | None = None
+
+
+_Read = Callable[[Transaction, Question, Collection[int], Within], Found]
 
 
 @keeping_to_indexes
@@ -146,52 +167,91 @@ def forget_events(txn: Transaction, event_nids: Collection[int]) -> None:
 
 def find(txn: Transaction, question: Question, page: Page) -> Found:
     """What the follower has not seen redacted yet is among the hits."""
-    newest, width, within = question.upto // SLICE, 1, Within.ALL
-    while width <= min(MAX_SLICES, newest // 2):
-        found = _find(txn, question, page, range(newest, newest - width, -1), within)
+    needed = MAX_RANKED if page.by_rank else min(MAX_RANKED, page.skipped + page.limit)
+    return _look(txn, question, needed, Next(1, Within.ALL), partial(_read_page, page=page))
+
+
+def count(txn: Transaction, question: Question, found: Found) -> Mapping[int, int]:
+    """The `counts` of everything that is older, too."""
+    if found.next is None:
+        return found.counts
+    return _look(txn, question, MAX_RANKED, found.next, _read_counts).counts
+
+
+def _look(txn: Transaction, question: Question, needed: int, how: Next, read: _Read) -> Found:
+    """Look back until so many hits are found in the rooms that are asked for."""
+    newest = question.upto // SLICE
+    while how.width <= min(MAX_SLICES, newest // 2):
+        found = read(txn, question, range(newest, newest - how.width, -1), how.within)
         everywhere = sum(found.counts.values())
-        count = sum(found.counts.get(nid, 0) for nid in question.room_nids)
-        if count == MAX_RANKED:
-            return found
-        if within is Within.ALL:
-            within = Within.ROWS if 0 < everywhere <= MOSTLY * count else Within.INDEX
-            if everywhere == MAX_RANKED:
-                continue  # there are more in this slice
-        # A slice may be full of what others do elsewhere.
-        width = max(2 * width, 3 * MAX_RANKED * width // (2 * count)) if count else 8 * width
-    if within is Within.ALL or newest > 2 * MAX_SLICES:
-        within = Within.INDEX  # the newest slice does not tell where the word was common long ago
-    return _find(txn, question, page, (), within)
+        counts = {nid: found.counts[nid] for nid in question.room_nids if nid in found.counts}
+        here = sum(counts.values())
+        if here == MAX_RANKED:
+            return Found(found.hits, counts)
+        if here >= needed:
+            return Found(found.hits, counts, _next(question, MAX_RANKED, how, everywhere, here))
+        how = _next(question, needed, how, everywhere, here)
+    # The newest slice does not tell where the word was common long ago.
+    is_unknown = how.within is Within.ALL or newest > 2 * MAX_SLICES
+    return read(txn, question, (), Within.INDEX if is_unknown else how.within)
 
 
-def newest_hits(txn: Transaction, question: Question, limit: int) -> list[Hit]:
-    """Without their ranks, newest first."""
-    where, arguments = _where(question, (), Within.INDEX)
-    rows = txn.rows(
-        f"SELECT event_nid, room_nid, position, 0 FROM event_search s WHERE {where} ORDER BY position DESC LIMIT %s",
-        (*arguments, limit),
-    )
-    return [Hit(*row) for row in rows]
+def _next(question: Question, needed: int, how: Next, everywhere: int, here: int) -> Next:
+    """How to look for so many hits, after so many were found everywhere, of them `here` in the rooms."""
+    width, within = how.width, how.within
+    if within is Within.ALL:
+        within = Within.ROWS if 0 < everywhere <= MOSTLY * here else Within.INDEX
+        if everywhere == MAX_RANKED:
+            return Next(width, within)  # there are more in this slice
+    if not here:
+        return Next(8 * width, within)  # a slice may be full of what others do elsewhere
+    slices = width - 1 + (question.upto % SLICE + 1) / SLICE
+    return Next(max(2 * width, ceil(1.5 * needed * slices / here)), within)
 
 
-def _find(txn: Transaction, question: Question, page: Page, slices: Collection[int], within: Within) -> Found:
-    """Among the newest `MAX_RANKED`, in one statement; of the slices only, where there are any."""
-    where, arguments = _where(question, slices, within)
+def _read_page(
+    txn: Transaction, question: Question, slices: Collection[int], within: Within, page: Page
+) -> Found:
+    """In one statement; of the slices only, where there are any. The counts are of all rooms."""
+    where = _where(question, slices, within)
     rank, words = _rank(question)
     ranked = f"SELECT event_nid, room_nid, position, {rank} AS rank FROM"
+    ours = "SELECT * FROM hits WHERE room_nid = ANY(%s::bigint[])"
     if page.by_rank:
-        hits = f"{ranked} hits ORDER BY rank DESC, position DESC OFFSET %s LIMIT %s"
+        hits = f"{ranked} ({ours}) AS ours ORDER BY rank DESC, position DESC OFFSET %s LIMIT %s"
     else:
-        hits = f"{ranked} (SELECT * FROM hits ORDER BY position DESC OFFSET %s LIMIT %s) AS newest"
-    rows = txn.rows(
+        hits = f"{ranked} ({ours} ORDER BY position DESC OFFSET %s LIMIT %s) AS newest"
+    rows = _rows(
+        txn,
+        where,
+        f"{'best' if page.by_rank else 'newest'}_{len(words)}",
         "WITH hits AS MATERIALIZED (SELECT event_nid, room_nid, position, body FROM event_search s"
-        f" WHERE {where} ORDER BY position DESC LIMIT {MAX_RANKED})"
+        f" WHERE {where.sql} ORDER BY position DESC LIMIT {MAX_RANKED})"
         f" ({hits}) UNION ALL SELECT NULL, room_nid, count(*), NULL FROM hits GROUP BY room_nid",
-        (*arguments, *words, page.skipped, page.limit),
+        (*words, nid_array(question.room_nids), page.skipped, page.limit),
     )
     found = [Hit(*row) for row in rows if row[0] is not None]
     found.sort(key=lambda hit: (hit.rank if page.by_rank else 0, hit.position), reverse=True)
     return Found(found, {room_nid: count for nid, room_nid, count, _ in rows if nid is None})
+
+
+def _read_counts(txn: Transaction, question: Question, slices: Collection[int], within: Within) -> Found:
+    """As `_read_page`, without the page: half of its cost is to read the texts and to sort them."""
+    where = _where(question, slices, within)
+    hits = f"SELECT room_nid FROM event_search s WHERE {where.sql} LIMIT {MAX_RANKED}"
+    sql = f"SELECT room_nid, count(*) FROM ({hits}) AS hits GROUP BY room_nid"
+    return Found((), dict(_rows(txn, where, "counts", sql, ())))
+
+
+def _rows(
+    txn: Transaction, where: "_Where", name: str, sql: str, more: Sequence[object]
+) -> Sequence[tuple[Any, ...]]:
+    """To plan the statement takes as long as to find a hundred hits, and there is one way to do it: by the tokens."""
+    arguments = (*where.arguments, *more)
+    if where.name is None:
+        return txn.rows(sql, arguments)
+    with planned_once(txn):
+        return txn.rows(Prepared(f"search_{name}_{where.name}", sql), arguments)
 
 
 def _rank(question: Question) -> tuple[str, list[object]]:
@@ -201,26 +261,41 @@ def _rank(question: Question) -> tuple[str, list[object]]:
     return f"({often}) / (1 + ln(1 + length(body)))", [part for word in words for part in (word, len(word))]
 
 
-def _where(question: Question, slices: Collection[int], within: Within) -> tuple[str, list[object]]:
-    """A condition about `event_search s`, and its arguments."""
+@frozen
+class _Where:
+    """A condition about `event_search s`, and its arguments. `name` stands for its text; None: there are too many like it."""
+
+    sql: str
+    arguments: Sequence[object]
+    name: str | None
+
+
+def _where(question: Question, slices: Collection[int], within: Within) -> _Where:
     more, arguments = condition_of(question.selection)
     in_index = within is Within.INDEX and len(question.room_nids) <= FEW_ROOMS
     conditions: list[tuple[str, object]] = [
         ("tokens @@ %s::tsquery", _query(question, slices, in_index)),
         ("position <= %s", question.upto),
     ]
+    is_plain = not more and len(question.terms) <= FEW_TERMS
+    name = "tokens"
     if within is Within.ROWS:
         # Without statistics, as after much that is new, the planner would else read all of the rooms from their index.
-        conditions.append(("room_nid + 0 = ANY(%s)", [*question.room_nids]))
+        conditions.append(("room_nid + 0 = ANY(%s::bigint[])", nid_array(question.room_nids)))
+        name += "_rooms"
     elif within is Within.INDEX and not in_index:
-        conditions.append(("room_nid = ANY(%s)", [*question.room_nids]))
+        conditions.append(("room_nid = ANY(%s::bigint[])", nid_array(question.room_nids)))
+        is_plain = False
     if set(question.keys) != set(KEYS.values()):
-        conditions.append(("key = ANY(%s)", [*question.keys]))
+        conditions.append(("key = ANY(%s::text[])", [*question.keys]))
+        name += "_keys"
     # One token is found by the index as it is asked for.
     runs = [term.text for term in question.terms if term.is_run and len(term.tokens) > 1]
     conditions += [("strpos(body, %s) > 0", run) for run in runs]
+    name += f"_{len(runs)}"
     where = " AND ".join(condition for condition, _ in conditions)
-    return f"{where}{more}", [*(argument for _, argument in conditions), *arguments]
+    values = [*(argument for _, argument in conditions), *arguments]
+    return _Where(f"{where}{more}", values, name if is_plain else None)
 
 
 def _query(question: Question, slices: Collection[int], with_rooms: bool) -> str:

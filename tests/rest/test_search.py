@@ -151,38 +151,6 @@ async def test_only_what_one_may_see(talk: Talk) -> None:
 
 
 @ensureDeferred
-async def test_pages(talk: Talk) -> None:
-    """Every hit once, in both orders, though more is said meanwhile."""
-    events = [await talk.say(f"apple {'pie ' * number}") for number in range(7)]
-    await talk.index()
-    for order, expected in (("recent", events[::-1]), ("rank", events)):
-        found: list[str] = []
-        start = None
-        while start is not None or not found:
-            answer = await talk.search("apple", order_by=order, start=start, filter={"limit": 3})
-            assert len(ids_in(answer)) <= 3
-            found += ids_in(answer)
-            start = answer.get("next_batch")
-            await talk.say("apple now")
-            await talk.index()
-        assert [one for one in found if one in events] == expected
-        assert len(found) == len(set(found))
-
-
-@ensureDeferred
-@pytest.mark.parametrize("order", ["recent", "rank"])
-async def test_a_page_of_none(talk: Talk, order: str) -> None:
-    """It has one result: else its token would leave out what was not shown."""
-    events = [await talk.say(f"apple {number}") for number in range(3)]
-    await talk.index()
-    start = ""
-    for event in events[::-1]:
-        answer = await talk.search("apple", order_by=order, start=start, filter={"limit": 0})
-        assert ids_in(answer) == [event]
-        start = answer.get("next_batch", "")
-
-
-@ensureDeferred
 @pytest.mark.parametrize("with_slices", [True, False])
 async def test_a_common_word_is_found_among_the_newest(
     talk: Talk, monkeypatch: pytest.MonkeyPatch, with_slices: bool

@@ -12,11 +12,11 @@ from synapse_lite.handlers.search import (
     MAX_EVENTS,
     MAX_LIMIT,
     ORDERS,
-    RANK,
     Around,
     SearchHandler,
     SearchRequest,
 )
+from synapse_lite.handlers.search_pages import RANK
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route, client_routes
