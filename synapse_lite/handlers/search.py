@@ -30,7 +30,7 @@ from synapse_lite.storage import rooms, search, timeline
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, View
 from synapse_lite.storage.rooms import Room
-from synapse_lite.storage.search import Found, Hit, Page, Question
+from synapse_lite.storage.search import FEW_ROOMS, Found, Hit, Page, Question
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import END, Place
 from synapse_lite.storage.timeline import Entry
@@ -165,11 +165,13 @@ class SearchHandler:
 
     def _search(self, txn: Transaction, user_id: str, wanted: SearchRequest, start: Cursor | None) -> _Found:
         asked = terms(normalised(wanted.text))
-        mine, now = rooms.rooms_of(txn, user_id, _BEEN_THERE)
+        named = wanted.selection.rooms or ()
+        own = rooms.rooms_of(txn, user_id, _BEEN_THERE, named if len(named) <= FEW_ROOMS else ())
+        mine = own.rooms
         taken = self._rooms(txn, {nid: room for nid, (room, _) in mine.items()}, wanted.selection)
         if not asked or not taken:
             return _Found(words=highlights(asked))
-        question = Question(asked, sorted(taken), wanted.keys, wanted.selection, now)
+        question = Question(asked, sorted(taken), wanted.keys, wanted.selection, own.now)
         viewers: dict[int, Viewer] = {}
 
         def look_into(room_nids: Collection[int]) -> None:
@@ -178,7 +180,7 @@ class SearchHandler:
                 return
             events = self._events.load(txn, list(nids.values()))
             members = {nid: events[event] for nid, event in nids.items() if event in events}
-            viewers.update(self._visibility.viewers(txn, user_id, members))
+            viewers.update(self._visibility.viewers(txn, user_id, members, own.standings))
 
         def visible(found: Found) -> set[int]:
             look_into(found.counts)

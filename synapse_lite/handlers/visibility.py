@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 
 from attrs import evolve, frozen
 
@@ -12,7 +13,7 @@ from synapse_lite.matrix.visibility import HISTORY_VISIBILITY, better_membership
 from synapse_lite.storage import last_leaves, rooms, timeline
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent, View
-from synapse_lite.storage.rooms import RoomAccess
+from synapse_lite.storage.rooms import RoomAccess, Standings
 from synapse_lite.storage.state import NidMap, SnapshotNid, StateKey, StateStore
 from synapse_lite.storage.stream import Place
 
@@ -85,10 +86,15 @@ class Visibility:
         return viewer
 
     def viewers(
-        self, txn: Transaction, user_id: str, members: Mapping[int, StoredEvent]
+        self,
+        txn: Transaction,
+        user_id: str,
+        members: Mapping[int, StoredEvent],
+        known: Standings = MappingProxyType({}),
     ) -> dict[int, Viewer]:
-        """The user's view of each room, by nid; `members` are their current member events."""
-        standings = rooms.standings(txn, {nid: stored.nid for nid, stored in members.items()})
+        """The user's view of each room, by nid; `members` are their current member events. What is `known` is not read."""
+        missing = {nid: stored.nid for nid, stored in members.items() if nid not in known}
+        standings = {nid: known[nid] for nid in members if nid in known} | {**rooms.standings(txn, missing)}
         events = self._events.load(txn, [nid for nid, _ in standings.values() if nid is not None])
         visibilities = {room: events[nid] for room, (nid, _) in standings.items() if nid in events}
         places = {members[room].nid: place for room, (_, place) in standings.items() if place is not None}

@@ -6,12 +6,18 @@ from attrs import define, field
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.nids import nid_array
+from synapse_lite.storage.planner import planned_once
+from synapse_lite.storage.prepared import Prepared
 
-_REDACTIONS = "SELECT target_nid, event_nid FROM redactions WHERE applied AND target_nid = ANY(%s::bigint[])"
+_REDACTIONS = Prepared(
+    "redactions_of",
+    "SELECT target_nid, event_nid FROM redactions WHERE applied AND target_nid = ANY(%s::bigint[])",
+)
 _PARENTS = (
     "SELECT p.number, NULL::bigint FROM unnest(%s::text[]) WITH ORDINALITY AS p (event_id, number)"
     " WHERE EXISTS (SELECT FROM relations r WHERE r.parent_id = p.event_id OFFSET 0)"
 )
+_MARKS = Prepared("marks", f"{_REDACTIONS} UNION ALL {_PARENTS}")
 
 
 @define
@@ -37,13 +43,14 @@ def read_marks(txn: Transaction, others: Collection[int], possible: Mapping[int,
     """In one statement; whether something relates to them only of the `possible` parents, whose ids it takes."""
     if not others and not possible:
         return Marks()
-    sql, arguments = _REDACTIONS, list[object]([nid_array([*others, *possible])])
+    arguments: list[object] = [nid_array([*others, *possible])]
     if possible:
-        sql = f"{_REDACTIONS} UNION ALL {_PARENTS}"
         arguments.append([*possible.values()])
+    with planned_once(txn):
+        rows = txn.rows(_MARKS if possible else _REDACTIONS, arguments)
     parents = [*possible]
     marks = Marks({*possible}, others={*others})
-    for number, redaction in txn.rows(sql, arguments):
+    for number, redaction in rows:
         if redaction is None:
             marks.parents.add(parents[number - 1])
         else:  # where several redactions apply, the first one of them

@@ -7,6 +7,7 @@ from attrs import frozen
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.planner import planned_once
 from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.room_directory import refresh_listing
 from synapse_lite.storage.statements import Row
@@ -109,39 +110,59 @@ def access_of(row: Row) -> RoomAccess:
     return RoomAccess(room, member_nid, visibility_nid, now, member_position, has_gaps, is_closed)
 
 
+_VISIBILITY = (
+    "(SELECT event_nid FROM current_state c WHERE c.room_nid = m.room_nid"
+    " AND type = 'm.room.history_visibility' AND state_key = '')"
+)
+_PLACE = "(SELECT ARRAY[position, minor] FROM stream s WHERE s.event_nid = m.event_nid)"
 _STANDINGS = Prepared(
     "standings",
-    "SELECT m.room_nid, (SELECT event_nid FROM current_state c WHERE c.room_nid = m.room_nid"
-    "  AND type = 'm.room.history_visibility' AND state_key = ''),"
-    " (SELECT ARRAY[position, minor] FROM stream s WHERE s.event_nid = m.event_nid)"
-    " FROM unnest(%s::bigint[], %s::bigint[]) AS m (room_nid, event_nid)",
+    f"SELECT m.room_nid, {_VISIBILITY}, {_PLACE} FROM unnest(%s::bigint[], %s::bigint[]) AS m (room_nid, event_nid)",
 )
+_ROOMS_OF = Prepared(
+    "rooms_of",
+    "SELECT m.room_nid, r.room_id, r.version, m.event_nid, (SELECT position FROM stream_position), is_named,"
+    f" CASE WHEN is_named THEN {_VISIBILITY} END, CASE WHEN is_named THEN {_PLACE} END"
+    " FROM memberships m JOIN rooms r USING (room_nid)"
+    " CROSS JOIN LATERAL (SELECT r.room_id = ANY(%s::text[]) AS is_named) AS named"
+    " WHERE m.user_id = %s AND m.membership = ANY(%s::text[]) AND NOT m.forgotten",
+)
+Standings = Mapping[int, tuple[int | None, Place | None]]
+"""Of rooms, by nid: the current `m.room.history_visibility`, and where somebody's member event is."""
+
+
+@frozen
+class OwnRooms:
+    """A user's rooms by nid, each with their member event, and the last position of the stream, 0 where there are no rooms."""
+
+    rooms: Mapping[int, tuple[Room, int]]
+    standings: Standings
+    now: int
 
 
 def rooms_of(
-    txn: Transaction, user_id: str, memberships: Collection[str]
-) -> tuple[dict[int, tuple[Room, int]], int]:
-    """The user's rooms with one of the memberships, by nid, each with their member event; forgotten ones left out. And the
-    last position of the stream, 0 where there are no rooms.
-    """
-    rows = txn.rows(
-        "SELECT r.room_nid, r.room_id, r.version, m.event_nid, (SELECT position FROM stream_position)"
-        " FROM memberships m JOIN rooms r USING (room_nid)"
-        " WHERE m.user_id = %s AND m.membership = ANY(%s) AND NOT m.forgotten",
-        (user_id, list(memberships)),
+    txn: Transaction, user_id: str, memberships: Collection[str], named: Collection[str]
+) -> OwnRooms:
+    """Those with one of the memberships, forgotten ones left out; the `standings` are of those that are named."""
+    with planned_once(txn):
+        rows = txn.rows(_ROOMS_OF, ([*named], user_id, [*memberships]))
+    return OwnRooms(
+        {row[0]: (Room(row[0], row[1], ROOM_VERSIONS[row[2]]), row[3]) for row in rows},
+        {row[0]: _standing(*row[6:]) for row in rows if row[5]},
+        rows[0][4] if rows else 0,
     )
-    found = {row[0]: (Room(row[0], row[1], ROOM_VERSIONS[row[2]]), row[3]) for row in rows}
-    return found, rows[0][4] if rows else 0
 
 
-def standings(txn: Transaction, members: Mapping[int, int]) -> dict[int, tuple[int | None, Place | None]]:
-    """Of rooms by nid, with a member event each: the current `m.room.history_visibility`, and where the member event is."""
+def standings(txn: Transaction, members: Mapping[int, int]) -> Standings:
+    """Of rooms by nid, with a member event each."""
     if not members:
         return {}
     rows = txn.rows(_STANDINGS, (list(members), list(members.values())))
-    return {
-        nid: (visibility_nid, None if place is None else Place(*place)) for nid, visibility_nid, place in rows
-    }
+    return {nid: _standing(visibility_nid, place) for nid, visibility_nid, place in rows}
+
+
+def _standing(visibility_nid: int | None, place: list[int] | None) -> tuple[int | None, Place | None]:
+    return visibility_nid, None if place is None else Place(*place)
 
 
 def memberships_of(txn: Transaction, user_id: str, memberships: Collection[str]) -> list[Membership]:

@@ -7,7 +7,8 @@ from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.nids import nid_array
-from synapse_lite.storage.planner import keeping_to_indexes
+from synapse_lite.storage.planner import keeping_to_indexes, planned_once
+from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.stream import AFTER_GAP, ROOM_ORDER, ROOM_ORDER_BACK, Kind, Place, room_span
 
 Entry = tuple[Place, int]  # place, event nid
@@ -77,12 +78,16 @@ def around(
         for side, (span, order) in enumerate([(before, ROOM_ORDER_BACK), (after, ROOM_ORDER)])
     )
     columns = [[room, *place, *last] for room, place, last in places]
-    rows = txn.rows(
+    sql = (
         "SELECT p.number, e.side, e.position, e.minor, e.event_nid FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[],"
         " %s::bigint[], %s::bigint[]) WITH ORDINALITY AS p (room_nid, position, minor, end_position, end_minor, number)"
-        f" CROSS JOIN LATERAL ({sides}) AS e",
-        (*map(list, zip(*columns, strict=True)), *arguments, limits[0], *arguments, limits[1]),
+        f" CROSS JOIN LATERAL ({sides}) AS e"
     )
+    with planned_once(txn):
+        rows = txn.rows(
+            sql if condition else Prepared("around", sql),
+            (*map(nid_array, zip(*columns, strict=True)), *arguments, limits[0], *arguments, limits[1]),
+        )
     found: list[tuple[list[Entry], list[Entry]]] = [([], []) for _ in places]
     for number, side, position, minor, nid in rows:
         found[number - 1][side].append((Place(position, minor), nid))
