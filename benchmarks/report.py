@@ -168,9 +168,9 @@ BOUNDS: dict[str, str] = {
     "pushers": "CPU: a push costs the worker 0.1 ms for the request and its part of what is read for its user, PostgreSQL 0.09 ms and the "
     "load generator, which is the gateway, 0.09 ms; connections to the gateway are kept. What there is to push is one statement for each "
     "user and six for all that are claimed together, and what was pushed a few rows of a transaction that many share.",
-    "search": "CPU: of 300 questions for a plain word each cost 3 ms of main (HTTP, ten hits with what surrounds them) and 3.2 ms of PostgreSQL, half of it "
-    "to read 1,000 hits for their exact number: five statements one after the other, each a switch of processes, and one more for what is around the hits. "
-    "Synapse's plain word is cheap, too: it ranks, and reads what is common, at ten times that.",
+    "search": "CPU: on a busy machine a plain word costs 2.6 ms of main (HTTP, ten hits as JSON, and four statements one after the other, each a switch "
+    "of processes) and 1.5 ms of PostgreSQL, a third of it to count 1,000 hits exactly, which only a first page does; what is around the hits is one "
+    "statement more. Synapse's plain word is cheap, too: it ranks, and reads what is common, at ten times that.",
     "initial_sync_unread": "PostgreSQL: 100,000 notices are counted, which takes it half a microsecond to one for each; then as initial_sync. Another session "
     "finds the counts in memory.",
     "real_clients": "CPU: to a send come its answers to the 25 clients of the room, and their receipts, which are told to all of them "

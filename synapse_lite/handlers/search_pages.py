@@ -31,9 +31,8 @@ class Cursor:
     count: int | None = None
 
     def behind(self, hit: Hit, order: str) -> "Cursor":
-        return (
-            evolve(self, upto=hit.position - 1) if order == RECENT else evolve(self, skipped=self.skipped + 1)
-        )
+        upto, skipped = (hit.position - 1, self.skipped) if order == RECENT else (self.upto, self.skipped + 1)
+        return Cursor(upto, skipped, self.given, self.count)
 
 
 @frozen
