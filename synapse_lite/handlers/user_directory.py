@@ -1,5 +1,7 @@
 """Looking for users (client-server API, "User Directory")."""
 
+from collections.abc import Mapping
+
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.config.user_directory import Directory
 from synapse_lite.handlers.ignored_users import IgnoredUsers
@@ -7,7 +9,7 @@ from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.matrix.directory import matches, read_question, shown_names
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.events import EventStore
+from synapse_lite.storage.events import EventStore, View
 from synapse_lite.storage.user_directory import DirectorySearch, FoundUser, search_users
 
 MAX_LIMIT = 50
@@ -56,16 +58,20 @@ class UserDirectoryHandler:
 
     def _search(self, txn: Transaction, search: DirectorySearch, limit: int) -> tuple[list[JsonObject], bool]:
         users = search_users(txn, search, limit + 1)
-        shown = (self._as_seen(txn, search, user) for user in users[:limit])
+        nids = {nid for user in users[:limit] for nid in user.member_nids or ()}
+        views = {view.stored.nid: view for view in self._events.views(txn, [*nids])} if nids else {}
+        shown = (_as_seen(search, user, views) for user in users[:limit])
         return [user for user in shown if user is not None], len(users) > limit
 
-    def _as_seen(self, txn: Transaction, search: DirectorySearch, user: FoundUser) -> JsonObject | None:
-        """None for who is found by a name that only other rooms know."""
-        name, avatar = user.display_name, user.avatar_url
-        if user.member_nid is not None:
-            member = self._events.load(txn, [user.member_nid])[user.member_nid]
-            name, avatar = shown_names(member.event.content)
-            if not matches(search.question, user.user_id, name):
-                return None
-        fields = {"display_name": name, "avatar_url": avatar}
-        return {"user_id": user.user_id, **{key: value for key, value in fields.items() if value is not None}}
+
+def _as_seen(search: DirectorySearch, user: FoundUser, views: Mapping[int, View]) -> JsonObject | None:
+    """None for who is found by a name that only other rooms know, or that is redacted."""
+    names = [(user.display_name, user.avatar_url)]
+    if user.member_nids is not None:
+        members = [views[nid] for nid in user.member_nids if nid in views]
+        known = [shown_names({} if one.redaction else one.stored.event.content) for one in members]
+        names = [(name, avatar) for name, avatar in known if matches(search.question, user.user_id, name)]
+    if not names:
+        return None
+    fields = dict(zip(("display_name", "avatar_url"), names[0], strict=True))
+    return {"user_id": user.user_id, **{key: value for key, value in fields.items() if value is not None}}

@@ -39,12 +39,12 @@ class DirectorySearch:
 
 @frozen
 class FoundUser:
-    """`member_nid`: of a user of another server, a member event that the searcher may see."""
+    """`member_nids`: of a user of another server, some member events that the searcher may see; None of one of ours."""
 
     user_id: str
     display_name: str | None
     avatar_url: str | None
-    member_nid: int | None
+    member_nids: Sequence[int] | None
 
 
 def put_users(txn: Transaction, rows: Collection[DirectoryRow]) -> None:
@@ -78,13 +78,16 @@ def local_profiles(txn: Transaction, user_ids: Collection[str]) -> dict[str, tup
     return {user_id: (name, avatar) for user_id, name, avatar in rows}
 
 
-# A member event of the user in a room that the searcher is in, or that anybody may join or read.
+MAX_MEMBER_EVENTS = 20
+"""So many of the names of a user of another server are looked at: they may have one in each room."""
+
+# Member events of the user in rooms that the searcher is in, or that anybody may join or read.
 _SEEN_IN = """
-(SELECT m.event_nid FROM memberships m WHERE m.user_id = d.user_id AND m.membership = 'join' AND (
+SELECT m.event_nid FROM memberships m WHERE m.user_id = d.user_id AND m.membership = 'join' AND (
     EXISTS (SELECT FROM memberships own WHERE own.room_nid = m.room_nid AND own.user_id = %(searcher)s
         AND own.membership = 'join' OFFSET 0)
     OR EXISTS (SELECT FROM room_summary r WHERE r.room_nid = m.room_nid
-        AND (r.join_rule = 'public' OR r.history_visibility = 'world_readable') OFFSET 0)) LIMIT 1)
+        AND (r.join_rule = 'public' OR r.history_visibility = 'world_readable') OFFSET 0))
 """
 
 # One number: to sort a thousand rows by four columns takes longer than to find them.
@@ -95,12 +98,12 @@ CASE WHEN strpos(E'\n' || body || E'\n', E'\n' || %(exact)s || E'\n') > 0 THEN 0
 """
 
 _SEARCH = f"""
-SELECT user_id, display_name, avatar_url, CASE WHEN is_local THEN NULL ELSE {_SEEN_IN} END FROM (
+SELECT user_id, display_name, avatar_url, CASE WHEN is_local THEN NULL ELSE ARRAY({_SEEN_IN} LIMIT {MAX_MEMBER_EVENTS}) END FROM (
     SELECT * FROM user_directory WHERE tokens @@ %(query)s::tsquery
         AND NOT EXISTS (SELECT FROM unnest(%(runs)s::text[]) AS run WHERE strpos(body, run) = 0)
         AND user_id <> ALL(%(ignored)s) AND (is_local OR NOT %(excludes_remote)s)
     ORDER BY {_RANK}, user_id OFFSET 0) AS d
-WHERE (user_id = %(searcher)s OR (is_local AND %(sees_all)s) OR {_SEEN_IN} IS NOT NULL)
+WHERE (user_id = %(searcher)s OR (is_local AND %(sees_all)s) OR EXISTS ({_SEEN_IN}))
     AND NOT EXISTS (SELECT FROM users u WHERE u.user_id = d.user_id
         AND (u.deactivated OR (u.locked AND NOT %(shows_locked)s)) OFFSET 0)
 LIMIT %(limit)s

@@ -246,3 +246,32 @@ async def test_strangers_of_other_servers_are_not_found(people: People) -> None:
     row = DirectoryRow("@rob:far.test", "Rob", None, False, "rob\nrob", ["rob", ":far.test"])
     await people.server.database.transact(put_users, [row])
     assert await people.names("rob", alice) == []
+
+
+@ensureDeferred
+async def test_names_in_several_rooms(people: People) -> None:
+    """Who is found by their name in one room is called otherwise in another; what is redacted is nobody's name."""
+    server, alice = people.server, await people.user("alice")
+    member = f"state/m.room.member/{path_part(f'@alice:{SERVER}')}"
+    rooms, events = [await server.room(alice) for _ in range(2)], []
+    for room, name in zip(rooms, ("Zed", "Quux"), strict=True):
+        content = {"membership": "join", "displayname": name}
+        events.append((await server.ok("PUT", f"{room}/{member}", content, alice))["event_id"])
+
+    def add(txn: Transaction) -> None:
+        put_users(txn, [DirectoryRow("@far:far.test", "Quux", None, False, "far\nquux", ["far", "quux"])])
+        txn.execute(
+            "INSERT INTO memberships (room_nid, user_id, membership, sender, event_nid)"
+            " SELECT room_nid, '@far:far.test', membership, '@far:far.test', event_nid FROM memberships WHERE user_id = %s",
+            (f"@alice:{SERVER}",),
+        )
+
+    await server.database.transact(add)
+    bob = await people.user("bob")
+    (found,) = (await people.search("quux", bob))["results"]
+    assert found == {"user_id": "@far:far.test", "display_name": "Quux"}
+    for room, event in zip(rooms, events, strict=True):
+        await server.ok("PUT", f"{room}/redact/{path_part(event)}/1", {}, alice)
+    assert await people.names("quux", bob) == []
+    (found,) = (await people.search("far", bob))["results"]
+    assert found == {"user_id": "@far:far.test"}
