@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -214,9 +215,12 @@ class HttpClient:
 
 @lru_cache(REMEMBERED_URLS)  # a push gateway is asked again and again
 def normal_url(url: str) -> str:
-    """ASCII, with an explicit path and no fragment; `RequestError` for anything but http(s)://host/."""
+    """ASCII, with an explicit path and no fragment; `RequestError` for anything but http(s)://host/.
+
+    An address in brackets has no zone: that is a matter of the host that asks.
+    """
     try:
-        parsed = URL.from_text(url[: MAX_URL + 1]).to_uri().normalize()
+        parsed = _as_uri(URL.from_text(url[: MAX_URL + 1])).normalize()
         text = parsed.replace(fragment="", path=parsed.path or ("",)).to_text()
         text.encode("ascii")
     except (URLParseError, UnicodeError, ValueError, TypeError) as error:
@@ -226,6 +230,13 @@ def normal_url(url: str) -> str:
     if parsed.userinfo:
         raise RequestError("a URL with a user name is not requested")
     return text
+
+
+def _as_uri(url: URL) -> URL:
+    """`to_uri` takes an IPv6 address for a name of the DNS, whose letters it would have to encode."""
+    if ":" not in url.host:
+        return url.to_uri()
+    return url.replace(host="").to_uri().replace(host=IPv6Address(url.host).compressed)
 
 
 def absolute_url(base: str, reference: str) -> str:

@@ -58,7 +58,7 @@ class Origin:
 
     def __str__(self) -> str:
         host, port = self.route.targets[-1]
-        return f"{self.scheme}://{host}:{port}"
+        return f"{self.scheme}://[{host}]:{port}" if ":" in host else f"{self.scheme}://{host}:{port}"
 
 
 @implementer(IReactorTCP, IReactorTime, IReactorPluggableNameResolver)

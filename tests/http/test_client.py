@@ -148,21 +148,6 @@ async def test_secrets_stay_with_their_origin() -> None:
             assert (b"authorization: secret" in last.lower()) is kept
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "ftp://127.0.0.1/", "file:///etc/passwd", "gopher://127.0.0.1/", "http://", "http:///path", "//127.0.0.1/",
-        "http://user:secret@127.0.0.1/", "http://127.0.0.1:99999/", "http://[::1/", "javascript:1", "http://a b/",
-        "http://127.0.0.1/" + "x" * 9000, "",
-    ],
-)  # fmt: skip
-@ensureDeferred
-async def test_bad_urls(url: str) -> None:
-    """What is no URL of http or https with a plain host is refused before anything is sent."""
-    with pytest.raises(RequestError):
-        await get(client(), url)
-
-
 @ensureDeferred
 async def test_too_large() -> None:
     """An answer over the limit is refused by its length, and while it is read where that is not told."""

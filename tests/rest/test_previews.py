@@ -267,6 +267,12 @@ async def test_addresses(build_server: BuildServer, web: Web, tmp_path: Path) ->
     web.page("/end", "<title>T</title>")
     url = web.page("/begin", "", "Location: end", status="302 Found")
     assert await shown(server, token, url) == {"og:title": "T"}
+    by_address = f"http://[::ffff:127.0.0.1]:{port}/end"
+    assert await shown(server, token, by_address) == {"og:title": "T"}
+    assert refusal(await preview(server, token, by_address.replace("]", "%25lo]"))) == (
+        400,
+        "M_INVALID_PARAM",
+    )
 
 
 @ensureDeferred

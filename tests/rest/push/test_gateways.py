@@ -32,6 +32,15 @@ async def test_rejected_keys(phone: Phone) -> None:
 
 
 @ensureDeferred
+async def test_a_gateway_by_an_address_in_brackets(phone: Phone) -> None:
+    """It is told like others."""
+    url = phone.gateway.url.replace("127.0.0.1", "[::ffff:127.0.0.1]")
+    await phone.set(data={"url": url})
+    await phone.say("hello")
+    assert (await phone.heard())["content"]["body"] == "hello"
+
+
+@ensureDeferred
 async def test_a_gateway_that_fails(phone: Phone) -> None:
     """It is left alone for a while, whatever happens meanwhile; then it gets the newest, without what is read."""
     phone.gateway.answer = lambda _: (500, {}, {})
