@@ -170,7 +170,7 @@ class Importer:
         with self.connection, self.connection.cursor() as cursor:
             txn = Transaction(cursor)
             yield txn
-            txn.finish()
+            txn.commit()
 
     def _path(self, media: SynapseMedia) -> Path | None:
         if not is_media(self._origin(media), media.media_id):

@@ -9,6 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import chain, takewhile
+from math import inf
 
 from twisted.internet.defer import ensureDeferred
 
@@ -27,6 +28,7 @@ KEPT = 20_000  # changes in memory
 PAGE = 1_000
 POLL_SECONDS = 1.0
 IDLE_SECONDS = 0.25  # how late a process may be for whom nobody waits
+CURRENT_SECONDS = 5.0  # since the last reading; a few polls may fail
 PULSE_SECONDS = 0.1  # how long what is told at leisure gathers at least
 AT_LEISURE_A_SECOND = 500  # waiters whom it wakes at most
 WOKEN_PER_TURN = 20  # so that waking a large room does not hold the reactor
@@ -47,6 +49,8 @@ class ChangeLog:
         self._forgotten = 0  # of what is up to here not everything is in memory
         self._position = 0
         self._known_position = 0
+        self._known_urgent = 0
+        self._read_at = -inf
         self._following = False
         self._reading = False
         self._stopped = False
@@ -70,6 +74,12 @@ class ChangeLog:
         return self._known_position > self._position
 
     @property
+    def is_current(self) -> bool:
+        """Whether all is here that is known to be urgent, and the stream was read lately, whether the bus speaks or not."""
+        lately = self._clock.monotonic() - self._read_at <= CURRENT_SECONDS
+        return lately and self._known_urgent <= self._position
+
+    @property
     def position(self) -> int:
         """Everything up to here has been seen by this process."""
         return self._position
@@ -83,6 +93,7 @@ class ChangeLog:
         self._rooms_of = rooms_of
 
     async def start(self) -> None:
+        self._read_at = self._clock.monotonic()
         self._forgotten = self._position = self._known_position = await self._database.read(read_position)
         self._following = True
         self._bus.subscribe(TOPIC, self._wake_up)
@@ -123,8 +134,11 @@ class ChangeLog:
     def committed(self, changes: Sequence[Change]) -> None:
         """What this process has just committed: the hook of every `Database`."""
         last = changes[-1].position
+        is_urgent = any(KINDS[change.kind].is_urgent for change in changes)
         if self._following:
             self._known_position = max(self._known_position, last)
+            if is_urgent:
+                self._known_urgent = max(self._known_urgent, last)
             if changes[0].position == self._position + 1:
                 if waiters := self._append(changes):
                     # Next turn: clients count on the answer to what they sent before they find it in /sync.
@@ -132,12 +146,13 @@ class ChangeLog:
             elif last > self._position:
                 self._read_on()
         self._bus.publish(TOPIC, str(last))
-        if any(KINDS[change.kind].is_urgent for change in changes):
+        if is_urgent:
             self._bus.publish(URGENT_TOPIC, str(last))
 
     def _read_now(self, payload: str) -> None:
         if payload:
-            self._known_position = max(self._known_position, int(payload))
+            self._known_urgent = max(self._known_urgent, int(payload))
+            self._known_position = max(self._known_position, self._known_urgent)
         self._read_on()
 
     def _wake_up(self, payload: str) -> None:
@@ -166,7 +181,7 @@ class ChangeLog:
     async def _read(self) -> None:
         try:
             while True:
-                known = self._known_position
+                known, began = self._known_position, self._clock.monotonic()
                 events = self._events if self.waiters else None
                 changes = await self._database.read(_read_changes, events, self._position)
                 fresh = [change for change in changes if change.position > self._position]
@@ -175,6 +190,7 @@ class ChangeLog:
                 if len(changes) < PAGE:
                     # Of what was known before the read nothing is missing, though rows may have been deleted.
                     self._position = max(self._position, known)
+                    self._read_at = began
                     if not self.is_behind:
                         return
         except Exception:

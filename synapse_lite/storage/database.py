@@ -130,7 +130,7 @@ class Transaction(Statements):
         self._changes.append((change, at_position))
 
     def commit(self) -> list[Change]:
-        """End the transaction; what was published, at its positions. For `Database.transact` only."""
+        """End the transaction; what was published, at its positions. For whoever has begun it."""
         if not self._changes:
             self.finish("COMMIT")
             return []

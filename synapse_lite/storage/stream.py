@@ -44,6 +44,7 @@ class Kind(IntEnum):
     # The event whose nid is the `key` is stored otherwise now: whole, or as rejected. Without a key: a purge deletes
     # some of the room, of which clients hear when it is done.
     AMENDED = 25
+    MEDIA = 26  # what is known of media, or of bytes, is no longer true: see `storage.media.told`
 
 
 NOT_IN_FORCE = "not in force"
@@ -99,6 +100,7 @@ KINDS: Mapping[Kind, KindInfo] = {
     Kind.PURGED: KindInfo(Scope.ROOM, Trim.FOLLOWED),
     Kind.REDACTED: KindInfo(Scope.ROOM, Trim.FOLLOWED),
     Kind.AMENDED: KindInfo(Scope.USER, Trim.FOLLOWED),
+    Kind.MEDIA: KindInfo(Scope.USER, Trim.FOLLOWED, is_urgent=True),
     Kind.STATE: KindInfo(Scope.ROOM, Trim.NEVER),
 }
 

@@ -6,7 +6,8 @@ from hashlib import sha256
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.media import files
-from synapse_lite.storage.media.quarantine import Mxc, Reason, quarantine
+from synapse_lite.storage.media.quarantine import Reason, quarantine
+from synapse_lite.storage.media.told import Mxc
 from synapse_lite.storage.tasks import TaskItem
 from synapse_lite.tasks.actions.cleanup import CleanupParams
 from synapse_lite.tasks.actions.delete_media import DELETE_MEDIA, DeleteMediaParams

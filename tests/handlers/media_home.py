@@ -21,8 +21,10 @@ from synapse_lite.media.store import BlobStore
 from synapse_lite.media.threads import MediaThreads
 from synapse_lite.media.workers import MediaWorkers
 from synapse_lite.replication.bus import LocalBus
+from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage.accounts import NewAccount, create_account
 from synapse_lite.storage.database import Database
+from synapse_lite.storage.events import EventStore
 from tests.builders import ALICE, BOB, SERVER
 
 SIZES = (Size(32, 32, "crop"), Size(96, 96, "crop"), Size(320, 240, "scale"), Size(800, 600, "scale"))
@@ -75,7 +77,11 @@ class MediaHome:
         self.uploads = Uploads(
             self.library, self.bus, Unending(), RateLimiter(self.clock, Generous()), self.rules
         )
-        self.downloads = Downloads(self.library, self.bus, Unending(), self.accesses, SERVER)
+        self.log = ChangeLog(database, EventStore(1000), self.bus, self.clock)
+        database.on_commit(self.log.committed)
+        self.downloads = Downloads(
+            self.library, self.bus, Unending(), self.accesses, SERVER, log=self.log, remembered=100
+        )
         self.thumbnails = Thumbnails(
             self.library,
             self.downloads,
@@ -83,6 +89,8 @@ class MediaHome:
             self.workers,
             self.incoming,
             ThumbnailRules(SIZES, dynamic, max_pixels),
+            self.log,
+            remembered=100,
         )
 
     async def upload(
@@ -122,9 +130,11 @@ async def media_home(database: Database, directory: Path, **options: Any) -> Asy
         await database.transact(create_account, NewAccount(user_id, 1))
     home.threads.start()
     home.workers.start()
+    await home.log.start()
     try:
         yield home
     finally:
+        home.log.stop()
         home.workers.stop()
         home.threads.stop()
 

@@ -11,11 +11,13 @@ from attrs import frozen
 from synapse_lite.errors import Errcode, MatrixError, too_large
 from synapse_lite.handlers.media.downloads import Content, Downloads, Wanted
 from synapse_lite.handlers.media.library import RETRY_MS, Library, unavailable
+from synapse_lite.handlers.media.remembered import Remembered
 from synapse_lite.http.flights import Flights
 from synapse_lite.ids import random_text
 from synapse_lite.media.incoming import Received, adopt
 from synapse_lite.media.store import BlobMissingError, BlobStore, StoreError
 from synapse_lite.media.workers import JobFailedError, MediaWorkers, PoolBusyError
+from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.media import blobs, thumbnails
 from synapse_lite.storage.media.thumbnails import Box, Thumbnail
@@ -53,8 +55,10 @@ class Thumbnails:
         workers: MediaWorkers,
         directory: Path,
         rules: ThumbnailRules,
+        log: ChangeLog,
+        remembered: int,
     ) -> None:
-        """`directory`: where the workers write, beside what is being uploaded."""
+        """`directory`: where the workers write, beside what is being uploaded. The rows of so many are `remembered`."""
         self._library = library
         self._downloads = downloads
         self._store = store
@@ -62,6 +66,10 @@ class Thumbnails:
         self._directory = directory
         self._rules = rules
         self._making: Flights[tuple[bytes, Box], Thumbnail] = Flights()
+        self._rows: Remembered[tuple[bytes, Box], Thumbnail | str] = Remembered(
+            log, self._read, _source_of, remembered
+        )
+        log.listen(self._rows.on_changes)
 
     async def find(self, wanted: Wanted, width: int, height: int, method: str, *, animated: bool) -> Content:
         """As `Downloads.find`; 400 `M_UNKNOWN` for what is no picture, 413 for too large a one, 503 when busy."""
@@ -74,10 +82,13 @@ class Thumbnails:
         return Content(thumbnail.media_type, media.upload_name, thumbnail.sha256, thumbnail.size)
 
     async def _kept(self, source: bytes, box: Box) -> Thumbnail | None:
-        found = await self._library.database.read(thumbnails.read_thumbnail, source, box)
+        found = await self._rows.of((source, box))
         if isinstance(found, str):
             raise _impossible(found)
         return found
+
+    async def _read(self, key: tuple[bytes, Box]) -> Thumbnail | str | None:
+        return await self._library.database.read(thumbnails.read_thumbnail, *key)
 
     async def _made(self, content: Content, box: Box) -> Thumbnail:
         """By one for all who ask at once."""
@@ -149,6 +160,11 @@ class Thumbnails:
 
     def _add(self, txn: Transaction, source: bytes, box: Box, thumbnail: Thumbnail) -> bool:
         return thumbnails.add_thumbnail(txn, source, box, thumbnail, self._library.clock.now_ms())
+
+
+def _source_of(key: tuple[bytes, Box], _found: Thumbnail | str) -> bytes:
+    source, _ = key
+    return source
 
 
 def choose_box(rules: ThumbnailRules, width: int, height: int, method: str, *, animated: bool) -> Box:

@@ -7,6 +7,7 @@ between leaves a row whose `check_ts` passes, and with it the bytes are found an
 from collections.abc import Sequence
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.media.told import tell
 
 HOLD_MS = 3600 * 1000
 """The longest that storing may take between `hold` and `confirm`."""
@@ -108,6 +109,7 @@ def delete(txn: Transaction, sha256s: Sequence[bytes], now_ms: int) -> None:
     """The rows of deleted bytes; their thumbnails go with them."""
     release(txn, thumbnails_of(txn, sha256s), now_ms)
     txn.execute("DELETE FROM media_blobs WHERE sha256 = ANY(%s)", (list(sha256s),))
+    tell(txn, hashes=sha256s)
 
 
 def thumbnails_of(txn: Transaction, sha256s: Sequence[bytes]) -> list[bytes]:
@@ -127,3 +129,4 @@ def size_of(txn: Transaction, sha256: bytes) -> int | None:
 
 def write_image_error(txn: Transaction, sha256: bytes, error: str) -> None:
     txn.execute("UPDATE media_blobs SET image_error = %s WHERE sha256 = %s", (error, sha256))
+    tell(txn, hashes=[sha256])

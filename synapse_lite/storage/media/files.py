@@ -8,6 +8,7 @@ from attrs import frozen
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.media import blobs
 from synapse_lite.storage.media.quarantine import quarantine_if_known
+from synapse_lite.storage.media.told import tell
 from synapse_lite.storage.prepared import Prepared
 
 
@@ -105,11 +106,11 @@ def add(txn: Transaction, new: NewMedia, sha256: bytes, size: int) -> bool:
         return False
     if new.user_id is None:
         _release_lost(txn, new, sha256)
-    txn.execute(
+    is_replaced = txn.value(
         "INSERT INTO media (origin, media_id, sha256, size, user_id, media_type, upload_name, created_ts,"
         " last_access_ts, authenticated, url_cache) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
         " ON CONFLICT (origin, media_id) DO UPDATE SET sha256 = EXCLUDED.sha256, size = EXCLUDED.size,"
-        " media_type = EXCLUDED.media_type, upload_name = EXCLUDED.upload_name",
+        " media_type = EXCLUDED.media_type, upload_name = EXCLUDED.upload_name RETURNING xmax <> 0",
         (
             new.origin,
             new.media_id,
@@ -124,6 +125,8 @@ def add(txn: Transaction, new: NewMedia, sha256: bytes, size: int) -> bool:
             new.url_cache,
         ),
     )
+    if is_replaced:
+        tell(txn, [(new.origin, new.media_id)])
     quarantine_if_known(txn, new.origin, new.media_id, sha256, new.created_ts)
     return True
 
@@ -179,7 +182,9 @@ def delete(txn: Transaction, nids: Collection[int], now_ms: int) -> list[tuple[s
         "DELETE FROM media WHERE media_nid = ANY(%s) RETURNING origin, media_id, sha256", (sorted(nids),)
     )
     blobs.release(txn, [bytes(sha256) for *_, sha256 in rows if sha256 is not None], now_ms)
-    return [(origin, media_id) for origin, media_id, _ in rows]
+    names = [(origin, media_id) for origin, media_id, _ in rows]
+    tell(txn, names)
+    return names
 
 
 def _release_lost(txn: Transaction, new: NewMedia, sha256: bytes) -> None:
@@ -204,6 +209,7 @@ def protect(txn: Transaction, origin: str, media_id: str, protected: bool) -> bo
     changed = txn.execute(
         "UPDATE media SET protected = %s WHERE origin = %s AND media_id = %s", (protected, origin, media_id)
     )
+    tell(txn, [(origin, media_id)])
     return changed > 0
 
 

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from synapse_lite.matrix.media import parse_mxc
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.media.quarantine import Mxc
+from synapse_lite.storage.media.told import Mxc
 
 MAX_VALUES = 10_000
 """So many values of one event are looked at."""

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
-
-Mxc = tuple[str, str]
-"""Origin and media id."""
+from synapse_lite.storage.media.told import Mxc, tell
 
 
 @frozen
@@ -42,6 +40,7 @@ def quarantine(txn: Transaction, media: Sequence[Mxc], reason: Reason) -> list[M
         "INSERT INTO media_quarantined_hashes (sha256, quarantined_by, created_ts) VALUES %s ON CONFLICT DO NOTHING",
         [(sha256, reason.actor, reason.now_ms) for sha256 in hashes],
     )
+    tell(txn, media, hashes)
     protected = _protected(txn, media)
     wanted = dict.fromkeys([*media, *_with_hashes(txn, hashes)])
     return _hide(txn, [one for one in wanted if one not in protected], reason)
@@ -72,6 +71,7 @@ def unquarantine(txn: Transaction, media: Sequence[Mxc], reason: Reason) -> list
     """Show these again, and all with the same bytes; those that were hidden."""
     hashes = _hashes(txn, media)
     txn.execute("DELETE FROM media_quarantined_hashes WHERE sha256 = ANY(%s)", (hashes,))
+    tell(txn, media, hashes)
     wanted = dict.fromkeys([*media, *_with_hashes(txn, hashes)])
     shown = txn.fetch_values(
         "DELETE FROM media_quarantine q USING (VALUES %s) AS v (origin, media_id)"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.media.quarantine import Mxc
+from synapse_lite.storage.media.told import Mxc
 
 
 @frozen

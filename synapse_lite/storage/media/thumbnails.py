@@ -4,6 +4,7 @@ from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.media import blobs
+from synapse_lite.storage.media.told import tell
 
 
 @frozen
@@ -41,10 +42,13 @@ def read_thumbnail(txn: Transaction, source: bytes, box: Box) -> Thumbnail | str
 
 def forget_lost(txn: Transaction, sha256: bytes, now_ms: int) -> bool:
     """Whether the bytes, which the store has lost, are a thumbnail: then it is made anew when it is asked for."""
-    lost = txn.execute("DELETE FROM media_thumbnails WHERE sha256 = %s AND source <> sha256", (sha256,)) > 0
-    if lost:
+    rows = txn.rows(
+        "DELETE FROM media_thumbnails WHERE sha256 = %s AND source <> sha256 RETURNING source", (sha256,)
+    )
+    if rows:
         blobs.release(txn, [sha256], now_ms)
-    return lost
+        tell(txn, hashes=list({bytes(source) for (source,) in rows}))
+    return bool(rows)
 
 
 def add_thumbnail(txn: Transaction, source: bytes, box: Box, thumbnail: Thumbnail, now_ms: int) -> bool:

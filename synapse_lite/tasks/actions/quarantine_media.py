@@ -9,8 +9,9 @@ from synapse_lite.clock import Clock
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.media.mentions import Mentions, of_room
-from synapse_lite.storage.media.quarantine import Mxc, Reason, quarantine, unquarantine, would_quarantine
+from synapse_lite.storage.media.quarantine import Reason, quarantine, unquarantine, would_quarantine
 from synapse_lite.storage.media.selection import Selection, candidates
+from synapse_lite.storage.media.told import Mxc
 from synapse_lite.storage.tasks import TaskItem
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView

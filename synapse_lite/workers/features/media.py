@@ -38,9 +38,18 @@ def build(core: Core) -> Feature:
         core.server_name,
         _remote(core, library),
         authenticated=config.enable_authenticated_media,
+        log=core.log,
+        remembered=config.caches.media_rows,
     )
     thumbnails = Thumbnails(
-        library, downloads, parts.store, parts.workers, parts.incoming, _thumbnail_rules(config)
+        library,
+        downloads,
+        parts.store,
+        parts.workers,
+        parts.incoming,
+        _thumbnail_rules(config),
+        core.log,
+        config.caches.media_rows,
     )
     previews = _previews(core, library) if config.url_preview_enabled else None
     api = MediaApi(uploads, downloads, thumbnails, previews, max_upload_size=config.max_upload_size)

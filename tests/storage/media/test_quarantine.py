@@ -6,7 +6,8 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.media import files, quarantine
-from synapse_lite.storage.media.quarantine import Mxc, QuarantineChange, Reason
+from synapse_lite.storage.media.quarantine import QuarantineChange, Reason
+from synapse_lite.storage.media.told import Mxc
 from tests.builders import SERVER
 from tests.tasks.media import Shelf
 
