@@ -1,5 +1,7 @@
 """Turns of callers."""
 
+from collections.abc import Callable, Iterator
+
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import CancelledError, Deferred
@@ -10,6 +12,8 @@ from synapse_lite.errors import MatrixError
 from synapse_lite.http.throttle import Throttle
 from tests.http.memory import ManualClock
 
+BuildHouse = Callable[..., "House"]
+
 
 class House:
     """Requests of callers, each under way until it is ended. `served`: the names of those that have their turn, in order."""
@@ -19,18 +23,40 @@ class House:
         self.throttle = Throttle(self.clock, FederationLimits(**limits))
         self.served: list[str] = []
         self._ends: dict[str, Deferred[None]] = {}
+        self._asked: list[Deferred[None]] = []
 
     def ask(self, request: str, caller: str = "a") -> Deferred[None]:
-        return Deferred.fromCoroutine(self._serve(request, caller))
+        asked = Deferred.fromCoroutine(self._serve(request, caller))
+        self._asked.append(asked)
+        return asked
 
     def end(self, request: str) -> None:
         self._ends.pop(request).callback(None)
+
+    def close(self) -> None:
+        """End what is under way: else the garbage collector would, in whatever test it comes to it."""
+        for asked in reversed(self._asked):
+            asked.addErrback(lambda _: None)
+            asked.cancel()
 
     async def _serve(self, request: str, caller: str) -> None:
         async with self.throttle.turn(caller):
             self.served.append(request)
             self._ends[request] = Deferred()
             await self._ends[request]
+
+
+@pytest.fixture
+def build_house() -> Iterator[BuildHouse]:
+    houses: list[House] = []
+
+    def build(**limits: int) -> House:
+        houses.append(House(**limits))
+        return houses[-1]
+
+    yield build
+    for house in houses:
+        house.close()
 
 
 def refusal(asked: Deferred[None]) -> MatrixError:
@@ -41,9 +67,9 @@ def refusal(asked: Deferred[None]) -> MatrixError:
     return failure.value
 
 
-def test_so_many_at_once() -> None:
+def test_so_many_at_once(build_house: BuildHouse) -> None:
     """Those that are too many wait, in order; what ends, also badly, makes place. Callers do not wait for each other."""
-    house = House(concurrent=2)
+    house = build_house(concurrent=2)
     first, _second, third, _fourth = (house.ask(name) for name in "1234")
     assert house.served == ["1", "2"]
     house.ask("other", "b")
@@ -55,9 +81,9 @@ def test_so_many_at_once() -> None:
     assert house.served == ["1", "2", "other", "4"]
 
 
-def test_a_delay_beyond_the_limit_of_the_window() -> None:
+def test_a_delay_beyond_the_limit_of_the_window(build_house: BuildHouse) -> None:
     """Each that comes too early waits for the delay; when the window is over the next does not."""
-    house = House(sleep_limit=2, window_size=1000, sleep_delay=400, concurrent=10)
+    house = build_house(sleep_limit=2, window_size=1000, sleep_delay=400, concurrent=10)
     for name in "123":
         house.ask(name)
     assert house.served == ["1", "2"]
@@ -71,9 +97,9 @@ def test_a_delay_beyond_the_limit_of_the_window() -> None:
     assert house.served == ["1", "2", "3", "4", "5"]
 
 
-def test_what_is_refused() -> None:
+def test_what_is_refused(build_house: BuildHouse) -> None:
     """More at once than may be under way, those that wait included: 429, with the time after which to come again."""
-    house = House(sleep_limit=1, window_size=2000, concurrent=1, reject_limit=3)
+    house = build_house(sleep_limit=1, window_size=2000, concurrent=1, reject_limit=3)
     for name in "123":
         house.ask(name)
     refused = refusal(house.ask("4"))
@@ -92,9 +118,9 @@ def test_what_is_refused() -> None:
 
 @pytest.mark.parametrize("sleep_limit", [0, 10])
 @ensureDeferred
-async def test_callers_are_forgotten(sleep_limit: int) -> None:
+async def test_callers_are_forgotten(build_house: BuildHouse, sleep_limit: int) -> None:
     """However many names come, only those are known that were there of late."""
-    house = House(sleep_limit=sleep_limit, sleep_delay=0, window_size=1000)
+    house = build_house(sleep_limit=sleep_limit, sleep_delay=0, window_size=1000)
     for number in range(100):
         house.clock.advance(0.5)
         async with house.throttle.turn(f"s{number}"):
@@ -102,9 +128,9 @@ async def test_callers_are_forgotten(sleep_limit: int) -> None:
     assert len(house.throttle) <= 4
 
 
-def test_who_is_served_is_not_forgotten() -> None:
+def test_who_is_served_is_not_forgotten(build_house: BuildHouse) -> None:
     """Its requests count, however long they take."""
-    house = House(concurrent=1)
+    house = build_house(concurrent=1)
     house.ask("1")
     for number in range(10):
         house.clock.advance(60)
