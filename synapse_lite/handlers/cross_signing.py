@@ -9,9 +9,11 @@ from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, invalid_param, not_found
-from synapse_lite.handlers.remote_keys import RemoteUser
+from synapse_lite.handlers.public_keys import ExpectLarge
+from synapse_lite.handlers.remote_keys import MAX_SECONDS, RemoteKeys, RemoteUser
+from synapse_lite.ids import is_local
 from synapse_lite.matrix import e2e_keys
-from synapse_lite.storage import cross_signing, device_keys, devices, remote_keys
+from synapse_lite.storage import cross_signing, device_keys, devices
 from synapse_lite.storage.cross_signing import MASTER, SELF_SIGNING, USAGES, USER_SIGNING, CrossSigningKey
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.device_keys import KeySignature
@@ -37,8 +39,10 @@ class Signer:
 
 
 class CrossSigning:
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, remote: RemoteKeys, clock: Clock, server_name: str) -> None:
         self._database = database
+        self._remote = remote
+        self._server_name = server_name
         self._clock = clock
 
     async def upload(self, user_id: str, keys: Mapping[str, JsonObject], *, proven: bool) -> bool:
@@ -49,12 +53,18 @@ class CrossSigning:
         """
         return await self._database.transact(_upload, user_id, keys, self._clock.now_ms(), proven=proven)
 
-    async def sign(self, user_id: str, signed: Mapping[str, Mapping[str, object]]) -> Failures:
+    async def sign(
+        self, user_id: str, signed: Mapping[str, Mapping[str, object]], expect_large: ExpectLarge
+    ) -> Failures:
         """Store the signatures of the user that are on the objects, by their owner and key or device id.
+
+        Servers of others are asked for keys that are not known, as by `DeviceKeys.query`, which raises the same.
 
         Returns what was refused, and why: an error each.
         """
-        return await self._database.transact(_sign, user_id, signed)
+        others = [owner for owner in signed if not is_local(owner, self._server_name)]
+        remote, _ = await self._remote.query(others, MAX_SECONDS, expect_large)
+        return await self._database.transact(_sign, user_id, signed, remote)
 
     async def allow_replacement(self, user_id: str) -> int | None:
         """Until when (ms) the user may replace the keys without a proof; None: there are none to replace."""
@@ -120,14 +130,20 @@ def _own_part(signer: Signer, key: JsonObject, master: tuple[str, str]) -> str:
     return canonical_json.encode({**kept, **signatures}).decode()
 
 
-def _sign(txn: Transaction, user_id: str, signed: Mapping[str, Mapping[str, object]]) -> Failures:
+def _sign(
+    txn: Transaction,
+    user_id: str,
+    signed: Mapping[str, Mapping[str, object]],
+    remote: Mapping[str, RemoteUser],
+) -> Failures:
     # So that no key with which is signed, and nothing that is, goes meanwhile.
     devices.lock_owner(txn, user_id)
     devices.keep_devices(txn, user_id)
     signer = _signer(txn, user_id)
     failures: Failures = {}
     accepted: list[KeySignature] = []
-    targets = _read_targets(txn, {owner: list(objects) for owner, objects in signed.items() if objects})
+    wanted = {owner: list(objects) for owner, objects in signed.items() if objects}
+    targets = _read_targets(txn, wanted, remote)
     for owner, objects in signed.items():
         for target_id, value in objects.items():
             try:
@@ -148,15 +164,16 @@ class _Targets:
     master: CrossSigningKey | None
 
 
-def _read_targets(txn: Transaction, wanted: Mapping[str, Sequence[str]]) -> Mapping[str, _Targets]:
+def _read_targets(
+    txn: Transaction, wanted: Mapping[str, Sequence[str]], remote: Mapping[str, RemoteUser]
+) -> Mapping[str, _Targets]:
     """Of each owner, with the devices that are named. Those of all are read at once: a request may name thousands."""
     devices: dict[str, dict[str, str]] = {owner: {} for owner in wanted}
     for stored in device_keys.read_device_keys(txn, [], wanted):
         devices[stored.user_id][stored.device_id] = stored.json
     keys = cross_signing.read_cross_signing_keys(txn, wanted.keys())
     masters = {key.user_id: key for key in keys if key.usage == MASTER}
-    for owner, text in remote_keys.cached_keys(txn, wanted.keys() - masters.keys()).items():
-        user = RemoteUser.of_text(text)
+    for owner, user in remote.items():
         if user.master is not None:
             json = orjson.dumps(user.master_key).decode()
             masters[owner] = CrossSigningKey(owner, MASTER, user.master, json)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.device_changes import publish_for_devices
+from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.statements import Row
 from synapse_lite.storage.stream import Kind
 
@@ -283,7 +284,9 @@ ON CONFLICT (name) DO UPDATE SET uploaded = stock.uploaded + excluded.uploaded, 
 RETURNING stock_nid, given, uploaded
 """
 
-_CLAIM = """
+_CLAIM = Prepared(
+    "claim_keys",
+    """
 WITH taken AS (
     UPDATE key_stocks SET given = given + 1 WHERE name = ANY (%s) AND given < uploaded
     RETURNING user_id, device_id, algorithm, given = uploaded AS is_last, stock_nid, given
@@ -291,7 +294,8 @@ WITH taken AS (
 SELECT user_id, device_id, algorithm, key_id, json, is_last, stock_nid, given FROM taken LEFT JOIN LATERAL (
     SELECT key_id, json FROM one_time_keys AS key WHERE (key.stock_nid, number) = (taken.stock_nid, given) OFFSET 0
 ) AS key ON TRUE
-"""
+""",
+)
 """Returns the keys, and whether it was the last; one row at most for each of what is wanted. OFFSET: looked up one by one,
 whatever the planner knows of the table.
 """

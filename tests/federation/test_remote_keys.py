@@ -220,6 +220,22 @@ async def test_who_verifies_somebody_of_another_server(server: TestServer, other
     assert (await query(server, bob, keys.user))["master_keys"] == {keys.user: master}
 
 
+@ensureDeferred
+async def test_who_verifies_somebody_whose_keys_are_not_known(server: TestServer, other: Scripted) -> None:
+    """Their server is asked: no room is shared, or it has told of a change since the client asked."""
+    keys, alice = Keys(other), Identity.of("@alice:hs.test")
+    token = await server.user("alice")
+    await server.ok("POST", "keys/device_signing/upload", alice.upload, token)
+    public = keys.identity.master.public_key
+    signed = {keys.user: {public: alice.user_signing.sign(keys.identity.key("master"))}}
+    assert (await server.ok("POST", "keys/signatures/upload", signed, token))["failures"] == {}
+    shown = (await query(server, token, keys.user))["master_keys"][keys.user]["signatures"]
+    assert shown.keys() == {"@alice:hs.test"}
+    other.scripts.pop(QUERY)
+    failures = (await server.ok("POST", "keys/signatures/upload", signed, token))["failures"]
+    assert failures[keys.user][public]["errcode"] == "M_NOT_FOUND"
+
+
 class _Wanted(list[str]):
     """Of which there may be hundreds of thousands, in the request of a stranger."""
 

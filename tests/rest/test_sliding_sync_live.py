@@ -16,8 +16,9 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.snapshots import snapshot_then
 from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
-from tests.rest.sliding_sync import EXTENSIONS, id_of, say, sync, texts
+from tests.rest.sliding_sync import ALICE, EXTENSIONS, id_of, say, sync, texts
 from tests.server import TestServer, path_part, user_path
+from tests.signing import Device
 
 LAZY = [["m.room.name", ""], ["m.room.member", "$LAZY"], ["m.room.member", "$ME"]]
 ALL = {"lists": {"all": {"ranges": [[0, 9]], "required_state": LAZY, "timeline_limit": 2}}, **EXTENSIONS}
@@ -98,6 +99,32 @@ async def _rooms(server: TestServer, number: int) -> tuple[str, str, list[str]]:
     for room in rooms:
         await server.ok("POST", f"{room}/join", {}, bob)
     return alice, bob, rooms
+
+
+@ensureDeferred
+async def test_only_the_last_key_ends_a_wait(server: TestServer, waits: "DeferredQueue[None]") -> None:
+    """Counts stand in every answer and are no news, or clients would poll without a pause; a device without keys is woken once."""
+    token, bob = await server.register("alice", device_id="A"), await server.user("bob")
+    device = Device.of(ALICE, "A")
+    body = {"device_keys": device.keys, "one_time_keys": device.one_time_keys("1", "2")}
+    await server.ok("POST", "keys/upload", body, token)
+    phone = Phone(server, token)
+    for _ in range(2):
+        await phone.sync()
+    waiting = Deferred.fromCoroutine(phone.sync(600_000))
+    await waits.get()
+    wanted = {"one_time_keys": {ALICE: {"A": "signed_curve25519"}}}
+    await server.ok("POST", "keys/claim", wanted, bob)
+    await waits.get()
+    assert not waiting.called
+    await server.ok("POST", "keys/claim", wanted, bob)
+    counts = (await waiting)["extensions"]["e2ee"]["device_one_time_keys_count"]
+    assert counts == {"signed_curve25519": 0}
+    waiting = Deferred.fromCoroutine(phone.sync(600_000))
+    await waits.get()
+    assert not waiting.called
+    server.clock.advance(600)
+    await waiting
 
 
 @ensureDeferred

@@ -74,4 +74,5 @@ class CrossSigningApi:
                 if len(target_id) > MAX_DEVICE_ID or "\0" in target_id:
                     raise invalid_param("Invalid device or key ID")
                 check_signatures_of(value)
-        return {"failures": await self._cross_signing.sign(requester.user_id, body)}
+        failures = await self._cross_signing.sign(requester.user_id, body, request.expect_large_answer)
+        return {"failures": failures}

@@ -27,6 +27,7 @@ def build(core: Core) -> Feature:
     public = PublicKeys(core.requests, core.log)
     remote = RemoteKeys(core.requests, core.federation.peers, core.clock, core.server_name)
     keys = DeviceKeys(core.requests, public, remote, core.server_name)
+    cross_signing = CrossSigning(core.requests, remote, core.clock, core.server_name)
     to_device = ToDevice(
         core.requests,
         core.writer,
@@ -43,7 +44,7 @@ def build(core: Core) -> Feature:
     return Feature(
         routes=[
             *DeviceKeysApi(keys, DeviceLists(core.requests), uploads).routes(),
-            *CrossSigningApi(CrossSigning(core.requests, core.clock), core.accounts.auth, uploads).routes(),
+            *CrossSigningApi(cross_signing, core.accounts.auth, uploads).routes(),
             *ToDeviceApi(to_device).routes(),
             *KeyBackupApi(KeyBackup(core.requests)).routes(),
             *DehydratedDevicesApi(DehydratedDevices(core.requests, core.clock), uploads).routes(),
