@@ -1,9 +1,9 @@
 """What many requests look up at the same moment is read by one statement, and nothing is remembered."""
 
-from collections.abc import Callable, Collection, Hashable, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from synapse_lite.storage.database import Database, Transaction
 
@@ -50,6 +50,14 @@ class GatheredReads(Generic[K, V]):
                 for key, waiting in asking.items():
                     _tell(waiting, values.get(key))
         self._reads = False
+
+
+async def together(reads: Iterable[Coroutine[Deferred[Any], Any, object]]) -> None:
+    """All of them, at the same time; raises what the first one raises that fails."""
+    try:
+        await gatherResults([Deferred.fromCoroutine(one) for one in reads], consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
 
 
 def _tell(waiting: Collection["Deferred[V | None]"], value: V | None) -> None:

@@ -1,5 +1,6 @@
 """Who is there, over HTTP."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
 from synapse_lite.matrix.presence import Presence
+from synapse_lite.storage import rooms
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.deactivation import delete_owned
 from synapse_lite.storage.presence import put_told
@@ -304,3 +306,50 @@ async def test_who_is_deactivated_is_forgotten(server: TestServer) -> None:
         )
         == 0
     )
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Of whom the rooms are read, statement by statement."""
+    asked: list[list[str]] = []
+    read = rooms.joined_rooms_of
+
+    def observed(txn: Transaction, user_ids: Collection[str]) -> Any:
+        asked.append(sorted(user_ids))
+        return read(txn, user_ids)
+
+    monkeypatch.setattr(rooms, "joined_rooms_of", observed)
+    return asked
+
+
+async def _strangers(server: TestServer, number: int) -> None:
+    """So many come; nobody knows in which rooms they are."""
+    for name in range(number):
+        token = await server.user(f"stranger{name}")
+        await server.ok("PUT", status(f"@stranger{name}:hs.test"), {"presence": "online"}, token)
+    server.core.rooms.joined._cache.discard(lambda _: True)
+
+
+@ensureDeferred
+async def test_who_is_in_no_room_asks_about_nobody(server: TestServer, reads: list[list[str]]) -> None:
+    """On a large server somebody comes or goes all the time."""
+    loner = await server.user("loner")
+    since = (await seen(server, loner))["since"]
+    await server.ok("PUT", status("@loner:hs.test"), {"presence": "unavailable"}, loner)
+    await _strangers(server, 3)
+    reads.clear()
+    assert (await seen(server, loner, since)).keys() == {"since", "@loner:hs.test"}
+    assert reads == [["@loner:hs.test"]]
+
+
+@ensureDeferred
+async def test_rooms_of_many_are_read_together(server: TestServer, reads: list[list[str]]) -> None:
+    """Of whom memory knows nothing, as after a start: not one after the other."""
+    alice, bob = await friends(server, "alice", "bob")
+    since = (await seen(server, alice))["since"]
+    await server.ok("PUT", status(BOB), {"presence": "unavailable"}, bob)
+    await _strangers(server, 5)
+    reads.clear()
+    assert (await seen(server, alice, since)).keys() == {"since", BOB}
+    assert len(reads) <= 3
+    assert {user_id for some in reads for user_id in some} >= {ALICE, BOB, "@stranger4:hs.test"}

@@ -5,7 +5,7 @@ from sys import intern
 
 from attrs import frozen
 
-from synapse_lite.handlers.gathered_reads import GatheredReads
+from synapse_lite.handlers.gathered_reads import GatheredReads, together
 from synapse_lite.handlers.sync.values import RoomIds
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage import rooms
@@ -46,8 +46,9 @@ class JoinedRoomsReader:
 
     async def prepare(self, user_ids: Collection[str | None]) -> None:
         """From now on `known` knows the rooms of the users."""
-        for user_id in user_ids:
-            await self.of(user_id or "")
+        unknown = [user_id or "" for user_id in user_ids if self.known(user_id or "") is None]
+        if unknown:
+            await together(self.of(user_id) for user_id in unknown)
 
     async def rooms_of(self, user_id: str) -> RoomIds:
         return (await self.of(user_id)).rooms

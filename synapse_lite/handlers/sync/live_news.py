@@ -133,14 +133,15 @@ class NewsReader:
 
     def _mine(self, request: SyncRequest, changes: Iterable[Change], rooms: RoomIds) -> list[Change] | None:
         mine = []
+        due = self.log.told_at_leisure if request.takes_presence and rooms else 0
         for change in changes:
-            if change.concerns(request.user_id, rooms):
+            if change.kind is Kind.PRESENCE and change.user_id != request.user_id:
+                if change.position <= due and self._share(change, rooms):
+                    mine.append(change)
+            elif change.concerns(request.user_id, rooms):
                 if is_own_membership(change, request.user_id):
                     return None
                 if change.is_for(request.user_id, request.device_id):
-                    mine.append(change)
-            elif change.kind is Kind.PRESENCE:
-                if self._ends_wait(request, change, rooms):
                     mine.append(change)
             elif KINDS[change.kind].scope is Scope.SHARED and change.kind in self.sections.kinds:
                 theirs = self.joined.known(change.user_id or "")
@@ -150,12 +151,7 @@ class NewsReader:
                     mine.append(change)
         return mine
 
-    def _ends_wait(self, request: SyncRequest, change: Change, rooms: RoomIds) -> bool:
-        """Whether what is told at leisure was due. Of whom memory knows nothing, the answer tells in any case."""
+    def _share(self, change: Change, rooms: RoomIds) -> bool:
+        """Whether its user is in one of them. Of whom memory knows nothing, the answer tells in any case."""
         theirs = self.joined.known(change.user_id or "")
-        return (
-            request.takes_presence
-            and change.position <= self.log.told_at_leisure
-            and theirs is not None
-            and bool(theirs.rooms.keys() & rooms.keys())
-        )
+        return theirs is not None and not theirs.rooms.keys().isdisjoint(rooms)

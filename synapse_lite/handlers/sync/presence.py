@@ -60,8 +60,17 @@ class PresenceSection(SyncSection):
         return self._shown(request, found, reading.now_ms, is_due=due)
 
     def prepare(self, request: SyncRequest, changes: Sequence[Change]) -> Preparing | None:  # noqa: ARG002
-        users = {change.user_id for change in self._changes(request) or ()}
-        return self.joined.prepare(users) if users else None
+        mine = self.joined.known(request.user_id)
+        if mine is not None and not mine.rooms:
+            return (
+                None  # and nobody else is asked about: on a large server somebody comes or goes all the time
+            )
+        unknown = {
+            change.user_id
+            for change in self._changes(request) or ()
+            if self.joined.known(change.user_id or "") is None
+        }
+        return self.joined.prepare(unknown) if unknown else None
 
     def live(self, request: SyncRequest, changes: Sequence[Change]) -> Part | Quiet | Unknown | None:  # noqa: ARG002
         changed, mine = self._changes(request), self.joined.known(request.user_id)
@@ -71,12 +80,16 @@ class PresenceSection(SyncSection):
         found: dict[str, Presence] = {}
         due = False
         for change in changed:
-            theirs = self.joined.known(change.user_id or "")
-            if theirs is None:
-                return UNKNOWN
-            if change.user_id == request.user_id or theirs.rooms.keys() & shared:
-                found[change.user_id or ""] = presence_told(change)
-                due = due or self._is_due(request, change.user_id, change.position)
+            if change.user_id != request.user_id:
+                if not shared:
+                    continue
+                theirs = self.joined.known(change.user_id or "")
+                if theirs is None:
+                    return UNKNOWN
+                if theirs.rooms.keys().isdisjoint(shared):
+                    continue
+                due = due or change.position <= self.log.told_at_leisure
+            found[change.user_id or ""] = presence_told(change)
         return self._shown(request, found, self.clock.now_ms(), is_due=due)
 
     def _changes(self, request: SyncRequest) -> list[Change] | None:

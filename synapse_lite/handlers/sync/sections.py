@@ -12,9 +12,10 @@ from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.handlers.gathered_reads import together
 from synapse_lite.handlers.sync.values import Delivered, Part, Reading, RoomIds, SyncRequest
 from synapse_lite.storage.stream import Change, Kind
 
@@ -111,10 +112,7 @@ async def prepare(sections: Iterable[SyncSection], request: SyncRequest, changes
     found = [section.prepare(request, of_kinds(changes, section.kinds)) for section in sections]
     preparing = [one for one in found if one is not None]
     if preparing:
-        try:
-            await gatherResults([Deferred.fromCoroutine(one) for one in preparing], consumeErrors=True)
-        except FirstError as error:
-            error.subFailure.raiseException()
+        await together(preparing)
 
 
 def of_kinds(changes: Iterable[Change], kinds: frozenset[Kind]) -> list[Change]:
