@@ -157,6 +157,8 @@ def dehydrated_devices(caller: Caller) -> None:
     following = {"next_batch": caller.answers["messages for ada"]["next_batch"]}
     caller.compare("no more messages", caller.ask("POST", events, following, "ada")["events"])
     caller.call("messages of an unknown device", "POST", f"{DEHYDRATED}/ZZ/events", {}, "ada")
+    login = {"type": "m.login.password", "user": ada, "password": "secret", "device_id": "DEHYDRATED"}
+    caller.call("a session in its place", "POST", "login", login)
     caller.call("deleted", "DELETE", DEHYDRATED, by="ada")
     caller.call("deleted again", "DELETE", DEHYDRATED, by="ada")
     caller.call("its messages", "POST", events, {}, "ada")
@@ -168,7 +170,9 @@ SCENARIOS: Mapping[Scenario, Mapping[str, str]] = {
         "delete all: .etag": "nothing was left to delete",
         "put into an old version: .current_version": "the newest one, as specified",
     },
-    dehydrated_devices: {},
+    dehydrated_devices: {
+        "a session in its place: status": "is refused: it has not the private halves of the keys",
+    },
 }
 
 
