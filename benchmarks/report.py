@@ -135,7 +135,7 @@ BOUNDS: dict[str, str] = {
     "the 950 before them are fetched as state, of which format, hashes and signature are checked, and stored. The memory is that "
     "of a process at rest, which is more than half of Synapse's, and 25 MB for the events at once.",
     "fed_join": "Waiting: three requests to the other server behind a TLS handshake (a place for the join, the join, the keys), and "
-    "sixteen round trips to PostgreSQL, with one commit on the disk; 15 ms are CPU of main and 8 ms of PostgreSQL. The members come "
+    "fifteen round trips to PostgreSQL, with one commit on the disk; 15 ms are CPU of main and 8 ms of PostgreSQL. The members come "
     "later, from the peer, which writes 5,000 of them as JSON.",
     "fed_fanout": "CPU: a told event costs 0.02 ms of main and 0.04 ms of PostgreSQL, as one transaction hands out for many "
     "servers; the rest are 100 TLS connections, and the peers in the client.",

@@ -117,7 +117,7 @@ def know_room(txn: Transaction, room_id: str, version: RoomVersion, now_ms: int)
 def know_and_lock(txn: Transaction, room_id: str, version: RoomVersion, now_ms: int) -> RoomHead:
     """As `know_room` and `lock_heads`, in one round trip. 404 for a room that is being purged."""
     txn.later(_KNOW, (room_id, version.identifier, now_ms))
-    row = txn.row(f"{_SELECT} WHERE room_id = %s AND NOT purging FOR NO KEY UPDATE", (room_id,))
+    row = txn.row(f"{_SELECT} FROM rooms WHERE room_id = %s AND NOT purging FOR NO KEY UPDATE", (room_id,))
     if row is None:
         raise not_found("Unknown room")
     return _head(row)
