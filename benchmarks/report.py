@@ -186,7 +186,7 @@ BOUNDS: dict[str, str] = {
     "for 200 events; beside it the answers to who asks every 5 ms whether it is done (two statements), and the followers.",
     "redact_banned": "As redact: where the redactions hang in the past of the room is found once a step.",
     "redact_spammers": "Waiting and CPU: what a spammer wrote in a room is one commit, so the wave is 1,000 of them. Who writes into the room of such a "
-    "step waits for six round trips, in which nothing is built; who writes elsewhere waits for the stream, which each commit holds until it is on the disk, and for "
+    "step waits for five round trips, in which nothing is built; who writes elsewhere waits for the stream, which each commit holds until it is on the disk, and for "
     "a core: worker, main, PostgreSQL and the load generator share two.",
     "admin_lists": "CPU of PostgreSQL: the first page of a list counts it, once for all orders, and a search that more than a tenth of all users or rooms fit looks at each of "
     "them, for the total is exact; a page behind it reads 600 rows at the most, from the last remembered mark on.",

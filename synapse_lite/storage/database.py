@@ -140,6 +140,8 @@ class Transaction(Statements):
 
     def flush(self) -> None:
         """Give what was published its positions, with the next statement unless somebody needs them as numbers."""
+        if not self._changes:
+            return
         if self._relaxed:
             self.later("SET LOCAL synchronous_commit TO DEFAULT")
         write_changes(self, [change for change, _ in self._changes])
