@@ -144,12 +144,11 @@ BOUNDS: dict[str, str] = {
     "were tried, and changed nothing that could be measured with 1,200 sends.",
     "fed_backfill": "CPU: an event costs 1.0 ms of main (format, two hashes, a signature, rules, a snapshot of the state around it) "
     "and 0.9 ms of PostgreSQL; each page of 100 is asked for when the one before has been shown.",
-    "media": "A download costs 0.45 ms of CPU however small it is (HTTP; downloads of one moment are looked up by one statement) and "
-    "0.25 ms a MiB: the kernel sends from its page cache, through no buffer of ours. One after the other, the client's 0.4 ms and the "
-    "waits for both come on top; more than half of a wait is for the row, which goes from the reactor to a thread, to PostgreSQL and back, while "
-    "the file leaves with one call of the system. An upload waits for the disk: the file, its "
-    "directory and two commits are durable before the answer. The memory is that of a process at rest, to which media add 2 MB, and the caches "
-    "of the scenarios before, up to 45 MB: of 94 MB at rest Python has 11, Twisted with TLS 36, psycopg2 5, other libraries 7, our modules 29, the start 6; 27 are pages of shared libraries, which "
+    "media": "A download costs 0.45 ms of CPU however small it is (HTTP; who asks again finds the row in memory) and "
+    "0.25 ms a MiB: the kernel sends from its page cache, through no buffer of ours, with one call of the system. One after the other, the client's "
+    "0.4 ms comes on top, and the way of the row to PostgreSQL and back, as each of these files is asked for once. An upload waits for the disk: the file, its "
+    "directory and two commits are durable before the answer. The memory is that of a process at rest, to which media add 6 MB, and the caches "
+    "of the scenarios before, up to 45 MB (alone it is 100 MB beside Synapse's 234): of 94 MB at rest Python has 11, Twisted with TLS 36, psycopg2 5, other libraries 7, our modules 29, the start 6; 27 are pages of shared libraries, which "
     "its workers share. What the goal allows is less than Twisted's reactor takes.",
     "send_beside_media": "CPU: of two cores the two processes that load take most (`busy_p50_rise`). A turn of the reactor, in which "
     "four pieces of 256 KiB are sent, or answers begun, takes 0.5 ms of CPU, 1.5 at the 99th percentile: a send waits for its core.",
