@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import Self
 
 from synapse_lite.media.store import (
     BlobMissingError,
@@ -44,8 +45,10 @@ class BreakerStore:
             self._store.put(sha256, path)
 
     def open(self, sha256: bytes, start: int = 0) -> Reading:
-        with self._watched():
-            return self._store.open(sha256, start)
+        """That it opens says little: a store is well when bytes come."""
+        self._enter()
+        with self._counted():
+            return _Watched(self._store.open(sha256, start), self)
 
     def open_now(self, sha256: bytes, start: int = 0) -> LocalReading | None:
         return self._store.open_now(sha256, start)
@@ -63,9 +66,21 @@ class BreakerStore:
         with self._watched():
             yield from self._store.walk(prefix)
 
+    def read(self, reading: Reading, size: int) -> bytes:
+        with self._counted():
+            data = reading.read(size)
+        self._went_well()
+        return data
+
     @contextmanager
     def _watched(self) -> Iterator[None]:
         self._enter()
+        with self._counted():
+            yield
+        self._went_well()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
         try:
             yield
         except BlobMissingError:
@@ -76,7 +91,6 @@ class BreakerStore:
         except StoreError as error:
             self._failed(error)
             raise
-        self._went_well()
 
     def _enter(self) -> None:
         with self._lock:
@@ -100,3 +114,23 @@ class BreakerStore:
             self._closed_until = self._monotonic() + PAUSE_SECONDS
             if self._failures == FAILURES:
                 logger.warning("media: the store is away: %s", error)
+
+
+class _Watched:
+    """What was opened; whether its bytes come counts."""
+
+    def __init__(self, reading: Reading, breaker: BreakerStore) -> None:
+        self._reading = reading
+        self._breaker = breaker
+
+    def read(self, size: int, /) -> bytes:
+        return self._breaker.read(self._reading, size)
+
+    def close(self) -> None:
+        self._reading.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()

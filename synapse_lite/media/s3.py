@@ -2,21 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BufferedReader, RawIOBase
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, Self
+from time import monotonic
+from typing import Any, Self, cast
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from synapse_lite.media.store import BlobMissingError, Found, LocalDiskError, Reading, StoreError, hash_of
+from synapse_lite.media.store import BlobMissingError, Found, LocalDiskError, StoreError, hash_of
 
 CONNECT_SECONDS = 3
 READ_SECONDS = 8
 ATTEMPTS = 2
 DELETE_AT_ONCE = 1000
 PIECE_BYTES = 256 * 1024
+LOOK_BYTES = 16 * 1024  # between two looks at the clock
+PIECE_SECONDS = 20.0
+"""For one piece of what a client reads: a store that is slower holds a thread that others wait for."""
+FILE_SECONDS, FILE_BYTES_A_SECOND = 60.0, 256 * 1024
+"""For a whole file, up or down."""
+MULTIPART_BYTES = 1024**3
+"""What is smaller is one request: of one that is cut short the store keeps nothing."""
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
@@ -42,16 +52,19 @@ class S3Store:
         """Only who has asked knows (`BreakerStore`)."""
 
     def put(self, sha256: bytes, path: Path) -> None:
-        with _as_store_errors(), path.open("rb") as file:
-            self._client.upload_fileobj(file, self._bucket, self._key(sha256))
+        transfer = TransferConfig(multipart_threshold=MULTIPART_BYTES, use_threads=False)
+        with _as_store_errors(), _Paced(path) as file:
+            self._client.upload_fileobj(file, self._bucket, self._key(sha256), Config=transfer)
         path.unlink(missing_ok=True)
 
-    def open(self, sha256: bytes, start: int = 0) -> Reading:
+    def open(self, sha256: bytes, start: int = 0) -> "_Object":
         with _as_store_errors():
             answer = self._client.get_object(
                 Bucket=self._bucket, Key=self._key(sha256), **({"Range": f"bytes={start}-"} if start else {})
             )
-        return _Object(answer["Body"])
+        if "ContentLength" not in answer:
+            raise StoreError("the answer of the object store is cut")
+        return _Object(answer["Body"], answer["ContentLength"])
 
     def open_now(self, _sha256: bytes, _start: int = 0) -> None:
         """All of it is elsewhere."""
@@ -63,7 +76,9 @@ class S3Store:
             file = NamedTemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (closed below)
         with file:
             with self.open(sha256) as reading:
+                until = _end(reading.size)
                 while data := reading.read(PIECE_BYTES):
+                    _check(until)
                     view = memoryview(data)
                     while view:
                         with _as_disk_errors():
@@ -98,13 +113,19 @@ class S3Store:
 class _Object:
     """The body of an answer of the store."""
 
-    def __init__(self, body: Any) -> None:
+    def __init__(self, body: Any, size: int) -> None:
         self._body = body
+        self.size = size
 
     def read(self, size: int, /) -> bytes:
+        until = monotonic() + PIECE_SECONDS
+        parts = []
         with _as_store_errors():
-            data: bytes = self._body.read(size)
-        return data
+            while size > 0 and (part := self._body.read(min(size, LOOK_BYTES))):
+                parts.append(part)
+                size -= len(part)
+                _check(until)
+        return b"".join(parts)
 
     def close(self) -> None:
         self._body.close()
@@ -114,6 +135,27 @@ class _Object:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+class _Paced(BufferedReader):
+    """A file that ends with an error where whoever reads it takes too long."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(cast("RawIOBase", path.open("rb", buffering=0)))
+        self._until = _end(path.stat().st_size)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        _check(self._until)
+        return super().read(size)
+
+
+def _end(size: int) -> float:
+    return monotonic() + FILE_SECONDS + size / FILE_BYTES_A_SECOND
+
+
+def _check(until: float) -> None:
+    if monotonic() > until:
+        raise StoreError("the object store is too slow")
 
 
 @contextmanager
@@ -128,6 +170,8 @@ def _as_disk_errors() -> Iterator[None]:
 def _as_store_errors() -> Iterator[None]:
     try:
         yield
+    except StoreError:
+        raise
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code in _MISSING:
