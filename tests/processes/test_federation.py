@@ -108,7 +108,8 @@ def test_a_process_that_is_killed_before_it_stores_what_a_user_is(
     before, after = ("invite", "leave") if is_invited else (None, "knock")
     if is_invited:
         _ask(alice, "POST", f"{room}/invite", invite)
-    _kill_before_it_stores(ours, partial(_ask, bob, "POST", asked))
+    at = "rooms" if is_invited else "events"  # before a knock the room is made known
+    _kill_before_it_stores(ours, partial(_ask, bob, "POST", asked), at)
     assert _members(alice, room_id)[bob.user_id] == after
     ours.expire("main")
     ours.start("main")
@@ -205,12 +206,12 @@ def _neighbours(build_site: BuildSite, directory: Path, **options: Any) -> tuple
     return ours, theirs, their_name
 
 
-def _kill_before_it_stores(site: Site, ask: Callable[[], object]) -> None:
-    """The process is killed once the other server has answered, at the first row of what it would store."""
+def _kill_before_it_stores(site: Site, ask: Callable[[], object], at: str = "rooms") -> None:
+    """The process is killed once the other server has answered, at the first row of that table which it would store."""
     asking = threading.Thread(target=ask)
-    with locked(site, "rooms"):
+    with locked(site, at):
         asking.start()
-        wait_at(site, "rooms")
+        wait_at(site, at)
         site.signal("main", signal.SIGKILL)
         asking.join()
         assert site.processes["main"].running.wait() == -signal.SIGKILL
