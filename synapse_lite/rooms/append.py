@@ -106,9 +106,28 @@ class EventAppender:
         """
         rows, found = lock_free_heads_and_find(txn, _rooms_of(writes), _requests_of(writes))
         free = {row.room.nid for row in rows}
-        sent = self._events_of(txn, found)
-        results = iter(self._append(txn, [w for w in writes if w.room_nid in free], rows, sent))
+        ours = [write for write in writes if write.room_nid in free]
+        results = iter(
+            self._unless_served(txn, ours, self._append(txn, ours, rows, self._events_of(txn, found)))
+        )
         return [next(results) if write.room_nid in free else Busy() for write in writes]
+
+    def _unless_served(
+        self, txn: Transaction, writes: Sequence[Write], results: Sequence[Result]
+    ) -> Sequence[Result]:
+        """Instead of a refusal the event of the same request, which another process may have stored just before the lock:
+        a reaction is refused because it is there already.
+        """
+        refused = [
+            one for one, result in zip(writes, results, strict=True) if isinstance(result, MatrixError)
+        ]
+        sent = self._already_sent(txn, refused)
+        return [
+            sent.get((write.room_nid, write.request), result)
+            if isinstance(result, MatrixError) and write.request is not None
+            else result
+            for write, result in zip(writes, results, strict=True)
+        ]
 
     def _append(
         self, txn: Transaction, writes: Sequence[Write], rows: Sequence[RoomHead], sent: SentRequests

@@ -121,14 +121,9 @@ async def test_a_room_that_is_gone_is_not_busy(rooms: Rooms) -> None:
         await rooms.send(closed, "hello?")
 
 
-@ensureDeferred
-async def test_a_request_that_another_process_serves_meanwhile(
-    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is found too late among those that were served: it is one event all the same, and nobody else's is lost."""
-    (room,) = await rooms.create(1)
-    request = ClientRequest("@alice:hs.test device ONE", "send", "1")
-    first = await rooms.send(room, "once", request=request)
+@pytest.fixture
+def overlooked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Requests that were served just before their room was locked, as another process had it: they are not found."""
     asked: list[Any] = []
 
     def overlook(txn: Transaction, room_nids: Any, requests: Any) -> Any:
@@ -137,10 +132,41 @@ async def test_a_request_that_another_process_serves_meanwhile(
         return heads, {}
 
     monkeypatch.setattr(append, "lock_free_heads_and_find", overlook)
+    return asked
+
+
+@ensureDeferred
+async def test_a_request_that_another_process_serves_meanwhile(rooms: Rooms, overlooked: list[Any]) -> None:
+    """It is found too late among those that were served: it is one event all the same, and nobody else's is lost."""
+    (room,) = await rooms.create(1)
+    request = ClientRequest("@alice:hs.test device ONE", "send", "1")
+    first = await rooms.send(room, "once", request=request)
+    overlooked.clear()
     again, other = await gatherResults(
         [rooms.send(room, "once", request=request), rooms.send(room, "another")]
     )
-    assert asked
+    assert overlooked
     assert again.event_id == first.event_id
     assert await rooms.texts(room) == ["once", "another"]
     assert other.event_id != first.event_id
+
+
+@ensureDeferred
+async def test_a_reaction_that_another_process_stores_meanwhile(rooms: Rooms, overlooked: list[Any]) -> None:
+    """The same request again is told of its event; another one that it is there already."""
+    (room,) = await rooms.create(1)
+    message = await rooms.send(room, "hello")
+    relation = {"rel_type": "m.annotation", "event_id": message.event_id, "key": "+"}
+
+    def react(txn_id: str) -> "Deferred[StoredEvent]":
+        draft = rooms.world.draft("m.reaction", ALICE, {"m.relates_to": relation})
+        request = ClientRequest("@alice:hs.test device ONE", "send", txn_id)
+        return Deferred.fromCoroutine(rooms.writer.send(Write(room.nid, draft, request)))
+
+    first = await react("1")
+    overlooked.clear()
+    again = await react("1")
+    assert overlooked
+    assert again.event_id == first.event_id
+    with pytest.raises(MatrixError, match="same reaction twice"):
+        await react("2")
