@@ -47,11 +47,11 @@ def before_join(txn: Transaction, room_nid: int, server_name: str, user_id: str)
 
 
 def has_waiting(txn: Transaction, room_nid: int, server_name: str) -> bool:
-    """Whether a user of the server, which is this one, is invited, or knocks, or is about to."""
+    """Whether a user of the server is invited, or knocks."""
     row = txn.row(
-        "(SELECT FROM memberships WHERE room_nid = %s AND server_name = %s AND membership IN ('invite', 'knock')"
-        " LIMIT 1) UNION ALL (SELECT FROM sent_knocks WHERE room_nid = %s LIMIT 1)",
-        (room_nid, server_name, room_nid),
+        "SELECT FROM memberships WHERE room_nid = %s AND server_name = %s AND membership IN ('invite', 'knock')"
+        " LIMIT 1",
+        (room_nid, server_name),
     )
     return row is not None
 

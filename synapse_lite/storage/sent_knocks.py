@@ -23,6 +23,11 @@ def put_sent(txn: Transaction, event_id: str, room_nid: int, user_id: str, now_m
     )
 
 
+def has_sent(txn: Transaction, room_nid: int) -> bool:
+    """Whether a user of ours has knocked on the room, and may have no answer yet."""
+    return txn.row("SELECT FROM sent_knocks WHERE room_nid = %s LIMIT 1", (room_nid,)) is not None
+
+
 def sent_among(txn: Transaction, room_nid: int, user_id: str, event_ids: Collection[str]) -> set[str]:
     """Those of the events that are knocks of the user on the room without an answer."""
     rows = txn.rows(

@@ -7,6 +7,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.storage.rooms import room_by_id
+from synapse_lite.storage.sent_knocks import put_sent
 from tests.federation.conftest import JoinNetwork
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import HOME, home, join_path, text
@@ -123,6 +125,18 @@ async def test_serving_spaces(server: TestServer, other: Scripted) -> None:
     assert [child["state_key"] for child in suggested["room"]["children_state"]] == [rooms["open"]]
     private = f"{V1}/hierarchy/{path_part(rooms['closed'])}"
     assert (await other.ask(server, "GET", private))[0] == 404
+
+
+@ensureDeferred
+async def test_a_knock_of_ours_opens_a_room_to_nobody_else(server: TestServer, other: Scripted) -> None:
+    """It was sent and had no answer; the room, in which somebody of ours came to be, is private."""
+    path = await server.room(await server.user("alice"), preset="private_chat", name="Closed")
+    room_id = path.removeprefix("rooms/")
+    room = await server.database.read(room_by_id, room_id)
+    assert room is not None
+    bob = f"@bob:{server.name}"
+    await server.database.transact(put_sent, "$knock", room.nid, bob, server.clock.now_ms())
+    assert (await other.ask(server, "GET", f"{V1}/hierarchy/{path_part(room_id)}"))[0] == 404
 
 
 @ensureDeferred

@@ -29,6 +29,7 @@ from synapse_lite.storage import received_transactions, staged_events
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.room_servers import has_waiting, is_in_room
 from synapse_lite.storage.rooms import Room, room_by_id
+from synapse_lite.storage.sent_knocks import has_sent
 from synapse_lite.storage.staged_events import Arrival
 
 MAX_PDUS = 50
@@ -153,7 +154,7 @@ class Transactions:
                 continue
             if is_in_room(txn, room.nid, self._server_name):
                 found[room_id] = _RoomOf(room, shuts_out(txn, self._current, room.nid, origin), True)
-            elif has_waiting(txn, room.nid, self._server_name):
+            elif has_waiting(txn, room.nid, self._server_name) or has_sent(txn, room.nid):
                 found[room_id] = _RoomOf(room, False, False)
         return found
 
