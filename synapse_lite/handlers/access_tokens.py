@@ -240,7 +240,8 @@ class AccessTokens:
                 access_tokens.end_replaced, token.refresh_nid, token.replaces_nid, token.user_id
             )
         expires_ms = min(now + CACHE_LIFETIME_MS, token.valid_until_ts or now + CACHE_LIFETIME_MS)
-        over_limit = await self._active.admit(token.user_id) if self._active else None
+        is_out = token.locked or (token.account_expires_ts is not None and token.account_expires_ts <= now)
+        over_limit = await self._active.admit(token.user_id) if self._active and not is_out else None
         cached = _Cached(
             self._requester(token, token_hash, over_limit), token.locked, token.account_expires_ts, expires_ms
         )

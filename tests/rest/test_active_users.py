@@ -82,6 +82,18 @@ async def test_who_is_gone_makes_room(build_server: BuildServer) -> None:
 
 
 @ensureDeferred
+async def test_who_is_shut_out_takes_no_place(build_server: BuildServer) -> None:
+    """Clients of locked and expired accounts go on asking."""
+    server = await build_server(**LIMITED)
+    alice, bob, carol = [await server.user(name) for name in ("alice", "bob", "carol")]
+    shut = "UPDATE users SET locked = user_id = '@alice:hs.test', expires_ts = CASE user_id WHEN '@bob:hs.test' THEN 1 END"
+    await server.database.transact(lambda txn: txn.execute(shut))
+    assert await server.refusal("GET", "sync", token=alice) == (401, "M_USER_LOCKED")
+    assert await server.refusal("GET", "sync", token=bob) == (403, "ORG_MATRIX_EXPIRED_ACCOUNT")
+    await server.ok("GET", "sync", token=carol)
+
+
+@ensureDeferred
 async def test_who_does_not_count(build_server: BuildServer) -> None:
     """Users on trial, as long as they are; those with a reserved address count, and are let in all the same."""
     reserved = [{"medium": "email", "address": "Boss@b.test"}]
