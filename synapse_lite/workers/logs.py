@@ -137,6 +137,10 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(entry, default=str).decode()
 
 
+_MISTAKES = (ValueError, TypeError, AttributeError, ImportError)
+"""What a description raises that is none, ours and Python's code alike."""
+
+
 class ProcessLog:
     """The logging of this process, by `log` or by the file `log_config`."""
 
@@ -149,11 +153,11 @@ class ProcessLog:
 
     def set_up(self) -> None:
         """Anew when called again. Raises ConfigError about `log_config`; what was in force before remains then."""
-        description = self._read()
         _look_up(callers=self._log_config is not None)
         try:
+            description = self._read()
             self._use(description)
-        except (ValueError, TypeError, AttributeError, ImportError) as error:
+        except _MISTAKES as error:
             if self._in_force is not None:
                 self._use(self._in_force)
             raise ConfigError(f"{self._log_config or 'log'}: {error.__cause__ or error}") from error

@@ -22,9 +22,12 @@ class Reload:
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
 
     def reload(self) -> None:
+        mistakes = 0
         for part in self.parts:
             try:
                 part()
             except ConfigError as error:
+                mistakes += 1
                 logger.error("SIGHUP: what was in force remains: %s", error)  # noqa: TRY400 (the operator's fault)
-        logger.info("SIGHUP: the log configuration and the certificates are read anew")
+        if not mistakes:
+            logger.info("SIGHUP: the log configuration and the certificates are read anew")

@@ -120,10 +120,11 @@ def test_a_log_config_may_name_lines_and_threads(tmp_path: Path) -> None:
     assert _run("console", str(file)).splitlines()[0] == f"MainThread <module> {line} started well"
 
 
-def test_a_wrong_log_config_is_an_error_of_the_configuration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("handlers", [{"x": {"class": "no.such.Handler"}}, 5, {"x": 5}])
+def test_a_wrong_log_config_is_an_error_of_the_configuration(tmp_path: Path, handlers: object) -> None:
     """The message names the file and what is wrong in it."""
     file = tmp_path / "log.yaml"
-    file.write_text(yaml.safe_dump({"version": 1, "handlers": {"x": {"class": "no.such.Handler"}}}))
+    file.write_text(yaml.safe_dump({"version": 1, "handlers": handlers}))
     assert _run("console", str(file)).startswith(f"config: {file}: ")
 
 
