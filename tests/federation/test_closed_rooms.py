@@ -85,6 +85,8 @@ async def test_what_others_see(server: TestServer, other: Scripted) -> None:
     assert (await other.ask(server, "GET", f"{FEDERATION}/{alias}"))[1]["room_id"] == room.room_id
     hierarchy = f"v1/hierarchy/{path_part(room.room_id)}"
     assert await ask(server, other, "GET", hierarchy) == (404, "M_NOT_FOUND")
+    complexity = f"unstable/rooms/{path_part(room.room_id)}/complexity"
+    assert await ask(server, other, "GET", complexity) == (404, "M_INVALID_PARAM")
     _, space = await other.ask(
         server, "GET", f"{FEDERATION}/v1/hierarchy/{open_space.removeprefix('rooms/')}"
     )

@@ -52,7 +52,7 @@ class ServedQueries:
         return await self._database.read(self._directory, alias)
 
     async def complexity(self, room_id: str) -> float:
-        """How large a room is that anybody may join or see; 404 `M_INVALID_PARAM` for any other."""
+        """How large a room is that anybody may join or see, of other servers, too; 404 `M_INVALID_PARAM` for any other."""
         return await self._database.read(self._complexity, room_id)
 
     async def devices(self, user_id: str, expect_large: ExpectLarge) -> JsonObject:
@@ -90,7 +90,9 @@ class ServedQueries:
     def _complexity(self, txn: Transaction, room_id: str) -> float:
         room = rooms.room_by_id(txn, room_id)
         found = room and read_summaries(txn, [room.nid])[room.nid]
-        if not found or (found.join_rule != "public" and found.history_visibility != "world_readable"):
+        if not found or not (
+            found.federates and (found.join_rule == "public" or found.history_visibility == "world_readable")
+        ):
             raise MatrixError(404, Errcode.INVALID_PARAM, "Room not found")
         return complexity(found)
 
