@@ -13,6 +13,8 @@ from attrs import frozen
 
 MAX_TOKENS = 2000
 MAX_WORD = 64
+MAX_MARKS = 30
+"""So many combining marks in a row are no more than anybody writes (UAX 15, "Stream-Safe Text Format")."""
 
 # Hangul (with its letters alone), kana, ideographs with their marks of repetition; then Thai to Lao, Burmese, Khmer.
 _RUN_CHARACTERS = (
@@ -35,8 +37,20 @@ class Term:
 
 
 def normalised(text: str) -> str:
-    """Without differences of width, composition and case."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    """Without differences of width, composition and case; of marks in a row, the first `MAX_MARKS` remain."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", _safe(text)).casefold())
+
+
+def _safe(text: str) -> str:
+    """Marks are put into their order in the square of the time: 64 KiB of them would hold up the whole process for seconds."""
+    if text.isascii() or not any(map(unicodedata.combining, text)):
+        return text
+    kept, marks = [], 0
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= MAX_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def tokens(text: str) -> list[str]:
@@ -68,7 +82,7 @@ def terms(text: str) -> list[Term]:
 def spellings(text: str, asked: Collection[Term]) -> list[str]:
     """What the terms find in a text, as it stands there, each once: "Straße" for `strasse`. Of words the whole."""
     found: dict[str, None] = {}
-    for part in dict.fromkeys(text.split()):
+    for part in dict.fromkeys(_safe(text).split()):
         folded = normalised(part)
         if any(term.text in folded for term in asked):
             found.update(dict.fromkeys(_written(part, asked)))

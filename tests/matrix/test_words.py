@@ -2,7 +2,16 @@
 
 import pytest
 
-from synapse_lite.matrix.words import MAX_TOKENS, MAX_WORD, Term, normalised, spellings, terms, tokens
+from synapse_lite.matrix.words import (
+    MAX_MARKS,
+    MAX_TOKENS,
+    MAX_WORD,
+    Term,
+    normalised,
+    spellings,
+    terms,
+    tokens,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +40,17 @@ def test_tokens_are_bounded() -> None:
     found = tokens(" ".join(str(number) for number in range(2 * MAX_TOKENS)) + " " + "x" * 100)
     assert len(found) == MAX_TOKENS
     assert tokens("x" * 100) == ["x" * MAX_WORD]
+
+
+def test_marks_are_bounded() -> None:
+    """To put many in a row into their order takes time without end; what comes behind them is found."""
+    text = "sun" + "\u0301\u0316" * 10_000 + " \ufb01sh"
+    folded = normalised(text)
+    assert len(folded) <= len("sun fish") + MAX_MARKS
+    assert tokens(folded)[1:] == ["fish"]
+    sun, fish = spellings(text, terms("fish su"))
+    assert len(sun) <= len("sun") + MAX_MARKS
+    assert fish == "\ufb01sh"
 
 
 def test_terms() -> None:
