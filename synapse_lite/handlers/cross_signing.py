@@ -62,7 +62,7 @@ class CrossSigning:
 
         Returns what was refused, and why: an error each.
         """
-        others = [owner for owner in signed if not is_local(owner, self._server_name)]
+        others = [one for one, objects in signed.items() if objects and not is_local(one, self._server_name)]
         remote, _ = await self._remote.query(others, MAX_SECONDS, expect_large)
         return await self._database.transact(_sign, user_id, signed, remote)
 

@@ -259,6 +259,15 @@ async def test_devices_that_are_named(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_nobody_is_asked_about_who_is_only_named(server: TestServer, other: Scripted) -> None:
+    """A request may sign a thousand keys, and name far more users of as many servers."""
+    named = {f"@user:{number}.test": {} for number in range(1500)}
+    token = await server.user("alice")
+    assert await server.ok("POST", "keys/signatures/upload", named, token) == {"failures": {}}
+    assert other.network.asked == []
+
+
+@ensureDeferred
 async def test_signatures_of_another_form(server: TestServer, other: Scripted) -> None:
     """A master key whose server changes its signatures breaks nobody's answer: who has signed it sees their own."""
     keys, alice = Keys(other), Identity.of("@alice:hs.test")
