@@ -4,7 +4,7 @@ Idle, a batch is one event and the latency is one commit; busy, batches grow and
 
 A batch takes the locks of its rooms without waiting for any. What is for a room that somebody else holds (a step
 of a task, another process) is put back and waits for that lock in a transaction of the room's own, while the
-writes to other rooms go on.
+writes to other rooms go on. So it is with a batch of which another process has just served a request.
 """
 
 import logging
@@ -89,8 +89,7 @@ class EventWriter:
             results = await self._database.transact(append, [waiting.write for waiting in batch])
         except Exception as error:
             if isinstance(error, UniqueViolation) and append == self._appender.append_where_free:
-                for waiting in batch:  # of which one was served elsewhere meanwhile
-                    await self._write([waiting], self._appender.append)
+                self._put_back(batch)  # one was served elsewhere meanwhile: its room tells, once it is locked
                 return
             if len(batch) == 1 or isinstance(error, UnavailableError):
                 for waiting in batch:

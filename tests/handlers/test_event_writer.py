@@ -170,3 +170,25 @@ async def test_a_reaction_that_another_process_stores_meanwhile(rooms: Rooms, ov
     assert again.event_id == first.event_id
     with pytest.raises(MatrixError, match="same reaction twice"):
         await react("2")
+
+
+@ensureDeferred
+async def test_who_was_served_elsewhere_keeps_nobody_waiting(rooms: Rooms, overlooked: list[Any]) -> None:
+    """Of the same batch only what is for a room that somebody holds waits for it."""
+    held, free, other = await rooms.create(3)
+    request = ClientRequest("@alice:hs.test device ONE", "send", "1")
+    first = await rooms.send(free, "once", request=request)
+    overlooked.clear()
+    holder = rooms.hold(held)
+    before = rooms.send(other, "before")
+    waiting = rooms.send(held, "late")
+    again, _ = await gatherResults([rooms.send(free, "once", request=request), rooms.send(other, "after")])
+    assert before.called
+    assert len(overlooked) == 1
+    assert again.event_id == first.event_id
+    assert await rooms.texts(other) == ["before", "after"]
+    assert not waiting.called
+    holder.commit()
+    holder.close()
+    await waiting
+    assert await rooms.texts(held) == ["late"]
