@@ -84,7 +84,9 @@ LEFT_OUT: Mapping[str, str] = {
     **dict.fromkeys(("key_backups", "key_backup_sessions"), _SECRETS),
     **dict.fromkeys(("device_keys", "key_stocks", "key_uploads", "fallback_keys"), _SECRETS),
     **dict.fromkeys(("cross_signing_keys", "key_signatures", "device_inbox"), _SECRETS),
-    **dict.fromkeys(("user_stats", "user_directory", "user_last_seen", "own_reads"), _DERIVED),
+    **dict.fromkeys(
+        ("user_stats", "user_directory", "user_last_seen", "own_reads", "active_users"), _DERIVED
+    ),
     **dict.fromkeys(("relations", "notices", "room_aliases", "rooms", "uploads"), _DERIVED),
     **dict.fromkeys(("stream", "push_queue", "typing", "presence_claims", "sliding_connections"), _PASSING),
     "sent_knocks": _PASSING,
