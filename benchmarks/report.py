@@ -146,7 +146,7 @@ BOUNDS: dict[str, str] = {
     "and 0.9 ms of PostgreSQL; each page of 100 is asked for when the one before has been shown.",
     "media": "A download costs 0.45 ms of CPU however small it is (HTTP; who asks again finds the row in memory) and "
     "0.25 ms a MiB: the kernel sends from its page cache, through no buffer of ours, with one call of the system. One after the other, the client's "
-    "0.4 ms comes on top, and the way of the row to PostgreSQL and back, as each of these files is asked for once. An upload waits for the disk: the file, its "
+    "0.4 ms comes on top (the row is in memory since the upload). An upload waits for the disk: the file, its "
     "directory and two commits are durable before the answer. The memory is that of a process at rest, to which media add 6 MB, and the caches "
     "of the scenarios before, up to 45 MB (alone it is 100 MB beside Synapse's 234): of 94 MB at rest Python has 11, Twisted with TLS 36, psycopg2 5, other libraries 7, our modules 29, the start 6; 27 are pages of shared libraries, which "
     "its workers share. What the goal allows is less than Twisted's reactor takes.",

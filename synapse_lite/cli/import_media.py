@@ -155,10 +155,9 @@ class Importer:
             media.created_ts,
             media.authenticated,
         )
-        files.add(txn, new, received.sha256, received.size)
+        stored = files.add(txn, new, received.sha256, received.size)
         if media.protected:
             files.protect(txn, new.origin, new.media_id, True)
-        stored = files.read_media(txn, new.origin, new.media_id)
         if media.last_access_ts is not None and stored is not None:
             files.note_access(txn, [stored.nid], media.last_access_ts)
         if media.quarantined_by is not None:

@@ -11,6 +11,7 @@ from twisted.internet import reactor
 from synapse_lite.clock import ReactorClock
 from synapse_lite.handlers.media.downloads import Accesses, Downloads, Wanted
 from synapse_lite.handlers.media.library import Library, missing_counter
+from synapse_lite.handlers.media.remembered import media_rows
 from synapse_lite.handlers.media.thumbnails import Size, ThumbnailRules, Thumbnails
 from synapse_lite.handlers.media.uploads import UploadRules, Uploads
 from synapse_lite.handlers.requester import Requester
@@ -74,14 +75,12 @@ class MediaHome:
         self.accesses = Accesses(database, self.clock)
         limits = {"max_bytes": 1_000_000, "quotas": (), "max_reserved": 3, "reserved_ms": 60_000}
         self.rules = UploadRules(server_name=SERVER, **{"authenticated": True, **limits, **rules})
-        self.uploads = Uploads(
-            self.library, self.bus, Unending(), RateLimiter(self.clock, Generous()), self.rules
-        )
         self.log = ChangeLog(database, EventStore(1000), self.bus, self.clock)
         database.on_commit(self.log.committed)
-        self.downloads = Downloads(
-            self.library, self.bus, Unending(), self.accesses, SERVER, log=self.log, remembered=100
-        )
+        self.media_rows = media_rows(database, self.log, 100)
+        limiter = RateLimiter(self.clock, Generous())
+        self.uploads = Uploads(self.library, self.media_rows, self.bus, Unending(), limiter, self.rules)
+        self.downloads = Downloads(self.library, self.media_rows, self.bus, Unending(), self.accesses, SERVER)
         self.thumbnails = Thumbnails(
             self.library,
             self.downloads,

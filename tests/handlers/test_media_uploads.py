@@ -171,7 +171,7 @@ async def test_what_is_not_to_be_seen(database: Database, tmp_path: Path) -> Non
         rules = attrs.evolve(home.rules, authenticated=False)
         limiter = RateLimiter(home.clock, Generous())
         new = await home.upload(HELLO)
-        home.uploads = Uploads(home.library, home.bus, Unending(), limiter, rules)
+        home.uploads = Uploads(home.library, home.media_rows, home.bus, Unending(), limiter, rules)
         public = await home.upload(HELLO)
         assert await home.download(public, token_given=False) == HELLO
         for mxc, options in (

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,16 +13,19 @@ from attrs import define, evolve, field
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
+from synapse_lite.errors import MatrixError
+from synapse_lite.matrix.media import parse_mxc
 from synapse_lite.replication.changes import CURRENT_SECONDS, POLL_SECONDS
+from synapse_lite.storage.accounts import NewAccount, create_account
 from synapse_lite.storage.database import Database, DatabaseError, Transaction
 from synapse_lite.storage.media import blobs, files, quarantine, thumbnails
-from synapse_lite.storage.media.files import Media, NewMedia
+from synapse_lite.storage.media.files import FilledError, Media, NewMedia
 from synapse_lite.storage.media.quarantine import Reason
 from synapse_lite.storage.media.thumbnails import Box, Thumbnail
 from synapse_lite.storage.stream import read_position
 from tests.builders import ALICE, SERVER
 from tests.databases import ReusedDatabase
-from tests.handlers.media_home import MediaHome
+from tests.handlers.media_home import MediaHome, chunks, who
 from tests.http.memory import ManualClock
 
 OTHER = "other.test"
@@ -43,7 +47,7 @@ class Process:
     statements: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        for memory in (self.home.downloads._media, self.home.thumbnails._rows):
+        for memory in (self.home.media_rows, self.home.thumbnails._rows):
             memory._read = self._counted(memory._read)  # type: ignore[method-assign, assignment]
 
     def _counted(self, read: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
@@ -54,7 +58,7 @@ class Process:
         return counted
 
     async def media(self, name: tuple[str, str]) -> Media | None:
-        found = await self.home.downloads._media.of(name)
+        found = await self.home.media_rows.of(name)
         return None if found is None else evolve(found, last_access_ts=None)
 
     async def thumbnail(self, key: tuple[bytes, Box]) -> Thumbnail | str | None:
@@ -76,7 +80,9 @@ class Process:
         return await self.home.database.snapshot(read)
 
     async def do(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await self.home.database.transact(function, *arguments)
+        """What is uploaded is remembered at once."""
+        doing = self.home.database.transact(function, *arguments)
+        return await (self.home.media_rows.learn(arguments[0], doing) if function in {put, fill} else doing)
 
     async def catch_up(self) -> None:
         """Until this process has seen what others wrote, by the bus or by looking."""
@@ -105,12 +111,16 @@ async def processes(
         process.home.log.stop()
 
 
-def put(txn: Transaction, name: tuple[str, str], data: bytes) -> None:
+async def create_alice(process: Process) -> None:
+    await process.do(create_account, NewAccount(ALICE, 1))
+
+
+def put(txn: Transaction, name: tuple[str, str], data: bytes) -> Media | None:
     """As an upload, or what another server gives; a name that has other bytes gets these."""
     sha256 = hashlib.sha256(data).digest()
     user = ALICE if name[0] == SERVER else None
     blobs.hold(txn, sha256, len(data), NOW_MS)
-    assert files.add(txn, NewMedia(*name, user, "text/plain", None, NOW_MS, True), sha256, len(data))
+    return files.add(txn, NewMedia(*name, user, "text/plain", None, NOW_MS, True), sha256, len(data))
 
 
 def reserve(txn: Transaction, name: tuple[str, str]) -> None:
@@ -118,10 +128,12 @@ def reserve(txn: Transaction, name: tuple[str, str]) -> None:
         files.reserve(txn, NewMedia(*name, ALICE, "", None, NOW_MS, True), 1000, 100)
 
 
-def fill(txn: Transaction, name: tuple[str, str], data: bytes) -> None:
+def fill(txn: Transaction, name: tuple[str, str], data: bytes) -> Media | None:
     sha256 = hashlib.sha256(data).digest()
     blobs.hold(txn, sha256, len(data), NOW_MS)
-    files.fill(txn, NewMedia(*name, ALICE, "text/plain", None, NOW_MS, True), sha256, len(data))
+    with suppress(FilledError):
+        return files.fill(txn, NewMedia(*name, ALICE, "text/plain", None, NOW_MS, True), sha256, len(data))
+    return None
 
 
 def delete(txn: Transaction, *names: tuple[str, str]) -> None:
@@ -245,11 +257,55 @@ async def test_what_is_asked_for_again_takes_no_statement(processes: list[Proces
 
 
 @ensureDeferred
+async def test_what_is_uploaded_is_known(processes: list[Process]) -> None:
+    """Its first download takes no statement where it was uploaded, at once or into a reserved name."""
+    (process, _) = processes
+    await create_alice(process)
+    mxc = await process.home.upload(b"one")
+    reserved = await process.home.uploads.create(who())
+    filled = parse_mxc(reserved["content_uri"])
+    assert filled is not None
+    await process.home.uploads.fill(
+        who(), filled, chunks(b"two"), length=3, content_type="text/plain", name=None
+    )
+    process.statements = 0
+    assert await process.home.download(mxc) == b"one"
+    assert await process.home.download(filled) == b"two"
+    assert process.statements == 0
+
+
+@ensureDeferred
+async def test_what_is_hidden_while_it_is_uploaded(processes: list[Process]) -> None:
+    """By another process, just before the upload is committed or just after, and heard of before it is remembered."""
+    acting, other = processes
+    await create_alice(acting)
+    await acting.do(put, NAMES[0], b"one")
+    await other.do(quarantine.quarantine, NAMES[:1], REASON)
+    same = await acting.home.upload(b"one")
+    transact = acting.home.database.transact
+
+    async def hidden_meanwhile(function: Any, *arguments: Any) -> Any:
+        done = await transact(function, *arguments)
+        if isinstance(done, Media):
+            await other.do(quarantine.quarantine, [(done.origin, done.media_id)], REASON)
+            await acting.catch_up()
+        return done
+
+    acting.home.database.transact = hidden_meanwhile  # type: ignore[method-assign, assignment]
+    mxc = await acting.home.upload(b"two")
+    acting.home.database.transact = transact  # type: ignore[method-assign]
+    for one in (same, mxc):
+        with pytest.raises(MatrixError) as refused:
+            await acting.home.download(one)
+        assert refused.value.status == 404
+
+
+@ensureDeferred
 async def test_what_is_told_while_it_is_read_counts(processes: list[Process]) -> None:
     """What was read before it was hidden is shown to who asked then, and to nobody later."""
-    (process, _) = processes
-    await process.do(put, NAMES[0], b"one")
-    memory = process.home.downloads._media
+    process, other = processes
+    await other.do(put, NAMES[0], b"one")
+    memory = process.home.media_rows
     read = memory._read
 
     async def slow(name: Any) -> Any:
@@ -325,7 +381,7 @@ async def test_whoever_was_told_to_look_does_not_remember_until_it_has(processes
 async def test_it_is_bounded(processes: list[Process]) -> None:
     """What was asked for least lately goes first."""
     (process, _) = processes
-    memory = process.home.downloads._media
+    memory = process.home.media_rows
     memory._most = 2
     memory._kept = memory._nothing()
     for name in NAMES[:3]:

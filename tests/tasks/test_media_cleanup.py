@@ -135,9 +135,9 @@ async def test_storing_that_took_too_long(database: Database, tmp_path: Path) ->
     await database.transact(blobs.hold, sha256, 4, shelf.clock.now_ms())
     shelf.clock.advance(HOUR_S)
     new = NewMedia(SERVER, "late", None, "text/plain", None, shelf.clock.now_ms(), True)
-    assert await database.transact(files.add, new, sha256, 4) is False
+    assert await database.transact(files.add, new, sha256, 4) is None
     await shelf.run(cleanup(shelf))
-    assert await database.transact(files.add, new, sha256, 4) is False
+    assert await database.transact(files.add, new, sha256, 4) is None
     assert await shelf.ids() == []
 
 

@@ -9,16 +9,14 @@ from twisted.internet.defer import Deferred
 
 from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.errors import Errcode, MatrixError, not_found
-from synapse_lite.handlers.gathered_reads import GatheredReads
 from synapse_lite.handlers.media.library import FileMissingError, Library, unavailable
 from synapse_lite.handlers.media.patience import Patience
-from synapse_lite.handlers.media.remembered import Remembered
+from synapse_lite.handlers.media.remembered import MediaRows
 from synapse_lite.handlers.media.uploads import TOPIC, Sessions
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.ids import is_same_server
 from synapse_lite.matrix.media import OCTETS, Mxc, is_media
 from synapse_lite.replication.bus import Bus
-from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.media import files, thumbnails
 from synapse_lite.storage.media.files import Media
@@ -66,28 +64,22 @@ class RemoteMedia(Protocol):
 
 
 class Downloads:
-    """`remote` None: other servers are not asked. `authenticated`: nor for those who do not say who they are.
-
-    The rows of so many media are `remembered`.
-    """
+    """`remote` None: other servers are not asked. `authenticated`: nor for those who do not say who they are."""
 
     def __init__(
         self,
         library: Library,
+        rows: MediaRows,
         bus: Bus,
         sessions: Sessions,
         accesses: "Accesses",
         server_name: str,
         remote: RemoteMedia | None = None,
         *,
-        log: ChangeLog,
-        remembered: int,
         authenticated: bool = True,
     ) -> None:
         self._library = library
-        reads = GatheredReads(library.database, files.read_many)
-        self._media = Remembered(log, reads.of, _bytes_of, remembered)
-        log.listen(self._media.on_changes)
+        self._rows = rows
         self._bus = bus
         self._sessions = sessions
         self._accesses = accesses
@@ -146,11 +138,11 @@ class Downloads:
             files.delete(txn, [media.nid], self._library.clock.now_ms())
 
     async def _read(self, wanted: Wanted) -> Media:
-        media = await self._media.of(self._name(wanted))
+        media = await self._rows.of(self._name(wanted))
         if media is not None:
             return media
         await self._fetch(wanted)
-        media = await self._media.of(self._name(wanted))
+        media = await self._rows.of(self._name(wanted))
         if media is None:
             raise not_found("Not found")
         return media
@@ -187,11 +179,6 @@ class Downloads:
         finally:
             unsubscribe()
             patience.stop()
-
-
-def _bytes_of(_name: tuple[str, str], media: Media) -> bytes | None:
-    """None until it is uploaded, which nobody tells."""
-    return media.sha256
 
 
 class Accesses:

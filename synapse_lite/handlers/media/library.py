@@ -61,13 +61,14 @@ class Library:
     async def keep(
         self,
         received: Received,
-        refer: Callable[Concatenate[Transaction, P], bool | None],
+        refer: Callable[Concatenate[Transaction, P], T | None],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> bool | None:
+    ) -> T:
         """Store the bytes, and write what refers to them by `refer(txn, …)`, whose answer is returned.
 
-        The bytes are durable before `refer` is called. 503 when the store fails, and nothing is written.
+        The bytes are durable before `refer` is called; where it finds them deleted it gives nothing, or False.
+        503 then and when the store fails, and nothing is written.
         """
         try:
             await self.database.transact(blobs.hold, received.sha256, received.size, self.clock.now_ms())
@@ -77,7 +78,7 @@ class Library:
             raise unavailable(error) from None
         finally:
             self.threads.discard(received)
-        if kept is False:
+        if not kept:
             raise unavailable(StoreError("storing took too long"))
         return kept
 

@@ -296,10 +296,10 @@ class Previews:
 
 def _add(txn: Transaction, new: NewMedia, received: Received, preview: Preview) -> bool:
     """At once: a picture goes with its preview, and one without would stay for ever."""
-    if not files.add(txn, new, received.sha256, received.size):
+    media = files.add(txn, new, received.sha256, received.size)
+    if media is None:
         return False
-    media = files.read_media(txn, new.origin, new.media_id)
-    previews.write_preview(txn, evolve(preview, media_nid=None if media is None else media.nid))
+    previews.write_preview(txn, evolve(preview, media_nid=media.nid))
     return True
 
 

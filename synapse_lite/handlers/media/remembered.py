@@ -1,10 +1,14 @@
-"""What was read lately of media that are often asked for, until the stream tells that it changed."""
+"""What was read lately of media that are often asked for, and what was just uploaded, until the stream tells that it changed."""
 
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
+from synapse_lite.handlers.gathered_reads import GatheredReads
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage.cache import Cache
+from synapse_lite.storage.database import Database
+from synapse_lite.storage.media import files
+from synapse_lite.storage.media.files import Media
 from synapse_lite.storage.media.told import told_by
 from synapse_lite.storage.stream import Change, Kind
 
@@ -39,13 +43,15 @@ class Remembered(Generic[K, V]):
             self._kept = self._nothing()
             return await self._read(key)
         kept = self._kept.get(key)
-        if kept is not None:
-            return kept[1]
+        return await self.learn(key, self._read(key)) if kept is None else kept[1]
+
+    async def learn(self, key: K, finding: Awaitable[V | None]) -> V | None:
+        """What is found, or left behind, by a transaction that begins when it is awaited."""
         before = self._changes
-        value = await self._read(key)
+        value = await finding
         sha256 = None if value is None else self._about(key, value)
-        # What was told meanwhile may be about what was just read.
-        if value is not None and sha256 is not None and self._changes == before:
+        # What was told meanwhile may be about what was just found.
+        if value is not None and sha256 is not None and self._changes == before and self._log.is_current:
             self._kept.put(key, (sha256, value))
         return value
 
@@ -66,3 +72,18 @@ class Remembered(Generic[K, V]):
 
     def _nothing(self) -> "Cache[Hashable, tuple[bytes, V]]":
         return Cache(self._most)
+
+
+MediaRows = Remembered[tuple[str, str], Media]
+"""By origin and media id."""
+
+
+def media_rows(database: Database, log: ChangeLog, most: int) -> MediaRows:
+    rows = Remembered(log, GatheredReads(database, files.read_many).of, _bytes_of, most)
+    log.listen(rows.on_changes)
+    return rows
+
+
+def _bytes_of(_name: tuple[str, str], media: Media) -> bytes | None:
+    """None until it is uploaded, which nobody tells."""
+    return media.sha256

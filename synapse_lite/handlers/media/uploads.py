@@ -1,6 +1,6 @@
 """Uploads: at once, or into a name that was reserved before (client-server API, "Content repository")."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from attrs import frozen
@@ -8,6 +8,7 @@ from attrs import frozen
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, forbidden, not_found
 from synapse_lite.handlers.media.library import Library, too_large
+from synapse_lite.handlers.media.remembered import MediaRows
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.ids import random_text
@@ -22,6 +23,9 @@ TOPIC = "media"
 """On the bus: a reserved name, "origin/media_id", was filled."""
 
 ID_LETTERS = 24
+
+Write = Callable[[Transaction, NewMedia, bytes, int], Media | None]
+"""`files.add` or `files.fill`."""
 
 
 @frozen
@@ -54,9 +58,17 @@ class Uploads:
     """A session that ends while its client sends has uploaded nothing: 401."""
 
     def __init__(
-        self, library: Library, bus: Bus, sessions: Sessions, creating: RateLimiter, rules: UploadRules
+        self,
+        library: Library,
+        rows: MediaRows,
+        bus: Bus,
+        sessions: Sessions,
+        creating: RateLimiter,
+        rules: UploadRules,
     ) -> None:
+        """`rows`: who gets the URI asks for the file soon, most often here."""
         self._library = library
+        self._rows = rows
         self._sessions = sessions
         self._bus = bus
         self._creating = creating
@@ -76,7 +88,7 @@ class Uploads:
         await self._check(requester, length or 0)
         received = await self._receive(requester, body)
         new = self._new(mxc, requester, content_type, name)
-        await self._library.keep(received, self._add, new, received.sha256, received.size)
+        await self._keep(received, files.add, new)
         return mxc
 
     async def create(self, requester: Requester) -> JsonObject:
@@ -112,8 +124,10 @@ class Uploads:
         await self._check(requester, length or 0)
         received = await self._receive(requester, body)
         new = self._new(mxc, requester, content_type, name)
-        if await self._library.keep(received, self._fill, new, received.sha256, received.size) is None:
-            raise _filled()
+        try:
+            await self._keep(received, files.fill, new)
+        except files.FilledError:
+            raise _filled() from None
         self._bus.publish(TOPIC, f"{mxc.origin}/{mxc.media_id}")
 
     async def _receive(self, requester: Requester, body: AsyncIterator[bytes]) -> Received:
@@ -142,19 +156,17 @@ class Uploads:
                     403, Errcode.RESOURCE_LIMIT_EXCEEDED, "You have uploaded as much as you may for now"
                 )
 
-    def _add(self, txn: Transaction, new: NewMedia, sha256: bytes, size: int) -> bool:
-        self._check_size(txn, new, size)
-        return files.add(txn, new, sha256, size)
+    async def _keep(self, received: Received, write: Write, new: NewMedia) -> None:
+        name = (new.origin, new.media_id)
+        await self._rows.learn(name, self._library.keep(received, self._write, write, new, received))
 
-    def _fill(self, txn: Transaction, new: NewMedia, sha256: bytes, size: int) -> bool | None:
-        self._check_size(txn, new, size)
-        return files.fill(txn, new, sha256, size)
-
-    def _check_size(self, txn: Transaction, new: NewMedia, size: int) -> None:
-        """Again, now that the size is known: the uploads of one user one after the other."""
+    def _write(self, txn: Transaction, write: Write, new: NewMedia, received: Received) -> Media | None:
+        """The quotas again, now that the size is known: the uploads of one user one after the other."""
+        size = received.size
         if self._rules.quotas and new.user_id is not None:
             txn.row("SELECT FROM users WHERE user_id = %s FOR NO KEY UPDATE", (new.user_id,))
             self._check_quotas(txn, new.user_id, size, new.created_ts)
+        return write(txn, new, received.sha256, size)
 
     async def _read(self, mxc: Mxc) -> Media:
         media = await self._library.database.read(files.read_media, mxc.origin, mxc.media_id)

@@ -5,11 +5,16 @@ from typing import Any
 
 from attrs import frozen
 
+from synapse_lite.errors import SynapseLiteError
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.media import blobs
-from synapse_lite.storage.media.quarantine import quarantine_if_known
+from synapse_lite.storage.media.quarantine import hide_new
 from synapse_lite.storage.media.told import tell
 from synapse_lite.storage.prepared import Prepared
+
+
+class FilledError(SynapseLiteError):
+    """A name that is not waiting for bytes: it has some, or its time is over."""
 
 
 @frozen
@@ -60,10 +65,8 @@ WITH_QUARANTINE = f"media m {QUARANTINE}"
 
 
 def read_media(txn: Transaction, origin: str, media_id: str) -> Media | None:
-    row = txn.row(
-        f"SELECT {COLUMNS} FROM {WITH_QUARANTINE} WHERE m.origin = %s AND m.media_id = %s", (origin, media_id)
-    )
-    return None if row is None else media_of(row)
+    name = (origin, media_id)
+    return read_many(txn, [name]).get(name)
 
 
 def read_many(txn: Transaction, names: Collection[tuple[str, str]]) -> dict[tuple[str, str], Media]:
@@ -97,13 +100,13 @@ def media_of(row: Sequence[Any]) -> Media:
     return Media(*values)
 
 
-def add(txn: Transaction, new: NewMedia, sha256: bytes, size: int) -> bool:
-    """Bytes that were held and are in the store become media. False: they were deleted meanwhile.
+def add(txn: Transaction, new: NewMedia, sha256: bytes, size: int) -> Media | None:
+    """Bytes that were held and are in the store become media. None: they were deleted meanwhile.
 
     An existing one of that name gets the bytes: a copy of another server's that was lost.
     """
     if not blobs.confirm(txn, sha256, new.created_ts):
-        return False
+        return None
     if new.user_id is None:
         _release_lost(txn, new, sha256)
     is_replaced = txn.value(
@@ -127,8 +130,7 @@ def add(txn: Transaction, new: NewMedia, sha256: bytes, size: int) -> bool:
     )
     if is_replaced:
         tell(txn, [(new.origin, new.media_id)])
-    quarantine_if_known(txn, new.origin, new.media_id, sha256, new.created_ts)
-    return True
+    return _with_bytes(txn, new)
 
 
 def reserve(txn: Transaction, new: NewMedia, expires_ts: int, most: int) -> bool:
@@ -149,23 +151,22 @@ def reserve(txn: Transaction, new: NewMedia, expires_ts: int, most: int) -> bool
     return True
 
 
-def fill(txn: Transaction, new: NewMedia, sha256: bytes, size: int) -> bool | None:
-    """As `add`, for a reserved name; None when it has been filled or has expired."""
+def fill(txn: Transaction, new: NewMedia, sha256: bytes, size: int) -> Media | None:
+    """As `add`, for a reserved name: `FilledError`."""
     row = txn.row(
         "SELECT sha256 IS NOT NULL OR expires_ts <= %s FROM media WHERE origin = %s AND media_id = %s FOR UPDATE",
         (new.created_ts, new.origin, new.media_id),
     )
     if row is None or row[0]:
-        return None
+        raise FilledError(f"mxc://{new.origin}/{new.media_id} takes no bytes")
     if not blobs.confirm(txn, sha256, new.created_ts):
-        return False
+        return None
     txn.execute(
         "UPDATE media SET sha256 = %s, size = %s, media_type = %s, upload_name = %s, last_access_ts = %s,"
         " expires_ts = NULL WHERE origin = %s AND media_id = %s",
         (sha256, size, new.media_type, new.upload_name, new.created_ts, new.origin, new.media_id),
     )
-    quarantine_if_known(txn, new.origin, new.media_id, sha256, new.created_ts)
-    return True
+    return _with_bytes(txn, new)
 
 
 def uploaded_since(txn: Transaction, user_id: str, since_ms: int) -> int:
@@ -185,6 +186,15 @@ def delete(txn: Transaction, nids: Collection[int], now_ms: int) -> list[tuple[s
     names = [(origin, media_id) for origin, media_id, _ in rows]
     tell(txn, names)
     return names
+
+
+def _with_bytes(txn: Transaction, new: NewMedia) -> Media | None:
+    """What has just been written: hidden when its bytes are. Whoever hides bytes waits for the row of them."""
+    media = read_media(txn, new.origin, new.media_id)
+    if media is None or media.quarantined_by is None:
+        return media
+    hide_new(txn, new.origin, new.media_id, new.created_ts)
+    return read_media(txn, new.origin, new.media_id)
 
 
 def _release_lost(txn: Transaction, new: NewMedia, sha256: bytes) -> None:

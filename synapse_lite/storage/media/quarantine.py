@@ -61,10 +61,9 @@ def would_quarantine(txn: Transaction, media: Sequence[Mxc], _reason: Reason) ->
     return sorted(one for one in wanted if one not in protected and one not in hidden)
 
 
-def quarantine_if_known(txn: Transaction, origin: str, media_id: str, sha256: bytes, now_ms: int) -> None:
-    """For new media: hidden when its bytes are. The caller has written the blob's row in this transaction."""
-    if txn.value("SELECT 1 FROM media_quarantined_hashes WHERE sha256 = %s", (sha256,)):
-        _hide(txn, [(origin, media_id)], Reason(SYSTEM, SAME_BYTES, now_ms))
+def hide_new(txn: Transaction, origin: str, media_id: str, now_ms: int) -> None:
+    """For new media whose bytes are hidden, or that is hidden already."""
+    _hide(txn, [(origin, media_id)], Reason(SYSTEM, SAME_BYTES, now_ms))
 
 
 def unquarantine(txn: Transaction, media: Sequence[Mxc], reason: Reason) -> list[Mxc]:

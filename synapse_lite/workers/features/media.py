@@ -7,6 +7,7 @@ from synapse_lite.handlers.media.admin import MediaAdmin
 from synapse_lite.handlers.media.downloads import Accesses, Downloads
 from synapse_lite.handlers.media.library import Library, missing_counter
 from synapse_lite.handlers.media.previews import PreviewRules, Previews
+from synapse_lite.handlers.media.remembered import media_rows
 from synapse_lite.handlers.media.remote import RemoteLibrary, RemoteRules
 from synapse_lite.handlers.media.thumbnails import Size, ThumbnailRules, Thumbnails
 from synapse_lite.handlers.media.uploads import Quota, UploadRules, Uploads
@@ -29,17 +30,17 @@ def build(core: Core) -> Feature:
     accesses = Accesses(core.requests, core.clock)
     creating = core.limits.limiter("rc_media_create", config.rc_media_create)
     sessions = core.accounts.access_tokens
-    uploads = Uploads(library, core.bus, sessions, creating, _upload_rules(core.server_name, config))
+    rows = media_rows(core.requests, core.log, config.caches.media_rows)
+    uploads = Uploads(library, rows, core.bus, sessions, creating, _upload_rules(core.server_name, config))
     downloads = Downloads(
         library,
+        rows,
         core.bus,
         sessions,
         accesses,
         core.server_name,
         _remote(core, library),
         authenticated=config.enable_authenticated_media,
-        log=core.log,
-        remembered=config.caches.media_rows,
     )
     thumbnails = Thumbnails(
         library,

@@ -19,7 +19,7 @@ SILENT = {
     (FILES, "fill"): "a name without bytes, which nobody remembers",
     (FILES, "delete_expired_reservations"): "names without bytes",
     (FILES, "note_access"): "no reader looks at it",
-    ("storage/media/quarantine.py", "_hide"): "`quarantine` tells; `quarantine_if_known` hides what is new",
+    ("storage/media/quarantine.py", "_hide"): "`quarantine` tells; `hide_new` hides what is new",
     ("storage/media/thumbnails.py", "add_thumbnail"): "what is there stays as it is",
     (BLOBS, "hold"): "readers do not see when bytes are looked at",
     (BLOBS, "confirm"): "as `hold`",
