@@ -79,3 +79,7 @@ class FederationOptions(Options):
         default=(),
         description="The processes that send to other servers; those that run background tasks when empty.",
     )
+    send_federation: bool = Field(
+        default=True,
+        description="The old way: false leaves it to workers whose worker_app is synapse.app.federation_sender.",
+    )

@@ -83,6 +83,11 @@ class MediaRetention(Options):
 class MediaOptions(Options):
     """Media"""
 
+    enable_media_repo: bool = Field(
+        default=True,
+        description="Serve media. false, in the file that all share, leaves it to workers whose worker_app is "
+        "synapse.app.media_repository, or whose own file says true.",
+    )
     media_store_path: Path = Field(
         default=Path("media_store"),
         description="Directory of uploads; with a storage provider only of those that are under way.",

@@ -79,6 +79,19 @@ class WorkerOptions(Options):
         min_length=1,
         description="The process that runs background tasks, or a list of them: they share the tasks.",
     )
+    media_instance_running_background_jobs: str | None = Field(
+        default=None,
+        description="The process that looks after the files of media, where only it has them; those that run "
+        "background tasks when null.",
+    )
+    pusher_instances: tuple[str, ...] = Field(
+        default=(),
+        description="The processes that push; those that run background tasks when empty.",
+    )
+    start_pushers: bool = Field(
+        default=True,
+        description="The old way: false leaves it to workers whose worker_app is synapse.app.pusher.",
+    )
     tasks: TaskOptions = Field(
         default=TaskOptions(), description="The task engine (an option of synapse-lite)."
     )
@@ -109,3 +122,9 @@ class WorkerOptions(Options):
     @property
     def runs_background_tasks(self) -> bool:
         return self.worker_name in self.run_background_tasks_on
+
+    @property
+    def task_runners(self) -> frozenset[str]:
+        """The processes that run tasks, all or some."""
+        keeper = self.media_instance_running_background_jobs
+        return frozenset(self.run_background_tasks_on) | ({keeper} if keeper else set())

@@ -4,12 +4,13 @@ import logging
 from collections.abc import Sequence
 
 from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.config.rooms import AutoAcceptOptions
 from synapse_lite.errors import UnavailableError
+from synapse_lite.handlers.at_once import all_at_once
 from synapse_lite.handlers.ignored_users import read_ignored
 from synapse_lite.handlers.invited_joins import InvitedJoins
 from synapse_lite.ids import is_local
@@ -62,7 +63,7 @@ class AutoAccept:
         concerned = [change for change in changes if change.user_id and change.event_nid]
         if concerned:
             invites = await self._read(concerned)
-            over = await gatherResults([Deferred.fromCoroutine(self._accept(one)) for one in invites])
+            over = await all_at_once(self._accept(one) for one in invites)
             slow = [invite for invite, is_over in zip(invites, over, strict=True) if not is_over]
             if slow:
                 await self._try_later(slow)

@@ -2,10 +2,9 @@
 
 import logging
 
-from twisted.internet.defer import Deferred, gatherResults
-
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
+from synapse_lite.handlers.at_once import all_at_once
 from synapse_lite.handlers.event_writer import Sender
 from synapse_lite.rooms.members import profile_writes
 from synapse_lite.rooms.values import Write
@@ -52,8 +51,7 @@ class RoomProfiles:
             writes = [one for one in found if one.room_nid not in refusing]
             if not writes:
                 return
-            sending = [Deferred.fromCoroutine(self._send(one)) for one in writes]
-            taken = await gatherResults(sending, consumeErrors=True)
+            taken = await all_at_once(self._send(one) for one in writes)
             refusing.update(one.room_nid for one, is_taken in zip(writes, taken, strict=True) if not is_taken)
 
     async def _send(self, write: Write) -> bool:

@@ -76,7 +76,7 @@ def assemble(reactor: Any, config: Config, signing_key: SigningKey, catalogue: C
 def _scheduler(
     reactor: Any, config: Config, role: Role, core: Core, catalogue: Catalogue
 ) -> TaskScheduler | None:
-    if not role.runs_tasks:
+    if not (role.runs_tasks or role.keeps_files):
         return None
     registry = TaskRegistry()
     stores = TaskStores(
@@ -101,8 +101,9 @@ def _scheduler(
         retention=retention_policy(config.retention),
         retention_jobs=retention_jobs(config.retention),
     )
-    registry.register_all(catalogue, stores)
-    register_packages(registry, stores)
+    registry.register_all(role.tasks(catalogue), stores)
+    if role.runs_tasks:
+        register_packages(registry, stores)
     for follower in core.extensions.followers:
         registry.register_follower(follower)
     heartbeat = Heartbeat(

@@ -87,7 +87,7 @@ def build_core(
     """`follows`: the process serves clients, and has to know what other processes commit."""
     clock = infrastructure.clock
     requests = infrastructure.requests
-    events = EventStore(config.caches.event_bytes)
+    events = EventStore(config.event_cache_bytes)
     state = StateStore(config.caches.state_bytes)
     log = ChangeLog(requests, events, infrastructure.bus, clock)
     log.listen(events.on_changes)

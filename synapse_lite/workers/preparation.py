@@ -14,6 +14,7 @@ from synapse_lite.storage.outage import describe_error
 from synapse_lite.storage.pool import CONNECT_SECONDS
 from synapse_lite.storage.server_identity import ServerIdentity, claim_identity
 from synapse_lite.storage.session import Session
+from synapse_lite.workers.roles import Role
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +25,11 @@ class DatabaseUnusableError(SynapseLiteError):
 
 def check_files_to_write(config: Config) -> None:
     """Raises ConfigError for the first that cannot be written, or made."""
+    role = Role.of(config)
     for option, path in (
         ("pid_file", config.effective_pid_file),
         ("registration_shared_secret_path", config.registration_shared_secret_path),
-        ("media_store_path", config.media_store_path),
+        ("media_store_path", config.media_store_path if role.serves_media or role.keeps_files else None),
     ):
         if path is not None:
             try:

@@ -25,6 +25,7 @@ from synapse_lite.workers.assembly import Homeserver, assemble
 from synapse_lite.workers.keys import load_signing_key
 from synapse_lite.workers.preparation import check_files_to_write, prepare_database
 from synapse_lite.workers.reload import Reload
+from synapse_lite.workers.roles import duties_elsewhere
 from synapse_lite.workers.service_manager import READY, STOPPING, notify
 from synapse_lite.workers.timers import use_monotonic_time
 
@@ -136,8 +137,7 @@ def _report(config: Config) -> None:
         logger.warning("an option of Synapse is ignored: %s", loss)
     if others := without_loss(config):
         logger.info("options of Synapse that are not needed here: %s", ", ".join(others))
-    if not config.runs_background_tasks:
-        runners = ", ".join(config.run_background_tasks_on)
-        logger.info("background tasks are not run here, but by %s (run_background_tasks_on)", runners)
+    if elsewhere := "; ".join(duties_elsewhere(config)):
+        logger.info("not done here, but elsewhere: %s", elsewhere)
     if config.unknown:
         logger.warning("options that are unknown: %s", ", ".join(config.unknown))

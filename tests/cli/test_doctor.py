@@ -205,9 +205,9 @@ def test_what_nobody_can_run_and_who_is_missing(
     assert by_level["ok"] == ["alive: main; tasks running: 0"]
     assert by_level["warning"] == [
         "not running now: background1, background2",
-        "not in run_background_tasks_on, but running tasks: main",
+        "not named in the configuration, but running tasks: main",
     ]
-    assert by_level["error"] == ["in run_background_tasks_on, but never seen: bakground3"]
+    assert by_level["error"] == ["named to run tasks, but never seen: bakground3"]
 
 
 def test_nobody_runs_tasks(tmp_path: Path, database_arguments: dict[str, Any], port: int) -> None:

@@ -229,12 +229,16 @@ def test_secrets_are_not_printed():
 
 
 def test_cache_factor(write):
-    """`caches.global_factor` sizes what is kept in memory; what else Synapse has there is accepted and listed."""
-    plain = load([write(SMALL)], {}).caches
+    """`caches.global_factor` sizes what is kept in memory, `event_cache_size` that of events; what else Synapse has there is accepted and listed."""
+    plain = load([write(SMALL)], {})
     config = load([write(SMALL + "caches: {global_factor: 2, cache_entry_ttl: 1h}\n")], {})
-    assert (config.caches.event_bytes, config.caches.state_bytes) == (
-        4 * plain.event_bytes,
-        4 * plain.state_bytes,
+    assert plain.event_cache_bytes == 30 * 1024**2
+    assert (config.event_cache_bytes, config.caches.state_bytes) == (
+        4 * plain.event_cache_bytes,
+        4 * plain.caches.state_bytes,
+    )
+    assert (
+        load([write(SMALL + "event_cache_size: 20K\n")], {}).event_cache_bytes == 2 * plain.event_cache_bytes
     )
     assert config.ignored == ("caches.cache_entry_ttl",)
     assert config.unknown == ()

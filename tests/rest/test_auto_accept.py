@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError, Deferred, FirstError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
-from synapse_lite.errors import MatrixError
+from synapse_lite.errors import MatrixError, UnavailableError
 from synapse_lite.handlers.auto_accept import AUTO_ACCEPT, OLDEST_MS
 from synapse_lite.handlers.invited_joins import PATIENCE_SECONDS
 from synapse_lite.handlers.membership import Memberships
@@ -174,7 +174,7 @@ async def test_a_direct_chat_that_is_entered_by_a_process_that_dies(
         raise CancelledError
 
     monkeypatch.setattr(Memberships, "join", die)
-    with pytest.raises(FirstError):
+    with pytest.raises(CancelledError):
         await deliver_all(server)
     monkeypatch.undo()
     await deliver_all(server)
@@ -219,3 +219,31 @@ async def test_a_room_that_cannot_be_read(build_server: BuildServer) -> None:
 @ensureDeferred
 async def test_it_is_off_unless_it_is_switched_on(server: TestServer) -> None:
     assert AUTO_ACCEPT not in [one.spec for one in server.core.extensions.followers]
+
+
+@ensureDeferred
+async def test_one_that_fails_ends_behind_the_others(
+    build_server: BuildServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is delivered again must not meet what is still on its way."""
+    server = await build_server(**OPEN, auto_accept_invites=ENABLED)
+    alice = await server.user("alice")
+    await server.user("bob")
+    for _ in range(2):
+        await invite(server, alice)
+    asked: list[Deferred[None]] = []
+
+    async def join(_memberships: Memberships, _requester: Any, _room_id: str) -> str:
+        asked.append(Deferred())
+        await asked[-1]
+        raise UnavailableError
+
+    monkeypatch.setattr(Memberships, "join", join)
+    delivery = Deferred.fromCoroutine(deliver_all(server))
+    while len(asked) < 2:
+        await deferLater(reactor, 0.01)
+    asked[0].callback(None)
+    assert not delivery.called
+    asked[1].callback(None)
+    with pytest.raises(UnavailableError):
+        await delivery

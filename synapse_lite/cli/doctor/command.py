@@ -115,7 +115,7 @@ def examine_database(config: Config) -> Iterator[Finding]:
 def examine_tasks(session: Session, config: Config, now_ms: int) -> Iterator[Finding]:
     """`now_ms` by the database's clock."""
     runners, seen = session.read(read_runners), session.read(read_runner_names)
-    yield from check_runners(runners, seen, config.run_background_tasks_on, now_ms)
+    yield from check_runners(runners, seen, config.task_runners, now_ms)
     yield check_unserved(session.read(read_unserved), now_ms)
     yield from check_followers(session.read(read_followers))
     count, newest = session.read(partial(read_passed_over, within_ms=_WEEK_MS, limit=_SHOWN))

@@ -10,7 +10,7 @@ from synapse_lite.storage.tasks import FollowerState, PassedOver, Runner, Unserv
 def check_runners(
     runners: Sequence[Runner], seen: Mapping[str, int], named: Collection[str], now_ms: int
 ) -> Iterator[Finding]:
-    """`seen`: when each process that has ever run tasks was last known to; `named`: in run_background_tasks_on.
+    """`seen`: when each process that has ever run tasks was last known to; `named`: those who are to.
 
     Times are those of the database's clock.
     """
@@ -31,13 +31,13 @@ def check_runners(
     if strange := alive - set(named):
         yield warning(
             "runners",
-            f"not in run_background_tasks_on, but running tasks: {_names(strange)}",
+            f"not named in the configuration, but running tasks: {_names(strange)}",
             "give all processes the same run_background_tasks_on",
         )
     if never := set(named) - set(seen):
         yield error(
             "runners",
-            f"in run_background_tasks_on, but never seen: {_names(never)}",
+            f"named to run tasks, but never seen: {_names(never)}",
             "start a process with this worker_name, or correct the name",
             [f"seen: {_names(seen) or 'nobody'}"],
         )

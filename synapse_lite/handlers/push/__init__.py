@@ -5,12 +5,14 @@ from synapse_lite.handlers.push.gateway import Gateways
 from synapse_lite.handlers.push.pushers import ENABLED, Pushers
 from synapse_lite.handlers.push.pushes import PushReader
 from synapse_lite.handlers.push.sender import AT_ONCE, PushSender
+from synapse_lite.handlers.push.sender import TOPIC as PUSHERS
 from synapse_lite.storage.pushers import Pusher
 
 __all__ = [
     "AT_ONCE",
     "ENABLED",
     "PUSH",
+    "PUSHERS",
     "Gateways",
     "PushFollower",
     "PushReader",

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred, ensureDeferred
 
@@ -10,6 +10,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.handlers.push.gateway import Gateways, Outcome
 from synapse_lite.handlers.push.pushes import MAX_AGE_MS, PushReader, Work
 from synapse_lite.handlers.push.recorder import Recorder
+from synapse_lite.replication.bus import Bus
 from synapse_lite.storage import pushers as store
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.pushers import ClaimedPusher, Progress, PusherKey
@@ -17,35 +18,43 @@ from synapse_lite.tasks.signals import Signal
 
 logger = logging.getLogger(__name__)
 
+TOPIC = "push"
 AT_ONCE = 64
 """Requests on their way. New ones are claimed when half of them are done: a claim is a commit."""
-POLL_SECONDS = 1.0  # what another process queued, and pushers whose pause is over
+POLL_SECONDS = 1.0  # what another process that pushes queued, and pushers whose pause is over
 RETRY_SECONDS = 60.0  # after a fault of ours
 CLEAN_SECONDS = 600.0
 DROPPED_AT_ONCE = 1000
 
 
 class PushSender:
-    """`wake` it when there is something to push."""
+    """`wake` it when there is something to push; other processes say so on the bus."""
 
-    def __init__(self, database: Database, reader: PushReader, gateways: Gateways, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, reader: PushReader, gateways: Gateways, bus: Bus, clock: Clock
+    ) -> None:
         self._database = database
         self._reader = reader
         self._gateways = gateways
         self._recorder = Recorder(database)
+        self._bus = bus
         self._clock = clock
         self._signal = Signal(clock)
         self._busy = 0
         self._stopped = False
         self._running: Deferred[None] | None = None
         self._clean_at = 0.0
+        self._unsubscribe: Callable[[], None] | None = None
 
     def start(self) -> None:
+        self._unsubscribe = self._bus.subscribe(TOPIC, lambda _: self.wake())
         self._running = ensureDeferred(self._run())
 
     def stop(self) -> Awaitable[None] | None:
         """What is being pushed is finished by whoever claims it next."""
         self._stopped = True
+        if self._unsubscribe is not None:
+            self._unsubscribe()
         self._signal.set()
         return self._running
 

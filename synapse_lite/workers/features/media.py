@@ -19,6 +19,7 @@ from synapse_lite.tasks.waiting import TaskWaiter
 from synapse_lite.workers.core import Core
 from synapse_lite.workers.feature import Feature
 from synapse_lite.workers.outbound import build_preview_client
+from synapse_lite.workers.roles import Role
 
 PREVIEW_RATE = RateLimit(per_second=1, burst_count=50)
 """Of one user: nobody scans the network by this server."""
@@ -58,7 +59,8 @@ def build(core: Core) -> Feature:
     admin = MediaAdmin(core.requests, core.queue, waiter, core.clock, core.server_name)
     admin_api = MediaAdminApi(admin, core.clock, core.server_name)
     served = FederationMediaApi(downloads, thumbnails, core.server_name)
-    return Feature(routes=[*api.routes(), *admin_api.routes(), *served.routes()], lives=(accesses,))
+    files = [*api.routes(), *served.routes()] if Role.of(config).serves_media else []
+    return Feature(routes=[*files, *admin_api.routes()], lives=(accesses,))
 
 
 def _remote(core: Core, library: Library) -> RemoteLibrary:

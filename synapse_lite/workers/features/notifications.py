@@ -1,7 +1,9 @@
 """What is unread, and push notifications."""
 
+from functools import partial
+
 from synapse_lite.handlers.notifications import Notifications
-from synapse_lite.handlers.push import PUSH, Gateways, Pushers, PushFollower, PushReader, PushSender
+from synapse_lite.handlers.push import PUSH, PUSHERS, Gateways, Pushers, PushFollower, PushReader, PushSender
 from synapse_lite.handlers.sync.unread import UnreadNotifications, UnreadThreadNotifications
 from synapse_lite.handlers.unread import UnreadCounts, UnreadReader
 from synapse_lite.rest.client.notifications import NotificationsApi
@@ -20,8 +22,9 @@ def build(core: Core) -> Feature:
     counts = UnreadCounts(core.requests, reader)
     core.log.listen(counts.on_changes)
     gateways = Gateways(build_http_client(core.reactor, core.clock, core.config), core.clock)
-    sender = PushSender(core.tasks, PushReader(reader, core.config.push), gateways, core.clock)
-    pushes = core.config.push.enabled and Role.of(core.config).runs_tasks
+    sender = PushSender(core.tasks, PushReader(reader, core.config.push), gateways, core.bus, core.clock)
+    role, is_on = Role.of(core.config), core.config.push.enabled
+    wake = sender.wake if role.pushes else partial(core.bus.publish, PUSHERS)
     return Feature(
         [
             *PushersApi(Pushers(core.requests, core.clock)).routes(),
@@ -32,8 +35,8 @@ def build(core: Core) -> Feature:
             UnreadThreadNotifications(counts, core.events),
         ),
         contributors=(NoticesContributor(core.events, core.state, core.server_name),),
-        followers=(RegisteredFollower(PUSH, PushFollower(reader, core.clock, sender.wake)),)
-        if pushes
+        followers=(RegisteredFollower(PUSH, PushFollower(reader, core.clock, wake)),)
+        if is_on and role.runs_tasks
         else (),
-        lives=(sender,) if pushes else (),
+        lives=(sender,) if is_on and role.pushes else (),
     )
