@@ -10,7 +10,9 @@ T = TypeVar("T")
 
 async def all_at_once(parts: Iterable[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
     """Their results, in order; else what the first of those that failed raised, when none goes on any more."""
-    outcomes = await DeferredList([Deferred.fromCoroutine(one) for one in parts], consumeErrors=True)
+    outcomes: list[tuple[bool, Any]] = await DeferredList(
+        [Deferred.fromCoroutine(one) for one in parts], consumeErrors=True
+    )
     for succeeded, result in outcomes:
         if not succeeded:
             result.raiseException()
