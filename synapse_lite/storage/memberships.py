@@ -28,3 +28,13 @@ def delete_memberships(txn: Transaction, members: Collection[tuple[int, str]]) -
             " WHERE (m.room_nid, m.user_id) = (gone.room_nid, gone.user_id)",
             list(members),
         )
+
+
+def take_settings(txn: Transaction, user_ids: Collection[str], old_nid: int, new_nid: int) -> list[str]:
+    """Note that the new room has what these users had set for the old one: those who were in both, and of whom it was not noted before."""
+    rows = txn.rows(
+        "UPDATE memberships n SET carried = TRUE FROM memberships o WHERE n.room_nid = %s AND n.user_id = ANY(%s)"
+        " AND NOT n.carried AND o.room_nid = %s AND o.user_id = n.user_id RETURNING n.user_id",
+        (new_nid, list(user_ids), old_nid),
+    )
+    return sorted(user_id for (user_id,) in rows)

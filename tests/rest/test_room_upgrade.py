@@ -199,6 +199,27 @@ async def test_what_users_have_set(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_settings_that_are_taken_back_before_one_leaves_and_returns(server: TestServer) -> None:
+    """They are carried over once: what the user has removed in the new room does not come back with the next join."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, preset="public_chat")
+    await server.ok("POST", f"{room}/join", {}, bob)
+    old_id = room.removeprefix("rooms/")
+    direct = {"@x:hs.test": [old_id]}
+    await server.ok("PUT", user_path("bob", "account_data/m.direct"), direct, bob)
+    await server.ok("PUT", f"pushrules/global/room/{path_part(old_id)}", {"actions": []}, bob)
+    new = await upgrade(server, room, alice)
+    rule = f"pushrules/global/room/{path_part(new.removeprefix('rooms/'))}"
+    await server.ok("POST", f"{new}/join", {}, bob)
+    await server.ok("PUT", user_path("bob", "account_data/m.direct"), direct, bob)
+    await server.ok("DELETE", rule, token=bob)
+    await server.ok("POST", f"{new}/leave", {}, bob)
+    await server.ok("POST", f"{new}/join", {}, bob)
+    assert await server.ok("GET", user_path("bob", "account_data/m.direct"), token=bob) == direct
+    assert await server.refusal("GET", rule, token=bob) == (404, "M_NOT_FOUND")
+
+
+@ensureDeferred
 async def test_names_that_are_given_anew_after_the_upgrade(server: TestServer) -> None:
     """They move once: what somebody has then said of the old room, such as an alias for its archive, outlasts who joins the new one."""
     alice, bob = await server.user("alice"), await server.user("bob")

@@ -14,6 +14,7 @@ from synapse_lite.rooms.values import Written
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore
+from synapse_lite.storage.memberships import take_settings
 from synapse_lite.storage.room_servers import joined_users_of
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.state import StateStore
@@ -45,9 +46,8 @@ class SuccessionsContributor:
             return
         old, new = rooms
         carry_names(txn, old, new)
-        for user_id in user_ids:
-            if room_store.membership_in(txn, old.nid, user_id) is not None:
-                carry_settings(txn, user_id, old, new)
+        for user_id in take_settings(txn, user_ids, old.nid, new.nid):
+            carry_settings(txn, user_id, old, new)
 
     def _joined(self, written: Written) -> Iterator[tuple[int, list[str]]]:
         """By room the users of ours who were not joined before."""
