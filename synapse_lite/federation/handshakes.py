@@ -27,6 +27,7 @@ from synapse_lite.matrix.signing import SigningKey
 from synapse_lite.matrix.types import CREATE, MEMBER
 
 T = TypeVar("T")
+Hook = Callable[[Event], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -83,23 +84,26 @@ class Handshakes:
         self._signing_key = signing_key
         self._clock = clock
 
-    async def join(self, servers: Sequence[str], wish: Wish, *, omit_members: bool = False) -> Joined:
+    async def join(
+        self, servers: Sequence[str], wish: Wish, announce: Hook, *, omit_members: bool = False
+    ) -> Joined:
         """Through the first of the servers that can. `omit_members`: it may leave out most members.
+        `announce` is called with each join before it is sent.
 
         403 `M_FORBIDDEN` and 400 `M_INCOMPATIBLE_ROOM_VERSION` of a server are final. Else, when none can: what one of
         them said of it, or 502 `M_UNKNOWN`.
         """
-        return await self._first(servers, lambda server: self._join(server, wish, omit_members), wish)
+        return await self._first(
+            servers, lambda server: self._join(server, wish, announce, omit_members), wish
+        )
 
     async def leave(self, servers: Sequence[str], wish: Wish) -> Event:
         """The event by which the user left, or rejected an invite. Errors as of `join`."""
         return await self._first(servers, lambda server: self._leave(server, wish), wish)
 
-    async def knock(
-        self, servers: Sequence[str], wish: Wish, announce: Callable[[Event], Awaitable[None]]
-    ) -> Knocked:
-        """`announce` is called with each event before it is sent. Errors as of `join`."""
-        return await self._first(servers, lambda server: self._knock(server, wish, announce), wish)
+    async def knock(self, servers: Sequence[str], wish: Wish, announce: Hook, take_back: Hook) -> Knocked:
+        """`announce` is called with each event before it is sent, `take_back` with those that are refused. Errors as of `join`."""
+        return await self._first(servers, lambda server: self._knock(server, wish, announce, take_back), wish)
 
     async def invite(self, server: str, event: Event, shown: Sequence[JsonObject]) -> Event:
         """The invite with the signature of the invited user's server, too; `shown` are events of the room's state.
@@ -128,8 +132,9 @@ class Handshakes:
 
     # With one server
 
-    async def _join(self, server: str, wish: Wish, omit_members: bool) -> Joined:
+    async def _join(self, server: str, wish: Wish, announce: Hook, omit_members: bool) -> Joined:
         event = await self._made(server, wish)
+        await announce(event)
         path = f"{part(event.room_id)}/{part(event.event_id)}"
         query = "?omit_members=true" if omit_members else ""
         answer = await self._put(server, "send_join", path, event, query)
@@ -155,11 +160,16 @@ class Handshakes:
         await self._put(server, "send_leave", f"{part(event.room_id)}/{part(event.event_id)}", event)
         return event
 
-    async def _knock(self, server: str, wish: Wish, announce: Callable[[Event], Awaitable[None]]) -> Knocked:
+    async def _knock(self, server: str, wish: Wish, announce: Hook, take_back: Hook) -> Knocked:
         event = await self._made(server, wish)
         await announce(event)
         path = f"{FEDERATION}/v1/send_knock/{part(event.room_id)}/{part(event.event_id)}"
-        answer = await self._peers.ask(server, "PUT", path, event.pdu)
+        try:
+            answer = await self._peers.ask(server, "PUT", path, event.pdu)
+        except PeerError as error:
+            if not error.is_passing:
+                await take_back(event)
+            raise
         name = "knock_room_state" if "knock_room_state" in answer else "knock_state_events"
         shown = await read_shown(self._checker, answer.get(name), event.version, event.room_id)
         return Knocked(server, event, shown)

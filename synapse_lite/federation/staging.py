@@ -17,6 +17,7 @@ from synapse_lite.rooms.judge import MissingEventsError
 from synapse_lite.rooms.runs import RunReceiver
 from synapse_lite.storage import staged_events
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.room_servers import is_in_room
 from synapse_lite.storage.rooms import Room, room_by_id, rooms_by_id
 from synapse_lite.storage.staged_events import StagedEvent
 
@@ -41,11 +42,18 @@ class StagedRooms:
     """Puts staged events into their rooms, whatever process took them, also after a crash.
 
     What goes on at the heads of rooms is put there by one process for many rooms in one transaction. The room of an event that
-    needs more gets a place of its own, until its events go on by themselves again. `name` is that of the process.
+    needs more gets a place of its own, until its events go on by themselves again. `name` is that of the process, `server_name` ours.
     """
 
     def __init__(
-        self, database: Database, inbound: InboundEvents, runs: RunReceiver, bus: Bus, clock: Clock, name: str
+        self,
+        database: Database,
+        inbound: InboundEvents,
+        runs: RunReceiver,
+        bus: Bus,
+        clock: Clock,
+        name: str,
+        server_name: str,
     ) -> None:
         self._database = database
         self._inbound = inbound
@@ -53,6 +61,7 @@ class StagedRooms:
         self._bus = bus
         self._clock = clock
         self._name = name
+        self._server_name = server_name
         self._owner = f"{name}#{random_text(12)}"
         self._working: set[Deferred[None]] = set()
         self._slow: set[str] = set()
@@ -183,14 +192,21 @@ class StagedRooms:
         """How many events came in, or were let go together; 0: one was let go after its turn. None: there is nothing to do any
         more, or somebody else has the room now.
         """
-        found = await self._database.read(staged_events.oldest, [room_id], self._owner, reach)
-        staged = found.get(room_id, ())
+        room, staged = await self._database.read(self._read_next, room_id, reach)
         if not staged:
             return None
-        room = await self._database.read(room_by_id, room_id)
-        done, over = (0, staged[:1]) if room is None else await self._receive_some(room, staged)
+        done, over = (len(staged), staged) if room is None else await self._receive_some(room, staged)
         await self._database.transact(staged_events.unstage, [one.nid for one in over])
         return done
+
+    def _read_next(
+        self, txn: Transaction, room_id: str, reach: int
+    ) -> tuple[Room | None, Sequence[StagedEvent]]:
+        """The room unless nobody of ours is in it: then what waits is nothing to us, and nobody is asked about it."""
+        staged = staged_events.oldest(txn, [room_id], self._owner, reach).get(room_id, ())
+        room = room_by_id(txn, room_id) if staged else None
+        is_ours = room is not None and is_in_room(txn, room.nid, self._server_name)
+        return (room if is_ours else None), staged
 
     async def _receive_some(
         self, room: Room, staged: Sequence[StagedEvent]

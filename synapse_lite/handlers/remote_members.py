@@ -17,6 +17,7 @@ from synapse_lite.federation.inbound import InboundEvents
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.policy import PolicyServers
 from synapse_lite.federation.resync import RoomResync
+from synapse_lite.handlers.joins_under_way import JoinsUnderWay
 from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.remote_rooms import Target
 from synapse_lite.http.flights import Flights
@@ -62,6 +63,7 @@ class Parts:
     entrance: RoomEntrance
     outside: OutsideMemberships
     inbound: InboundEvents
+    joins: JoinsUnderWay
     state: StateStore
     policies: PolicyServers
     queue: TaskQueue
@@ -97,7 +99,10 @@ class RemoteMembers:
     async def knock(self, target: Target, user_id: str, content: Mapping[str, Any]) -> None:
         """Errors as of `Handshakes.join`."""
         wish = Wish(target.room_id, user_id, dict(content))
-        knocked = await self._parts.handshakes.knock(target.servers, wish, self._parts.outside.announce)
+        outside = self._parts.outside
+        knocked = await self._parts.handshakes.knock(
+            target.servers, wish, outside.announce, outside.take_back
+        )
         await self._keep(OutsideMembership(knocked.event, knocked.server, knocked.stripped))
 
     async def leave(self, target: Target, user_id: str, content: Mapping[str, Any]) -> bool:
@@ -141,12 +146,16 @@ class RemoteMembers:
                 return False
             wish = Wish(target.room_id, user_id, content)
             omits = not (whole or known.has_state)
-            joined = await parts.handshakes.join(target.servers, wish, omit_members=omits)
-            try:
-                await self._enter(joined)
-            except LeftMeanwhileError as left:
-                logger.info("%s", left)
-                return True
+            async with parts.joins.attempt() as attempt:
+                joined = await parts.handshakes.join(
+                    target.servers, wish, attempt.announce, omit_members=omits
+                )
+                await parts.joins.sift(target.room_id, joined.state)
+                try:
+                    await self._enter(joined)
+                except LeftMeanwhileError as left:
+                    logger.info("%s", left)
+                    return True
         if joined.servers is not None:
             await self._wait_for_members(target.room_id, len(joined.servers) <= FEW_SERVERS)
         return True

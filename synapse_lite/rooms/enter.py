@@ -32,6 +32,7 @@ from synapse_lite.rooms.values import Contributor, StateDelta
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, NewEvent, StoredEvent
 from synapse_lite.storage.heads import RoomHead, describe_room, know_and_lock, read_head
+from synapse_lite.storage.joins_under_way import forget_joins
 from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.partial_rooms import forget_partial, insert_partial
 from synapse_lite.storage.room_servers import before_join, is_in_room
@@ -142,6 +143,7 @@ class RoomEntrance:
         now = {**_nids(known, state), stored.event.key: stored.nid}
         self._move_head(txn, batch, head, stored, now)
         self._store.store(txn, batch)
+        forget_joins(txn, room.room_id)
         forget_stripped(txn, room.nid)
         forget_partial(txn, room.nid)
         if entry.servers is not None and stored.before_nid is not None:

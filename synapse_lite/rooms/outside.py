@@ -73,6 +73,10 @@ class OutsideMemberships:
         """It is about to be sent: what ends it may come before the answer, to any process."""
         await self._database.transact(self._announce, knock)
 
+    async def take_back(self, knock: Event) -> None:
+        """It was refused: nothing will come of it."""
+        await self._database.transact(forget_sent, knock.event_id)
+
     def _announce(self, txn: Transaction, knock: Event) -> None:
         txn.relax()
         now = self._clock.now_ms()

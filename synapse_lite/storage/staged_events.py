@@ -53,11 +53,13 @@ def stage(txn: Transaction, origin: str, arrivals: Sequence[Arrival], now_ms: in
 
 
 def claim_rooms(txn: Transaction, owner: str, lease_seconds: float, limit: int) -> list[str]:
-    """Rooms whose events wait and that nobody has, or whose owner is gone."""
+    """Rooms whose events wait and that nobody has, or whose owner is gone; not those that are about to be entered."""
     txn.relax()  # a claim that a crash of the database takes back is as good as one whose owner died
     rows = txn.rows(
         "UPDATE staged_rooms SET owner = %s, leased_until = clock_timestamp() + %s * interval '1 second'"
-        " WHERE room_id IN (SELECT room_id FROM staged_rooms WHERE leased_until < clock_timestamp()"
+        " WHERE room_id IN (SELECT room_id FROM staged_rooms s WHERE leased_until < clock_timestamp()"
+        " AND NOT EXISTS (SELECT FROM joins_under_way j WHERE j.room_id = s.room_id"
+        "  AND held_until > clock_timestamp())"
         " ORDER BY leased_until LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING room_id",
         (owner, lease_seconds, limit),
     )
@@ -92,6 +94,17 @@ def oldest(txn: Transaction, room_ids: Sequence[str], owner: str, limit: int) ->
 
 def unstage(txn: Transaction, staged_nids: Sequence[int]) -> None:
     txn.later("DELETE FROM staged_events WHERE staged_nid = ANY(%s)", (list(staged_nids),))
+
+
+def origins(txn: Transaction, room_id: str) -> list[str]:
+    """The servers that sent what waits for the room."""
+    rows = txn.rows("SELECT DISTINCT origin FROM staged_events WHERE room_id = %s", (room_id,))
+    return [origin for (origin,) in rows]
+
+
+def unstage_of(txn: Transaction, room_id: str, servers: Sequence[str]) -> None:
+    """What these servers sent for the room."""
+    txn.later("DELETE FROM staged_events WHERE room_id = %s AND origin = ANY(%s)", (room_id, list(servers)))
 
 
 def release(txn: Transaction, room_ids: Collection[str], owner: str, pause_seconds: float = 0) -> None:

@@ -21,6 +21,7 @@ from synapse_lite.federation.queries import Queries
 from synapse_lite.federation.resync import RoomResync
 from synapse_lite.federation.trust import Trust
 from synapse_lite.handlers.federation.sending.recipients import Recipients
+from synapse_lite.handlers.joins_under_way import JoinsUnderWay
 from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.remote_members import MEMBERS_SECONDS, RemoteMembers
 from synapse_lite.handlers.remote_members import Parts as RemoteParts
@@ -158,6 +159,7 @@ class FederatedRooms:
                 ),
                 outside,
                 inbound,
+                JoinsUnderWay(database, infrastructure.bus, clock),
                 state,
                 parts.policies,
                 queue,

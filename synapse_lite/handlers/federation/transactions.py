@@ -27,6 +27,7 @@ from synapse_lite.matrix.types import MEMBER
 from synapse_lite.replication.bus import Bus
 from synapse_lite.storage import received_transactions, staged_events
 from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.joins_under_way import is_joining
 from synapse_lite.storage.room_servers import has_waiting, is_in_room
 from synapse_lite.storage.rooms import Room, room_by_id
 from synapse_lite.storage.sent_knocks import has_sent
@@ -40,11 +41,18 @@ KEPT_MS = 24 * 3600 * 1000
 
 @frozen
 class _RoomOf:
-    """A room of which events came. `is_shut`: its ACL shuts the origin out. `is_ours`: somebody of this server is in it."""
+    """A room of which events came. `is_shut`: its ACL shuts the origin out. `is_ours`: somebody of this server is in it;
+    `is_awaited`: about to be.
+    """
 
     room: Room
     is_shut: bool
     is_ours: bool
+    is_awaited: bool = False
+
+    @property
+    def takes_all(self) -> bool:
+        return self.is_ours or self.is_awaited
 
 
 @frozen
@@ -129,12 +137,13 @@ class Transactions:
         if found.is_shut:
             checked: Sequence[Checked] = await map_in_turns(partial(_shut_out, room), pdus)
         else:
-            wanted = pdus if found.is_ours else [pdu for pdu in pdus if pdu.get("type") == MEMBER]
+            wanted = pdus if found.takes_all else [pdu for pdu in pdus if pdu.get("type") == MEMBER]
             checked = await self._checker.check_all(wanted, room.version, room.room_id)
         if not found.is_ours:
             for one in checked:
-                if isinstance(one, Event):
+                if isinstance(one, Event) and one.type == MEMBER:
                     await self._invites.withdraw(room, one, origin)
+        if not found.takes_all:
             return
         for one in checked:
             if isinstance(one, Event):
@@ -154,8 +163,10 @@ class Transactions:
                 continue
             if is_in_room(txn, room.nid, self._server_name):
                 found[room_id] = _RoomOf(room, shuts_out(txn, self._current, room.nid, origin), True)
-            elif has_waiting(txn, room.nid, self._server_name) or has_sent(txn, room.nid):
-                found[room_id] = _RoomOf(room, False, False)
+                continue
+            is_awaited = is_joining(txn, room_id)
+            if is_awaited or has_waiting(txn, room.nid, self._server_name) or has_sent(txn, room.nid):
+                found[room_id] = _RoomOf(room, False, False, is_awaited)
         return found
 
     def _store(

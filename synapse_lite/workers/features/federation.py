@@ -76,7 +76,13 @@ def build(core: Core) -> Feature:
         core.clock,
     )
     staged = StagedRooms(
-        core.requests, inbound, core.federated.runs, core.bus, core.clock, config.worker_name
+        core.requests,
+        inbound,
+        core.federated.runs,
+        core.bus,
+        core.clock,
+        config.worker_name,
+        core.server_name,
     )
     return Feature(
         [
