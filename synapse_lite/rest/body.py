@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar, overload
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import bad_json, invalid_param, missing_param
@@ -10,12 +10,18 @@ from synapse_lite.http.request import REQUIRED
 
 T = TypeVar("T")
 D = TypeVar("D")
-B = TypeVar("B", bound=BaseModel)
+B = TypeVar("B", bound="Body")
 
 MAX_USERNAME = 512
 MAX_PASSWORD = 512
 MAX_DEVICE_ID = 512
 MAX_DEVICE_NAME = 255
+
+
+class Body(BaseModel):
+    """A body for `read_body`: of the very types of its fields; unknown ones are ignored."""
+
+    model_config = ConfigDict(strict=True, defer_build=True)
 
 
 @overload

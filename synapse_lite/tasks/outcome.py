@@ -1,16 +1,16 @@
 """What a step says when it is done: its return value is the checkpoint."""
 
 from attrs import frozen
-from pydantic import BaseModel
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.tasks.model import TaskModel
 
 
 @frozen
 class Next:
     """Progress: go on from `cursor`. `done` counts what this step did; None keeps `phase` and `total`."""
 
-    cursor: BaseModel
+    cursor: TaskModel
     done: int = 0
     phase: str | None = None
     total: int | None = None
@@ -20,7 +20,7 @@ class Next:
 class Later:
     """Progress, but nothing to do for some seconds: the task gives its slot back until then."""
 
-    cursor: BaseModel
+    cursor: TaskModel
     seconds: float
     done: int = 0
 

@@ -5,17 +5,17 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import orjson
 from attrs import frozen
-from pydantic import BaseModel
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Outcome
 
-P = TypeVar("P", bound=BaseModel)
-C = TypeVar("C", bound=BaseModel)
+P = TypeVar("P", bound=TaskModel)
+C = TypeVar("C", bound=TaskModel)
 
 
-def nothing(_params: BaseModel) -> None:
+def nothing(_params: TaskModel) -> None:
     """No key."""
 
 

@@ -1,10 +1,11 @@
 """Tasks whose steps only write down what they did, into a ledger that forbids nothing."""
 
 from attrs import frozen
-from pydantic import BaseModel, PositiveInt
+from pydantic import PositiveInt
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.stream import Kind
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Later, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
@@ -19,7 +20,7 @@ ROOMS = ("anna", "ben", "cleo", "dora", "first", "second")
 """A room for each worker, by its index."""
 
 
-class AppendParams(BaseModel):
+class AppendParams(TaskModel):
     """`pause`: seconds that a statement takes, in each step, after its items are written.
 
     `lock`: at most one active task for each. `rests`: the task gives its slot back now and then.
@@ -33,7 +34,7 @@ class AppendParams(BaseModel):
     held: str | None = None
 
 
-class AppendCursor(BaseModel):
+class AppendCursor(TaskModel):
     """The next item."""
 
     item: int

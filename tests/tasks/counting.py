@@ -1,21 +1,21 @@
 """A task that counts, with what a test needs to stop it in the middle of a step."""
 
-from pydantic import BaseModel
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 from tests.tasks.conftest import fire
 
 ASKED = {"requester": "@admin:x", "endpoint": "POST /test"}
 
 
-class Params(BaseModel):
+class Params(TaskModel):
     name: str = "a"
 
 
-class Cursor(BaseModel):
+class Cursor(TaskModel):
     at: int
 
 

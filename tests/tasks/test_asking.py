@@ -3,11 +3,11 @@
 from typing import Any
 
 from attrs import define, field
-from pydantic import BaseModel
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import Status
 from synapse_lite.tasks.specs import TaskSpec, TaskView
@@ -16,11 +16,11 @@ from tests.tasks.conftest import ADMIN, Engine
 ASKED = {"requester": ADMIN, "endpoint": "POST /test"}
 
 
-class Params(BaseModel):
+class Params(TaskModel):
     pass
 
 
-class Cursor(BaseModel):
+class Cursor(TaskModel):
     steps: int = 0
 
 

@@ -3,13 +3,13 @@
 import logging
 
 import pytest
-from pydantic import BaseModel
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.tasks import scheduler
 from synapse_lite.tasks.context import task_id as task_in_context
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import Status, TaskQueue
 from synapse_lite.tasks.specs import TaskSpec, TaskView
@@ -17,7 +17,7 @@ from tests.tasks.conftest import Engine, Scripted
 from tests.tasks.counting import ASKED, COUNT, Cursor, Gate, Params, at
 
 
-class Nothing(BaseModel):
+class Nothing(TaskModel):
     """No params."""
 
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from pydantic import BaseModel
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import Status, Task
 from synapse_lite.tasks.registry import RegistryError, TaskRegistry
@@ -17,19 +17,19 @@ from tests.tasks.conftest import Engine, Scripted
 ASKED = {"requester": "@admin:x", "endpoint": "POST /test"}
 
 
-class OldParams(BaseModel):
+class OldParams(TaskModel):
     name: str
 
 
-class OldCursor(BaseModel):
+class OldCursor(TaskModel):
     at: int
 
 
-class Params(BaseModel):
+class Params(TaskModel):
     names: list[str]
 
 
-class Cursor(BaseModel):
+class Cursor(TaskModel):
     at: int
     side: str
 
@@ -65,7 +65,7 @@ def new_step(_txn: Transaction, task: TaskView[Params, Cursor]) -> Outcome:
     return Next(Cursor(at=at + 1, side=side), done=1)
 
 
-async def stop_half_way(engine: Engine, spec: TaskSpec[Any, Any], params: BaseModel) -> str:
+async def stop_half_way(engine: Engine, spec: TaskSpec[Any, Any], params: TaskModel) -> str:
     """A task of version 1 that stands at its first checkpoint, with nobody working on it."""
     enqueued = await engine.queue.enqueue(spec, params, **ASKED)
     await engine.execute("UPDATE scheduled_tasks SET cursor = '{\"at\": 1}', done = 1")

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
@@ -15,16 +15,14 @@ from synapse_lite.http.router import Route
 from synapse_lite.ids import check_user_id
 from synapse_lite.rest.admin.times import past_ts
 from synapse_lite.rest.admin.user_selection import ChoiceBody
-from synapse_lite.rest.body import read_body
+from synapse_lite.rest.body import Body, read_body
 from synapse_lite.tasks.actions.redact_all_events import RedactParams
 
 MAX_ROOMS = 10_000
 
 
-class RedactBody(BaseModel):
+class RedactBody(Body):
     """Synapse's fields, `event_types`, `dry_run`, `delete_media` and `withdraw_invites`; unknown ones are ignored."""
-
-    model_config = ConfigDict(strict=True)
 
     rooms: Annotated[list[str], Field(max_length=MAX_ROOMS)]
     reason: str | None = None
@@ -41,7 +39,7 @@ class RedactBody(BaseModel):
 class RedactManyBody(RedactBody, ChoiceBody):
     """The same for many users."""
 
-    rooms: Annotated[list[str], Field(max_length=MAX_ROOMS)] = []
+    rooms: list[str] = Field(default_factory=list, max_length=MAX_ROOMS)
 
 
 class RedactionsApi:

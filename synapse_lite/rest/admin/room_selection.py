@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import invalid_param
@@ -12,17 +12,17 @@ from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
 from synapse_lite.rest.admin.user_selection import Time, time_of
-from synapse_lite.rest.body import read_body
+from synapse_lite.rest.body import Body, read_body
 from synapse_lite.rest.paging import admin_limit
 from synapse_lite.tasks.actions.parts import MAX_PARTS
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class RoomSelectionBody(BaseModel):
+class RoomSelectionBody(Body):
     """As `RoomSelection`; what is unknown is refused, so that a word misspelt does not widen the selection."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     abandoned: bool | None = None
     quiet_since: Time | None = None
@@ -30,9 +30,7 @@ class RoomSelectionBody(BaseModel):
     max_members: Count | None = None
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True)
-
+class _Body(Body):
     select: RoomSelectionBody
     max_rooms: Annotated[int, Field(ge=1, le=MAX_PARTS)] = MAX_PARTS
 

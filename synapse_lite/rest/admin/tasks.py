@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import invalid_param
@@ -11,7 +11,7 @@ from synapse_lite.handlers.tasks import Change, TasksHandler
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
-from synapse_lite.rest.body import read_body
+from synapse_lite.rest.body import Body, read_body
 from synapse_lite.rest.paging import admin_limit
 from synapse_lite.tasks.queue import TaskOrder
 
@@ -19,27 +19,21 @@ MAX_RUNNING = 2**31 - 1
 ADMIN = "/_synapse/admin/v1"
 
 
-class RetryBody(BaseModel):
+class RetryBody(Body):
     """Where to go on: where the task stopped, or at the start."""
-
-    model_config = ConfigDict(strict=True)
 
     origin: Literal["cursor", "start"] = Field(default="cursor", alias="from")
 
 
-class ControlBody(BaseModel):
+class ControlBody(Body):
     """What is absent stays as it is; `max_running` null means no limit."""
-
-    model_config = ConfigDict(strict=True)
 
     paused: bool = False
     max_running: int | None = Field(default=None, ge=1, le=MAX_RUNNING)
 
 
-class FollowerBody(BaseModel):
+class FollowerBody(Body):
     """Whether all shards of a follower are to wait."""
-
-    model_config = ConfigDict(strict=True)
 
     paused: bool
 

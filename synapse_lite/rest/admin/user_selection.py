@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import invalid_param, missing_param
@@ -12,6 +12,7 @@ from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route
 from synapse_lite.rest.admin.times import YEAR_1971_MS, YEAR_2286_MS
+from synapse_lite.rest.body import Body
 from synapse_lite.rest.paging import admin_limit
 from synapse_lite.tasks.actions.parts import MAX_PARTS
 
@@ -27,10 +28,10 @@ Time = Annotated[int, Field(ge=YEAR_1971_MS, lt=YEAR_2286_MS)]
 """Seconds and microseconds would select everybody, or nobody, without a word."""
 
 
-class SelectionBody(BaseModel):
+class SelectionBody(Body):
     """As `Selection`; what is unknown is refused, so that a word misspelt does not widen the selection."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     localpart: Pattern | None = None
     except_localpart: Pattern | None = None
@@ -48,10 +49,8 @@ class SelectionBody(BaseModel):
     appservice: Pattern | None = None
 
 
-class ChoiceBody(BaseModel):
+class ChoiceBody(Body):
     """`users`, or `select` for those that fit; `max_users`: do nothing if there are more."""
-
-    model_config = ConfigDict(strict=True)
 
     users: Annotated[list[str], Field(min_length=1, max_length=MAX_PARTS)] | None = None
     select: SelectionBody | None = None

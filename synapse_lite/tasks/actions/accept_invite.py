@@ -2,10 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
-from pydantic import BaseModel, ConfigDict
-
 from synapse_lite.clock import doubling_pause
 from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Fail, Later, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
@@ -17,16 +16,12 @@ JoinInvited = Callable[[str, str], Awaitable[bool]]
 """Brings a user into a room to which they are still invited. False: it is not over yet, ask again."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class AcceptInviteParams(_Model):
+class AcceptInviteParams(TaskModel):
     user_id: str
     room_id: str
 
 
-class AcceptInviteCursor(_Model):
+class AcceptInviteCursor(TaskModel):
     attempts: int = 0
 
 

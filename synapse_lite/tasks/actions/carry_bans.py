@@ -1,7 +1,6 @@
 """The bans of a room go with it into its replacement."""
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
@@ -13,14 +12,13 @@ from synapse_lite.storage.bans import banned_after
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.rooms import nids_of
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
 
-class CarryBansParams(BaseModel):
+class CarryBansParams(TaskModel):
     """`after`: bans of user ids up to here are carried already. `sender` bans in the new room."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     old_room_id: str
     new_room_id: str
@@ -28,7 +26,7 @@ class CarryBansParams(BaseModel):
     after: str
 
 
-class CarryBansCursor(BaseModel):
+class CarryBansCursor(TaskModel):
     after: str
     carried: int = 0
     refused: int = 0

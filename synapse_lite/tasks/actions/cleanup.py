@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 
 from attrs import frozen
-from pydantic import BaseModel
+from pydantic import Field
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
@@ -14,16 +15,16 @@ Part = Callable[[Transaction, int, int], tuple[int, int | None]]
 rows it changed, and where to go on, None when nothing is left."""
 
 
-class CleanupParams(BaseModel):
+class CleanupParams(TaskModel):
     """None."""
 
 
-class CleanupCursor(BaseModel):
+class CleanupCursor(TaskModel):
     """`part` is the index of the part under way; `counts` are the rows by part."""
 
     part: int = 0
     after: int = 0
-    counts: dict[str, int] = {}
+    counts: dict[str, int] = Field(default_factory=dict)
 
 
 @frozen

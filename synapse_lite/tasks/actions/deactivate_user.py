@@ -2,8 +2,6 @@
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
-
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
@@ -14,6 +12,7 @@ from synapse_lite.storage import deactivation
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.tasks import TaskItem, record_items
 from synapse_lite.tasks.actions.delete_device_messages import delete_devices
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
@@ -30,16 +29,14 @@ class Phase(StrEnum):
     DATA = "data"
 
 
-class DeactivateParams(BaseModel):
+class DeactivateParams(TaskModel):
     """`erase`: the profile goes too. The account itself is closed before the task begins."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     user_id: str
     erase: bool = False
 
 
-class DeactivateCursor(BaseModel):
+class DeactivateCursor(TaskModel):
     """`after_room`: rooms up to this nid are left."""
 
     phase: Phase = Phase.DEVICES

@@ -2,13 +2,12 @@
 
 from collections.abc import Collection
 
-from pydantic import BaseModel, ConfigDict
-
 from synapse_lite.ids import domain_of
 from synapse_lite.storage import devices, to_device
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.stream import read_position
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import new_task
 from synapse_lite.tasks.specs import TaskSpec, TaskView
@@ -16,17 +15,15 @@ from synapse_lite.tasks.specs import TaskSpec, TaskView
 ENDPOINT = "the end of a device"
 
 
-class DeleteMessagesParams(BaseModel):
+class DeleteMessagesParams(TaskModel):
     """`up_to_stream_id`: a later device of the same id keeps its messages."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     user_id: str
     device_id: str
     up_to_stream_id: int
 
 
-class DeleteMessagesCursor(BaseModel):
+class DeleteMessagesCursor(TaskModel):
     deleted: int = 0
 
 

@@ -1,7 +1,6 @@
 """Delete media in bulk: unused ones, large ones, copies of other servers', all of a user."""
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict
 
 from synapse_lite.clock import Clock
 from synapse_lite.ids import domain_of
@@ -11,6 +10,7 @@ from synapse_lite.storage.media import files
 from synapse_lite.storage.media.mentions import of_sender
 from synapse_lite.storage.media.selection import Candidate, Selection, candidates, named
 from synapse_lite.storage.tasks import TaskItem
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
@@ -18,11 +18,7 @@ DELETED = "deleted"
 """The outcome of an item; with `dry_run` it would be."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DeleteMediaParams(_Model):
+class DeleteMediaParams(TaskModel):
     """As `Selection`. `remote`: the copies of other servers' media instead of our own.
 
     Of a user of another server: the copies of media from there that the user's events name.
@@ -37,7 +33,7 @@ class DeleteMediaParams(_Model):
     dry_run: bool = False
 
 
-class DeleteMediaCursor(_Model):
+class DeleteMediaCursor(TaskModel):
     """`after_nid`: media up to here are done. `size` is in bytes."""
 
     after_nid: int = 0

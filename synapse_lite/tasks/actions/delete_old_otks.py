@@ -1,30 +1,25 @@
 """Delete one-time keys of devices that were not used for long: whoever claimed one could not be understood."""
 
-from pydantic import BaseModel, ConfigDict
-
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage import one_time_keys
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.stream import END
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView, Upcast
 
 MAX_BATCH = 200  # devices, with up to 200 keys each: whoever claims one waits for the step
 
 
-class DeleteOldKeysParams(BaseModel):
+class DeleteOldKeysParams(TaskModel):
     """Keys of devices not used since `before_ts` (ms). `dry_run`: only count."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     before_ts: int
     dry_run: bool = False
 
 
-class DeleteOldKeysCursor(BaseModel):
+class DeleteOldKeysCursor(TaskModel):
     """Uploads up to `after` are looked at; devices that upload after `upto` are in use. `keys` were old."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     upto: int
     after: int = 0

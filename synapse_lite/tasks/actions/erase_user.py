@@ -8,7 +8,7 @@ A part that fails does not keep the next from its work: the result says what has
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage import deactivation
@@ -18,6 +18,7 @@ from synapse_lite.tasks.actions.deactivate_user import DEACTIVATE_USER, Deactiva
 from synapse_lite.tasks.actions.delete_device_messages import delete_devices
 from synapse_lite.tasks.actions.delete_media import DELETE_MEDIA, DeleteMediaParams
 from synapse_lite.tasks.actions.redact_all_events import REDACT_ALL_EVENTS, RedactParams
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Fail, Later, Next, Outcome
 from synapse_lite.tasks.queue import new_task
 from synapse_lite.tasks.specs import TaskSpec, TaskView
@@ -35,11 +36,7 @@ class Stage(StrEnum):
     FORGET = "forget"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EraseParams(_Model):
+class EraseParams(TaskModel):
     """`dry_run`: only count. `reason` is put into each redaction."""
 
     user_id: str
@@ -47,12 +44,12 @@ class EraseParams(_Model):
     dry_run: bool = False
 
 
-class EraseCursor(_Model):
+class EraseCursor(TaskModel):
     """`part` is the task of the stage, None before it began; `parts` are those that ended, by stage."""
 
     stage: Stage = Stage.REDACT
     part: str | None = None
-    parts: dict[str, str] = {}
+    parts: dict[str, str] = Field(default_factory=dict)
     forgotten: int = 0
 
 
@@ -107,7 +104,7 @@ def _start(txn: Transaction, task: EraseTask, cursor: EraseCursor) -> Outcome:
     return Later(cursor.model_copy(update={"part": part_id}), LOOK_SECONDS)
 
 
-def _part(params: EraseParams, stage: Stage) -> tuple[TaskSpec[Any, Any], BaseModel]:
+def _part(params: EraseParams, stage: Stage) -> tuple[TaskSpec[Any, Any], TaskModel]:
     match stage:
         case Stage.REDACT:
             return REDACT_ALL_EVENTS, RedactParams(

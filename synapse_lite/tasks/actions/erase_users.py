@@ -1,16 +1,15 @@
 """Erase many users: one task, whose parts are the users."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from synapse_lite.tasks.actions.erase_user import ERASE_USER, EraseParams
 from synapse_lite.tasks.actions.parts import MAX_PARTS, Parts, PartsCursor
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.specs import TaskSpec
 
 
-class EraseUsersParams(BaseModel):
+class EraseUsersParams(TaskModel):
     """`erasure` is what to do with each of `user_ids`, as if its `user_id` were theirs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     user_ids: tuple[str, ...] = Field(min_length=1, max_length=MAX_PARTS)
     erasure: EraseParams

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict
 
 from synapse_lite.clock import Clock
 from synapse_lite.matrix.retention import LifetimeRange, RetentionPolicy
@@ -11,16 +10,13 @@ from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.retention import Aging, aging_rooms
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY, PurgeHistoryParams
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import new_task
 from synapse_lite.tasks.specs import PERIODIC, PeriodicTask, TaskSpec, TaskView
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ExpiryParams(_Model):
+class ExpiryParams(TaskModel):
     """A range of lifetimes, as `LifetimeRange`."""
 
     shortest_ms: int | None = None
@@ -35,7 +31,7 @@ class ExpiryParams(_Model):
         return f"{self.shortest_ms or 0}-{'' if self.longest_ms is None else self.longest_ms} ms"
 
 
-class ExpiryCursor(_Model):
+class ExpiryCursor(TaskModel):
     """`after_nid`: rooms up to here are done; `purges` were enqueued."""
 
     after_nid: int = 0

@@ -1,29 +1,30 @@
 """Copies of other servers' media have a limit in bytes: beyond it those not used for the longest go, every hour."""
 
 from attrs import frozen
-from pydantic import BaseModel
+from pydantic import Field
 
 from synapse_lite.clock import Clock
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.media import cache, files
 from synapse_lite.storage.media.cache import DAY_MS
 from synapse_lite.storage.media.selection import Selection, candidates
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
 
-class EvictParams(BaseModel):
+class EvictParams(TaskModel):
     """None."""
 
 
-class EvictCursor(BaseModel):
+class EvictCursor(TaskModel):
     """`days`: bytes by the day of the last use, while they are counted, up to the media number `after_nid`.
 
     Then `excess` bytes are too many: all that was used before `day` goes, and of that day (`in_day`) what is needed.
     """
 
     after_nid: int = 0
-    days: dict[int, int] = {}
+    days: dict[int, int] = Field(default_factory=dict)
     day: int | None = None
     in_day: bool = False
     excess: int = 0

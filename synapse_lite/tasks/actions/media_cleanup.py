@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from attrs import frozen
-from pydantic import BaseModel
 
 from synapse_lite.clock import Clock
 from synapse_lite.media.incoming import delete_stale
@@ -14,6 +13,7 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.media import blobs, fetches, files, previews
 from synapse_lite.storage.tasks import TaskItem, record_items
 from synapse_lite.tasks.actions.cleanup import Cleanup, Part, periodic_cleanup, until_none_left
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
@@ -75,11 +75,11 @@ def clean_media(clock: Clock, store: BlobStore, incoming: Path) -> Cleanup:
     return Cleanup(MediaCleanup(clock, store, incoming).parts())
 
 
-class AuditParams(BaseModel):
+class AuditParams(TaskModel):
     """None."""
 
 
-class AuditCursor(BaseModel):
+class AuditCursor(TaskModel):
     """`prefix`: the first byte of the hashes that come next."""
 
     prefix: int = 0

@@ -1,20 +1,21 @@
 """A task that only counts: to see that tasks run at all."""
 
-from pydantic import BaseModel, NonNegativeInt
+from pydantic import NonNegativeInt
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
 
-class NoopParams(BaseModel):
+class NoopParams(TaskModel):
     """`fail_at` is the step that raises an exception, each time."""
 
     steps: NonNegativeInt
     fail_at: int | None = None
 
 
-class NoopCursor(BaseModel):
+class NoopCursor(TaskModel):
     step: int
 
 

@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict
 
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Later, Next, Outcome
 from synapse_lite.tasks.queue import new_task
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
-P = TypeVar("P", bound=BaseModel)
+P = TypeVar("P", bound=TaskModel)
 
 MAX_PARTS = 10_000
 LOOK_SECONDS = 1.0
@@ -27,10 +27,8 @@ PENDING_ALREADY = "pending_already"
 """Outcomes of items: what the part is about, and the id of the task that was started, or was there already."""
 
 
-class PartsCursor(BaseModel):
+class PartsCursor(TaskModel):
     """The tasks of the first `started` items are parts of this one, or were pending before."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     started: int = 0
     pending_already: int = 0
@@ -42,7 +40,7 @@ class Parts(Generic[P]):
 
     spec: TaskSpec[Any, Any]
     items: Callable[[P], Sequence[str]]
-    part: Callable[[P, str], BaseModel]
+    part: Callable[[P, str], TaskModel]
 
     def step(self, txn: Transaction, task: TaskView[P, PartsCursor]) -> Outcome:
         cursor = task.cursor or PartsCursor()

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from synapse_lite.storage import devices
 from synapse_lite.storage.database import Transaction
 from synapse_lite.tasks.actions.delete_device_messages import delete_devices
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
@@ -15,20 +16,16 @@ MAX_DEVICES = 100
 """In one step: each leaves with its keys, its tokens and its pushers."""
 
 
-class PruneDevicesParams(BaseModel):
+class PruneDevicesParams(TaskModel):
     """Devices not used since `before_ts` (ms) of `user_ids`: empty means everybody. `dry_run`: only count."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     before_ts: int
     user_ids: tuple[str, ...] = Field(default=(), max_length=MAX_USERS)
     dry_run: bool = False
 
 
-class PruneDevicesCursor(BaseModel):
+class PruneDevicesCursor(TaskModel):
     """How many are deleted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     devices: int = 0
 

@@ -2,8 +2,6 @@
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
-
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage import history_purge as history
 from synapse_lite.storage import rooms
@@ -13,6 +11,7 @@ from synapse_lite.storage.purge_boundary import START, PurgeBoundary, count_past
 from synapse_lite.storage.stream import Kind
 from synapse_lite.tasks.actions.pace import ROWS_AT_ONCE, rest
 from synapse_lite.tasks.actions.room_rows import COUNTED_AT_ONCE, MAX_ROWS
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView, Upcast
 
@@ -26,11 +25,7 @@ class Phase(StrEnum):
     FREE = "free"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PurgeHistoryParams(_Model):
+class PurgeHistoryParams(TaskModel):
     """Events with a smaller depth go, or those received until then (ms). `dry_run`: only count."""
 
     room_id: str
@@ -40,7 +35,7 @@ class PurgeHistoryParams(_Model):
     dry_run: bool = False
 
 
-class PurgeHistoryCursor(_Model):
+class PurgeHistoryCursor(TaskModel):
     """`after`: the last event that is done in this phase; `after_snapshot` in LIST.
 
     `position`: of the first event that is not past, where time decides; `counted` is how many are.

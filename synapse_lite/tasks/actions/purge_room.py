@@ -1,24 +1,19 @@
 """Delete a room in which nobody of this server is left."""
 
-from pydantic import BaseModel, ConfigDict
-
 from synapse_lite.clock import Clock
 from synapse_lite.storage import purge, rooms
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.room_admin import is_forgotten
 from synapse_lite.storage.room_closure import close_room, reopen_room
 from synapse_lite.tasks.actions.room_rows import Walk, count_rows, delete_rows
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Fail, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
 STILL_JOINED = "Users are still joined to this room"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PurgeRoomParams(_Model):
+class PurgeRoomParams(TaskModel):
     """`force`: although users of this server are joined. `only_if_forgotten`: else there is nothing to do."""
 
     room_id: str
@@ -26,7 +21,7 @@ class PurgeRoomParams(_Model):
     only_if_forgotten: bool = False
 
 
-class PurgeRoomCursor(_Model):
+class PurgeRoomCursor(TaskModel):
     """`counted` comes first, so that progress has a total; then `deleted`."""
 
     room_nid: int

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from synapse_lite.clock import Clock
 from synapse_lite.storage import tasks as store
@@ -13,6 +13,7 @@ from synapse_lite.storage.media.quarantine import Reason, quarantine, unquaranti
 from synapse_lite.storage.media.selection import Selection, candidates
 from synapse_lite.storage.media.told import Mxc
 from synapse_lite.storage.tasks import TaskItem
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
@@ -20,11 +21,7 @@ CHANGED = "changed"
 """The outcome of an item: it was hidden, or shown again; with `dry_run` it would be."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class QuarantineParams(_Model):
+class QuarantineParams(TaskModel):
     """Exactly one of the first four. `undo_of`: the task whose changes are taken back, exactly those."""
 
     room_id: str | None = None
@@ -47,7 +44,7 @@ class QuarantineParams(_Model):
         return self.room_id or self.user_id or self.server_name or self.undo_of
 
 
-class QuarantineCursor(_Model):
+class QuarantineCursor(TaskModel):
     """`after`: an event or media number; `after_item`: an item of the task that is taken back."""
 
     after: int = 0

@@ -6,12 +6,12 @@ What Synapse calls a background update. The task goes on until the follower has 
 from collections.abc import Callable, Mapping
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict
 
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.statistics import clear_statistics
 from synapse_lite.tasks.actions.statistics import STATISTICS
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Fail, Later, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
@@ -30,17 +30,13 @@ JOBS: Mapping[str, Job] = {"populate_stats_process_rooms": Job(STATISTICS.name, 
 """By the names of Synapse's background updates."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RebuildParams(_Model):
+class RebuildParams(TaskModel):
     """`job_name` is one of `JOBS`."""
 
     job_name: str
 
 
-class RebuildCursor(_Model):
+class RebuildCursor(TaskModel):
     """Positions of the stream: where the follower was, and where it has to come."""
 
     position: int

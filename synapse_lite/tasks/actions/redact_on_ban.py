@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict
 
 from synapse_lite.rooms.redact_on_ban import RedactOnBan
 from synapse_lite.storage import tasks as store
@@ -13,6 +12,7 @@ from synapse_lite.storage.redact_targets import Redactable, is_awaited, lock_roo
 from synapse_lite.storage.rooms import room_by_id
 from synapse_lite.storage.stream import END
 from synapse_lite.storage.timeline import places_of
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import new_task
 from synapse_lite.tasks.specs import TaskSpec, TaskView
@@ -22,16 +22,14 @@ PIECE = 40  # after so many the step looks whether somebody wants to write into 
 ENDPOINT = "ban with redact_events"
 
 
-class RedactOnBanParams(BaseModel):
+class RedactOnBanParams(TaskModel):
     """`ban` is the id of the member event; its state key is whose events are redacted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     room_id: str
     ban: str
 
 
-class RedactOnBanCursor(BaseModel):
+class RedactOnBanCursor(TaskModel):
     """`before_nid`: events from here on are done."""
 
     before_nid: int

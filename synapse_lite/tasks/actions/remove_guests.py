@@ -1,7 +1,6 @@
 """Guests leave a room that lets no guests in any more (client-server API, "Guest Access")."""
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
@@ -17,6 +16,7 @@ from synapse_lite.storage.guests import guests_in_room
 from synapse_lite.storage.rooms import Room, room_by_id
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.tasks import TaskItem, record_items
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.queue import new_task
 from synapse_lite.tasks.specs import TaskSpec, TaskView
@@ -26,16 +26,14 @@ ENDPOINT = "m.room.guest_access"
 LEFT, FAILED_TO_LEAVE = "left", "failed_to_leave"
 
 
-class RemoveGuestsParams(BaseModel):
+class RemoveGuestsParams(TaskModel):
     """`cause`: the event with which the room closed its door."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     room_id: str
     cause: str
 
 
-class RemoveGuestsCursor(BaseModel):
+class RemoveGuestsCursor(TaskModel):
     """`after`: members up to this one were looked at."""
 
     after: str = ""

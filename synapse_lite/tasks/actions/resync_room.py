@@ -1,12 +1,11 @@
 """The members of a room that was entered without them are fetched and filled in."""
 
-from pydantic import BaseModel, ConfigDict
-
 from synapse_lite.clock import doubling_pause
 from synapse_lite.federation.fetching import UnverifiedError
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.resync import RoomResync
 from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Later, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
@@ -16,15 +15,11 @@ KEYS_SECONDS = 60.0
 """After which it is tried again to verify those whose servers' keys could not be had."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ResyncRoomParams(_Model):
+class ResyncRoomParams(TaskModel):
     room_id: str
 
 
-class ResyncRoomCursor(_Model):
+class ResyncRoomCursor(TaskModel):
     """How many events lack, as far as that is known; and how often, for which reason, nobody told it."""
 
     lacking: int = 0

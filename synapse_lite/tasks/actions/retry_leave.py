@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from synapse_lite.clock import doubling_pause
 from synapse_lite.errors import MatrixError
 from synapse_lite.federation.handshakes import Handshakes, Wish
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.rooms import membership_in, room_by_id
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Fail, Later, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
@@ -19,11 +18,7 @@ MAX_ATTEMPTS = 170  # about a week
 _REFUSED = range(400, 500)
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RetryLeaveParams(_Model):
+class RetryLeaveParams(TaskModel):
     """`content` is all of the member event, `servers` are those that may be in the room."""
 
     room_id: str
@@ -32,7 +27,7 @@ class RetryLeaveParams(_Model):
     content: dict[str, Any]
 
 
-class RetryLeaveCursor(_Model):
+class RetryLeaveCursor(TaskModel):
     """How often it was tried, and what stood in the way the last time."""
 
     attempts: int = 0

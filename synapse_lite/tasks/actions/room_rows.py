@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from synapse_lite.storage import purge
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.purge import TABLES, Key, Slice, Table
 from synapse_lite.tasks.actions.pace import ROWS_AT_ONCE, rest
+from synapse_lite.tasks.model import TaskModel
 
 MAX_ROWS = 1000  # deleted in one step
 COUNTED_AT_ONCE = 8  # as many times the rows that could be deleted meanwhile
@@ -16,14 +17,12 @@ COUNTED_AT_ONCE = 8  # as many times the rows that could be deleted meanwhile
 Visit = Callable[[Table, Key, int], Slice]
 
 
-class Walk(BaseModel):
+class Walk(TaskModel):
     """How far it has come: in `TABLES[table]` up to the key `after`. `rows` counts by table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     table: int = 0
     after: tuple[int | str, ...] = ()
-    rows: dict[str, int] = {}
+    rows: dict[str, int] = Field(default_factory=dict)
 
     @property
     def has_ended(self) -> bool:

@@ -5,8 +5,6 @@ Each step does a part of one phase. What became of each member and alias is an i
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
-
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
@@ -29,6 +27,7 @@ from synapse_lite.tasks.actions.pace import rest
 from synapse_lite.tasks.actions.purge_room import STILL_JOINED
 from synapse_lite.tasks.actions.room_rows import Walk, count_rows, delete_rows
 from synapse_lite.tasks.actions.withdraw_invites import FAILED_TO_WITHDRAW, WITHDRAWN
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Fail, Later, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView, Upcast
 
@@ -54,11 +53,7 @@ class Phase(StrEnum):
     PURGE = "purge"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Replacement(_Model):
+class Replacement(TaskModel):
     """The new room: as its creator would have made it. `state` follows the creator's join, in that order."""
 
     creator: str
@@ -68,7 +63,7 @@ class Replacement(_Model):
     message: str
 
 
-class ShutdownParams(_Model):
+class ShutdownParams(TaskModel):
     """`force_purge`: although users of this server are still joined. `dry_run`: only count."""
 
     room_id: str
@@ -79,7 +74,7 @@ class ShutdownParams(_Model):
     dry_run: bool = False
 
 
-class ShutdownCursor(_Model):
+class ShutdownCursor(TaskModel):
     """`after_user`: invites of users up to here are withdrawn; then, members up to here are out. `waited`: how often for other servers. `was_whole`: events could be added when it began.
 
     `forgotten`: of how many it was told that the room is hidden from them.

@@ -1,16 +1,15 @@
 """Shut many rooms down: one task, whose parts are the rooms."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from synapse_lite.tasks.actions.parts import MAX_PARTS, Parts, PartsCursor
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM, ShutdownParams
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.specs import TaskSpec
 
 
-class ShutdownRoomsParams(BaseModel):
+class ShutdownRoomsParams(TaskModel):
     """`shutdown` is what to do with each of `room_ids`, as if its `room_id` were theirs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     room_ids: tuple[str, ...] = Field(min_length=1, max_length=MAX_PARTS)
     shutdown: ShutdownParams

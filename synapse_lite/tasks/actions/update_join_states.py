@@ -1,7 +1,6 @@
 """A changed profile shows in all rooms of its user, however many, and whatever becomes of the process that began."""
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
@@ -10,17 +9,16 @@ from synapse_lite.rooms.members import profile_writes
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.rooms import joined_after
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
 
-class UpdateJoinStatesParams(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class UpdateJoinStatesParams(TaskModel):
     user_id: str
 
 
-class UpdateJoinStatesCursor(BaseModel):
+class UpdateJoinStatesCursor(TaskModel):
     """`room_nid`: the last room that shows it. `refused`: rooms whose rules did not let it in."""
 
     room_nid: int

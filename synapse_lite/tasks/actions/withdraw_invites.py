@@ -1,7 +1,6 @@
 """Take back the invites that a user has sent and nobody has answered yet, such as those of a spammer."""
 
 from attrs import frozen
-from pydantic import BaseModel, ConfigDict
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
@@ -14,6 +13,7 @@ from synapse_lite.rooms.values import Write
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.invites import PendingInvite, pending_invites
 from synapse_lite.storage.tasks import TaskItem, record_items
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.outcome import Done, Next, Outcome
 from synapse_lite.tasks.specs import TaskSpec, TaskView
 
@@ -21,15 +21,13 @@ MAX_INVITES = 20  # in one step: each is an event, and holds its room
 WITHDRAWN, FAILED_TO_WITHDRAW = "withdrawn", "failed_to_withdraw"
 
 
-class WithdrawInvitesParams(BaseModel):
+class WithdrawInvitesParams(TaskModel):
     """`user_id`: who has invited."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     user_id: str
 
 
-class WithdrawInvitesCursor(BaseModel):
+class WithdrawInvitesCursor(TaskModel):
     """Invites into rooms before `room_nid`, and there of users up to `after`, were looked at."""
 
     room_nid: int = 0

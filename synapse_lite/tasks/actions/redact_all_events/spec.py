@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 
-from pydantic import BaseModel, ConfigDict
-
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage.redact_targets import Redactable
+from synapse_lite.tasks.model import TaskModel
 from synapse_lite.tasks.specs import TaskSpec, TaskView, Upcast
 
 FAILED = "failed"  # outcome of an event that could not be redacted; the detail says why
@@ -15,11 +14,7 @@ UNKNOWN_ROOM = "unknown_room"
 WOULD_REDACT = "would_redact"  # outcome of a room in a dry run; the detail is a number of events
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RedactParams(_Model):
+class RedactParams(TaskModel):
     """`rooms` empty: every room that holds an event of the user. `limit`: per room; None: no limit.
 
     `dry_run`: only count what would be redacted. `delete_media`: at the end a `delete_media` task for what the
@@ -42,14 +37,14 @@ class RedactParams(_Model):
         return Redactable(self.user_id, self.event_types, self.before_ts, self.after_ts)
 
 
-class Place(_Model):
+class Place(TaskModel):
     """Where the next redaction hangs when its sender could not send it now: an event, and the state after it."""
 
     event_nid: int
     snapshot_nid: int
 
 
-class RoomCursor(_Model):
+class RoomCursor(TaskModel):
     """A room that is being worked on.
 
     `since`: with a limit, the stream position of the oldest event to redact. `before_nid`: events
@@ -66,7 +61,7 @@ class RoomCursor(_Model):
     failed: int = 0
 
 
-class RedactCursor(_Model):
+class RedactCursor(TaskModel):
     """`after_nid`: rooms up to here are done, or `busy` and to be done last; `room` None: the next has not begun.
 
     `waits`: how often in a row all rooms that are left were busy. The others count.
@@ -87,7 +82,7 @@ class RedactCursor(_Model):
         return self.model_copy(update={"after_nid": after_nid, "room": None, "busy": tuple(busy)})
 
 
-class RoomReport(_Model):
+class RoomReport(TaskModel):
     """What became of a room, shown by the status endpoint.
 
     `issuer`: who redacted, at the end if that changed meanwhile. `remaining` counts what `limit` left
