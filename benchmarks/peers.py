@@ -37,6 +37,30 @@ VERSIONS = "".join(f"&ver={version}" for version in ROOM_VERSIONS)
 DAY_MS = 86_400_000
 
 
+@attrs.frozen
+class Signed:
+    """A request of one server to another."""
+
+    method: str
+    path: str
+    body: bytes | None
+    authorization: str
+
+    async def ask(self, http: aiohttp.ClientSession) -> Json:
+        """Its answer, which must be 200."""
+        headers = {"Authorization": self.authorization, "Content-Type": "application/json"}
+        url = _as_it_is(self.path)
+        async with http.request(self.method, url, data=self.body, headers=headers) as answer:
+            content: Json = orjson.loads(await answer.read())
+            check(answer.status == 200, f"{self.method} {self.path}: {answer.status} {content}")
+            return content
+
+    async def results(self, http: aiohttp.ClientSession) -> Json:
+        """Of a transaction: what the server says of each event."""
+        results: Json = (await self.ask(http))["pdus"]
+        return results
+
+
 @attrs.define
 class Peer:
     """One server: `arrived` are the events that it was sent, by id of their transaction ids, with the time."""
@@ -84,20 +108,21 @@ class Peer:
 
     async def put(self, http: aiohttp.ClientSession, server: str, pdus: Sequence[Json]) -> Json:
         """What the server says of each event of a transaction."""
+        return await self.transaction(server, pdus).results(http)
+
+    def transaction(self, server: str, pdus: Sequence[Json]) -> "Signed":
+        """To be sent when it is time: written and signed already."""
         body = {"origin": self.name, "origin_server_ts": int(time.time() * 1000), "pdus": list(pdus)}
-        path = f"/_matrix/federation/v1/send/{secrets.token_hex(8)}"
-        results: Json = (await self._ask(http, server, "PUT", path, body))["pdus"]
-        return results
+        return self._sign(server, "PUT", f"/_matrix/federation/v1/send/{secrets.token_hex(8)}", body)
 
     async def _ask(
         self, http: aiohttp.ClientSession, server: str, method: str, path: str, body: Json | None = None
     ) -> Json:
-        signed = None if body is None else encode_exact(body)
-        headers = {"Authorization": sign_request(self.key, method, path, server, signed)}
-        async with http.request(method, _as_it_is(path), json=body, headers=headers) as answer:
-            content: Json = orjson.loads(await answer.read())
-            check(answer.status == 200, f"{method} {path}: {answer.status} {content}")
-            return content
+        return await self._sign(server, method, path, body).ask(http)
+
+    def _sign(self, server: str, method: str, path: str, body: Json | None) -> "Signed":
+        written = None if body is None else encode_exact(body)
+        return Signed(method, path, written, sign_request(self.key, method, path, server, written))
 
     def take(self, body: Json) -> None:
         now = time.perf_counter()
