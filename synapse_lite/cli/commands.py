@@ -37,6 +37,12 @@ def _only_young_garbage() -> Iterator[None]:
         gc.set_threshold(*thresholds)
 
 
+def imported(module: str, attribute: str) -> Any:
+    """What a command runs with, when it comes to that: what is wrong with its input is told without the wait."""
+    with _only_young_garbage():
+        return getattr(import_module(module), attribute)
+
+
 class Commands(click.Group):
     """Lists its commands without importing them."""
 
@@ -51,8 +57,7 @@ class Commands(click.Group):
         place = self._places.get(cmd_name)
         if place is None:
             return None
-        with _only_young_garbage():
-            command: click.Command = getattr(import_module(place.module), place.attribute)
+        command: click.Command = imported(place.module, place.attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

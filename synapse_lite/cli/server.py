@@ -3,15 +3,22 @@
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
+from synapse_lite.cli.commands import imported
 from synapse_lite.cli.explained import explained
 from synapse_lite.cli.options import config_option
 from synapse_lite.config.load import load
+from synapse_lite.config.model import Config
 from synapse_lite.errors import ConfigError
 from synapse_lite.storage.migrate import migrate
-from synapse_lite.workers.process import run
+
+
+def _run(config: Config) -> NoReturn:
+    """To import a whole server takes a second: longer than a mistake in its configuration needs to be told."""
+    sys.exit(imported("synapse_lite.workers.process", "run")(config))
 
 
 @explained
@@ -22,7 +29,7 @@ def main_process(config_paths: tuple[Path, ...]) -> None:
     config = load(config_paths, os.environ)
     if config.is_worker:
         raise ConfigError(f"worker_app: is the configuration of worker {config.worker_name}; use worker")
-    sys.exit(run(config))
+    _run(config)
 
 
 @explained
@@ -33,7 +40,7 @@ def worker_process(config_paths: tuple[Path, ...]) -> None:
     config = load(config_paths, os.environ)
     if not config.is_worker:
         raise ConfigError("worker_app: is required in the configuration of a worker")
-    sys.exit(run(config))
+    _run(config)
 
 
 @explained

@@ -1,10 +1,37 @@
 """What Synapse has under `experimental_features`, as far as an option decides about it here."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from synapse_lite.config.options import Options
+
+_ALWAYS_ON = frozenset(
+    f"msc{number}"
+    for number in (
+        *(
+            1763,
+            2285,
+            2432,
+            2666,
+            2946,
+            3026,
+            3030,
+            3266,
+            3391,
+            3440,
+            3575,
+            3773,
+            3814,
+            3827,
+            3856,
+            3874,
+            3881,
+        ),
+        *(3916, 3981, 4133, 4151, 4169, 4210, 4222, 4293),
+    )
+)
 
 
 class ExperimentalFeatures(Options):
@@ -20,10 +47,11 @@ class ExperimentalFeatures(Options):
         description="Users follow threads, and what is said in others notifies only whom it mentions (MSC4306, MSC4308).",
     )
 
-    def undeclared(self, prefix: str = "") -> Iterator[str]:
-        """All others together: some are on, some are not there."""
-        if self.model_extra:
-            yield f"{prefix}*"
+    def undeclared(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Those that are not there."""
+        for path, value in super().undeclared(prefix):
+            if path.removeprefix(prefix).removesuffix("_enabled") not in _ALWAYS_ON:
+                yield path, value
 
     @field_validator("msc4108_delegation_endpoint")
     @classmethod

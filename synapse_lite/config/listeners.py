@@ -1,6 +1,6 @@
 """Where the server listens and what it serves there."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -83,6 +83,11 @@ class Listener(Options):
         if not full.get("bind_addresses"):
             full["bind_addresses"] = _ALL_IPV4 if full.get("type") == "metrics" else _ALL_INTERFACES
         return full
+
+    def unused(self, prefix: str = "") -> Iterator[str]:
+        yield from super().unused(prefix)
+        if self.type == "manhole":
+            yield f"{prefix}manhole"
 
     @property
     def resource_names(self) -> frozenset[str]:

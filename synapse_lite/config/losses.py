@@ -21,9 +21,10 @@ LOSSES = {
     "email": "no mail: neither notifications nor a new password by e-mail",
     "enable_ephemeral_messages": "messages do not vanish by themselves",
     "enable_registration_captcha": "there is no captcha, so registration stays closed",
-    "experimental_features.*": "features behind a flag may not be there",
+    "experimental_features.*": "there is no such feature here",
     "jwt_config": "no login by JSON web token",
     "ldap_config": "passwords are those of the database only: no LDAP",
+    "listeners.manhole": "no debugging shell",
     "log_file": "the log goes where log or log_config says",
     "manhole": "no debugging shell",
     "matrix_authentication_service": "no login by Matrix Authentication Service: its users cannot log in",
@@ -45,6 +46,7 @@ LOSSES = {
     "unsecure_port": "nothing listens there: name the port in listeners",
     "user_types": "users have the types bot and support, or none",
     "worker_daemonize": "the process stays in the foreground, for systemd or a container to watch",
+    "worker_listeners.manhole": "no debugging shell",
     "worker_manhole": "no debugging shell",
 }
 
@@ -52,10 +54,15 @@ LOSSES = {
 def describe_losses(config: Config) -> Iterator[str]:
     """`option: what is lost`."""
     for option in config.ignored:
-        if option in LOSSES:
-            yield f"{option}: {LOSSES[option]}"
+        if loss := _loss(option):
+            yield f"{option}: {loss}"
 
 
 def without_loss(config: Config) -> list[str]:
     """Options that change nothing, and that nobody misses: it is done otherwise here, or there is no need of it."""
-    return [option for option in config.ignored if option not in LOSSES]
+    return [option for option in config.ignored if _loss(option) is None]
+
+
+def _loss(option: str) -> str | None:
+    section = option.partition(".")[0]
+    return LOSSES.get(option) or LOSSES.get(f"{section}.*")

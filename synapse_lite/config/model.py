@@ -10,6 +10,7 @@ from synapse_lite.config.experimental import ExperimentalOptions
 from synapse_lite.config.federation import FederationOptions
 from synapse_lite.config.listeners import Listener, ListenerOptions
 from synapse_lite.config.media import MediaOptions
+from synapse_lite.config.options import asks_for_nothing
 from synapse_lite.config.outbound import OutboundOptions
 from synapse_lite.config.presence import PresenceOptions
 from synapse_lite.config.push import PushOptions
@@ -64,17 +65,22 @@ class Config(
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Options in use that Synapse has and this server does not implement: those known to us unless at their default."""
+        """Options in use that Synapse has and this server does not implement: those known to us unless they are at their default, or ask for nothing."""
         fields = type(self).model_fields
         changed = {
             name
             for name in self.model_fields_set & fields.keys()
             if getattr(self, name) != fields[name].default
         }
-        used = {*changed, *self.undeclared()}
-        return tuple(sorted((used & IGNORED) | {*self.unused()}))
+        used = changed | {path for path, value in self.undeclared() if not asks_for_nothing(value)}
+        return tuple(sorted({path for path in used if _is_known(path)} | {*self.unused()}))
 
     @property
     def unknown(self) -> tuple[str, ...]:
         """Options in use that neither Synapse nor this server has: mostly typing mistakes."""
-        return tuple(sorted(set(self.undeclared()) - IGNORED))
+        return tuple(sorted(path for path, _ in self.undeclared() if not _is_known(path)))
+
+
+def _is_known(path: str) -> bool:
+    """Synapse has it: of experimental features we know only those that are here."""
+    return path in IGNORED or path.startswith("experimental_features.")

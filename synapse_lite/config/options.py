@@ -35,10 +35,10 @@ class Options(BaseModel):
                 complete[name] = value
         return complete
 
-    def undeclared(self, prefix: str = "") -> Iterator[str]:
-        """Paths of the keys that no field declares, here and in the sections below."""
-        for name in self.model_extra or {}:
-            yield f"{prefix}{name}"
+    def undeclared(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """Paths of the keys that no field declares, here and in the sections below, with their values."""
+        for name, value in (self.model_extra or {}).items():
+            yield f"{prefix}{name}", value
         for name in type(self).model_fields:
             for section in _sections(getattr(self, name)):
                 yield from section.undeclared(f"{prefix}{name}.")
@@ -51,6 +51,13 @@ class Options(BaseModel):
                 yield f"{prefix}{name}"
             for section in _sections(value):
                 yield from section.unused(f"{prefix}{name}.")
+
+
+def asks_for_nothing(value: Any) -> bool:
+    """An option that is empty or off, as sample files have many."""
+    if isinstance(value, Mapping):
+        return value.get("enabled") is False or all(asks_for_nothing(part) for part in value.values())
+    return value is None or value is False or value in ("", [])
 
 
 def _sections(value: Any) -> Iterator[Options]:

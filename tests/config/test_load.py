@@ -115,7 +115,7 @@ def test_flat_rates(write):
 def test_ignored_options():
     """Options of Synapse that change nothing here are listed, also those inside sections."""
     ignored = load([FULL], {}).ignored
-    assert {"redis", "experimental_features.*", "worker_replication_secret"} <= {*ignored}
+    assert {"redis", "worker_replication_secret"} <= {*ignored}
     assert {"database.txn_limit", "listeners.request_id_header"} <= {*ignored}
     effective = {"server_name", "rc_message", "rc_federation", "tasks", "trusted_key_servers"}
     assert not effective & {*ignored}
@@ -269,3 +269,38 @@ def test_what_is_lost_and_what_is_not_needed(write):
         "email: no mail: neither notifications nor a new password by e-mail"
     ]
     assert without_loss(config) == ["bcrypt_rounds", "redis"]
+
+
+def test_what_is_off_is_not_lost(write):
+    """Sample files are full of what is empty or off; one that is unknown is a mistake all the same."""
+    text = """\
+modules: []
+opentracing: {enabled: false}
+sso: {}
+saml2_config: {sp_config: null}
+sentry: {dsn: ""}
+allow_device_name_lookup_over_federation: false
+cas_config: {enabled: false, server_url: "https://cas"}
+enable_serach: false
+"""
+    config = load([write(SMALL + text)], {})
+    assert config.ignored == ()
+    assert config.unknown == ("enable_serach",)
+
+
+def test_experimental_features_by_name(write):
+    """Those that are here anyway are not told; of the others which are on, and not there."""
+    flags = (
+        "{msc4222_enabled: true, msc3814_enabled: false, msc2654_enabled: true, msc3866: {enabled: false}}"
+    )
+    config = load([write(SMALL + f"experimental_features: {flags}\n")], {})
+    assert list(describe_losses(config)) == [
+        "experimental_features.msc2654_enabled: there is no such feature here"
+    ]
+    assert config.unknown == ()
+
+
+def test_a_manhole_is_told(write):
+    listeners = "[{type: manhole, port: 9000}, {type: metrics, port: 9001}]"
+    config = load([write(SMALL + f"listeners: {listeners}\n")], {})
+    assert list(describe_losses(config)) == ["listeners.manhole: no debugging shell"]
