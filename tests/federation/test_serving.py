@@ -163,6 +163,32 @@ async def test_servers_that_are_not_in_the_room(
 
 
 @ensureDeferred
+async def test_what_our_last_user_did_before_they_left(
+    server: TestServer, other: Scripted, network: Network
+) -> None:
+    """Their leave may be the first that a server hears after a while: what lies below it is given to who was there, and to nobody else."""
+    room, token = await remote_room(server, other)
+    third = network.scripted("third.test")
+    (said,) = await talk(server, room, token, 1)
+    await server.ok("POST", f"rooms/{room.room_id}/leave", {}, token)
+    await room.look()
+    (leave,) = (one.event_id for one in room.tips)
+    asked = {"earliest_events": [], "latest_events": [leave], "limit": 1}
+    target = f"get_missing_events/{room.room_id}"
+    status, found = await other.ask(server, "POST", f"{V1}/{target}", asked)
+    assert (status, [pdu["content"]["body"] for pdu in found["events"]]) == (200, ["0"])
+    for target in (
+        f"event/{part(said)}",
+        f"event/{part(leave)}",
+        f"state_ids/{room.room_id}?event_id={part(leave)}",
+    ):
+        assert await get(server, other, target)
+        assert await refused(server, third, target) == FORBIDDEN
+    make = f"make_join/{room.room_id}/@dave:{other.name}?ver=10&ver=11&ver=12"
+    assert await refused(server, other, make) == NOT_FOUND
+
+
+@ensureDeferred
 async def test_redacted_content_is_not_served(server: TestServer, other: Scripted) -> None:
     """Whoever asks later gets what clients get."""
     room, token = await remote_room(server, other)

@@ -21,10 +21,13 @@ from synapse_lite.storage.state import StateKey, StateStore
 
 @frozen
 class ServedRoom:
-    """A room that a server asks about. `is_joined`: somebody of it is in there now."""
+    """A room that a server asks about. `is_ours`: somebody of this server is in there, else we know how it was until they left.
+    `is_joined`: somebody of the server that asks is in there now, as far as we know.
+    """
 
     room: Room
     origin: str
+    is_ours: bool
     is_joined: bool
 
 
@@ -40,17 +43,18 @@ class RoomGate:
     def find(self, txn: Transaction, origin: str, room_id: str) -> ServedRoom:
         """404 `M_NOT_FOUND` for a room that nobody here is in, 403 `M_FORBIDDEN` for one that shuts the server out."""
         served = self._served(txn, origin, room_id)
-        if served is None:
+        if served is None or not served.is_ours:
             raise not_found("Unknown room")
         return served
 
     def _served(self, txn: Transaction, origin: str, room_id: str) -> ServedRoom | None:
         room = room_by_id(txn, room_id)
-        if room is None or not is_in_room(txn, room.nid, self.server_name):
+        if room is None:
             return None
         check_acl(txn, self.current, room.nid, [origin])
-        is_joined = is_in_room(txn, room.nid, origin) or was_there(txn, room.nid, origin)
-        return ServedRoom(room, origin, is_joined)
+        is_ours = is_in_room(txn, room.nid, self.server_name)
+        is_joined = is_ours and (is_in_room(txn, room.nid, origin) or was_there(txn, room.nid, origin))
+        return ServedRoom(room, origin, is_ours, is_joined)
 
     def check_whole(self, txn: Transaction, served: ServedRoom) -> None:
         """400 `M_UNABLE_DUE_TO_PARTIAL_STATE` for a room whose members we do not know all yet: we can vouch for nobody there."""
@@ -64,7 +68,10 @@ class RoomGate:
     def enter(
         self, txn: Transaction, origin: str, room_id: str, event_ids: Collection[str] = ()
     ) -> ServedRoom:
-        """As `find`, but 403 unless the server is in the room, or was at one of the events; so it is not told which rooms there are."""
+        """403 unless the server is in the room, or was at one of the events; so it is not told which rooms there are.
+
+        The last of ours may have left: nobody could believe their leave without what they did before it (synapse#12569).
+        """
         served = self._served(txn, origin, room_id)
         if served is None:
             raise forbidden("Host not in room.")
