@@ -99,7 +99,10 @@ class Memberships:
         """The id of the room; `content` goes into the member event. Without it, joining again is no event.
 
         Of a room of others, `via` are servers that may be in it. Errors as of `RemoteRooms.locate`, `RemoteMembers.join`.
+        Who is shadow-banned comes without a word, as they go and knock.
         """
+        if requester.shadow_banned:
+            content = None
         target = await self._remote_rooms.locate(room_id_or_alias, requester.user_id, via)
         if target.is_ours or await self._join_elsewhere(requester, target, content or {}) is None:
             await self._join_ours(requester, target, content)
@@ -112,7 +115,7 @@ class Memberships:
         requester.check_may_write()
         target = await self._remote_rooms.locate(room_id_or_alias, requester.user_id, via)
         profile = await self._database.read(shown_profile, requester.user_id)
-        content = {**profile, **_content("knock", reason)}
+        content = {**profile, **_content("knock", _own_words(requester, reason))}
         if target.is_ours:
             room = await self._rooms.require(target.room_id, requester.user_id)
             known = await self._database.read(_membership, room.nid, requester.user_id)
@@ -138,7 +141,7 @@ class Memberships:
         if member is not None and member.membership == "leave" and member.sender == requester.user_id:
             return
         target = await self._remote_rooms.known(room, requester.user_id)
-        content = _content("leave", reason)
+        content = _content("leave", _own_words(requester, reason))
         if not target.is_ours:
             if member is None or member.membership not in PRESENT:
                 return
@@ -363,6 +366,10 @@ def _forget(txn: Transaction, room: Room, user_id: str) -> None:
     if member is not None and member.membership in PRESENT:
         raise MatrixError(400, Errcode.UNKNOWN, f"User {user_id} in room {room.room_id}")
     room_store.forget(txn, room.nid, user_id)
+
+
+def _own_words(requester: Requester, reason: str | None) -> str | None:
+    return None if requester.shadow_banned else reason
 
 
 def _content(membership: str, reason: str | None, *, redacts: bool = False) -> JsonObject:

@@ -92,7 +92,10 @@ class PresenceHandler:
             self._keep(served)
 
     async def put(self, requester: Requester, user_id: str, state: str, status_msg: str | None) -> None:
-        """What the user says of themselves. 403 for somebody else, 429 for who says it too often."""
+        """What the user says of themselves. 403 for somebody else, 429 for who says it too often.
+
+        The words of a shadow-banned user are shown to nobody.
+        """
         requester.check_is(user_id, "Cannot set the presence of another user")
         await self._said.check(user_id)
         if not self._options.is_tracked:
@@ -101,7 +104,7 @@ class PresenceHandler:
         served = self._served.setdefault(device, _Served(state))
         served.state = state
         self._keep(served)
-        await self._words.put(device, (served, status_msg))
+        await self._words.put(device, (served, None if requester.shadow_banned else status_msg))
 
     async def read(self, requester: Requester, user_id: str) -> JsonObject:
         """403 `M_FORBIDDEN` for a user with whom the requester shares no room."""

@@ -51,12 +51,14 @@ class ToDevice:
     async def send(self, requester: Requester, message_type: str, txn_id: str, contents: Contents) -> None:
         """Put the messages into the inboxes of devices that exist; the same request again sends nothing.
 
-        Those for users of other servers go into the queues of their servers.
+        Those for users of other servers go into the queues of their servers. Of a shadow-banned user, only their own devices get any.
 
         413 `M_TOO_LARGE` for a message that is larger than an event may be, and for more than `MAX_DEVICES` or
         `MAX_BYTES` of this server, those meant by "*" among them; then none is sent.
         """
         texts, remote = self._texts(contents)
+        if requester.shadow_banned:
+            texts, remote = {user: of_user for user, of_user in texts.items() if user == requester.user_id}, {}
         edus = outgoing_messages(requester.user_id, message_type, remote)
         told = [edu for edu in edus if self._recipients.among(edu.servers)]
         is_small = sum(map(len, contents.values())) <= SHARED_COMMIT_MESSAGES

@@ -85,6 +85,48 @@ async def test_what_else_writes_into_rooms(server: AdminServer) -> None:
 
 
 @ensureDeferred
+async def test_their_devices_speak_to_their_own_only(server: AdminServer) -> None:
+    """A message to devices reaches those of its sender, who may verify them, and nobody else's."""
+    alice, mallory = await server.user("alice"), await server.user("mallory")
+    own = (await server.core.accounts.access_tokens.open(MALLORY)).token
+    await server.admin("POST", f"{V1}/users/{MALLORY}/shadow_ban")
+    messages = {f"@alice:{SERVER}": {"*": {"spam": 1}}, MALLORY: {"*": {"spam": 2}}}
+    await server.ok("PUT", "sendToDevice/org.example/1", {"messages": messages}, mallory)
+    synced: Any = await server.ok("GET", "sync", token=alice)
+    assert "to_device" not in synced
+    assert messages_in(await server.ok("GET", "sync", token=own)) == [{"spam": 2}]
+    await server.admin("DELETE", f"{V1}/users/{MALLORY}/shadow_ban")
+    await server.ok("PUT", "sendToDevice/org.example/2", {"messages": messages}, mallory)
+    later = await server.ok("GET", f"sync?since={synced['next_batch']}", token=alice)
+    assert messages_in(later) == [{"spam": 1}]
+
+
+def messages_in(synced: Any) -> list[Any]:
+    return [event["content"] for event in synced["to_device"]["events"]]
+
+
+@ensureDeferred
+async def test_their_words_beside_messages(server: AdminServer) -> None:
+    """That they come, knock, go and are there is seen; what they say of it, and a name for one room, is not."""
+    alice, mallory = await server.user("alice"), await banned(server)
+    room, closed = await server.room(alice), await server.room(alice)
+    await server.ok("PUT", f"{closed}/state/m.room.join_rules/", {"join_rule": "knock"}, alice)
+    words = {"reason": "spam", "displayname": "spam"}
+    for path in (f"{room}/join", f"{room}/join", f"{closed.replace('rooms', 'knock')}", f"{room}/leave"):
+        await server.ok("POST", path, words, mallory)
+    for where, memberships in ((room, ["join", "leave"]), (closed, ["knock"])):
+        page: Any = await server.ok("GET", f"{where}/messages?dir=f&limit=100", token=alice)
+        contents = [event["content"] for event in page["chunk"] if event["sender"] == MALLORY]
+        assert [content["membership"] for content in contents] == memberships
+        assert "spam" not in str(contents)
+    await server.ok("POST", f"{room}/join", {}, mallory)
+    path = f"presence/{path_part(MALLORY)}/status"
+    await server.ok("PUT", path, {"presence": "unavailable", "status_msg": "spam"}, mallory)
+    told = await server.ok("GET", path, None, alice)
+    assert (told["presence"], told.get("status_msg")) == ("unavailable", None)
+
+
+@ensureDeferred
 async def test_who_can_be_shadow_banned(server: AdminServer) -> None:
     """Users of this server who exist."""
     for method in ("POST", "DELETE"):
