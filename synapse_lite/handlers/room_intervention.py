@@ -149,13 +149,15 @@ class RoomIntervention:
         return _Promotion(issuer, content, self._entry(txn, room, user_id))
 
     def _most_powerful(self, txn: Transaction, room: Room, levels: PowerLevels) -> str:
-        if room_store.any_joined(txn, room.nid, self._server_name, ()) is None:
-            raise _bad_request("Server not in room")
+        """Of those whose level is given, and of the others, who all have that of everybody."""
         named = [one for one in (*levels.privileged, *levels.users) if ids.is_local(one, self._server_name)]
-        joined = room_store.joined_among(txn, room.nid, named)
+        joined = sorted(room_store.joined_among(txn, room.nid, named))
+        other = room_store.any_joined(txn, room.nid, self._server_name, named)
+        if other is not None:
+            joined.append(other)
         if not joined:
-            raise _bad_request("No local admin user in room")
-        return max(sorted(joined), key=levels.user)
+            raise _bad_request("Server not in room")
+        return max(joined, key=levels.user)
 
     def _promoted(
         self, txn: Transaction, room: Room, levels: PowerLevels, user_id: str, level: int

@@ -24,6 +24,7 @@ from synapse_lite.storage.tasks import Status
 from synapse_lite.tasks.actions import room_rows, shutdown_room
 from synapse_lite.tasks.actions.purge_room import PURGE_ROOM, STILL_JOINED, PurgeRoomParams
 from synapse_lite.tasks.actions.shutdown_room import (
+    FAILED_TO_KICK,
     KICKED,
     MOVED_ALIAS,
     NEW_ROOM,
@@ -190,6 +191,29 @@ async def test_users_still_joined(steps: Steps) -> None:
     assert forced.done == forced.total
     assert await steps.do(remains, gone) == {}
     assert [delta.room_id for delta in await departed(steps, BOB, since)] == [room.room_id]
+
+
+@ensureDeferred
+async def test_who_cannot_be_led_out(steps: Steps) -> None:
+    """Nothing is deleted under somebody who is still joined, and who that is is told; with `force` all is."""
+    room = await furnished(steps)
+    await steps.do(steps.world.member, room, ALICE, BOB, "ban")
+    # A table that disagrees with the state of the room, by which Bob may not leave.
+    joined = "UPDATE memberships SET membership = 'join' WHERE room_nid = %s AND user_id = %s"
+    await steps.do(lambda txn: txn.execute(joined, (room.nid, BOB)))
+    before = await steps.do(traces, room)
+    task = await shut_down(steps, room)
+    assert (task.status, task.error) == (Status.FAILED, STILL_JOINED)
+    assert await steps.items(task.id, KICKED) == [ALICE]
+    assert await steps.items(task.id, FAILED_TO_KICK) == [BOB]
+    after = await steps.do(traces, room)
+    assert set(before.event_ids) < set(after.event_ids)
+    kept = await shut_down(steps, room, purge=False)
+    assert kept.status is Status.COMPLETE
+    assert (kept.result or {})["failed_to_kick"] == 1
+    forced = await shut_down(steps, room, force_purge=True)
+    assert forced.status is Status.COMPLETE
+    assert await steps.do(remains, after) == {}
 
 
 @ensureDeferred

@@ -74,5 +74,6 @@ def _number(body: JsonObject, name: str, most: int | None = None) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < 0 or (most and value > most):
-        raise invalid_param(f"{name} must be an integer of at least 0, or null")
+        bound = "at least 0" if most is None else f"0 to {most}"
+        raise invalid_param(f"{name} must be an integer of {bound}, or null")
     return value

@@ -124,6 +124,40 @@ async def test_the_caller_by_default(server: AdminServer) -> None:
 
 
 @ensureDeferred
+async def test_a_room_where_everybody_could(server: AdminServer) -> None:
+    """Who has the power by default is as good as who was given it."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, room_version="11")
+    await server.ok("POST", f"{room}/join", {}, bob)
+    levels = await state(server, room, "m.room.power_levels") | {"users_default": 100}
+    await server.ok("PUT", f"{room}/state/m.room.power_levels/", levels, alice)
+    await server.ok("POST", f"{room}/leave", {}, alice)
+    lower = levels | {"users_default": 0, "users": {ALICE: 100, BOB: 100}}
+    assert await server.admin("POST", f"{V1}/{room}/make_room_admin", {"user_id": ADMIN}) == {}
+    await server.ok("PUT", f"{room}/state/m.room.power_levels/", lower, bob)
+    assert await server.admin("POST", f"{V1}/{room}/make_room_admin", {"user_id": ADMIN}) == {}
+    assert (await state(server, room, "m.room.power_levels"))["users"][ADMIN] == 100
+
+
+@pytest.mark.parametrize("is_joined", [True, False])
+@ensureDeferred
+async def test_creators_stand_above_levels(server: AdminServer, is_joined: bool) -> None:
+    """From version 12 on they are in no list of users, and nobody has their power when they have left."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, room_version="12")
+    await server.ok("POST", f"{room}/join", {}, bob)
+    path = f"{V1}/{room}/make_room_admin"
+    assert await server.admin("POST", path, {"user_id": ALICE}) == {}
+    assert (await state(server, room, "m.room.power_levels"))["users"] == {}
+    if is_joined:
+        assert await server.admin("POST", path, {"user_id": BOB}) == {}
+        assert (await state(server, room, "m.room.power_levels"))["users"] == {BOB: 100}
+    else:
+        await server.ok("POST", f"{room}/leave", {}, alice)
+        assert await server.refusal("POST", path, {"user_id": BOB}, server.token) == UNKNOWN
+
+
+@ensureDeferred
 async def test_rooms_without_anybody_who_could(server: AdminServer) -> None:
     """Nobody of this server is in the room, or nobody who has power; unknown and malformed rooms."""
     alice, bob = await server.user("alice"), await server.user("bob")
