@@ -79,6 +79,18 @@ LEVELS = {
     "users": {"@user": 100, "@other": 50},
     "users_default": 0,
 }
+SELECTED_USERS = {
+    "localpart": "x*",
+    "except_localpart": "y",
+    "displayname": "z",
+    "created_after": 1_600_000_000_000,
+    "created_before": 1_700_000_000_000,
+    "ip": "10.0.0.0/8",
+    "registration_token": "t",
+    "in_room": "!room",
+    "appservice": "a",
+    "sent_nothing": True,
+}
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/login"): {
         "type": "m.login.password",
@@ -311,6 +323,24 @@ BODIES: dict[tuple[str, str], Any] = {
         "initial_device_display_name": "name",
         "inhibit_login": True,
     },
+    ("POST", "/_synapse/admin/v1/redact"): {
+        "users": ["@other"],
+        "max_users": 10,
+        "rooms": ["!room"],
+        "limit": 10,
+        "event_types": ["m.room.message"],
+        "dry_run": True,
+        "delete_media": False,
+        "withdraw_invites": False,
+    },
+    ("POST", "/_synapse/admin/v1/erase_users"): {"select": SELECTED_USERS, "max_users": 10, "dry_run": True},
+    ("POST", "/_synapse/admin/v1/background_updates/enabled"): {"enabled": True},
+    ("POST", "/_synapse/admin/v1/background_updates/start_job"): {
+        "job_name": "event_resign",
+        "old_key": "ed25519:a x",
+        "before_ts": 1_600_000_000_000,
+    },
+    ("PUT", "/_synapse/admin/v1/task_followers/{name}"): {"paused": False},
     ("POST", "/_synapse/admin/v1/user/{user_id}/redact"): {
         "rooms": ["!room"],
         "reason": "because",
