@@ -58,7 +58,8 @@ class ToDevice:
         """
         texts, remote = self._texts(contents)
         if requester.shadow_banned:
-            texts, remote = {user: of_user for user, of_user in texts.items() if user == requester.user_id}, {}
+            texts = {user_id: of_user for user_id, of_user in texts.items() if user_id == requester.user_id}
+            remote = {}
         edus = outgoing_messages(requester.user_id, message_type, remote)
         told = [edu for edu in edus if self._recipients.among(edu.servers)]
         is_small = sum(map(len, contents.values())) <= SHARED_COMMIT_MESSAGES
