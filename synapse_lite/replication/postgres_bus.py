@@ -113,7 +113,7 @@ class PostgresBus:
         self._reactor.addReader(self._reader)
 
     def _lost(self, error: BaseException) -> None:
-        logger.info("the bus lost its connection: %s", error)
+        logger.info("the bus lost its connection: %s", " ".join(str(error).split()))
         self._close_reader()
         self._reconnecting = Deferred.fromCoroutine(self._reconnect())
         self._reconnecting.addErrback(Failure.trap, CancelledError)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 from twisted.logger import LogBeginner, STDLibLogObserver
@@ -198,6 +198,11 @@ def check(log_config: Path) -> None:
                     check_writable(Path(entry["filename"]))
             except (ValueError, OSError) as error:
                 raise ConfigError(f"{log_config}: {section}.{name}: {error.__cause__ or error}") from None
+
+
+def are_on(stream: TextIO) -> bool:
+    """Whether what is logged appears there."""
+    return any(getattr(handler, "stream", None) is stream for handler in _handlers())
 
 
 def bridge_twisted(beginner: LogBeginner) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from contextvars import ContextVar
 from typing import Any
 
@@ -23,6 +24,7 @@ from synapse_lite.workers import logs
 from synapse_lite.workers.allocator import limit_arenas, raise_file_limit, set_imports_aside, settle_heap
 from synapse_lite.workers.assembly import Homeserver, assemble
 from synapse_lite.workers.keys import load_signing_key
+from synapse_lite.workers.pid_file import PidFile
 from synapse_lite.workers.preparation import check_files_to_write, prepare_database
 from synapse_lite.workers.reload import Reload
 from synapse_lite.workers.roles import duties_elsewhere
@@ -39,7 +41,8 @@ FAILED = 3
 class ProcessRun:
     """Starts the server when the reactor runs, and stops it before the reactor ends."""
 
-    def __init__(self, reactor: Any, homeserver: Homeserver, name: str) -> None:
+    def __init__(self, reactor: Any, homeserver: Homeserver, name: str, pid_file: PidFile) -> None:
+        self._pid_file = pid_file
         self._reactor = reactor
         self._homeserver = homeserver
         self._name = name
@@ -60,6 +63,7 @@ class ProcessRun:
     async def _start(self) -> None:
         try:
             await self._homeserver.start()
+            self._pid_file.write()
         except Exception as error:  # noqa: BLE001 (told in the log, and by the exit code)
             self._give_in(error)
         else:
@@ -71,6 +75,8 @@ class ProcessRun:
         """What an operator can put right is one line, without the way through the program."""
         trace = None if isinstance(error, SynapseLiteError | OSError) else error
         logger.error("%s cannot start: %s", self._name, describe_error(error), exc_info=trace)
+        if not logs.are_on(sys.stderr):
+            sys.stderr.write(f"{self._name} cannot start: {describe_error(error)}\n")
         self.exit_code = FAILED
         self._reactor.callLater(0, self._reactor.stop)
 
@@ -113,17 +119,13 @@ def run(config: Config, catalogue: Catalogue = CATALOGUE) -> int:
     signing_key = load_signing_key(config.signing_key_path, config.server_name)
     _report(config)
     prepare_database(config, signing_key)
-    pid_file = config.effective_pid_file
-    if pid_file is not None:
-        pid_file.parent.mkdir(parents=True, exist_ok=True)
-        pid_file.write_text(f"{os.getpid()}\n", "utf-8")
+    pid_file = PidFile(config.effective_pid_file)
     try:
         homeserver = assemble(_reactor, config, signing_key, catalogue)
         reload.parts.append(homeserver.listeners.reload)
-        exit_code = ProcessRun(_reactor, homeserver, config.worker_name).run()
+        exit_code = ProcessRun(_reactor, homeserver, config.worker_name, pid_file).run()
     finally:
-        if pid_file is not None:
-            pid_file.unlink(missing_ok=True)
+        pid_file.remove()
     if exit_code != 0:
         # The threads of what did not start or stop as it should would keep the process for ever.
         logging.shutdown()

@@ -30,7 +30,7 @@ def test_sighup_reads_the_log_configuration_anew(build_site: BuildSite, tmp_path
     site.start("main")
     process = site.processes["main"].running
     assert pid_file.read_text().strip() == str(process.pid)
-    assert "background tasks are not run here, but by elsewhere" in first.read_text()
+    assert "elsewhere: background tasks (run_background_tasks_on: elsewhere)" in first.read_text()
     description.write_text("handlers: [")
     process.send_signal(signal.SIGHUP)
     wait_until(lambda: "what was in force remains" in first.read_text(), "the mistake is told")

@@ -1,6 +1,9 @@
 """A process that cannot start says so and ends, so that whoever supervises it can act."""
 
 import socket
+from pathlib import Path
+
+import yaml
 
 from tests.processes.conftest import BuildSite
 from tests.processes.harness import START
@@ -38,3 +41,23 @@ def test_the_database_of_another_server_is_refused(build_site: BuildSite) -> Non
 
     assert f"belongs to {SERVER}, not to other.test" in refusal(original.replace(SERVER, "other.test"))
     assert "put that key back" in refusal(original.replace("signing.key", "another.key"))
+
+
+def test_one_that_cannot_start_leaves_the_pid_file_of_the_other(
+    build_site: BuildSite, tmp_path: Path
+) -> None:
+    """It tells whoever started it why, too, where the log goes to a file."""
+    pid_file, description, log = (tmp_path / name for name in ("main.pid", "log.yaml", "main.log"))
+    pid_file.write_text("4711\n")
+    handler = {"class": "logging.FileHandler", "filename": str(log)}
+    logging = {"version": 1, "handlers": {"file": handler}, "root": {"level": "INFO", "handlers": ["file"]}}
+    description.write_text(yaml.safe_dump(logging))
+    site = build_site("main", pid_file=str(pid_file), log_config=str(description))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", site.port("main")))
+        other.listen()
+        process = site.launch("main")
+        assert process.running.wait(START) == CANNOT_START
+    assert pid_file.read_text() == "4711\n"
+    for told in (process.log(), log.read_text()):
+        assert told.count("main cannot start: listeners: Couldn't listen on") == 1
