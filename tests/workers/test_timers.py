@@ -7,6 +7,7 @@ import pytest
 from twisted.internet.selectreactor import SelectReactor
 
 from synapse_lite.workers import process
+from synapse_lite.workers.pid_file import PidFile
 from synapse_lite.workers.timers import use_monotonic_time
 
 
@@ -39,5 +40,5 @@ def test_a_process_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
         def run(self) -> None: ...
 
     reactor = Reactor()
-    assert process.ProcessRun(reactor, None, "main").run() == 0
+    assert process.ProcessRun(reactor, None, "main", PidFile(None)).run() == 0
     assert reactor.seconds is time.monotonic
