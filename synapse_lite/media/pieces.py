@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
-from synapse_lite.media.store import LocalReading, Reading, StoreError
+from synapse_lite.media.store import BlobMissingError, LocalReading, Reading, StoreError
 from synapse_lite.media.turns import Turns
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class FilePieces:
         """Bytes of the next piece that a socket took; `BlockingIOError` when it is full."""
         sent = self._file.send(socket, min(self._left, SEND_BYTES))
         if sent == 0:
-            raise StoreError(TOO_SHORT)
+            raise BlobMissingError(TOO_SHORT)
         self._left -= sent
         return sent
 
@@ -60,7 +60,7 @@ class FilePieces:
         at_once = self._file.read_now(size)
         chunk = await self._threads.run(self._file.read, size) if at_once is None else at_once
         if not chunk:
-            raise StoreError(TOO_SHORT)
+            raise BlobMissingError(TOO_SHORT)
         self._left -= len(chunk)
         return chunk
 
@@ -81,7 +81,7 @@ async def remote_pieces(
             await threads.turns.take()
             chunk = await threads.run(reading.read, min(length, READ_BYTES))
             if not chunk:
-                raise StoreError(TOO_SHORT)
+                raise BlobMissingError(TOO_SHORT)
     finally:
         with suppress(StoreError):
             threads.close(reading)

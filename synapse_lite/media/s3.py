@@ -20,14 +20,15 @@ READ_SECONDS = 8
 ATTEMPTS = 2
 DELETE_AT_ONCE = 1000
 PIECE_BYTES = 256 * 1024
-LOOK_BYTES = 16 * 1024  # between two looks at the clock
+LOOK_BYTES = 64 * 1024  # at most, between two looks at the clock
 PIECE_SECONDS = 20.0
 """For one piece of what a client reads: a store that is slower holds a thread that others wait for."""
 FILE_SECONDS, FILE_BYTES_A_SECOND = 60.0, 256 * 1024
 """For a whole file, up or down."""
 MULTIPART_BYTES = 1024**3
 """What is smaller is one request: of one that is cut short the store keeps nothing."""
-_MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
+_MISSING = frozenset({"404", "NoSuchKey", "NotFound", "InvalidRange"})
+"""The last: the object is shorter than what it is named after."""
 
 
 class S3Store:
@@ -64,7 +65,9 @@ class S3Store:
             )
         if "ContentLength" not in answer:
             raise StoreError("the answer of the object store is cut")
-        return _Object(answer["Body"], answer["ContentLength"])
+        body = answer["Body"]
+        body._raw_stream = _AsItComes(body._raw_stream)  # noqa: SLF001 (botocore waits for all that is asked for)
+        return _Object(body, answer["ContentLength"])
 
     def open_now(self, _sha256: bytes, _start: int = 0) -> None:
         """All of it is elsewhere."""
@@ -108,6 +111,19 @@ class S3Store:
 
     def _key(self, sha256: bytes) -> str:
         return self._prefix + sha256.hex()
+
+
+class _AsItComes:
+    """A body of urllib3's that gives what is there: each byte that comes begins its timeout anew, so waiting for more has no end."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int | None = None) -> bytes:
+        return self._body.read1(size) or b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
 
 
 class _Object:

@@ -11,14 +11,16 @@ from urllib.parse import urlsplit
 from attrs import define, field, frozen
 
 PIECE = 1024
+TRICKLE_SECONDS = 0.1
 _RESET = struct.pack("ii", 1, 0)
 
 
 @frozen
 class Mood:
-    """`cut_after`: bytes of each answer that arrive. `answer` comes instead of the server's. `silent`: nothing arrives anywhere."""
+    """`cut_after`: bytes of each answer that arrive; `trickles_after`: the others do so one by one. `answer` comes instead of the server's. `silent`: nothing arrives anywhere."""
 
     cut_after: int | None = None
+    trickles_after: int | None = None
     bytes_a_second: float | None = None
     answer: bytes | None = None
     silent: bool = False
@@ -98,10 +100,20 @@ class _Line:
                 if mood.cut_after is not None and self.answered + len(data) > mood.cut_after:
                     self.client.sendall(data[: mood.cut_after - self.answered])
                     self._cut()
+                if mood.trickles_after is not None and self.answered + len(data) > mood.trickles_after:
+                    self._trickle(data, max(0, mood.trickles_after - self.answered))
                 self.answered += len(data)
                 if not mood.silent:
                     self._pass(self.client, data, mood)
             self.client.shutdown(socket.SHUT_WR)
+
+    def _trickle(self, data: bytes, whole: int) -> None:
+        """Until the other end has enough of it."""
+        self.client.sendall(data[:whole])
+        for place in range(whole, len(data)):
+            self.client.sendall(data[place : place + 1])
+            sleep(TRICKLE_SECONDS)
+        self._cut()
 
     def _cut(self) -> None:
         _reset(self.client)
