@@ -112,8 +112,7 @@ _TABLES = (
 _SETTINGS = """
 SET synchronous_commit = off;
 SET session_replication_role = replica;
-SET maintenance_work_mem = '512MB';
-SET max_parallel_maintenance_workers = 0
+SET maintenance_work_mem = '512MB'
 """
 _INDEXES = (
     "SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index i"
