@@ -3,6 +3,8 @@
 Of four formats the decoders are trusted enough to be run at all; whatever else claims to be a picture is none.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import EFBIG
 from io import BytesIO
 from os import SEEK_CUR
@@ -12,6 +14,7 @@ from typing import Any
 
 from attrs import frozen
 from PIL import Image, ImageOps, ImageSequence
+from PIL.JpegImagePlugin import JpegImageFile
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
 MAX_FRAMES = 300
@@ -80,7 +83,7 @@ def make_thumbnail(
 ) -> Picture:
     """Write a picture that fits the box, or with `crop` fills it. Never larger than the source. `DiskError`."""
     try:
-        with Image.open(source, formats=FORMATS) as image:
+        with _opened(source) as image:
             return _make(image, source, target, (width, height), crop, animated, max_pixels)
     except (ImageError, DiskError):
         raise
@@ -95,7 +98,7 @@ def make_thumbnail(
 def measure(source: Path, *, max_pixels: int) -> Picture:
     """Type and upright sides of a picture that can be decoded: `ImageError` else."""
     try:
-        with Image.open(source, formats=FORMATS) as image:
+        with _opened(source) as image:
             _check_size(image, max_pixels)
             turned = image.getexif().get(_ORIENTATION, 1) >= _TURNED
             width, height = (image.height, image.width) if turned else image.size
@@ -105,6 +108,17 @@ def measure(source: Path, *, max_pixels: int) -> Picture:
         raise
     except Exception as error:  # noqa: BLE001 (as above)
         raise ImageError(f"it cannot be read: {type(error).__name__}") from None
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[Image.Image]:
+    """Phones put further pictures behind a photo, which Pillow takes for a format (MPO) of its own: the first one is the photo."""
+    with Image.open(source, formats=FORMATS) as image:
+        if image.format != "MPO":
+            yield image
+            return
+    with JpegImageFile(source) as photo:
+        yield photo
 
 
 def _make(
@@ -127,7 +141,7 @@ def _make(
     frames = getattr(image, "n_frames", 1)
     if animated and 1 < frames <= MAX_FRAMES and image.width * image.height * frames <= MAX_ANIMATED_PIXELS:
         return _animate(image, target, box, crop)
-    is_plain = frames == 1 and not image.getexif() and "xmp" not in image.info
+    is_plain = frames == 1 and not image.getexif() and not image.info.keys() & {"xmp", "mp"}
     small = _resize(_simple(ImageOps.exif_transpose(image)), box, crop)
     media_type = _save(small, target)
     no_gain = target.stat().st_size >= source.stat().st_size
