@@ -25,6 +25,10 @@ class UsageOptions(Options):
     mau_trial_days: int = Field(
         default=0, ge=0, description="For so long a new user is served, and does not count."
     )
+    mau_limit_alerting: bool = Field(
+        default=True,
+        description="Tell users by a server notice while that number is reached; see server_notices.",
+    )
     mau_stats_only: bool = Field(
         default=False, description="Count them only: synapse_lite_active_users among the metrics."
     )

@@ -82,10 +82,13 @@ class ActiveUsers:
         if user_id is not None:
             refusal = await self.admit(user_id)
         else:
-            is_free = await self._database.read(has_room, self._rules, self._clock.now_ms())
-            refusal = None if is_free else self._refusal
+            refusal = self._refusal if await self.is_full() else None
         if refusal is not None:
             raise refusal.error
+
+    async def is_full(self) -> bool:
+        """Whether one more would be one too many."""
+        return not await self._database.read(has_room, self._rules, self._clock.now_ms())
 
     def _count_from_now_on(self) -> None:
         self._timer = self._clock.call_later(COUNTED_SECONDS, self._count_from_now_on)

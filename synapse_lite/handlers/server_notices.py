@@ -7,12 +7,13 @@ from synapse_lite.clock import Clock
 from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.config.server_notices import ServerNotices as ServerNoticesOptions
 from synapse_lite.errors import Errcode, MatrixError, not_found
+from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.event_writer import Sender
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_plan import RoomRequest, plan_room
 from synapse_lite.handlers.user_admin import check_local
 from synapse_lite.matrix.event import Draft
-from synapse_lite.matrix.types import AVATAR
+from synapse_lite.matrix.types import AVATAR, MESSAGE, PINNED_EVENTS
 from synapse_lite.rooms.append import EventAppender, append_all
 from synapse_lite.rooms.create import NewRoom, create_room
 from synapse_lite.rooms.members import invite_draft, join_draft
@@ -37,6 +38,7 @@ class ServerNotices:
         database: Database,
         appender: EventAppender,
         sender: Sender,
+        current: CurrentState,
         clock: Clock,
         *,
         options: ServerNoticesOptions,
@@ -46,6 +48,7 @@ class ServerNotices:
         self._database = database
         self._appender = appender
         self._sender = sender
+        self._current = current
         self._clock = clock
         self._options = options
         self._room_options = room_options
@@ -74,6 +77,14 @@ class ServerNotices:
         request = None if txn_id is None else ClientRequest(requester.session, ENDPOINT, txn_id)
         return (await self._sender.send(Write(room_nid, draft, request))).event_id
 
+    async def pin(self, user_id: str, content: JsonObject | None) -> None:
+        """One message that is pinned in the user's room; None: none is. What is so already stays as it is."""
+        notifier = f"@{self._options.system_mxid_localpart}:{self._server_name}"
+        if await self._database.read(self._is_pinned, user_id) == (content is not None):
+            return
+        room_nid = await self._room(notifier, user_id)
+        await self._database.transact(self._pin, notifier, user_id, room_nid, content)
+
     async def _room(self, notifier: str, user_id: str) -> int:
         """Two rooms that the server makes in one millisecond would have the same id: see `RoomCreation`."""
         created_ts = self._clock.now_ms()
@@ -85,6 +96,24 @@ class ServerNotices:
         raise MatrixError(503, Errcode.UNKNOWN, "Too many notices at once, try again")
 
     # In a database thread
+
+    def _is_pinned(self, txn: Transaction, user_id: str) -> bool:
+        room_nid = server_notices.notices_room(txn, user_id)
+        event = None if room_nid is None else self._current.one(txn, room_nid, (PINNED_EVENTS, ""))
+        return event is not None and bool(event.content.get("pinned"))
+
+    def _pin(
+        self, txn: Transaction, notifier: str, user_id: str, room_nid: int, content: JsonObject | None
+    ) -> None:
+        """The message and its pin are one commit."""
+        user_admin.lock_user(txn, user_id)
+        if self._is_pinned(txn, user_id) == (content is not None):
+            return  # another process was faster
+        now_ms = self._clock.now_ms()
+        messages = [] if content is None else [Write(room_nid, Draft(MESSAGE, notifier, content, now_ms))]
+        pinned = [sent.event_id for sent in append_all(txn, self._appender, messages)]
+        pin = Draft(PINNED_EVENTS, notifier, {"pinned": pinned}, now_ms, "")
+        append_all(txn, self._appender, [Write(room_nid, pin)])
 
     def _prepare(self, txn: Transaction, notifier: str, user_id: str, created_ts: int) -> int:
         user = user_admin.lock_user(txn, user_id)

@@ -3,8 +3,6 @@
 from importlib import import_module
 
 from synapse_lite.handlers.consent import Consent
-from synapse_lite.handlers.requester import Requester
-from synapse_lite.rest.client.sync import OnSync
 from synapse_lite.workers.core import Core
 from synapse_lite.workers.feature import Feature
 from synapse_lite.workers.features.server_notices import server_notices
@@ -15,15 +13,6 @@ def consent(core: Core) -> Consent | None:
     if terms is None:
         return None
     return Consent(core.requests, core.clock, terms, server_notices(core))
-
-
-def on_sync(core: Core) -> OnSync:
-    asked = consent(core)
-    return _nothing if asked is None else asked.ask
-
-
-async def _nothing(_requester: Requester) -> None:
-    """Nobody has to agree to anything."""
 
 
 def build(core: Core) -> Feature:

@@ -11,6 +11,7 @@ def server_notices(core: Core) -> ServerNotices:
         core.requests,
         core.appender,
         core.sender,
+        core.rooms.current,
         core.clock,
         options=core.config.server_notices,
         room_options=core.config,

@@ -13,7 +13,7 @@ from synapse_lite.handlers.thread_subscriptions import ThreadSubscriptionsSectio
 from synapse_lite.rest.client.sliding_sync import SlidingSyncApi
 from synapse_lite.workers.core import Core
 from synapse_lite.workers.feature import Feature
-from synapse_lite.workers.features.consent import on_sync
+from synapse_lite.workers.on_sync import on_sync
 
 
 def build(core: Core) -> Feature:

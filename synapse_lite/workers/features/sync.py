@@ -13,9 +13,9 @@ from synapse_lite.rest.client.old_sync import OldSyncApi
 from synapse_lite.rest.client.sync import SyncApi
 from synapse_lite.workers.core import Core
 from synapse_lite.workers.feature import Feature
-from synapse_lite.workers.features.consent import on_sync
 from synapse_lite.workers.features.history import history_handler
 from synapse_lite.workers.features.rooms import room_state
+from synapse_lite.workers.on_sync import on_sync
 
 MAX_TIMELINE = 1000  # events of a room, where the configuration sets no limit
 

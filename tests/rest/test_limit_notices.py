@@ -1,0 +1,69 @@
+"""Users are told while nobody more is let in (`mau_limit_alerting`)."""
+
+from typing import Any
+
+from pytest_twisted import ensureDeferred
+
+from synapse_lite.handlers.limit_notices import LOOK_SECONDS
+from tests.rest.conftest import BuildServer
+from tests.server import OPEN, TestServer
+
+LIMITED = {
+    **OPEN,
+    "limit_usage_by_mau": True,
+    "max_mau_value": 1,
+    "admin_contact": "mailto:a@b.test",
+    "server_notices": {"system_mxid_localpart": "notices", "auto_join": True},
+}
+PINNED = "m.room.pinned_events"
+
+
+async def sync(server: TestServer, token: str) -> Any:
+    return (await server.ok("GET", "sync", token=token)).get("rooms", {}).get("join", {})
+
+
+async def pinned(server: TestServer, room_id: str, token: str) -> Any:
+    return (await server.ok("GET", f"rooms/{room_id}/state/{PINNED}", token=token))["pinned"]
+
+
+@ensureDeferred
+async def test_who_is_let_in_is_told(build_server: BuildServer) -> None:
+    """Once: the message is pinned as long as the number is reached, by whatever process, and told again the next time."""
+    server = await build_server(**LIMITED)
+    alice = await server.user("alice")
+    await sync(server, alice)
+    server.clock.step(LOOK_SECONDS)
+    ((room_id, room),) = (await sync(server, alice)).items()
+    (notice,) = [one for one in room["timeline"]["events"] if one["type"] == "m.room.message"]
+    assert notice["content"].pop("body")
+    assert notice["content"] == {
+        "msgtype": "m.server_notice",
+        "server_notice_type": "m.server_notice.usage_limit_reached",
+        "limit_type": "monthly_active_user",
+        "admin_contact": "mailto:a@b.test",
+    }
+    assert await pinned(server, room_id, alice) == [notice["event_id"]]
+    other = await build_server(**LIMITED)
+    other.clock.step(server.clock.monotonic())
+    for one in (server, other):
+        await sync(one, alice)
+    assert await pinned(server, room_id, alice) == [notice["event_id"]]
+    wide = await build_server(**{**LIMITED, "max_mau_value": 2})
+    await sync(wide, alice)
+    assert await pinned(server, room_id, alice) == []
+    again = await build_server(**LIMITED)
+    await sync(again, alice)
+    assert len(await pinned(server, room_id, alice)) == 1
+    assert await pinned(server, room_id, alice) != [notice["event_id"]]
+
+
+@ensureDeferred
+async def test_who_is_not_told(build_server: BuildServer) -> None:
+    """Nobody where it is switched off, or where there are no notices."""
+    token = None
+    for options in ({"mau_limit_alerting": False}, {"server_notices": {}}):
+        server = await build_server(**{**LIMITED, **options})
+        token = token or await server.user("alice")
+        for _ in range(2):
+            server.clock.step(LOOK_SECONDS)
+            assert await sync(server, token) == {}
