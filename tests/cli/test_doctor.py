@@ -139,7 +139,9 @@ def test_options_without_effect_are_warnings(
 ) -> None:
     """Unknown ones and those of Synapse that are not implemented are named; the exit code stays 0."""
     execute(database_arguments, runner("main", 3600))
-    file = config_file(tmp_path, database_arguments, port, enable_registraton=True, cas_config={"enabled": True})
+    file = config_file(
+        tmp_path, database_arguments, port, enable_registraton=True, cas_config={"enabled": True}
+    )
     result = run("doctor", "-c", str(file), "--json")
     assert result.exit_code == 0
     warnings = [check for check in checks(result) if check["level"] == "warning"]
