@@ -20,6 +20,7 @@ from synapse_lite.config.private_files import check_writable
 from synapse_lite.config.server import Log
 from synapse_lite.config.yaml_file import read_yaml
 from synapse_lite.errors import ConfigError, UnavailableError
+from synapse_lite.workers.log_trouble import LogTrouble
 
 Context = Mapping[str, ContextVar[str]]
 """Attributes of log records, and the variables that they come from."""
@@ -152,6 +153,7 @@ class ProcessLog:
         self._process = process
         self._context = context
         self._in_force: dict[str, Any] | None = None
+        self._trouble = LogTrouble()
 
     def set_up(self) -> None:
         """Anew when called again. Raises ConfigError about `log_config`; what was in force before remains then."""
@@ -173,6 +175,7 @@ class ProcessLog:
     def _use(self, description: dict[str, Any]) -> None:
         logging.config.dictConfig(description)
         for handler in _handlers():
+            self._trouble.watch(handler)
             handler.addFilter(OutageFilter())
             handler.addFilter(ContextFilter(self._context))
             handler.addFilter(SecretFilter())
