@@ -7,7 +7,7 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.federation.peers import PeerError
-from synapse_lite.matrix.event import Draft, Event, build_event, stripped_state
+from synapse_lite.matrix.event import Draft, Event, add_signature, build_event, stripped_state
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.matrix.signing import SigningKey
 from tests.builders import SERVER
@@ -116,6 +116,26 @@ async def test_answers_without_a_good_signature(server: TestServer, other: Scrip
     refused = await server.refusal("POST", f"{room}/invite", body, alice)
     assert refused == (400, "M_UNSUPPORTED_ROOM_VERSION")
     assert (await server.ok("GET", f"{room}/members", token=alice))["chunk"][1:] == []
+
+
+@ensureDeferred
+async def test_an_answer_that_makes_the_invite_too_large(server: TestServer, other: Scripted) -> None:
+    """Well signed, but with so much beside it that other servers would not take the event: it is not sent."""
+    alice = await server.user("alice")
+    room = await server.room(alice)
+    added: JsonObject = {"third.test": {"ed25519:a": "A" * 65_000}}
+
+    def sign(_method: str, _target: str, body: JsonObject | None) -> JsonObject:
+        assert body is not None
+        event = Event.from_pdu(body["event"], ROOM_VERSIONS[body["room_version"]])
+        signed = add_signature(event, other.key).pdu
+        return {"event": {**signed, "signatures": {**signed["signatures"], **added}}}
+
+    other.scripts[f"{FEDERATION}/v2/invite/"] = sign
+    body = {"user_id": f"@carol:{other.name}"}
+    assert await server.refusal("POST", f"{room}/invite", body, alice) == (502, "M_UNKNOWN")
+    added.clear()
+    await server.ok("POST", f"{room}/invite", body, alice)
 
 
 def creation(other: Scripted, key: SigningKey | None = None) -> Event:

@@ -7,10 +7,10 @@ from attrs import define, evolve, field
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
-from synapse_lite.canonical_json import JsonObject
+from synapse_lite.canonical_json import JsonObject, encode
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.policy import RETRY_SECONDS
-from synapse_lite.matrix.event import Event, essence
+from synapse_lite.matrix.event import MAX_EVENT_BYTES, Event, essence
 from synapse_lite.matrix.policy import KEY_ID
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.matrix.signing import SigningKey, encode_base64, generate_signing_key
@@ -123,6 +123,19 @@ async def test_sending_at_the_same_time(server: TestServer, other: Scripted) -> 
     assert len({one["event_id"] for one in sent}) == 3
     assert sorted(await shown(server, room, alice)) == ["0", "1", "2"]
     assert len(policy.asked) >= 3
+
+
+@ensureDeferred
+async def test_a_signature_for_which_there_is_no_room(server: TestServer, other: Scripted) -> None:
+    """With it the event would be larger than others take: it is not sent, and its sender is told why."""
+    room, alice, _ = await policed_room(server, other)
+    sent = await server.ok("PUT", path_to_send(room, "short"), text(""), alice)
+    stored = await room.stored(sent["event_id"])
+    assert stored is not None
+    left = MAX_EVENT_BYTES - len(encode(stored.event.pdu))
+    for size, status in ((left - 20, 200), (left + 20, 413)):
+        answer = await server.call("PUT", path_to_send(room, str(size)), text("x" * size), alice)
+        assert answer.status == status, size
 
 
 @ensureDeferred
