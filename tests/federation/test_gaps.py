@@ -209,6 +209,20 @@ async def test_previous_events_of_another_room(server: TestServer, other: Script
 
 
 @ensureDeferred
+async def test_events_that_follow_nothing(server: TestServer, other: Scripted) -> None:
+    """Only a create event may; however it comes, nothing of it is stored, and nothing that leads there only."""
+    room, token = await remote_room(server, other)
+    loose = await room.say("loose", previous=[])
+    assert await send(server, other, loose.pdu) == {}
+    after = await room.say("after", previous=[loose])
+    other.scripts[f"{V1}/get_missing_events"] = lambda *_: {"events": [loose.pdu]}
+    other.scripts[f"{V1}/event/"] = lambda *_: {"pdus": [loose.pdu]}
+    await send(server, other, after.pdu)
+    assert [await room.stored(one) for one in (loose, after)] == [None, None]
+    assert await texts(server, room, token) == []
+
+
+@ensureDeferred
 async def test_the_largest_depth(server: TestServer, other: Scripted) -> None:
     """Somebody who claims it ends no room."""
     room, token = await remote_room(server, other)
