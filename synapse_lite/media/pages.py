@@ -3,6 +3,7 @@
 import codecs
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urljoin
 
@@ -19,6 +20,18 @@ _XML = re.compile(rb"""^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']?([A-Za-z0-9._:-
 _META = re.compile(rb"""<meta[^>]{0,300}?charset\s*=\s*["']?\s*([A-Za-z0-9._:-]{1,40})""", re.IGNORECASE)
 _HEADER = re.compile(r"""charset\s*=\s*["']?\s*([A-Za-z0-9._:-]{1,40})""", re.IGNORECASE)
 _PIXELS = re.compile(r"[0-9]{1,6}")
+_AS_BROWSERS = {
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "big5": "big5hkscs",
+    "iso8859-1": "cp1252",
+}
+"""What a name means on the web (Encoding Standard): pages have more letters than the standard that they name."""
+SOUND = 10
+"""Of so many letters beyond ASCII one may be broken."""
+
 _BLANKS = re.compile(r"\s+")
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _UNSEEN = frozenset(
@@ -60,16 +73,30 @@ def text_of_html(html: str) -> str:
 
 
 def decode(data: bytes, content_type: str) -> str:
-    """By byte order mark, header, the page's own word, UTF-8, and what is left of Windows; never fails."""
+    """By byte order mark, header, the page's own word, UTF-8, and what is left of Windows; never fails.
+
+    A page whose letters are sound but for a few, as of a description that was cut within one, is what it says.
+    """
     for bom, codec in _BOMS:
         if data.startswith(bom):
             return data.decode(codec, "replace")
-    for name in _charsets(data[:_HEAD_BYTES], content_type):
-        try:
-            return data.decode(codecs.lookup(name).name)
-        except (LookupError, UnicodeError):
-            continue
+    named = list(_codecs(data[:_HEAD_BYTES], content_type))
+    for codec in named:
+        with suppress(LookupError, UnicodeError):
+            return data.decode(codec)
+    for codec in named:
+        with suppress(LookupError, UnicodeError):
+            text = data.decode(codec, "replace")
+            if text.count("\ufffd") * SOUND <= len(text) - len(text.encode("ascii", "ignore")):
+                return text
     return data.decode("cp1252", "replace")
+
+
+def _codecs(head: bytes, content_type: str) -> Iterator[str]:
+    for name in _charsets(head, content_type):
+        with suppress(LookupError):
+            codec = codecs.lookup(name).name
+            yield _AS_BROWSERS.get(codec, codec)
 
 
 def _charsets(head: bytes, content_type: str) -> Iterator[str]:

@@ -243,7 +243,7 @@ async def test_large_jpegs_are_reduced_while_decoding(database: Database, tmp_pa
 async def test_photos_with_further_pictures(database: Database, tmp_path: Path) -> None:
     """As phones make them (MPO): each is the JPEG that it begins with, and does not move; nor is it served with the others."""
     data = encoded(photo(3000, 2000), "MPO", save_all=True, append_images=[photo(300, 200)], quality=20)
-    little = encoded(photo(20, 20), "MPO", save_all=True, append_images=[photo(20, 20)], quality=5)
+    little = encoded(photo(320, 320), "MPO", save_all=True, append_images=[photo(2, 2)], quality=1)
     (tmp_path / "photo").write_bytes(data)
     assert measure(tmp_path / "photo", max_pixels=10_000_000).media_type == "image/jpeg"
     async with media_home(database, tmp_path, max_pixels=1_000_000) as home:
@@ -251,7 +251,7 @@ async def test_photos_with_further_pictures(database: Database, tmp_path: Path) 
         for animated in (False, True):
             media_type, made = await home.thumbnail(mxc, 320, 240, animated=animated)
             assert (media_type, read(made).size) == ("image/jpeg", (320, 213))
-        assert (await home.thumbnail(await home.upload(little), 32, 32))[1] != little
+        assert (await home.thumbnail(await home.upload(little), 320, 240))[1] != little
 
 
 @ensureDeferred
