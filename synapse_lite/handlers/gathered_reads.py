@@ -54,8 +54,12 @@ class GatheredReads(Generic[K, V]):
 
 async def together(reads: Iterable[Coroutine[Deferred[Any], Any, object]]) -> None:
     """All of them, at the same time; raises what the first one raises that fails."""
+    every = list(reads)
+    if len(every) == 1:
+        await every[0]
+        return
     try:
-        await gatherResults([Deferred.fromCoroutine(one) for one in reads], consumeErrors=True)
+        await gatherResults([Deferred.fromCoroutine(one) for one in every], consumeErrors=True)
     except FirstError as error:
         error.subFailure.raiseException()
 

@@ -14,7 +14,7 @@ from synapse_lite.handlers.sliding_sync.extensions import (
 )
 from synapse_lite.handlers.sliding_sync.values import RoomConfig, SlidingRequest
 from synapse_lite.handlers.sync.live_news import News
-from synapse_lite.handlers.sync.sections import RoomSection, Unknown, UserParts, of_kinds, prepare
+from synapse_lite.handlers.sync.sections import RoomSection, Unknown, UserParts, by_section, prepare
 from synapse_lite.handlers.sync.values import RoomIds, SyncRequest
 from synapse_lite.storage.stream import Change
 
@@ -77,13 +77,11 @@ class LiveExtensions:
         """The sections of rooms that the changes concern, by extension, with their rooms and changes."""
         for name in OF_ROOMS:
             rooms = {nid: room_id for nid, room_id in news.rooms.items() if name in configs[nid].extensions}
-            for section in self.extensions.room_sections(name) if rooms else ():
-                changes = of_kinds(news.changes, section.kinds)
+            sections = self.extensions.room_sections(name) if rooms else ()
+            for section, changes in by_section(sections, news.changes):
                 if changes:
                     yield name, section, rooms, changes
 
     def _counting(self, news: News) -> Iterator[tuple[RoomSection, Sequence[Change]]]:
-        for section in self.extensions.count_sections:
-            changes = of_kinds(news.changes, section.kinds)
-            if changes:
-                yield section, changes
+        found = by_section(self.extensions.count_sections, news.changes)
+        return ((section, changes) for section, changes in found if changes)

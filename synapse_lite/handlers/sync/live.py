@@ -12,7 +12,7 @@ from synapse_lite.handlers.retention import Retention
 from synapse_lite.handlers.sync.joined import JoinedRooms
 from synapse_lite.handlers.sync.live_news import News, NewsReader, Surroundings, surroundings
 from synapse_lite.handlers.sync.live_state import LiveState, Member
-from synapse_lite.handlers.sync.sections import RoomSection, Unknown, UserParts, gather, of_kinds, prepare
+from synapse_lite.handlers.sync.sections import RoomSection, Unknown, UserParts, by_section, gather, prepare
 from synapse_lite.handlers.sync.state import at_start
 from synapse_lite.handlers.sync.values import Part, RoomDelta, SyncRequest, SyncResult
 from synapse_lite.handlers.sync.windows import Window
@@ -58,10 +58,8 @@ class LiveReader:
 
     def _touched(self, news: News) -> Iterator[tuple[RoomSection, Sequence[Change]]]:
         """The sections of rooms that the changes concern, with theirs."""
-        for section in self.news.sections.room:
-            changes = of_kinds(news.changes, section.kinds)
-            if changes:
-                yield section, changes
+        found = by_section(self.news.sections.room, news.changes)
+        return ((section, changes) for section, changes in found if changes)
 
     def _result(
         self, request: SyncRequest, news: News, state: Surroundings, position: int

@@ -6,10 +6,10 @@ database is read. What `live` needs from elsewhere `prepare` brings into memory 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -107,9 +107,12 @@ class RoomSection(ABC):
         """
 
 
+S = TypeVar("S", SyncSection, RoomSection)
+
+
 async def prepare(sections: Iterable[SyncSection], request: SyncRequest, changes: Sequence[Change]) -> None:
     """All of them, at the same time: to wait for a thread costs more than what most of them read."""
-    found = [section.prepare(request, of_kinds(changes, section.kinds)) for section in sections]
+    found = [section.prepare(request, theirs) for section, theirs in by_section(sections, changes)]
     preparing = [one for one in found if one is not None]
     if preparing:
         await together(preparing)
@@ -117,6 +120,13 @@ async def prepare(sections: Iterable[SyncSection], request: SyncRequest, changes
 
 def of_kinds(changes: Iterable[Change], kinds: frozenset[Kind]) -> list[Change]:
     return [change for change in changes if change.kind in kinds]
+
+
+def by_section(sections: Iterable[S], changes: Sequence[Change]) -> Iterator[tuple[S, Sequence[Change]]]:
+    """Each section with the changes of its kinds: most have none, and there are many sections."""
+    kinds = {change.kind for change in changes}
+    for section in sections:
+        yield section, () if section.kinds.isdisjoint(kinds) else of_kinds(changes, section.kinds)
 
 
 @frozen
@@ -169,8 +179,8 @@ class UserParts:
     ) -> "UserParts | Unknown":
         """What the sections show from memory."""
         found: list[tuple[SyncSection, Shown | None]] = []
-        for section in sections:
-            part = section.live(request, of_kinds(changes, section.kinds))
+        for section, theirs in by_section(sections, changes):
+            part = section.live(request, theirs)
             if isinstance(part, Unknown):
                 return UNKNOWN
             found.append((section, part))
