@@ -157,7 +157,7 @@ BOUNDS: dict[str, str] = {
     "keys_claim": "CPU: PostgreSQL counts up 300 narrow rows in place and reads 300 keys, in one statement: 3 ms of its CPU. It is 3 to 4 ms of main's (half "
     "of it the request: ids, HTTP, 60 kB of answer), and the commit to disk.",
     "to_device": "Bytes: 560 kB go to main, to PostgreSQL and into its log (0.7 MB), which a commit has to bring to the disk. 8 ms of CPU in main, "
-    "4 to 5 in PostgreSQL. A delivery of ten messages costs 0.6 ms of main, half of it HTTP, 0.2 ms of PostgreSQL, and 0.1 ms of the load generator.",
+    "4 to 5 in PostgreSQL. A delivery of ten messages costs 0.5 to 0.6 ms of main, half of it HTTP, 0.2 ms of PostgreSQL, and 0.1 ms of the load generator.",
     "e2ee_send": "As sync_fanout, of 50 clients: what encryption adds to an answer stands in memory.",
     "e2ee_latency": "As sync_latency.",
     "hierarchy": "Every page walks the tree of 201 rooms anew, so that any process answers it, with what its reader may know then: nine "
