@@ -11,6 +11,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.errors import MatrixError
 from synapse_lite.handlers.filters import EventFilter
 from synapse_lite.handlers.history import HistoryHandler
+from synapse_lite.handlers.ignored_users import read_ignored
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_state import RoomState
 from synapse_lite.handlers.sync.filters import SyncFilters
@@ -100,15 +101,17 @@ class OldSync:
 
     def _of_members(self, txn: Transaction, user_id: str, room_nid: int) -> JsonObject:
         """What nobody else sees."""
+        ignored = read_ignored(txn, user_id)
+        found = receipts(txn, [room_nid], user_id)
         return {
-            "receipts": receipt_events(receipts(txn, [room_nid], user_id)),
+            "receipts": receipt_events(one for one in found if one.user_id not in ignored),
             "presence": self._presence(txn, user_id, [room_nid]),
         }
 
     def _presence(self, txn: Transaction, user_id: str, room_nids: Sequence[int]) -> list[JsonObject]:
         found = presence.presence_in(txn, user_id, room_nids, MAX_PRESENCE, with_offline=False)
-        now_ms = self.clock.now_ms()
-        return [one.event(other, now_ms) for other, one in found.items()]
+        now_ms, ignored = self.clock.now_ms(), read_ignored(txn, user_id)
+        return [one.event(other, now_ms) for other, one in found.items() if other not in ignored]
 
     def _overview(self, txn: Transaction, user_id: str, memberships: Sequence[str]) -> JsonObject:
         found = rooms.memberships_of(txn, user_id, memberships)[:MAX_ROOMS]

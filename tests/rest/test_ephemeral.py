@@ -6,11 +6,14 @@ from typing import Any
 import psycopg2
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
 
 from synapse_lite.handlers import ephemeral
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.ephemeral import is_news
-from tests.server import TestServer, path_part
+from tests.rest.conftest import BuildServer
+from tests.rest.sliding_sync import ALL, EXTENSIONS, id_of, say, sync
+from tests.server import OPEN, TestServer, path_part, user_path
 
 
 async def _ephemeral(server: TestServer, token: str, since: str) -> dict[str, object]:
@@ -137,3 +140,60 @@ async def test_markers_that_are_set_at_once(
     for event_id in said:
         await server.ok("POST", f"{room}/read_markers", {"m.fully_read": event_id}, token)
     assert free == []
+
+
+@ensureDeferred
+async def test_whom_one_ignores_neither_reads_nor_types(build_server: BuildServer) -> None:
+    """In both forms of sync, from memory, from the database and at first; it ends no wait. Others do as ever."""
+    server = await build_server(**OPEN)
+    token, bob, mallory = [await server.user(name) for name in ("alice", "bob", "mallory")]
+    room = await server.room(token)
+    for other in (bob, mallory):
+        await server.ok("POST", f"{room}/join", {}, other)
+    ignored = {"ignored_users": {"@mallory:hs.test": {}}}
+    await server.ok("PUT", user_path("alice", "account_data/m.ignored_user_list"), ignored, token)
+    said = await say(server, token, room, "hello")
+    since = (await server.ok("GET", "sync", token=token))["next_batch"]
+    pos = (await sync(server, token, {**ALL, **EXTENSIONS}))["pos"]
+
+    async def read_and_type(user: str, user_token: str) -> None:
+        await server.ok("POST", f"{room}/receipt/m.read/{path_part(said)}", {}, user_token)
+        await server.ok("PUT", f"{room}/typing/{path_part(user)}", {"typing": True}, user_token)
+
+    waiting = Deferred.fromCoroutine(server.ok("GET", f"sync?since={since}&timeout=30000", token=token))
+    await read_and_type("@mallory:hs.test", mallory)
+    heard = await say(server, bob, room, "news")
+    answer = (await waiting)["rooms"]["join"][id_of(room)]
+    assert [event["event_id"] for event in answer["timeline"]["events"]] == [heard]
+    assert answer["ephemeral"]["events"] == []
+
+    words = f"presence/{path_part('@mallory:hs.test')}/status"
+    await server.ok("PUT", words, {"presence": "online"}, mallory)
+    fresh = await build_server(**OPEN, bus=server.bus, clock=server.clock)
+    for user, user_token in (("@mallory:hs.test", mallory), ("@bob:hs.test", bob)):
+        await read_and_type(user, user_token)
+        for one in (server, fresh):
+            answers = [
+                await one.ok("GET", "sync", token=token),
+                await one.ok("GET", f"sync?since={since}", token=token),
+                (await sync(one, token, {**ALL, **EXTENSIONS, "conn_id": "anew"}))["extensions"],
+                (await sync(one, token, {**ALL, **EXTENSIONS}, pos))["extensions"],
+            ]
+            for found in answers:
+                shown = [*_contents_of(found, "m.receipt"), *_contents_of(found, "m.typing")]
+                assert "@mallory:hs.test" not in str(shown)
+                assert str(shown).count("@bob:hs.test") == (2 if user_token is bob else 0)
+    old = await server.ok("GET", f"{room}/initialSync", token=token)
+    assert [*old["receipts"][0]["content"][said]["m.read"]] == ["@bob:hs.test"]
+    assert "@mallory:hs.test" not in str(old["presence"])
+
+
+def _contents_of(answer: Any, kind: str) -> list[Any]:
+    """Of the ephemeral events of a kind, wherever they stand in the answer."""
+    if isinstance(answer, list):
+        return [content for one in answer for content in _contents_of(one, kind)]
+    if not isinstance(answer, dict):
+        return []
+    if answer.get("type") == kind:
+        return [answer["content"]]
+    return [content for one in answer.values() for content in _contents_of(one, kind)]

@@ -12,7 +12,10 @@ TYPE = "m.receipt"
 
 
 class Receipts(RoomSection):
-    """Those that changed, as the changes tell; to begin with, all of the room. Private ones for their owner only."""
+    """Those that changed, as the changes tell; to begin with, all of the room. Private ones for their owner only.
+
+    None of whom the user ignores.
+    """
 
     key = "ephemeral"
     kinds = frozenset({Kind.RECEIPT, Kind.PRIVATE_RECEIPT})
@@ -24,7 +27,8 @@ class Receipts(RoomSection):
         if changes is not None:
             return self.live(reading.request, rooms, changes)
         nids = _wanted(reading.request, rooms)
-        return _by_room(receipts(reading.txn, nids, reading.request.user_id)) if nids else {}
+        found = receipts(reading.txn, nids, reading.request.user_id) if nids else ()
+        return _by_room(one for one in found if one.user_id not in reading.request.ignored)
 
     def live(
         self, request: SyncRequest, rooms: RoomIds, changes: Sequence[Change]
@@ -34,7 +38,9 @@ class Receipts(RoomSection):
         newest = {
             (change.room_nid, change.user_id, change.key): change
             for change in changes
-            if change.room_nid in nids and (change.kind is Kind.RECEIPT or change.user_id == request.user_id)
+            if change.room_nid in nids
+            and (change.kind is Kind.RECEIPT or change.user_id == request.user_id)
+            and change.user_id not in request.ignored
         }
         return _by_room(map(changed_receipt, newest.values()))
 

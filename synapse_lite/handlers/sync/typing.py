@@ -8,7 +8,7 @@ from synapse_lite.handlers.shared_reads import SharedReads
 from synapse_lite.handlers.sync.sections import NO_EVENTS, UNKNOWN, RoomSection, Unknown
 from synapse_lite.handlers.sync.values import Reading, RoomIds, SyncRequest
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.ephemeral import typing
+from synapse_lite.storage.ephemeral import changed_typing, typing
 from synapse_lite.storage.stream import Change, Kind
 
 TYPE = "m.typing"
@@ -18,7 +18,10 @@ Key = tuple[int, int]  # a room, and the position of its newest change
 
 
 class Typing(RoomSection):
-    """Of a room where somebody began or stopped, all who type; to begin with, of rooms where somebody does."""
+    """Of a room where somebody began or stopped, all who type; to begin with, of rooms where somebody does.
+
+    Whom the user ignores does not type.
+    """
 
     key = "ephemeral"
     kinds = frozenset({Kind.TYPING})
@@ -33,9 +36,10 @@ class Typing(RoomSection):
     ) -> Mapping[int, JsonObject]:
         nids = {nid for nid, room_id in rooms.items() if _takes(reading.request, room_id)}
         if changes is not None:
-            nids &= {change.room_nid for change in changes}
+            nids &= {change.room_nid for change in _of_others(reading.request, changes)}
         found = typing(reading.txn, nids, reading.now_ms) if nids else {}
-        return {nid: _event(found.get(nid, [])) for nid in (found if changes is None else nids)}
+        shown = {nid: _shown(reading.request, found.get(nid, ())) for nid in nids}
+        return {nid: _event(users) for nid, users in shown.items() if users or changes is not None}
 
     async def prepare(self, request: SyncRequest, rooms: RoomIds, changes: Sequence[Change]) -> None:
         await self._known.of(_newest(request, rooms, changes))
@@ -47,7 +51,7 @@ class Typing(RoomSection):
         known = self._known.cached(wanted)
         if len(known) < len(wanted):
             return UNKNOWN
-        return {room_nid: _event(users) for (room_nid, _), users in known.items()}
+        return {room_nid: _event(_shown(request, users)) for (room_nid, _), users in known.items()}
 
     def _read(self, txn: Transaction, keys: Collection[Key]) -> dict[Key, list[str]]:
         found = typing(txn, [room_nid for room_nid, _ in keys], self._clock.now_ms())
@@ -55,8 +59,20 @@ class Typing(RoomSection):
 
 
 def _newest(request: SyncRequest, rooms: RoomIds, changes: Sequence[Change]) -> list[Key]:
-    newest = {change.room_nid: change.position for change in changes if change.room_nid is not None}
+    others = _of_others(request, changes)
+    newest = {change.room_nid: change.position for change in others if change.room_nid is not None}
     return [(nid, at) for nid, at in newest.items() if nid in rooms and _takes(request, rooms[nid])]
+
+
+def _of_others(request: SyncRequest, changes: Sequence[Change]) -> Sequence[Change]:
+    """Those that tell of anybody whom the user does not ignore."""
+    if not request.ignored:
+        return changes
+    return [change for change in changes if not changed_typing(change).keys() <= set(request.ignored)]
+
+
+def _shown(request: SyncRequest, users: Sequence[str]) -> Sequence[str]:
+    return [user_id for user_id in users if user_id not in request.ignored] if request.ignored else users
 
 
 def _takes(request: SyncRequest, room_id: str) -> bool:
