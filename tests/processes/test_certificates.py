@@ -34,8 +34,9 @@ def test_sighup_renews_the_certificate(build_site: BuildSite, tmp_path: Path) ->
 
     write(old)
     listener = {"port": port, "type": "http", "tls": True, "resources": [{"names": ["client"]}]}
-    files = {"tls_certificate_path": str(certificate), "tls_private_key_path": str(key)}
-    site = build_site("main", listeners=[{**listener, "bind_addresses": ["127.0.0.1"]}], **files)
+    options: dict[str, Any] = {"tls_certificate_path": str(certificate), "tls_private_key_path": str(key)}
+    options["presence"] = {"enabled": False}  # it would end the poll, too
+    site = build_site("main", listeners=[{**listener, "bind_addresses": ["127.0.0.1"]}], **options)
     site.start("main", "second")
     alice, bob = site.user("alice"), site.user("bob")
     room_id = create_room(alice, bob)
