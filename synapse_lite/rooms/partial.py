@@ -24,6 +24,7 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.heads import MovedHead, RoomHead, lock_heads, write_heads
 from synapse_lite.storage.partial_rooms import PartialRoom
+from synapse_lite.storage.redactions import take_back_redaction
 from synapse_lite.storage.state import NidMap, StateStore
 from synapse_lite.storage.stream import Kind
 
@@ -148,10 +149,15 @@ class RoomFiller:
         return judge_by_state(stored.event, state)
 
     def _reject(self, txn: Transaction, head: RoomHead, stored: StoredEvent, reason: str) -> RoomHead:
-        """Nobody is shown it any more, and nothing of ours follows it. Where it changed the state, the state before comes back."""
+        """Nobody is shown it any more, and nothing of ours follows it. Where it changed the state, the state before comes back; so
+        does what it redacted.
+        """
         partial_rooms.reject_event(txn, stored.nid, reason)
-        self._events.forget(stored.nid)
-        txn.publish(Kind.AMENDED, room_nid=stored.room_nid, key=str(stored.nid))
+        target_nid = take_back_redaction(txn, stored.nid) if stored.event.redacts is not None else None
+        for nid in (stored.nid, target_nid):
+            if nid is not None:
+                self._events.forget(nid)
+                txn.publish(Kind.AMENDED, room_nid=stored.room_nid, key=str(nid))
         tips = [nid for nid in head.extremities if nid != stored.nid] or list(head.extremities)
         head = evolve(head, extremities=tips)
         key = stored.event.key if stored.event.is_state else None

@@ -91,11 +91,14 @@ class Resident(Hall):
         """The join of our user."""
         return Event.from_pdu(self.taken[-1], VERSION)
 
-    def says(self, user_id: str, kind: str, content: JsonObject, state_key: str | None = None) -> Event:
+    def says(
+        self, user_id: str, kind: str, content: JsonObject, state_key: str | None = None,
+        redacts: str | None = None,
+    ) -> Event:  # fmt: skip
         """An event that follows our join, by what was known of the user when they came."""
         own = next(one for one in self.events if one.key == ("m.room.member", user_id))
         auth = [one.reference for one in (*(self.auth[:2] if state_key is None else self.auth), own)]
-        draft = Draft(kind, user_id, content, 9_000, state_key)
+        draft = Draft(kind, user_id, content, 9_000, state_key, redacts)
         joined = self.joined
         return build_event(draft, VERSION, ROOM, [joined.reference], auth, joined.depth + 1, self.other.key)
 

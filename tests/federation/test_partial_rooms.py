@@ -118,6 +118,24 @@ async def test_what_the_whole_state_does_not_allow(server: TestServer, other: Sc
 
 
 @ensureDeferred
+async def test_a_redaction_that_the_whole_state_does_not_allow(server: TestServer, other: Scripted) -> None:
+    """What somebody redacted who was banned, which was left out, is there again."""
+    resident = Resident(other, MANY)
+    banned, kept = resident.name_of(7), resident.name_of(8)
+    resident.member(banned, "ban", CREATOR)
+    resident.user = f"@bob:{server.name}"
+    bob = await server.user("bob")
+    await server.ok("POST", join_path(ROOM), {}, bob)
+    fine = resident.says(kept, "m.room.message", text("fine"))
+    redaction = resident.says(banned, "m.room.redaction", {}, redacts=fine.event_id)
+    await send(server, other, fine.pdu, redaction.pdu)
+    assert await shown(server, bob) == []
+    assert isinstance(await fetch_members(server), Done)
+    assert (await stored(server, redaction.event_id)).standing is Standing.REJECTED
+    assert await shown(server, bob) == ["fine"]
+
+
+@ensureDeferred
 async def test_other_processes_hear_what_is_taken_back(
     server: TestServer, other: Scripted, database_arguments: dict[str, Any]
 ) -> None:
