@@ -10,8 +10,11 @@ T = TypeVar("T")
 
 async def all_at_once(parts: Iterable[Coroutine[Deferred[Any], Any, T]]) -> list[T]:
     """Their results, in order; else what the first of those that failed raised, when none goes on any more."""
+    every = list(parts)
+    if len(every) == 1:
+        return [await every[0]]
     outcomes: list[tuple[bool, Any]] = await DeferredList(
-        [Deferred.fromCoroutine(one) for one in parts], consumeErrors=True
+        [Deferred.fromCoroutine(one) for one in every], consumeErrors=True
     )
     for succeeded, result in outcomes:
         if not succeeded:

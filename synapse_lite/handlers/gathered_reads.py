@@ -1,9 +1,9 @@
 """What many requests look up at the same moment is read by one statement, and nothing is remembered."""
 
-from collections.abc import Callable, Collection, Coroutine, Hashable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Collection, Hashable, Mapping
+from typing import Generic, TypeVar
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred
 
 from synapse_lite.storage.database import Database, Transaction
 
@@ -50,18 +50,6 @@ class GatheredReads(Generic[K, V]):
                 for key, waiting in asking.items():
                     _tell(waiting, values.get(key))
         self._reads = False
-
-
-async def together(reads: Iterable[Coroutine[Deferred[Any], Any, object]]) -> None:
-    """All of them, at the same time; raises what the first one raises that fails."""
-    every = list(reads)
-    if len(every) == 1:
-        await every[0]
-        return
-    try:
-        await gatherResults([Deferred.fromCoroutine(one) for one in every], consumeErrors=True)
-    except FirstError as error:
-        error.subFailure.raiseException()
 
 
 def _tell(waiting: Collection["Deferred[V | None]"], value: V | None) -> None:

@@ -5,11 +5,12 @@ from secrets import randbelow
 from typing import Concatenate, ParamSpec, TypeVar
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from synapse_lite.clock import Clock
 from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.handlers.at_once import all_at_once
 from synapse_lite.handlers.directory_rules import DirectoryRules
 from synapse_lite.handlers.invite_permission import check_invitable, check_may_invite
 from synapse_lite.handlers.membership_limits import MembershipLimits
@@ -103,9 +104,11 @@ class RoomCreation:
                 return refusal
             return None
 
-        for refusal in await gatherResults(
-            [places.run(lambda one: Deferred.fromCoroutine(invite(one)), user_id) for user_id in user_ids]
-        ):
+        async def in_turn(user_id: str) -> MatrixError | None:
+            refusal: MatrixError | None = await places.run(lambda: Deferred.fromCoroutine(invite(user_id)))
+            return refusal
+
+        for refusal in await all_at_once(in_turn(user_id) for user_id in user_ids):
             if refusal is not None:
                 raise refusal
 

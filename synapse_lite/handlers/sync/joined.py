@@ -5,7 +5,8 @@ from sys import intern
 
 from attrs import frozen
 
-from synapse_lite.handlers.gathered_reads import GatheredReads, together
+from synapse_lite.handlers.at_once import all_at_once
+from synapse_lite.handlers.gathered_reads import GatheredReads
 from synapse_lite.handlers.sync.values import RoomIds
 from synapse_lite.replication.changes import ChangeLog
 from synapse_lite.storage import rooms
@@ -48,7 +49,7 @@ class JoinedRoomsReader:
         """From now on `known` knows the rooms of the users."""
         unknown = [user_id or "" for user_id in user_ids if self.known(user_id or "") is None]
         if unknown:
-            await together(self.of(user_id) for user_id in unknown)
+            await all_at_once(self.of(user_id) for user_id in unknown)
 
     async def rooms_of(self, user_id: str) -> RoomIds:
         return (await self.of(user_id)).rooms

@@ -15,7 +15,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.handlers.gathered_reads import together
+from synapse_lite.handlers.at_once import all_at_once
 from synapse_lite.handlers.sync.values import Delivered, Part, Reading, RoomIds, SyncRequest
 from synapse_lite.storage.stream import Change, Kind
 
@@ -115,7 +115,7 @@ async def prepare(sections: Iterable[SyncSection], request: SyncRequest, changes
     found = [section.prepare(request, theirs) for section, theirs in by_section(sections, changes)]
     preparing = [one for one in found if one is not None]
     if preparing:
-        await together(preparing)
+        await all_at_once(preparing)
 
 
 def of_kinds(changes: Iterable[Change], kinds: frozenset[Kind]) -> list[Change]:
