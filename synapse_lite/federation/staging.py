@@ -17,7 +17,7 @@ from synapse_lite.rooms.judge import MissingEventsError
 from synapse_lite.rooms.runs import RunReceiver
 from synapse_lite.storage import staged_events
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.room_servers import is_in_room
+from synapse_lite.storage.joins_under_way import whereabouts
 from synapse_lite.storage.rooms import Room, room_by_id, rooms_by_id
 from synapse_lite.storage.staged_events import StagedEvent
 
@@ -130,7 +130,7 @@ class StagedRooms:
             while self._is_wanted and not self._stopping:
                 self._is_wanted = False
                 while rooms := await self._database.transact(
-                    staged_events.claim_rooms, self._owner, LEASE_SECONDS, ROOMS_AT_ONCE
+                    staged_events.claim_rooms, self._owner, self._server_name, LEASE_SECONDS, ROOMS_AT_ONCE
                 ):
                     await self._share_out(rooms)
         finally:
@@ -202,11 +202,18 @@ class StagedRooms:
     def _read_next(
         self, txn: Transaction, room_id: str, reach: int
     ) -> tuple[Room | None, Sequence[StagedEvent]]:
-        """The room unless nobody of ours is in it: then what waits is nothing to us, and nobody is asked about it."""
+        """The room unless nobody of ours is in it: then what waits is nothing to us, and nobody is asked about it.
+
+        Nothing where a join has begun since the room was claimed: what waits is judged when it has ended.
+        """
         staged = staged_events.oldest(txn, [room_id], self._owner, reach).get(room_id, ())
         room = room_by_id(txn, room_id) if staged else None
-        is_ours = room is not None and is_in_room(txn, room.nid, self._server_name)
-        return (room if is_ours else None), staged
+        if room is None:
+            return None, staged
+        ours = whereabouts(txn, room, self._server_name)
+        if ours.is_coming and not ours.is_in:
+            return None, ()
+        return (room if ours.is_in else None), staged
 
     async def _receive_some(
         self, room: Room, staged: Sequence[StagedEvent]

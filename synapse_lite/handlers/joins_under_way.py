@@ -3,19 +3,17 @@
 The room has the join before its answer is here: a kick, or a message, may be faster, and nobody sends it again.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from attrs import define, frozen
 
 from synapse_lite.clock import Clock
 from synapse_lite.federation.staging import TOPIC
-from synapse_lite.handlers.federation.acl import SERVER_ACL
 from synapse_lite.ids import random_text
 from synapse_lite.matrix.event import Event
-from synapse_lite.matrix.server_acl import is_server_allowed
 from synapse_lite.replication.bus import Bus
-from synapse_lite.storage import joins_under_way, staged_events
+from synapse_lite.storage import joins_under_way
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.heads import know_room
 
@@ -56,15 +54,3 @@ class JoinsUnderWay:
             if attempt.is_announced:
                 await self._database.transact(joins_under_way.forget_join, attempt.attempt_id)
                 self._bus.publish(TOPIC)
-
-    async def sift(self, room_id: str, state: Sequence[Event]) -> None:
-        """Let go what was kept of servers that the room shuts out; its ACL was not known when they spoke."""
-        acl = next((one for one in state if one.key == SERVER_ACL), None)
-        if acl is not None:
-            await self._database.transact(self._sift, room_id, acl)
-
-    def _sift(self, txn: Transaction, room_id: str, acl: Event) -> None:
-        origins = staged_events.origins(txn, room_id)
-        shut_out = [one for one in origins if not is_server_allowed(acl.content, one)]
-        if shut_out:
-            staged_events.unstage_of(txn, room_id, shut_out)

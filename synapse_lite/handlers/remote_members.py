@@ -150,7 +150,6 @@ class RemoteMembers:
                 joined = await parts.handshakes.join(
                     target.servers, wish, attempt.announce, omit_members=omits
                 )
-                await parts.joins.sift(target.room_id, joined.state)
                 try:
                     await self._enter(joined)
                 except LeftMeanwhileError as left:

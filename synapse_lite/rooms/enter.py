@@ -14,7 +14,8 @@ from synapse_lite.ids import is_local
 from synapse_lite.matrix.auth_rules.state import CREATE
 from synapse_lite.matrix.event import Event, StateKey
 from synapse_lite.matrix.room_versions import RoomVersion
-from synapse_lite.matrix.types import MEMBER
+from synapse_lite.matrix.server_acl import is_server_allowed
+from synapse_lite.matrix.types import MEMBER, SERVER_ACL
 from synapse_lite.rooms.batch import Batch, BatchStore
 from synapse_lite.rooms.heads import Head
 from synapse_lite.rooms.judge import (
@@ -29,10 +30,10 @@ from synapse_lite.rooms.outliers import new_outliers
 from synapse_lite.rooms.resolution import StateAt, StateResolver
 from synapse_lite.rooms.tips import missing_below
 from synapse_lite.rooms.values import Contributor, StateDelta
+from synapse_lite.storage import staged_events
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, NewEvent, StoredEvent
 from synapse_lite.storage.heads import RoomHead, describe_room, know_and_lock, read_head
-from synapse_lite.storage.joins_under_way import forget_joins
 from synapse_lite.storage.nids import NidSequence
 from synapse_lite.storage.partial_rooms import forget_partial, insert_partial
 from synapse_lite.storage.room_servers import before_join, is_in_room
@@ -143,7 +144,7 @@ class RoomEntrance:
         now = {**_nids(known, state), stored.event.key: stored.nid}
         self._move_head(txn, batch, head, stored, now)
         self._store.store(txn, batch)
-        forget_joins(txn, room.room_id)
+        _sift(txn, room, state.get((SERVER_ACL, "")))
         forget_stripped(txn, room.nid)
         forget_partial(txn, room.nid)
         if entry.servers is not None and stored.before_nid is not None:
@@ -258,6 +259,16 @@ def _members_named(known: _Known, join: Event) -> dict[StateKey, Event]:
     """Of whom the join's auth events speak: of who lets the user in, and of the user."""
     events = (known.judged[one].event for one in join.auth_events if one in known.judged)
     return {one.key: one for one in events if one.type == MEMBER and _is_good(known, one)}
+
+
+def _sift(txn: Transaction, room: Room, acl: Event | None) -> None:
+    """Let go what servers sent meanwhile that the room shuts out: its ACL was not known when they spoke."""
+    if acl is None:
+        return
+    origins = staged_events.origins(txn, room.room_id)
+    shut_out = [one for one in origins if not is_server_allowed(acl.content, one)]
+    if shut_out:
+        staged_events.unstage_of(txn, room.room_id, shut_out)
 
 
 def _create_of(entry: Entry) -> Event:

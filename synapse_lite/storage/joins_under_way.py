@@ -1,9 +1,20 @@
 """Joins that are on their way to another server: until they end, events of the room wait on the stage."""
 
+from attrs import frozen
+
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.rooms import Room
 
 HELD_SECONDS = 900.0
 """An attempt that takes longer, or whose process died, holds up nothing any more."""
+
+
+@frozen
+class Whereabouts:
+    """Of a server and a room. `is_in`: one of its users is joined; `is_coming`: one of them is about to be."""
+
+    is_in: bool
+    is_coming: bool
 
 
 def put_join(txn: Transaction, attempt: str, room_id: str) -> None:
@@ -16,19 +27,16 @@ def put_join(txn: Transaction, attempt: str, room_id: str) -> None:
     )
 
 
-def is_joining(txn: Transaction, room_id: str) -> bool:
-    row = txn.row(
-        "SELECT FROM joins_under_way WHERE room_id = %s AND held_until > clock_timestamp() LIMIT 1",
-        (room_id,),
+def whereabouts(txn: Transaction, room: Room, server_name: str) -> Whereabouts:
+    """Both as of one moment: who has just entered is no longer coming, but was never neither."""
+    rows = txn.rows(
+        "SELECT EXISTS (SELECT FROM memberships WHERE room_nid = %s AND server_name = %s AND membership = 'join'),"
+        " EXISTS (SELECT FROM joins_under_way WHERE room_id = %s AND held_until > clock_timestamp())",
+        (room.nid, server_name, room.room_id),
     )
-    return row is not None
+    return Whereabouts(*rows[0])
 
 
 def forget_join(txn: Transaction, attempt: str) -> None:
-    """It has failed."""
+    """It has ended."""
     txn.later("DELETE FROM joins_under_way WHERE attempt = %s", (attempt,))
-
-
-def forget_joins(txn: Transaction, room_id: str) -> None:
-    """The room is entered: whatever comes has its place."""
-    txn.later("DELETE FROM joins_under_way WHERE room_id = %s", (room_id,))

@@ -52,16 +52,22 @@ def stage(txn: Transaction, origin: str, arrivals: Sequence[Arrival], now_ms: in
     )
 
 
-def claim_rooms(txn: Transaction, owner: str, lease_seconds: float, limit: int) -> list[str]:
-    """Rooms whose events wait and that nobody has, or whose owner is gone; not those that are about to be entered."""
+def claim_rooms(
+    txn: Transaction, owner: str, server_name: str, lease_seconds: float, limit: int
+) -> list[str]:
+    """Rooms whose events wait and that nobody has, or whose owner is gone; not those that this server is about to enter.
+
+    Where one of its users is in already, the join of another one holds up nothing.
+    """
     txn.relax()  # a claim that a crash of the database takes back is as good as one whose owner died
     rows = txn.rows(
         "UPDATE staged_rooms SET owner = %s, leased_until = clock_timestamp() + %s * interval '1 second'"
         " WHERE room_id IN (SELECT room_id FROM staged_rooms s WHERE leased_until < clock_timestamp()"
-        " AND NOT EXISTS (SELECT FROM joins_under_way j WHERE j.room_id = s.room_id"
-        "  AND held_until > clock_timestamp())"
+        " AND NOT EXISTS (SELECT FROM joins_under_way j JOIN rooms r USING (room_id)"
+        "  WHERE j.room_id = s.room_id AND held_until > clock_timestamp() AND NOT EXISTS ("
+        "   SELECT FROM memberships m WHERE m.room_nid = r.room_nid AND server_name = %s AND membership = 'join'))"
         " ORDER BY leased_until LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING room_id",
-        (owner, lease_seconds, limit),
+        (owner, lease_seconds, server_name, limit),
     )
     return [room_id for (room_id,) in rows]
 

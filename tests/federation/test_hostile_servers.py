@@ -110,7 +110,7 @@ async def test_a_flood_for_one_room_is_bounded(server: TestServer, other: Script
     said = [await room.say(str(number)) for number in range(6)]
     arrivals = [Arrival(room.room_id, one.event_id, one.pdu) for one in said]
     await server.database.transact(staged_events.stage, other.name, arrivals, 1)
-    claimed = await server.database.transact(staged_events.claim_rooms, "me", 60, 1)
+    claimed = await server.database.transact(staged_events.claim_rooms, "me", server.name, 60, 1)
     waiting = await server.database.read(staged_events.oldest, claimed, "me", 100)
     assert [one.event_id for one in waiting[room.room_id]] == [one.event_id for one in said[:3]]
 

@@ -1,20 +1,27 @@
 """What a room says between its server's yes to a join and the moment at which that is heard here."""
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import pytest
 from attrs import frozen
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.federation.pdus import PduChecker
+from synapse_lite.federation.staging import StagedRooms
 from synapse_lite.matrix.event import Draft, Event, build_event
+from synapse_lite.rooms.enter import Entry, RoomEntrance
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.events import StoredEvent
 from tests.federation.hall import CREATOR, FEDERATION, ROOM, VERSION, Hall
 from tests.federation.network import Scripted
 from tests.federation.pair import join_path
-from tests.federation.remote_room import catch_up, second_process, send
+from tests.federation.remote_room import catch_up, remote_room, second_process, send, texts
 from tests.federation.test_crossing import Gate
 from tests.server import Answer, TestServer, path_part
 
@@ -68,6 +75,12 @@ async def joining(
     end = Deferred.fromCoroutine(server.call("POST", join_path(ROOM, other.name), {}, bob))
     await gate.reached
     return Joining(hall, bob, gate, end)
+
+
+def shut_out(hall: Hall, answer: JsonObject) -> JsonObject:
+    """The room has an ACL that shuts out the server that tells it."""
+    acl = {"allow": ["*"], "deny": [hall.other.name]}
+    return {**answer, "state": [*answer["state"], hall.build("m.room.server_acl", acl, "").pdu]}
 
 
 async def bodies(server: TestServer, token: str) -> list[str]:
@@ -134,11 +147,6 @@ async def test_a_join_that_fails_in_the_end(server: TestServer, other: Scripted)
 @ensureDeferred
 async def test_who_is_shut_out_of_the_room_that_one_joins(server: TestServer, other: Scripted) -> None:
     """What they send meanwhile is not taken, though the ACL comes with the answer only."""
-    acl = {"allow": ["*"], "deny": [other.name]}
-
-    def shut_out(hall: Hall, answer: JsonObject) -> JsonObject:
-        return {**answer, "state": [*answer["state"], hall.build("m.room.server_acl", acl, "").pdu]}
-
     under_way = await joining(server, other, shut_out)
     await send(server, other, under_way.message().pdu)
     assert await under_way.answer() == 200
@@ -158,3 +166,134 @@ async def test_a_process_that_dies_while_one_joins(server: TestServer, other: Sc
     await catch_up(server)
     assert await server.database.read(lambda txn: txn.rows("SELECT FROM staged_events", ())) == []
     assert await under_way.answer() == 200
+
+
+@ensureDeferred
+async def test_who_is_shut_out_speaks_as_the_room_is_entered(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is here, the room is not yet."""
+    under_way = await joining(server, other, shut_out)
+    enter = RoomEntrance.enter
+
+    async def enter_late(entrance: RoomEntrance, entry: Entry) -> StoredEvent | None:
+        await send(server, other, under_way.message().pdu)
+        return await enter(entrance, entry)
+
+    monkeypatch.setattr(RoomEntrance, "enter", enter_late)
+    assert await under_way.answer() == 200
+    await catch_up(server)
+    assert await bodies(server, under_way.bob) == []
+
+
+@ensureDeferred
+async def test_who_is_shut_out_speaks_slowly(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To check what they send takes until the room is entered, as long as they like to wait with their keys."""
+    under_way = await joining(server, other, shut_out)
+    checked: Deferred[None] = Deferred()
+    check_all = PduChecker.check_all
+
+    async def check_late(checker: PduChecker, pdus: Sequence[Any], *more: Any) -> Sequence[Any]:
+        if len(pdus) == 1:
+            await checked
+        return await check_all(checker, pdus, *more)
+
+    monkeypatch.setattr(PduChecker, "check_all", check_late)
+    sending = Deferred.fromCoroutine(send(server, other, under_way.message().pdu))
+    assert await under_way.answer() == 200
+    checked.callback(None)
+    await sending
+    await catch_up(server)
+    assert await bodies(server, under_way.bob) == []
+
+
+@ensureDeferred
+async def test_a_message_in_the_moment_of_entering(
+    server: TestServer, other: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The join is over just after it was asked whether we are in the room."""
+    under_way = await joining(server, other)
+    is_over, waits = threading.Event(), [True]
+
+    def note(answer: Answer) -> Answer:
+        is_over.set()
+        return answer
+
+    under_way.end.addCallback(note)
+
+    def enter_after(read: Callable[..., Any]) -> Callable[..., Any]:
+        def reading(txn: Transaction, sql: str, arguments: Any = ()) -> Any:
+            found = read(txn, sql, arguments)
+            if waits and "FROM memberships" in sql:
+                waits.clear()
+                reactor.callFromThread(under_way.gate.opened.callback, None)  # type: ignore[attr-defined]  # a zope interface
+                assert is_over.wait(60)
+            return found
+
+        return reading
+
+    for name in ("row", "rows"):
+        monkeypatch.setattr(Transaction, name, enter_after(getattr(Transaction, name)))
+    message = under_way.message()
+    assert await send(server, other, message.pdu) == {message.event_id: {}}
+    await catch_up(server)
+    assert await bodies(server, under_way.bob) == ["hello"]
+
+
+@ensureDeferred
+async def test_a_room_that_was_taken_on_before_the_join(server: TestServer, other: Scripted) -> None:
+    """As its last events are let go, those that the join waits for are not."""
+    under_way = await joining(server, other)
+    await send(server, other, under_way.message().pdu)
+    (staged,) = [
+        life for feature in server.features for life in feature.lives if isinstance(life, StagedRooms)
+    ]
+    claim = "UPDATE staged_rooms SET owner = %s, leased_until = clock_timestamp() + interval '1 hour'"
+    await server.database.transact(lambda txn: txn.execute(claim, (staged._owner,)))
+    await Deferred.fromCoroutine(staged._work_off(ROOM))
+    assert await under_way.answer() == 200
+    await catch_up(server)
+    assert await bodies(server, under_way.bob) == ["hello"]
+
+
+@ensureDeferred
+async def test_a_room_that_somebody_of_ours_is_in(server: TestServer, other: Scripted) -> None:
+    """While another user asks a slow server to let them in, all goes on for those who are there."""
+    room, alice = await remote_room(server, other)
+    allow = [{"type": "m.room_membership", "room_id": "!elsewhere:third.test"}]
+    rules = {"join_rule": "restricted", "allow": allow}
+    await server.ok("PUT", f"rooms/{room.room_id}/state/m.room.join_rules", rules, alice)
+    await room.look()
+    bob, user_id = await server.user("bob"), f"@bob:{server.name}"
+    proposed = await room.build("m.room.member", {"membership": "join"}, user_id, sender=user_id)
+    version = (await room.room()).version.identifier
+    other.scripts[f"{FEDERATION}/v1/make_join/"] = lambda *_: {"room_version": version, "event": proposed.pdu}
+    other.scripts[f"{FEDERATION}/v2/send_join/"] = lambda *_: {}
+    gate = Gate(other, f"{FEDERATION}/v2/send_join/")
+    end = Deferred.fromCoroutine(server.call("POST", join_path(room.room_id, other.name), {}, bob))
+    await gate.reached
+    await send(server, other, (await room.say("hello")).pdu)
+    assert await texts(server, room, alice) == ["hello"]
+    gate.opened.callback(None)
+    assert (await end).status == 502
+
+
+@ensureDeferred
+async def test_a_room_that_one_enters_and_leaves_while_another_joins(
+    server: TestServer, other: Scripted, database_arguments: Mapping[str, Any]
+) -> None:
+    """What is said after that waits for the other one's join."""
+    async with second_process(server, dict(database_arguments)) as second:
+        under_way = await joining(server, other)
+        message, carl = under_way.message(), await server.user("carl")
+        under_way.hall.user = f"@carl:{server.name}"
+        other.scripts[f"{FEDERATION}/v2/send_join/"] = under_way.hall.send
+        await second.ok("POST", join_path(ROOM, other.name), {}, carl)
+        await second.ok("POST", f"rooms/{path_part(ROOM)}/leave", {}, carl)
+        assert await send(second, other, message.pdu) == {message.event_id: {}}
+        assert await under_way.answer() == 200
+        await catch_up(second)
+        await catch_up(server)
+        assert await bodies(server, under_way.bob) == ["hello"]

@@ -24,7 +24,7 @@ async def test_both_work_on_one_room(
     path = f"/_matrix/federation/v1/send/t{next(TRANSACTIONS)}"
     assert (await other.ask(server, "PUT", path, body))[0] == 200
     await gate.reached
-    assert await server.database.transact(claim_rooms, "elsewhere#", 60, 9) == []
+    assert await server.database.transact(claim_rooms, "elsewhere#", server.name, 60, 9) == []
     async with second_process(server, database_arguments) as second:
         await settle(second)
         await catch_up(second)

@@ -27,7 +27,7 @@ from synapse_lite.matrix.types import MEMBER
 from synapse_lite.replication.bus import Bus
 from synapse_lite.storage import received_transactions, staged_events
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.joins_under_way import is_joining
+from synapse_lite.storage.joins_under_way import whereabouts
 from synapse_lite.storage.room_servers import has_waiting, is_in_room
 from synapse_lite.storage.rooms import Room, room_by_id
 from synapse_lite.storage.sent_knocks import has_sent
@@ -57,8 +57,11 @@ class _RoomOf:
 
 @frozen
 class _Accepted:
+    """`awaited`: rooms that were about to be entered when their events were looked at."""
+
     results: dict[str, JsonObject] = field(factory=dict)
     arrivals: list[Arrival] = field(factory=list)
+    awaited: list[Room] = field(factory=list)
 
 
 class Transactions:
@@ -145,6 +148,8 @@ class Transactions:
                     await self._invites.withdraw(room, one, origin)
         if not found.takes_all:
             return
+        if found.is_awaited:
+            accepted.awaited.append(room)
         for one in checked:
             if isinstance(one, Event):
                 accepted.results[one.event_id] = {}
@@ -161,12 +166,11 @@ class Transactions:
             room = room_by_id(txn, room_id)
             if room is None:
                 continue
-            if is_in_room(txn, room.nid, self._server_name):
+            ours = whereabouts(txn, room, self._server_name)
+            if ours.is_in:
                 found[room_id] = _RoomOf(room, shuts_out(txn, self._current, room.nid, origin), True)
-                continue
-            is_awaited = is_joining(txn, room_id)
-            if is_awaited or has_waiting(txn, room.nid, self._server_name) or has_sent(txn, room.nid):
-                found[room_id] = _RoomOf(room, False, False, is_awaited)
+            elif ours.is_coming or has_waiting(txn, room.nid, self._server_name) or has_sent(txn, room.nid):
+                found[room_id] = _RoomOf(room, False, False, ours.is_coming)
         return found
 
     def _store(
@@ -176,13 +180,21 @@ class Transactions:
         answer: JsonObject = {"pdus": accepted.results}
         if not received_transactions.put_answer(txn, origin, txn_id, answer, now, kept_ms=KEPT_MS):
             return received_transactions.find_answer(txn, origin, txn_id) or answer
-        if accepted.arrivals:
-            staged_events.stage(txn, origin, accepted.arrivals, now)
+        shut = {room.room_id for room in accepted.awaited if self._has_shut(txn, room, origin)}
+        arrivals = [one for one in accepted.arrivals if one.room_id not in shut]
+        if arrivals:
+            staged_events.stage(txn, origin, arrivals, now)
         for edu in edus:
             outcome = txn.attempt(_handling(self._edus, origin, edu))
             if isinstance(outcome, Exception) and not isinstance(outcome, MatrixError):
                 raise outcome
         return answer
+
+    def _has_shut(self, txn: Transaction, room: Room, origin: str) -> bool:
+        """Whether it was entered meanwhile, and shuts the server out."""
+        return is_in_room(txn, room.nid, self._server_name) and shuts_out(
+            txn, self._current, room.nid, origin
+        )
 
 
 def _shut_out(room: Room, pdu: Any) -> Refused:
