@@ -166,7 +166,7 @@ async def test_servers_that_are_not_in_the_room(
 async def test_what_our_last_user_did_before_they_left(
     server: TestServer, other: Scripted, network: Network
 ) -> None:
-    """Their leave may be the first that a server hears after a while: what lies below it is given to who was there, and to nobody else."""
+    """Their leave may be the first that a server hears after a while: what lies below it is given to who was there, until it is deleted."""
     room, token = await remote_room(server, other)
     third = network.scripted("third.test")
     (said,) = await talk(server, room, token, 1)
@@ -186,6 +186,9 @@ async def test_what_our_last_user_did_before_they_left(
         assert await refused(server, third, target) == FORBIDDEN
     make = f"make_join/{room.room_id}/@dave:{other.name}?ver=10&ver=11&ver=12"
     assert await refused(server, other, make) == NOT_FOUND
+    purging = "UPDATE rooms SET purging = TRUE WHERE room_id = %s"
+    await server.database.transact(lambda txn: txn.execute(purging, (room.room_id,)))
+    assert await refused(server, other, f"event/{part(leave)}") == FORBIDDEN
 
 
 @ensureDeferred

@@ -13,6 +13,7 @@ from synapse_lite.matrix.types import MEMBER
 from synapse_lite.matrix.visibility import HISTORY_VISIBILITY, may_see
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, Standing, StoredEvent
+from synapse_lite.storage.heads import read_head
 from synapse_lite.storage.partial_rooms import is_partial, was_there
 from synapse_lite.storage.room_servers import is_in_room, users_of
 from synapse_lite.storage.rooms import Room, room_by_id
@@ -53,6 +54,8 @@ class RoomGate:
             return None
         check_acl(txn, self.current, room.nid, [origin])
         is_ours = is_in_room(txn, room.nid, self.server_name)
+        if not is_ours and read_head(txn, room.nid) is None:
+            return None  # it is being purged
         is_joined = is_ours and (is_in_room(txn, room.nid, origin) or was_there(txn, room.nid, origin))
         return ServedRoom(room, origin, is_ours, is_joined)
 
