@@ -32,19 +32,22 @@ class LimitNotices:
             "body": "This server has reached its limit of monthly active users: some users may be unable to use it.",
             **({"admin_contact": contact} if contact else {}),
         }
-        self._is_full = False
+        self._is_full: bool | None = None
         self._look_at = 0.0
         self._told: Cache[str, bool] = Cache(REMEMBERED_USERS)
 
     async def tell(self, requester: Requester) -> None:
-        """Before they sync. Who is not let in reads it in the refusal. A failure is nobody's trouble."""
+        """Before they sync. Who is not let in reads it in the refusal. A failure is nobody's trouble.
+
+        Nobody is told anything, nor that it is over, before it was looked once: after a restart all come at the same moment.
+        """
         if requester.over_limit is not None:
             return
         if self._clock.monotonic() >= self._look_at:
             self._look_at = self._clock.monotonic() + LOOK_SECONDS
             self._is_full = await self._active.is_full()
         user_id, is_full = requester.user_id, self._is_full
-        if self._told.get(user_id) is is_full:
+        if is_full is None or self._told.get(user_id) is is_full:
             return
         try:
             await self._notices.pin(user_id, self._content if is_full else None)

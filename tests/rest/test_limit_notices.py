@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
 
+from synapse_lite.handlers.active_users import ActiveUsers
 from synapse_lite.handlers.limit_notices import LOOK_SECONDS
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, TestServer
@@ -67,3 +70,32 @@ async def test_who_is_not_told(build_server: BuildServer) -> None:
         for _ in range(2):
             server.clock.step(LOOK_SECONDS)
             assert await sync(server, token) == {}
+
+
+@ensureDeferred
+async def test_who_comes_while_the_first_count_is_under_way(
+    build_server: BuildServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart all do: what they were told stays, and is not told again."""
+    options = {**LIMITED, "max_mau_value": 2}
+    server = await build_server(**options)
+    tokens = [await server.user(name) for name in ("alice", "bob")]
+    for token in tokens:
+        await sync(server, token)
+    server.clock.advance(LOOK_SECONDS)
+    room_ids = [room_id for token in tokens for room_id in await sync(server, token)]
+    told = [await pinned(server, *one) for one in zip(room_ids, tokens, strict=True)]
+    fresh = await build_server(**options)
+    counted, is_full = Deferred[None](), ActiveUsers.is_full
+
+    async def count_late(active: ActiveUsers) -> bool:
+        await counted
+        return await is_full(active)
+
+    monkeypatch.setattr(ActiveUsers, "is_full", count_late)
+    first = Deferred.fromCoroutine(sync(fresh, tokens[0]))
+    await sync(fresh, tokens[1])
+    counted.callback(None)
+    await first
+    await sync(fresh, tokens[1])
+    assert [await pinned(fresh, *one) for one in zip(room_ids, tokens, strict=True)] == told
