@@ -56,10 +56,13 @@ class Role:
 
 
 def _has_duty(config: Config, named: Collection[str], app: str, *, is_usual: bool) -> bool:
-    """Whether it is this process's: it is `named`, or nobody is. Not `is_usual`: then those of that `app` have it."""
+    """Whether it is this process's: it is `named`, or nobody is. Those of that `app` have it, and unless not `is_usual` who runs tasks.
+
+    An `app` of its own says so enough: the option that takes the duty off the others may be in their file only.
+    """
     if named:
         return config.worker_name in named
-    return config.runs_background_tasks if is_usual else config.worker_app == app
+    return config.worker_app == app or (is_usual and config.runs_background_tasks)
 
 
 def duties_elsewhere(config: Config) -> Iterator[str]:

@@ -103,3 +103,12 @@ def test_duties_in_the_old_way() -> None:
         "pushing (workers of synapse.app.pusher)",
         "serving media (enable_media_repo: false; workers of synapse.app.media_repository)",
     ]
+
+
+def test_an_application_of_its_own_is_enough() -> None:
+    """The option may be in the file of the main process only: there it takes the duty away, and somebody has to have it."""
+    for app in ("pusher", "federation_sender"):
+        role = Role.of(worker("w1", worker_app=f"synapse.app.{app}"))
+        assert (role.pushes, role.sends_to_servers) == (app == "pusher", app == "federation_sender")
+    named = worker("w1", worker_app="synapse.app.pusher", pusher_instances=["pusher1"])
+    assert not Role.of(named).pushes
