@@ -12,6 +12,9 @@ from synapse_lite.storage.statements import Row
 
 HTTP = "http"
 CLAIM_MS = 120_000
+MAX_AGE_MS = 24 * 60 * 60 * 1000
+"""What is older is pushed to nobody."""
+
 PusherKey = tuple[str, str, str]
 """App, key and user."""
 
@@ -293,12 +296,12 @@ def delete_rejected(txn: Transaction, claimed: ClaimedPusher) -> bool:
     return bool(txn.execute(f"DELETE FROM pushers WHERE {_IS_SAME}", _key(claimed)))
 
 
-def drop_queued(txn: Transaction, before_ms: int, limit: int) -> int:
-    """Forget what nobody pushed in time; how many."""
+def drop_queued(txn: Transaction, now_ms: int, limit: int) -> int:
+    """Forget what nobody pushed within `MAX_AGE_MS`; how many."""
     return txn.execute(
         "DELETE FROM push_queue WHERE (user_id, position) IN"
         " (SELECT user_id, position FROM push_queue WHERE queued_ts < %s LIMIT %s FOR UPDATE SKIP LOCKED)",
-        (before_ms, limit),
+        (now_ms - MAX_AGE_MS, limit),
     )
 
 

@@ -13,6 +13,7 @@ from synapse_lite.storage import (
     expiry,
     key_backup,
     openid,
+    pushers,
     rendezvous,
     sliding_sync,
     to_device,
@@ -74,6 +75,9 @@ class Expiry:
     def transactions(self, txn: Transaction, limit: int) -> int:
         return expiry.delete_old_transactions(txn, self.clock.now_ms() - TRIED_AGAIN_MS, limit)
 
+    def pushes(self, txn: Transaction, limit: int) -> int:
+        return pushers.drop_queued(txn, self.clock.now_ms(), limit)
+
     def destinations(self, txn: Transaction, limit: int) -> int:
         return destinations.forget_destinations(txn, self.clock.now_ms() - UNREACHABLE_MS, limit)
 
@@ -127,6 +131,7 @@ def expire_sessions(clock: Clock) -> Cleanup:
             "event_transactions": until_none_left(expired.transactions),
             "to_device_transactions": until_none_left(expired.to_device_transactions),
             "sliding_connections": until_none_left(expired.connections),
+            "push_queue": until_none_left(expired.pushes),
             "destinations": until_none_left(expired.destinations),
             "key_backups": until_none_left(key_backup.delete_keys_of_deleted),
         }

@@ -199,7 +199,7 @@ async def test_finished_tasks_are_pruned(database: Database) -> None:
 
 @ensureDeferred
 async def test_what_logins_leave_behind_expires(database: Database) -> None:
-    """Tokens at their time; what clients began or may repeat after a day."""
+    """Tokens at their time; what clients began or may repeat, and what nobody pushed, after a day."""
     clock = ManualClock()
     now = clock.now_ms()
     old, young = now - DAY_MS - 1, now - DAY_MS + 1
@@ -220,6 +220,11 @@ async def test_what_logins_leave_behind_expires(database: Database) -> None:
                 "INSERT INTO event_transactions VALUES ('s', 1, 'send', %s, 1, NULL, %s)", (name, created)
             )
             txn.execute("INSERT INTO to_device_transactions VALUES ('s', 'x', %s, %s)", (name, created))
+            txn.execute(
+                "INSERT INTO push_queue (user_id, position, room_nid, event_nid, thread_id, tweaks, queued_ts)"
+                " VALUES ('@u:x', %s, 1, 1, 'main', '[]', %s)",
+                (number, created),
+            )
         txn.execute("INSERT INTO devices (user_id, device_id, created_ts) VALUES ('@u:x', 'D', 1)")
         for number, until in enumerate((now, now + 1)):
             for table in ("login_tokens", "openid_tokens"):
@@ -239,10 +244,11 @@ async def test_what_logins_leave_behind_expires(database: Database) -> None:
         "to_device_transactions": 3,
         "key_backups": 0,
         "sliding_connections": 0,
+        "push_queue": 3,
         "destinations": 0,
     }
     left = {"access_tokens": 2, **dict.fromkeys(("uia_sessions", "event_transactions"), 1)}
-    left |= dict.fromkeys(("to_device_transactions", "login_tokens", "openid_tokens"), 1)
+    left |= dict.fromkeys(("to_device_transactions", "push_queue", "login_tokens", "openid_tokens"), 1)
     for table, rows in left.items():
         assert await value(database, f"SELECT count(*) FROM {table}") == rows
     await database.transact(

@@ -20,6 +20,7 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import View
 from synapse_lite.storage.notices import Marks, Reader, mark_of, read_marks_of
 from synapse_lite.storage.pushers import (
+    MAX_AGE_MS,
     ClaimedPusher,
     PusherKey,
     Queued,
@@ -32,7 +33,6 @@ from synapse_lite.storage.room_summary import read_summaries
 MAX_AT_ONCE = 10
 """Of more the newest ones are pushed: after an outage nobody wants to hear all of it."""
 
-MAX_AGE_MS = 24 * 60 * 60 * 1000
 Wanted = Sequence[tuple[Queued, View]]
 Around = Callable[[int, str], Surroundings]
 """Of a room, by nid, and a sender there."""

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from synapse_lite.clock import Clock
 from synapse_lite.handlers.push.gateway import Gateways, Outcome
-from synapse_lite.handlers.push.pushes import MAX_AGE_MS, PushReader, Work
+from synapse_lite.handlers.push.pushes import PushReader, Work
 from synapse_lite.handlers.push.recorder import Recorder
 from synapse_lite.replication.bus import Bus
 from synapse_lite.storage import pushers as store
@@ -23,8 +23,6 @@ AT_ONCE = 64
 """Requests on their way. New ones are claimed when half of them are done: a claim is a commit."""
 POLL_SECONDS = 1.0  # what another process that pushes queued, and pushers whose pause is over
 RETRY_SECONDS = 60.0  # after a fault of ours
-CLEAN_SECONDS = 600.0
-DROPPED_AT_ONCE = 1000
 
 
 class PushSender:
@@ -43,7 +41,6 @@ class PushSender:
         self._busy = 0
         self._stopped = False
         self._running: Deferred[None] | None = None
-        self._clean_at = 0.0
         self._unsubscribe: Callable[[], None] | None = None
 
     def start(self) -> None:
@@ -75,12 +72,6 @@ class PushSender:
                 await self._signal.wait(POLL_SECONDS)
 
     async def _claim(self) -> list[ClaimedPusher]:
-        if self._clock.monotonic() >= self._clean_at:
-            self._clean_at = self._clock.monotonic() + CLEAN_SECONDS
-            before = self._clock.now_ms() - MAX_AGE_MS
-            dropped = await self._database.transact(store.drop_queued, before, DROPPED_AT_ONCE)
-            if dropped == DROPPED_AT_ONCE:
-                self._clean_at = 0.0  # there are more
         free = AT_ONCE - self._busy
         if free < AT_ONCE // 2:
             return []

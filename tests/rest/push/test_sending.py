@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.handlers.push.pushes import PushReader
 from synapse_lite.handlers.push.recorder import Recorder
-from synapse_lite.handlers.push.sender import CLEAN_SECONDS, DROPPED_AT_ONCE, POLL_SECONDS, RETRY_SECONDS
+from synapse_lite.handlers.push.sender import RETRY_SECONDS
 from synapse_lite.handlers.unread.reader import UnreadReader
 from synapse_lite.storage import pushers as store
 from synapse_lite.storage.database import Transaction
@@ -158,18 +158,3 @@ def _counted(patch: pytest.MonkeyPatch, counted: Transaction) -> list[str]:
 
     patch.setattr(Transaction, "rows", counting)
     return sent
-
-
-@ensureDeferred
-async def test_what_nobody_pushed_in_time_goes(phone: Phone) -> None:
-    """However much there is: of gateways that are dead, more than one slice."""
-    database, clock = phone.server.database, phone.server.clock
-    waiting = "INSERT INTO push_queue (user_id, position, room_nid, event_nid, thread_id, tweaks, queued_ts)"
-    rows = f"SELECT '@dead:hs.test', n, 1, n, 'main', '[]', 1 FROM generate_series(1, {2 * DROPPED_AT_ONCE + 1}) n"
-    await database.transact(lambda txn: txn.execute(f"{waiting} {rows}"))
-    clock.advance(CLEAN_SECONDS)
-    for _ in range(int(CLEAN_SECONDS / POLL_SECONDS) // 2):
-        if not await database.read(lambda txn: txn.value("SELECT count(*) FROM push_queue")):
-            return
-        clock.advance(POLL_SECONDS)
-    pytest.fail("some are left")
