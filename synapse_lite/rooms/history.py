@@ -156,16 +156,17 @@ class HistoryFiller:
         return judge_by_state(event, {key: stored[nid].event for key, nid in nids.items() if nid in stored})
 
     def _redact(self, txn: Transaction, filling: _Filling, stored: StoredEvent) -> None:
-        """What it redacts, and what redacted it before it was known."""
+        """What it redacts."""
         target = filling.known.get(stored.event.redacts) if stored.event.redacts else None
         if target is not None and self._redactions.applies(txn, stored, state_after(stored), target):
             filling.redacted[stored.nid] = target
-        self._redactions.link(txn, stored)
 
     def _write(self, txn: Transaction, filling: _Filling, past: Past) -> None:
         written = Written(filling.placed, filling.known, filling.redacted, {})
         for contribute in self._contributors:
             contribute(txn, written)
+        for stored in filling.placed:
+            self._redactions.link(txn, stored)
         self._bans.redact_late(txn, filling.placed)
         newest_first = [
             PlacedHistory(one.nid, _nid(filling.redacted.get(one.nid))) for one in reversed(filling.placed)

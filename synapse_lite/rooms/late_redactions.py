@@ -15,6 +15,7 @@ from synapse_lite.storage.redactions import (
     link_redactions,
     waiting_redactions,
 )
+from synapse_lite.storage.relations import delete_relations
 
 
 @frozen
@@ -23,7 +24,7 @@ class LateRedactions:
     resolver: StateResolver
 
     def link(self, txn: Transaction, target: StoredEvent) -> None:
-        """The redactions that waited for the event empty it now, if they were allowed to where they hang."""
+        """The redactions that waited for the event, which is written, empty it now, if they were allowed to where they hang."""
         nids = waiting_redactions(txn, target.room_nid, target.event_id)
         if not nids:
             return
@@ -33,6 +34,8 @@ class LateRedactions:
             if self.applies(txn, redaction, state_after(redaction), target)
         ]
         link_redactions(txn, nids, target.nid, applying)
+        if applying:
+            delete_relations(txn, [target.nid])
 
     def wait(self, txn: Transaction, redaction: StoredEvent, known: Mapping[str, StoredEvent]) -> None:
         """It empties nothing yet, and may do so when its target comes. Another event waits for nothing."""

@@ -15,8 +15,10 @@ from attrs import evolve
 
 from synapse_lite.errors import SynapseLiteError
 from synapse_lite.matrix.event import Event, StateKey
+from synapse_lite.matrix.relations import relation_of
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.rooms.batch import by_member, record_deltas
+from synapse_lite.rooms.contributors.room_summary import give_back
 from synapse_lite.rooms.judge import Judged, judge_by_state, needs_of
 from synapse_lite.rooms.values import Contributor, StateDelta, Written
 from synapse_lite.storage import partial_rooms
@@ -25,6 +27,7 @@ from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.heads import MovedHead, RoomHead, lock_heads, write_heads
 from synapse_lite.storage.partial_rooms import PartialRoom
 from synapse_lite.storage.redactions import take_back_redaction
+from synapse_lite.storage.relations import delete_relations, insert_relations
 from synapse_lite.storage.state import NidMap, StateStore
 from synapse_lite.storage.stream import Kind
 
@@ -153,11 +156,12 @@ class RoomFiller:
         does what it redacted.
         """
         partial_rooms.reject_event(txn, stored.nid, reason)
-        target_nid = take_back_redaction(txn, stored.nid) if stored.event.redacts is not None else None
-        for nid in (stored.nid, target_nid):
-            if nid is not None:
-                self._events.forget(nid)
-                txn.publish(Kind.AMENDED, room_nid=stored.room_nid, key=str(nid))
+        delete_relations(txn, [stored.nid])
+        target = self._brought_back(txn, stored) if stored.event.redacts is not None else None
+        for one in (stored, target):
+            if one is not None:
+                self._events.forget(one.nid)
+                txn.publish(Kind.AMENDED, room_nid=one.room_nid, key=str(one.nid))
         tips = [nid for nid in head.extremities if nid != stored.nid] or list(head.extremities)
         head = evolve(head, extremities=tips)
         key = stored.event.key if stored.event.is_state else None
@@ -168,3 +172,16 @@ class RoomFiller:
         number = self._state.find_keys(txn, [key])[key]
         change = {number: previous.nid if previous else 0}
         return self._change(txn, head, [StateDelta(key, previous, stored, stored)], change)
+
+    def _brought_back(self, txn: Transaction, redaction: StoredEvent) -> StoredEvent | None:
+        """What the redaction alone had emptied, with what had gone with its content."""
+        nid = take_back_redaction(txn, redaction.nid)
+        target = None if nid is None else self._events.load(txn, [nid]).get(nid)
+        if target is None or self._events.redactions(txn, [target.nid]):
+            return None
+        relation = relation_of(target.event.content)
+        if relation is not None and target.standing is not Standing.REJECTED:
+            delete_relations(txn, [target.nid])  # it has one where it came after its redaction
+            insert_relations(txn, [(target, relation)])
+        give_back(txn, self._state, target)
+        return target

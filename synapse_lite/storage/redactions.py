@@ -27,9 +27,12 @@ def insert_redactions(txn: Transaction, redactions: Sequence[NewRedaction]) -> N
 
 
 def take_back_redaction(txn: Transaction, event_nid: int) -> int | None:
-    """The event redacts nothing any more, if it did. The nid of its target, as far as that is known."""
-    row = txn.row("DELETE FROM redactions WHERE event_nid = %s RETURNING target_nid", (event_nid,))
-    return None if row is None else row[0]
+    """The event redacts nothing any more. The nid of what it had emptied, if anything."""
+    nid: int | None = txn.value(
+        "DELETE FROM redactions WHERE event_nid = %s RETURNING CASE WHEN applied THEN target_nid END",
+        (event_nid,),
+    )
+    return nid
 
 
 def waiting_redactions(txn: Transaction, room_nid: int, event_id: str) -> list[int]:

@@ -5,6 +5,7 @@ from pytest_twisted import ensureDeferred
 
 from synapse_lite.matrix.redact_on_ban import REDACT_EVENTS
 from synapse_lite.storage.events import Standing
+from synapse_lite.storage.relations import is_related
 from synapse_lite.storage.stream import Change
 from tests.builders import ALICE
 from tests.rooms.meeting import TEXT, Meeting
@@ -15,10 +16,11 @@ pytestmark = pytest.mark.parametrize("version", ["6", "10", "11", "12"])
 
 @ensureDeferred
 async def test_a_redaction_before_its_target(meeting: Meeting) -> None:
-    """It waits, and empties the target when that comes; one that was not allowed to does not."""
+    """It waits, and empties the target when that comes, which relates to nothing then; one that was not allowed to does not."""
+    about = {"m.relates_to": {"rel_type": "m.reference", "event_id": meeting.joined.event_id}}
     remote, room = meeting.remote, meeting.room
     state = await remote.state(meeting.joined)
-    said = remote.build(room, [meeting.joined.event], state, "m.room.message", CAROL, TEXT)
+    said = remote.build(room, [meeting.joined.event], state, "m.room.message", CAROL, {**TEXT, **about})
     redaction = remote.build(
         room, [meeting.joined.event], state, "m.room.redaction", CAROL, {}, redacts=said.event_id
     )
@@ -27,6 +29,7 @@ async def test_a_redaction_before_its_target(meeting: Meeting) -> None:
     found = await meeting.do(meeting.world.events.redactions, [target.nid])
     assert found.keys() == {target.nid}
     assert found[target.nid].nid == first.nid
+    assert not await meeting.do(is_related, target.nid)
 
 
 @ensureDeferred

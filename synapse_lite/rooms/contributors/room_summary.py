@@ -7,7 +7,7 @@ from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.ids import domain_of
-from synapse_lite.matrix.event import StateKey, redacted
+from synapse_lite.matrix.event import Event, StateKey, redacted
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.rooms.values import StateDelta, Written
 from synapse_lite.storage.database import Transaction
@@ -87,14 +87,26 @@ def take_back(txn: Transaction, state: StateStore, targets: Iterable[StoredEvent
         add_to_summary(txn, room_nid, {}, values)
 
 
+def give_back(txn: Transaction, state: StateStore, target: StoredEvent) -> None:
+    """Of a room, if its current state is redacted no more."""
+    for room_nid, values in _told(txn, state, [target], lambda event: event).items():
+        add_to_summary(txn, room_nid, {}, values)
+
+
 def _taken_back(txn: Transaction, state: StateStore, targets: Iterable[StoredEvent]) -> dict[int, _Values]:
     """By room nid what redacted events say no longer, of those that are the room's current ones."""
-    shown = [one for one in targets if one.event.is_state and one.event.type in _FIELDS]
+    return _told(txn, state, targets, redacted)
+
+
+def _told(
+    txn: Transaction, state: StateStore, events: Iterable[StoredEvent], as_shown: Callable[[Event], Event]
+) -> dict[int, _Values]:
+    shown = [one for one in events if one.event.is_state and one.event.type in _FIELDS]
     current = state.current(txn, {(one.room_nid, one.event.key) for one in shown}) if shown else {}
     values: dict[int, _Values] = {}
     for one in shown:
         if current.get((one.room_nid, one.event.key)) == one.nid:
-            values.setdefault(one.room_nid, {}).update(_said(one.event.key, redacted(one.event).content))
+            values.setdefault(one.room_nid, {}).update(_said(one.event.key, as_shown(one.event).content))
     return values
 
 
