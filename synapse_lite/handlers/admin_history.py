@@ -32,8 +32,8 @@ class EverythingVisible(Visibility):
 class NobodyIgnored:
     """Administrators judge also those whom they do not want to hear of."""
 
-    async def of(self, _user_id: str, /) -> tuple[str, ...]:
-        return ()
+    async def of(self, _user_id: str, /) -> frozenset[str]:
+        return frozenset()
 
 
 @frozen

@@ -40,7 +40,7 @@ class EventFilter:
     related_by_senders: Names | None = None
     related_by_rel_types: Names | None = None
     contains_url: bool | None = None
-    ignored: Names = ()
+    ignored: frozenset[str] = frozenset()
     lazy_load_members: bool = False
     include_redundant_members: bool = False
     unread_thread_notifications: bool = False

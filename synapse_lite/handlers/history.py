@@ -1,6 +1,6 @@
 """Reading the past of a room: pages, one event, the events around it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -51,7 +51,7 @@ class Missing(Protocol):
 class Ignored(Protocol):
     """Whom a reader does not want to hear of."""
 
-    async def of(self, user_id: str, /) -> tuple[str, ...]: ...
+    async def of(self, user_id: str, /) -> frozenset[str]: ...
 
 
 class HistoryHandler:
@@ -288,7 +288,7 @@ class HistoryHandler:
 
     def _as_seen(
         self, txn: Transaction, viewer: Viewer, room: Room, entries: Sequence[Entry], views: Sequence[View],
-        ignored: Sequence[str] = (),
+        ignored: Collection[str] = (),
     ) -> list[View]:  # fmt: skip
         """The views as the viewer may read them, with what relates to them."""
         seen = self._visibility.as_seen(txn, {room.nid: viewer}, entries, views)

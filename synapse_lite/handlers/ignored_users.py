@@ -16,9 +16,9 @@ class IgnoredUsers:
     """Kept in memory; give `on_changes` every change."""
 
     def __init__(self, database: Database) -> None:
-        self._known: SharedReads[str, tuple[str, ...]] = SharedReads(database, _read, REMEMBERED)
+        self._known: SharedReads[str, frozenset[str]] = SharedReads(database, _read, REMEMBERED)
 
-    async def of(self, user_id: str) -> tuple[str, ...]:
+    async def of(self, user_id: str) -> frozenset[str]:
         """The ids of those whose messages and invites the user does not get."""
         return (await self._known.of([user_id]))[user_id]
 
@@ -28,17 +28,17 @@ class IgnoredUsers:
                 self._known.forget(change.user_id)
 
 
-def _read(txn: Transaction, user_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+def _read(txn: Transaction, user_ids: Collection[str]) -> dict[str, frozenset[str]]:
     """After a restart all clients ask at once."""
     contents = account_data_of_users(txn, user_ids, GLOBAL, TYPE)
     return {user_id: ignored_in(user_id, contents.get(user_id)) for user_id in user_ids}
 
 
-def read_ignored(txn: Transaction, user_id: str) -> tuple[str, ...]:
+def read_ignored(txn: Transaction, user_id: str) -> frozenset[str]:
     return ignored_in(user_id, read_account_data(txn, user_id, GLOBAL, TYPE))
 
 
-def ignored_in(user_id: str, content: JsonObject | None) -> tuple[str, ...]:
-    """A client may have written anything; nobody ignores themselves."""
+def ignored_in(user_id: str, content: JsonObject | None) -> frozenset[str]:
+    """A client may have written anything, such as tens of thousands; nobody ignores themselves."""
     users = (content or {}).get("ignored_users")
-    return tuple(sorted(users.keys() - {user_id})) if isinstance(users, dict) else ()
+    return frozenset(users.keys() - {user_id}) if isinstance(users, dict) else frozenset()

@@ -1,6 +1,6 @@
 """Reading what relates to an event, and the threads of a room."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from attrs import evolve, frozen
 
@@ -40,7 +40,7 @@ class PageRequest:
     start: Place | None = None
     stop: Place | None = None
     backwards: bool = True
-    ignored: Sequence[str] = ()
+    ignored: Collection[str] = ()
 
 
 @frozen

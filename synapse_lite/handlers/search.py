@@ -308,7 +308,7 @@ class SearchHandler:
         ]
 
     def _views(
-        self, txn: Transaction, scope: _Scope, user_id: str, ignored: Sequence[str], found: Sequence[_Places],
+        self, txn: Transaction, scope: _Scope, user_id: str, ignored: Collection[str], found: Sequence[_Places],
         members: Sequence[Sequence[int]],
     ) -> tuple[Mapping[int, View], Mapping[int, View]]:  # fmt: skip
         """Of what was found, as the reader may see it, and of the member events; by nid."""

@@ -43,7 +43,7 @@ class Reader:
     """Whose notices are counted, without those of senders whom they ignore."""
 
     user_id: str
-    ignored: Sequence[str] = ()
+    ignored: Collection[str] = ()
 
 
 def dump_notice(placed: PlacedNotice) -> str:

@@ -40,7 +40,7 @@ class Selection(Protocol):
     @property
     def contains_url(self) -> bool | None: ...
     @property
-    def ignored(self) -> Sequence[str]: ...
+    def ignored(self) -> Collection[str]: ...
 
 
 @keeping_to_indexes
@@ -193,16 +193,17 @@ def condition_of(selection: Selection) -> tuple[str, list[object]]:
         if names is not None:
             conditions.append(text)
             arguments.append([_pattern(name) for name in names])
-    for names, text in (
+    given: Collection[str] | None
+    for given, text in (
         (selection.senders, "e.sender = ANY (%s)"),
         (selection.not_senders or None, "e.sender <> ALL (%s)"),
         (selection.ignored or None, "(e.state_key IS NOT NULL OR e.sender <> ALL (%s))"),
         (selection.rel_types, f"coalesce({_REL_TYPE} = ANY (%s), FALSE)"),
         (selection.not_rel_types or None, f"coalesce({_REL_TYPE} <> ALL (%s), TRUE)"),
     ):
-        if names is not None:
+        if given is not None:
             conditions.append(text)
-            arguments.append(list(names))
+            arguments.append(list(given))
     if selection.contains_url is not None:
         conditions.append(_HAS_URL if selection.contains_url else f"NOT {_HAS_URL}")
     senders, rel_types = selection.related_by_senders, selection.related_by_rel_types

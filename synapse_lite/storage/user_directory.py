@@ -30,7 +30,7 @@ class DirectorySearch:
 
     searcher: str
     question: DirectoryQuestion
-    ignored: Sequence[str]
+    ignored: Collection[str]
     sees_all: bool
     prefers_local: bool
     excludes_remote: bool

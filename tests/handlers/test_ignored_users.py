@@ -1,14 +1,19 @@
 """Nobody hears of those whom they ignore, but of what they do to a room."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.handlers import ignored_users
+from synapse_lite.handlers.filters import SyncFilter
+from synapse_lite.handlers.sync.receipts import Receipts
+from synapse_lite.handlers.sync.values import SyncRequest
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.rooms import Room
+from synapse_lite.storage.stream import Change, Kind
 from tests.builders import ALICE, BOB, MALLORY
+from tests.handlers.house import requester
 from tests.handlers.sync_server import SyncServer, ids, lazy, timeline_ids
 
 TYPE = "m.ignored_user_list"
@@ -56,10 +61,11 @@ async def test_lists_of_many_are_read_at_once(server: SyncServer) -> None:
     """By one statement, as clients come after a restart."""
     await _ignore(server, MALLORY, ALICE)
 
-    def read(txn: Transaction) -> tuple[dict[str, tuple[str, ...]], int]:
+    def read(txn: Transaction) -> tuple[dict[str, frozenset[str]], int]:
         return ignored_users._read(txn, [ALICE, BOB, MALLORY]), txn._sent
 
-    assert await server.database.read(read) == ({ALICE: (MALLORY,), BOB: (), MALLORY: ()}, 1)
+    nobody = frozenset[str]()
+    assert await server.database.read(read) == ({ALICE: {MALLORY}, BOB: nobody, MALLORY: nobody}, 1)
 
 
 @ensureDeferred
@@ -96,3 +102,31 @@ async def test_odd_lists(server: SyncServer, content: dict[str, Any]) -> None:
     since = await server.token()
     said = await server.say(room, MALLORY)
     assert timeline_ids(await server.sync(ALICE, since), room) == [said]
+
+
+class Name(str):
+    """Counts how often it is compared."""
+
+    __slots__ = ()
+    compared: ClassVar[list[object]] = []
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        self.compared.append(other)
+        return str.__eq__(self, other)
+
+
+def test_a_long_list() -> None:
+    """Of tens of thousands, as fit into a megabyte, not each is looked at for everybody who has read something."""
+    users = {Name(f"@{number}:hs.test"): {} for number in range(1000)}
+    ignored = ignored_users.ignored_in(ALICE, {"ignored_users": users})
+    request = SyncRequest(requester(ALICE), 1, 0, SyncFilter()).ignoring(ignored)
+    receipts = [
+        Change(number, Kind.RECEIPT, 1, user_id=user_id, key="m.read ", content='["$e",1,1]')
+        for number, user_id in enumerate((BOB, MALLORY, "@7:hs.test"))
+    ]
+    Name.compared.clear()
+    shown = Receipts().live(request, {1: "!room:hs.test"}, receipts)
+    ((receipt,),) = (part["events"] for part in shown.values())
+    assert receipt["content"]["$e"]["m.read"].keys() == {BOB, MALLORY}
+    assert len(Name.compared) <= len(receipts)

@@ -35,7 +35,7 @@ requests = st.builds(
     ),
     st.dictionaries(st.sampled_from("ab"), lists, max_size=2),
     st.frozensets(st.integers(1, 6), max_size=2),
-    st.sampled_from([(), (BOB,)]),
+    st.sampled_from([frozenset[str](), frozenset([BOB])]),
 )
 rooms = st.lists(
     st.tuples(st.sampled_from(["join", "join", "invite", "leave"]), st.sampled_from("ab")), max_size=6

@@ -21,7 +21,7 @@ _OF_ROOMS = frozenset(
 )
 _OF_USERS = frozenset({Kind.ACCOUNT_DATA, Kind.PRIVATE_RECEIPT})
 
-Key = tuple[str, int, str, tuple[str, ...]]  # user, room, config, whom they ignore
+Key = tuple[str, int, str, frozenset[str]]  # user, room, config, whom they ignore
 Subject = int | tuple[str, int]  # a room, or a user in a room
 
 

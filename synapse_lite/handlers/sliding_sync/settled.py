@@ -20,7 +20,7 @@ REMEMBERED_ROOMS = 100_000  # of all windows together
 REMEMBERED_CLIENTS = 10_000
 MOST_MOVED = 50  # each is looked for in the windows
 
-Asked = tuple[str, str, tuple[str, ...]]  # who, what, whom they ignore
+Asked = tuple[str, str, frozenset[str]]  # who, what, whom they ignore
 
 
 @frozen

@@ -179,7 +179,7 @@ class SlidingRequest:
     to_device_limit: int = 100
     subscriptions_limit: int = 100
     asked: str = ""
-    ignored: tuple[str, ...] = ()
+    ignored: frozenset[str] = frozenset()
     is_merged: bool = False
 
     @property

@@ -68,7 +68,7 @@ def _of_others(request: SyncRequest, changes: Sequence[Change]) -> Sequence[Chan
     """Those that tell of anybody whom the user does not ignore."""
     if not request.ignored:
         return changes
-    return [change for change in changes if not changed_typing(change).keys() <= set(request.ignored)]
+    return [change for change in changes if not changed_typing(change).keys() <= request.ignored]
 
 
 def _shown(request: SyncRequest, users: Sequence[str]) -> Sequence[str]:

@@ -32,12 +32,12 @@ class SyncRequest:
     filter: SyncFilter
     full_state: bool = False
     delivered: int | None = None
-    ignored: tuple[str, ...] = ()
+    ignored: frozenset[str] = frozenset()
     most_messages: int | None = None
     most_subscriptions: int = 100
     state_after: str | None = None
 
-    def ignoring(self, users: tuple[str, ...]) -> "SyncRequest":
+    def ignoring(self, users: frozenset[str]) -> "SyncRequest":
         """The same, without messages and invites of these users."""
         if not users:
             return self

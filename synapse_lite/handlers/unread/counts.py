@@ -1,7 +1,7 @@
 """The counts of a room for one reader, and what becomes of them when something happens in the room. No I/O."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -28,7 +28,7 @@ class RoomCounts:
     position: int
     threads: Mapping[str, Count]
     deviation: Deviation
-    ignored: Sequence[str] = ()
+    ignored: Collection[str] = ()
     quiet_threads: bool = False
 
     @property
