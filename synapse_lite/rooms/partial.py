@@ -25,6 +25,7 @@ from synapse_lite.storage import partial_rooms
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.heads import MovedHead, RoomHead, lock_heads, write_heads
+from synapse_lite.storage.notices import delete_notices
 from synapse_lite.storage.partial_rooms import PartialRoom
 from synapse_lite.storage.redactions import take_back_redaction
 from synapse_lite.storage.relations import delete_relations, insert_relations
@@ -157,6 +158,8 @@ class RoomFiller:
         """
         partial_rooms.reject_event(txn, stored.nid, reason)
         delete_relations(txn, [stored.nid])
+        delete_notices(txn, [stored.nid])
+        txn.publish(Kind.PURGED, room_nid=stored.room_nid)
         target = self._brought_back(txn, stored) if stored.event.redacts is not None else None
         for one in (stored, target):
             if one is not None:

@@ -40,7 +40,7 @@ class Kind(IntEnum):
     THREAD_SUBSCRIPTION = 21  # the user follows a thread, or does so no longer
     FORGOTTEN = 22  # the user has forgotten a room that they are out of
     REDACTED = 23  # an event was redacted by one that is not a redaction, whose nid is the `key`
-    PURGED = 24  # events of the room's past are deleted
+    PURGED = 24  # events of the room's past are deleted, or rejected
     # The event whose nid is the `key` is stored otherwise now: whole, or as rejected. Without a key: a purge deletes
     # some of the room, of which clients hear when it is done.
     AMENDED = 25

@@ -5,7 +5,7 @@ from pytest_twisted import ensureDeferred
 from tests.federation.hall import CREATOR, ROOM
 from tests.federation.network import Scripted
 from tests.federation.pair import join_path, text
-from tests.federation.remote_room import send
+from tests.federation.remote_room import catch_up, send
 from tests.federation.resident import MANY, Resident, fetch_members
 from tests.server import TestServer, path_part
 
@@ -40,3 +40,25 @@ async def test_what_had_gone_with_what_was_redacted(server: TestServer, other: S
         assert (bundled, listed) == ([event.event_id], [event.event_id])
         assert (await server.ok("GET", summary, token=bob)).get("name") == shown_name
         await fetch_members(server)
+
+
+@ensureDeferred
+async def test_whom_something_mentioned_that_is_rejected(server: TestServer, other: Scripted) -> None:
+    """It is unread no more, once it is gone."""
+    resident = Resident(other, MANY)
+    banned = resident.name_of(7)
+    resident.member(banned, "ban", CREATOR)
+    resident.user = f"@bob:{server.name}"
+    bob = await server.user("bob")
+    await server.ok("POST", join_path(ROOM), {}, bob)
+    content = {**text("bob!"), "m.mentions": {"user_ids": [resident.user]}}
+    await send(server, other, resident.says(banned, "m.room.message", content).pdu)
+    counts, said = [], []
+    for _ in range(2):
+        synced = await server.ok("GET", "sync", token=bob)
+        shown = synced["rooms"]["join"][ROOM]
+        counts.append(shown["unread_notifications"]["highlight_count"])
+        said.append([one["type"] for one in shown["timeline"]["events"]].count("m.room.message"))
+        await fetch_members(server)
+        await catch_up(server)
+    assert (counts, said) == ([1, 0], [1, 0])
