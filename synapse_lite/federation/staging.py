@@ -18,7 +18,8 @@ from synapse_lite.rooms.runs import RunReceiver
 from synapse_lite.storage import staged_events
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.joins_under_way import whereabouts
-from synapse_lite.storage.rooms import Room, room_by_id, rooms_by_id
+from synapse_lite.storage.room_servers import rooms_of
+from synapse_lite.storage.rooms import Room, room_by_id
 from synapse_lite.storage.staged_events import StagedEvent
 
 logger = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ class StagedRooms:
 
     def _put(self, txn: Transaction, room_ids: Sequence[str], each: int) -> list[str]:
         staged = staged_events.oldest(txn, room_ids, self._owner, each)
-        rooms = rooms_by_id(txn, staged)
+        rooms = rooms_of(txn, staged, self._server_name)
         runs = {
             room.nid: [Event.from_pdu(one.pdu, room.version, one.event_id) for one in staged[room_id]]
             for room_id, room in rooms.items()

@@ -4,8 +4,10 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from synapse_lite.ids import domain_of
+from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.rooms import Room
 
 OUTLIER = 1  # `Standing.OUTLIER`
 MAX_USERS = 1000
@@ -33,6 +35,16 @@ def is_in_room(txn: Transaction, room_nid: int, server_name: str) -> bool:
         (room_nid, server_name),
     )
     return row is not None
+
+
+def rooms_of(txn: Transaction, room_ids: Collection[str], server_name: str) -> dict[str, Room]:
+    """Those of the rooms that a user of the server is joined to now, by id."""
+    rows = txn.rows(
+        "SELECT room_nid, room_id, version FROM rooms r WHERE room_id = ANY(%s) AND EXISTS (SELECT FROM memberships m"
+        " WHERE m.room_nid = r.room_nid AND server_name = %s AND membership = 'join' OFFSET 0)",
+        (list(room_ids), server_name),
+    )
+    return {room_id: Room(nid, room_id, ROOM_VERSIONS[version]) for nid, room_id, version in rows}
 
 
 def before_join(txn: Transaction, room_nid: int, server_name: str, user_id: str) -> tuple[bool, int | None]:

@@ -21,7 +21,7 @@ from synapse_lite.storage.events import StoredEvent
 from tests.federation.hall import CREATOR, FEDERATION, ROOM, VERSION, Hall
 from tests.federation.network import Scripted
 from tests.federation.pair import join_path
-from tests.federation.remote_room import catch_up, remote_room, second_process, send, texts
+from tests.federation.remote_room import RemoteRoom, catch_up, remote_room, second_process, send, texts
 from tests.federation.test_crossing import Gate
 from tests.server import Answer, TestServer, path_part
 
@@ -297,3 +297,24 @@ async def test_a_room_that_one_enters_and_leaves_while_another_joins(
         await catch_up(second)
         await catch_up(server)
         assert await bodies(server, under_way.bob) == ["hello"]
+
+
+@ensureDeferred
+async def test_what_follows_our_leave_while_one_fails_to_come_back(
+    server: TestServer, other: Scripted
+) -> None:
+    """The room as it was when we left goes on without us."""
+    first = await joining(server, other)
+    assert await first.answer() == 200
+    await server.ok("POST", f"rooms/{path_part(ROOM)}/leave", {}, first.bob)
+    room = RemoteRoom(server, other, ROOM)
+    await room.look()
+    (leave,) = room.tips
+    under_way = await joining(server, other, lambda _, answer: {**answer, "state": []}, token=first.bob)
+    message = await room.say("hello", sender=CREATOR)
+    assert await send(server, other, message.pdu) == {message.event_id: {}}
+    assert await under_way.answer() == 502
+    await catch_up(server)
+    assert await room.stored(message) is None
+    await room.look()
+    assert room.tips == [leave]
