@@ -109,7 +109,7 @@ def test_a_process_that_is_killed_before_it_stores_what_a_user_is(
     before, after = ("invite", "leave") if is_invited else (None, "knock")
     if is_invited:
         _ask(alice, "POST", f"{room}/invite", invite)
-    at = "rooms" if is_invited else "events"  # before a knock the room is made known
+    at = "rooms" if is_invited else "events"  # before a knock, as before a join, the room is made known
     _kill_before_it_stores(ours, partial(_ask, bob, "POST", asked), at)
     assert _members(alice, room_id)[bob.user_id] == after
     ours.expire("main")
@@ -136,9 +136,9 @@ def test_a_process_that_is_killed_before_it_stores_an_invite(
     alice, bob = theirs.user("alice"), ours.user("bob")
     room_id = create_room(alice, preset="private_chat")
     asyncio.run(_invite(theirs if dies == "inviting" else ours, at, alice, room_id, bob))
-    times = 2 if dies == "inviting" else 1
-    wait_until(lambda: _signatures(ours) >= times, "the line of the last signature, which follows its answer")
-    assert _signatures(ours) == times
+    # What PostgreSQL has in hand when the process is killed may be committed: who asks again is invited already.
+    signed = {1, 2} if dies == "inviting" else {1}
+    wait_until(lambda: _signatures(ours) in signed, "the line of the signature, which follows its answer")
     assert _standing(bob, room_id) == "invite"
     _join(bob, room_id, their_name)
     assert (
@@ -215,7 +215,7 @@ def _neighbours(build_site: BuildSite, directory: Path, **options: Any) -> tuple
     return ours, theirs, their_name
 
 
-def _kill_before_it_stores(site: Site, ask: Callable[[], object], at: str = "rooms") -> None:
+def _kill_before_it_stores(site: Site, ask: Callable[[], object], at: str = "events") -> None:
     """The process is killed once the other server has answered, at the first row of that table which it would store."""
     asking = threading.Thread(target=ask)
     with locked(site, at):
