@@ -86,14 +86,17 @@ async def test_who_comes_while_the_first_count_is_under_way(
     room_ids = [room_id for token in tokens for room_id in await sync(server, token)]
     told = [await pinned(server, *one) for one in zip(room_ids, tokens, strict=True)]
     fresh = await build_server(**options)
-    counted, is_full = Deferred[None](), ActiveUsers.is_full
+    asked, counted, is_full = Deferred[None](), Deferred[None](), ActiveUsers.is_full
 
     async def count_late(active: ActiveUsers) -> bool:
+        if not asked.called:
+            asked.callback(None)
         await counted
         return await is_full(active)
 
     monkeypatch.setattr(ActiveUsers, "is_full", count_late)
     first = Deferred.fromCoroutine(sync(fresh, tokens[0]))
+    await asked
     await sync(fresh, tokens[1])
     counted.callback(None)
     await first
