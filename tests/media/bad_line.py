@@ -99,7 +99,10 @@ class _Line:
                 mood = self.owner.mood
                 if mood.cut_after is not None and self.answered + len(data) > mood.cut_after:
                     self.client.sendall(data[: mood.cut_after - self.answered])
-                    self._cut()
+                    # Not a reset: it would take from the reader what has come and is not read yet.
+                    self.client.shutdown(socket.SHUT_WR)
+                    _reset(self.server)
+                    return
                 if mood.trickles_after is not None and self.answered + len(data) > mood.trickles_after:
                     self._trickle(data, max(0, mood.trickles_after - self.answered))
                 self.answered += len(data)

@@ -148,11 +148,12 @@ async def test_log_lines_name_the_task(engine: Engine, caplog: pytest.LogCapture
         return Done()
 
     caplog.handler.addFilter(watch := Watch())
-    await engine.start(COUNT, Scripted(step))
+    scheduler = await engine.start(COUNT, Scripted(step))
     with caplog.at_level(logging.INFO):
         ids = [(await engine.queue.enqueue(COUNT, Params(name=name), **ASKED)).id for name in "ab"]
         for task_id in ids:
             await engine.until_ended(task_id)
+        await engine.stop(scheduler)  # the line of the end follows its commit
     caplog.handler.removeFilter(watch)
     ended = {record.__dict__["task_id"] for record in caplog.records if record.name.endswith("tasks.run")}
     assert ended == set(seen) == set(ids)
