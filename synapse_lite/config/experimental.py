@@ -7,36 +7,14 @@ from pydantic import Field, field_validator, model_validator
 
 from synapse_lite.config.options import Options
 
+# fmt: off
 _ALWAYS_ON = frozenset(
-    f"msc{number}"
-    for number in [
-        "1763",
-        "2285",
-        "2432",
-        "2666",
-        "2946",
-        "3026",
-        "3030",
-        "3266",
-        "3391",
-        "3440",
-        "3575",
-        "3773",
-        "3814",
-        "3827",
-        "3856",
-        "3874",
-        "3881",
-        "3916",
-        "3981",
-        "4133",
-        "4151",
-        "4169",
-        "4210",
-        "4222",
-        "4293",
-    ]
+    f"msc{number}" for number in (
+        1763, 2285, 2432, 2666, 2946, 3026, 3030, 3266, 3391, 3440, 3575, 3773, 3814, 3827, 3856, 3874, 3881,
+        3916, 3981, 4133, 4151, 4169, 4210, 4222, 4293,
+    )
 )
+# fmt: on
 
 
 class ExperimentalFeatures(Options):

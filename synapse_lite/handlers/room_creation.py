@@ -5,7 +5,7 @@ from secrets import randbelow
 from typing import Concatenate, ParamSpec, TypeVar
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import DeferredSemaphore
 
 from synapse_lite.clock import Clock
 from synapse_lite.config.rooms import RoomOptions
@@ -89,26 +89,22 @@ class RoomCreation:
         places = DeferredSemaphore(INVITED_AT_ONCE)
 
         async def invite(user_id: str) -> MatrixError | None:
-            now = self._clock.now_ms()
-            draft = await self._database.read(
-                invite_draft,
-                sender,
-                user_id,
-                now,
-                is_direct=is_direct,
-                shows_profile=self._options.include_profile_data_on_invite,
-            )
-            try:
-                await self._remote_members.invite(Write(room.nid, draft))
-            except MatrixError as refusal:
-                return refusal
+            async with places:
+                draft = await self._database.read(
+                    invite_draft,
+                    sender,
+                    user_id,
+                    self._clock.now_ms(),
+                    is_direct=is_direct,
+                    shows_profile=self._options.include_profile_data_on_invite,
+                )
+                try:
+                    await self._remote_members.invite(Write(room.nid, draft))
+                except MatrixError as refusal:
+                    return refusal
             return None
 
-        async def in_turn(user_id: str) -> MatrixError | None:
-            refusal: MatrixError | None = await places.run(lambda: Deferred.fromCoroutine(invite(user_id)))
-            return refusal
-
-        for refusal in await all_at_once(in_turn(user_id) for user_id in user_ids):
+        for refusal in await all_at_once(invite(user_id) for user_id in user_ids):
             if refusal is not None:
                 raise refusal
 

@@ -12,7 +12,7 @@ from synapse_lite.storage.events import StoredEvent
 from synapse_lite.storage.partial_rooms import is_partial
 from synapse_lite.storage.rooms import Room, room_by_id
 from synapse_lite.tasks.actions.resync_room import RESYNC_ROOM, ResyncRoom
-from tests.federation.hall import FEDERATION, ROOM, VERSION, Hall
+from tests.federation.hall import CREATOR, FEDERATION, ROOM, VERSION, Hall
 from tests.federation.network import Scripted
 from tests.federation.pair import join_path
 from tests.federation.tasks import run_pending
@@ -110,10 +110,23 @@ def _own(sender: str, user_id: str) -> list[tuple[str, str]]:
 async def entered(server: TestServer, other: Scripted, count: int = MANY) -> tuple[Resident, str]:
     """The room, and the token of bob who has joined it."""
     resident = Resident(other, count)
+    return resident, await enter(server, resident)
+
+
+async def enter(server: TestServer, resident: Resident) -> str:
+    """The token of bob, who joins the room."""
     resident.user = f"@bob:{server.name}"
     bob = await server.user("bob")
     await server.ok("POST", join_path(ROOM), {}, bob)
-    return resident, bob
+    return bob
+
+
+def with_banned(other: Scripted) -> tuple[Resident, str]:
+    """The room, and somebody who is banned there, which is left out."""
+    resident = Resident(other, MANY)
+    banned = resident.name_of(7)
+    resident.member(banned, "ban", CREATOR)
+    return resident, banned
 
 
 async def fetch_members(server: TestServer) -> Any:

@@ -16,20 +16,21 @@ from synapse_lite.storage.events import Standing
 from synapse_lite.storage.room_servers import all_servers
 from synapse_lite.tasks.actions.resync_room import RESYNC_ROOM
 from synapse_lite.tasks.outcome import Done, Later
-from tests.federation.hall import CREATOR, FEDERATION, ROOM
+from tests.federation.hall import FEDERATION, ROOM
 from tests.federation.network import Network, Scripted
 from tests.federation.pair import join_path, members, text
 from tests.federation.remote_room import catch_up, remote_room, second_process, send, until
 from tests.federation.resident import (
     MANY,
     THIRD,
-    Resident,
+    enter,
     entered,
     fetch_members,
     partial,
     room_of,
     shown,
     stored,
+    with_banned,
 )
 from tests.federation.sending import Inbox, Sending
 from tests.rest.talk import Talk
@@ -93,12 +94,9 @@ async def test_who_speaks_meanwhile_is_known(server: TestServer, other: Scripted
 @ensureDeferred
 async def test_what_the_whole_state_does_not_allow(server: TestServer, other: Scripted) -> None:
     """Who was banned, which was left out, is heard until it is known; then it is taken back, state events as well."""
-    resident = Resident(other, MANY)
-    banned, kept = resident.name_of(7), resident.name_of(8)
-    resident.member(banned, "ban", CREATOR)
-    resident.user = f"@bob:{server.name}"
-    bob = await server.user("bob")
-    await server.ok("POST", join_path(ROOM), {}, bob)
+    resident, banned = with_banned(other)
+    kept = resident.name_of(8)
+    bob = await enter(server, resident)
     spam = resident.says(banned, "m.room.message", text("spam"))
     renamed = resident.says(banned, "m.room.member", {"membership": "join", "displayname": "x"}, banned)
     fine = resident.says(kept, "m.room.message", text("fine"))
@@ -120,12 +118,9 @@ async def test_what_the_whole_state_does_not_allow(server: TestServer, other: Sc
 @ensureDeferred
 async def test_a_redaction_that_the_whole_state_does_not_allow(server: TestServer, other: Scripted) -> None:
     """What somebody redacted who was banned, which was left out, is there again."""
-    resident = Resident(other, MANY)
-    banned, kept = resident.name_of(7), resident.name_of(8)
-    resident.member(banned, "ban", CREATOR)
-    resident.user = f"@bob:{server.name}"
-    bob = await server.user("bob")
-    await server.ok("POST", join_path(ROOM), {}, bob)
+    resident, banned = with_banned(other)
+    kept = resident.name_of(8)
+    bob = await enter(server, resident)
     fine = resident.says(kept, "m.room.message", text("fine"))
     redaction = resident.says(banned, "m.room.redaction", {}, redacts=fine.event_id)
     await send(server, other, fine.pdu, redaction.pdu)
@@ -140,12 +135,8 @@ async def test_other_processes_hear_what_is_taken_back(
     server: TestServer, other: Scripted, database_arguments: dict[str, Any]
 ) -> None:
     """One that has the event in memory as it was reads it again, and nobody finds it."""
-    resident = Resident(other, MANY)
-    banned = resident.name_of(7)
-    resident.member(banned, "ban", CREATOR)
-    resident.user = f"@bob:{server.name}"
-    bob = await server.user("bob")
-    await server.ok("POST", join_path(ROOM), {}, bob)
+    resident, banned = with_banned(other)
+    bob = await enter(server, resident)
     spam = resident.says(banned, "m.room.message", text("spam"))
     await send(server, other, spam.pdu)
     talk = Talk(server, bob, "", f"rooms/{path_part(ROOM)}")

@@ -6,9 +6,9 @@ from pytest_twisted import ensureDeferred
 
 from tests.federation.hall import CREATOR, ROOM
 from tests.federation.network import Scripted
-from tests.federation.pair import join_path, text
+from tests.federation.pair import text
 from tests.federation.remote_room import send
-from tests.federation.resident import MANY, Resident, entered, fetch_members, partial
+from tests.federation.resident import MANY, Resident, enter, entered, fetch_members, partial, with_banned
 from tests.federation.test_partial_rooms import LAZY
 from tests.rest.sliding_sync import sync, texts
 from tests.server import TestServer
@@ -82,12 +82,8 @@ async def test_clients_that_want_all_members(server: TestServer, other: Scripted
 @ensureDeferred
 async def test_what_is_taken_back(server: TestServer, other: Scripted) -> None:
     """Of somebody who was banned, which was left out, the client hears until it is known; then it is told the ban."""
-    resident = Resident(other, MANY)
-    banned = resident.name_of(7)
-    resident.member(banned, "ban", CREATOR)
-    resident.user = f"@bob:{server.name}"
-    bob = await server.user("bob")
-    await server.ok("POST", join_path(ROOM), {}, bob)
+    resident, banned = with_banned(other)
+    bob = await enter(server, resident)
     body = asking(["m.room.member", "$LAZY"])
     first = await sync(server, bob, body)
     spam = resident.says(banned, "m.room.message", text("spam"))

@@ -2,25 +2,22 @@
 
 from pytest_twisted import ensureDeferred
 
-from tests.federation.hall import CREATOR, ROOM
+from tests.federation.hall import ROOM
 from tests.federation.network import Scripted
-from tests.federation.pair import join_path, text
+from tests.federation.pair import text
 from tests.federation.remote_room import catch_up, send
-from tests.federation.resident import MANY, Resident, fetch_members
+from tests.federation.resident import enter, fetch_members, with_banned
 from tests.server import TestServer, path_part
 
 
 @ensureDeferred
 async def test_what_had_gone_with_what_was_redacted(server: TestServer, other: Scripted) -> None:
     """The name of the room and a reference are there again with the events that say so; what is rejected refers to nothing."""
-    resident = Resident(other, MANY)
-    banned, kept = resident.name_of(7), resident.name_of(8)
-    resident.member(banned, "ban", CREATOR)
+    resident, banned = with_banned(other)
+    kept = resident.name_of(8)
     name = resident.add("m.room.name", {"name": "Hall"})
     resident.latest[name.key] = name
-    resident.user = f"@bob:{server.name}"
-    bob = await server.user("bob")
-    await server.ok("POST", join_path(ROOM), {}, bob)
+    bob = await enter(server, resident)
     fine = resident.says(kept, "m.room.message", text("fine"))
     about = {"m.relates_to": {"rel_type": "m.reference", "event_id": fine.event_id}}
     reference = resident.says(kept, "m.room.message", {**text("see above"), **about})
@@ -45,12 +42,8 @@ async def test_what_had_gone_with_what_was_redacted(server: TestServer, other: S
 @ensureDeferred
 async def test_whom_something_mentioned_that_is_rejected(server: TestServer, other: Scripted) -> None:
     """It is unread no more, once it is gone."""
-    resident = Resident(other, MANY)
-    banned = resident.name_of(7)
-    resident.member(banned, "ban", CREATOR)
-    resident.user = f"@bob:{server.name}"
-    bob = await server.user("bob")
-    await server.ok("POST", join_path(ROOM), {}, bob)
+    resident, banned = with_banned(other)
+    bob = await enter(server, resident)
     content = {**text("bob!"), "m.mentions": {"user_ids": [resident.user]}}
     await send(server, other, resident.says(banned, "m.room.message", content).pdu)
     counts, said = [], []
