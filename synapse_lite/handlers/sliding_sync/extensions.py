@@ -31,8 +31,6 @@ SECTIONS = {
     THREAD_SUBSCRIPTIONS: ("thread_subscriptions",),
 }
 """The keys of the sections of /sync that belong to no room."""
-_KINDS = {ACCOUNT_DATA: Kind.ACCOUNT_DATA, RECEIPTS: Kind.RECEIPT, TYPING: Kind.TYPING}
-_COUNTS = frozenset({Kind.EVENT})
 
 Initial = Callable[[SyncSection], Shown | None]
 RoomExtensions = dict[str, dict[int, JsonObject]]  # by name and room nid
@@ -111,7 +109,8 @@ class Extensions:
             }
             fresh = {nid: room_id for nid, room_id in on.items() if nid not in known}
             for section in self.room_sections(name):
-                new = [one for one in of_kinds(changes, section.kinds) if one.room_nid in known]
+                theirs = of_kinds(changes, section.kinds)
+                new = [one for one in theirs if one.room_nid is None or one.room_nid in known]
                 parts = {
                     **(_cleared(name, fresh.keys() & before.keys()) if fresh else {}),
                     **(section.read(reading, fresh, None) if fresh else {}),
@@ -134,11 +133,7 @@ class Extensions:
         return [section for section in self.sections.room if section.key == "unread_notifications"]
 
     def room_sections(self, name: str) -> list[RoomSection]:
-        return [
-            section
-            for section in self.sections.room
-            if _KINDS[name] in section.kinds and not _COUNTS & section.kinds
-        ]
+        return [section for section in self.sections.room if section.extension == name]
 
 
 def _cleared(name: str, room_nids: Collection[int]) -> dict[int, JsonObject]:

@@ -67,7 +67,6 @@ class SlidingSyncHandler:
         """
         request.requester.check_served()
         request = await self._acknowledged(request)
-        request = evolve(request, ignored=await self._ignored.of(request.user_id))
         base = await self._base(request)
         pos, body = await self._wait(request, base)
         return with_pos(pos, body)
@@ -90,11 +89,12 @@ class SlidingSyncHandler:
         return evolve(base, position=await reached(self._log, self._database, pos.position))
 
     async def _wait(self, request: SlidingRequest, base: SlidingPosition | None) -> tuple[Pos, bytes]:
-        """The answer and its body, at the latest when the timeout is over."""
+        """The answer and its body, at the latest when the timeout is over. Whom the user ignores may change meanwhile."""
         deadline = self._clock.monotonic() + min(request.timeout_ms, MAX_TIMEOUT_MS) / 1000
         is_over = request.timeout_ms <= 0 or base is None
         since = base.position if base is not None and _asks_the_same(request, base) else None
         while True:
+            request = evolve(request, ignored=await self._ignored.of(request.user_id))
             joined = await self._joined.of(request.user_id)
             if is_over or since is None or not self._is_quiet(request, joined, since):
                 answer = await self._answer(request, base, joined, is_over=is_over)

@@ -16,6 +16,7 @@ from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.sliding_sync.extensions import (
     ACCOUNT_DATA,
     E2EE,
+    TYPING,
     Before,
     Extensions,
     RoomExtensions,
@@ -261,7 +262,8 @@ class SlidingReader:
         counted |= self._extensions.counts(reading, {nid: names[nid] for nid in stale | found.keys()}, None)
         for nid, counts in counted.items():
             found[nid] = evolve(found.get(nid) or SlidingRoom(names[nid], "join"), counts=counts)
-        return _Joined(found, self._extensions.of_rooms(reading, names, wanted, before, news))
+        unsure = {nid: evolve(before[nid], extensions=before[nid].extensions - {TYPING}) for nid in stale}
+        return _Joined(found, self._extensions.of_rooms(reading, names, wanted, {**before, **unsure}, news))
 
     # What belongs to no room
 
@@ -346,7 +348,7 @@ def _told_upto(change: Change, before: Mapping[int, Before], since: int) -> int:
 
 
 def _is_stale(reading: Reading, before: Before, changes: Sequence[Change]) -> bool:
-    """Whether the counts of a room that was out of sight may all be wrong."""
+    """Whether the counts of a room that was out of sight, and who types there, may be wrong."""
     user_id = reading.request.user_id
     return before.upto < reading.since and any(
         before.upto < change.position and is_about_all(user_id, change) for change in changes

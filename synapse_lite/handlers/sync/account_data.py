@@ -57,6 +57,7 @@ class RoomAccountData(RoomSection):
     """The same of rooms: tags, the read marker …"""
 
     key = "account_data"
+    extension = "account_data"
     kinds = KINDS
     none = NO_EVENTS
 

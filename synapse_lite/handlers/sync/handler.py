@@ -70,22 +70,28 @@ class SyncHandler:
         """
         request.requester.check_served()
         if request.since is None:
-            return await self._initial_sync(request.ignoring(await self._ignored.of(request.user_id)))
+            return await self._initial_sync(await self._ignoring(request))
         since = await reached(self._log, self._database, request.since)
         if since < request.since:
             # Of the messages that there are now the device may have none.
             request = evolve(request, delivered=0)
         for section in self._sections.user:
             await section.acknowledge(request)
-        request = request.ignoring(await self._ignored.of(request.user_id))
         if request.full_state:
+            request = await self._ignoring(request)
             return self._sent(request, await self._database.snapshot(self._read_full, request, since))
         return await self._poll(request, since)
 
-    async def _poll(self, request: SyncRequest, since: int) -> bytes:
-        deadline = self._clock.monotonic() + min(request.timeout_ms, MAX_TIMEOUT_MS) / 1000
-        is_over, told = request.timeout_ms <= 0, self._told.of(request)
+    async def _ignoring(self, request: SyncRequest) -> SyncRequest:
+        return request.ignoring(await self._ignored.of(request.user_id))
+
+    async def _poll(self, asked: SyncRequest, since: int) -> bytes:
+        """Whom the user ignores may change while they wait."""
+        deadline = self._clock.monotonic() + min(asked.timeout_ms, MAX_TIMEOUT_MS) / 1000
+        is_over = asked.timeout_ms <= 0
         while True:
+            request = await self._ignoring(asked)
+            told = self._told.of(request)
             joined = await self._joined.of(request.user_id)
             result = await self._from_memory(request, since, joined, only_news=not is_over)
             if result is not None:

@@ -18,6 +18,7 @@ class Receipts(RoomSection):
     """
 
     key = "ephemeral"
+    extension = "receipts"
     kinds = frozenset({Kind.RECEIPT, Kind.PRIVATE_RECEIPT})
     none = NO_EVENTS
 

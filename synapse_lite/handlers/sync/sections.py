@@ -78,9 +78,11 @@ class RoomSection(ABC):
 
     `key`: its name in the room; the `events` of sections with the same key stand in one list. `kinds`, `is_news`
     as of a `SyncSection`. `none`: what is shown of a room that has nothing of it; None: the key is left out.
+    `extension`: that of sliding sync which shows it.
     """
 
     key: ClassVar[str]
+    extension: ClassVar[str | None] = None
     kinds: ClassVar[frozenset[Kind]]
     is_news: ClassVar[bool] = True
     none: ClassVar[Part | None] = None
