@@ -5,9 +5,9 @@ from typing import Any
 
 import orjson
 
-from synapse_lite.canonical_json import JsonObject
+from synapse_lite.canonical_json import JsonObject, check_depth
 from synapse_lite.clock import Clock
-from synapse_lite.errors import invalid_param
+from synapse_lite.errors import MatrixError, invalid_param
 from synapse_lite.storage import audit
 from synapse_lite.storage.audit import AuditEntry, AuditFilter, Change
 from synapse_lite.storage.database import Database
@@ -77,9 +77,13 @@ def without_secrets(value: Any) -> Any:
 def _shown_body(body: bytes) -> str:
     if len(body) > MAX_JSON:
         return _fit({"bytes": len(body)})
+    if not body.strip():
+        return "{}"
     try:
-        return _fit(without_secrets(orjson.loads(body))) if body.strip() else "{}"
-    except orjson.JSONDecodeError:
+        value = orjson.loads(body)
+        check_depth(value)
+        return _fit(without_secrets(value))
+    except (orjson.JSONDecodeError, MatrixError):
         return _fit({"malformed": len(body)})
 
 

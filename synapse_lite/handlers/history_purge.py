@@ -32,6 +32,8 @@ class HistoryPurge:
 
     async def start(self, requester: str, request: HistoryPurgeRequest) -> str:
         """The task's id; 404 `M_NOT_FOUND` when there is no such point, 400 for one in another room."""
+        if known := await self._queue.asked_before(PURGE_HISTORY.action, request.room_id):
+            return known.id
         depth = await self._database.read(_depth, request)
         params = PurgeHistoryParams(
             room_id=request.room_id,

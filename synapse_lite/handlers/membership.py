@@ -213,7 +213,7 @@ class Memberships:
 
     async def _is_of_notices(self, room: Room, user_id: str) -> bool:
         """Whether it is where the user is asked to agree to the terms."""
-        return await self._database.read(server_notices.notices_room, user_id) == room.nid
+        return await self._database.read(server_notices.is_notices_room, user_id, room.nid)
 
     async def _join_ours(
         self, requester: Requester, target: Target, content: Mapping[str, Any] | None

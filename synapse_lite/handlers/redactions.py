@@ -55,6 +55,8 @@ class RedactionsHandler:
         """
         for room_id in redaction.rooms:
             check_room_id(room_id)
+        if known := await self._queue.asked_before(REDACT_USERS.action):
+            return known.id, len(known.params["user_ids"])
         user_ids = await self._selection.user_ids(chosen)
         params = RedactUsersParams(
             user_ids=user_ids, redaction=redaction.model_copy(update={"user_id": user_ids[0]})

@@ -67,6 +67,8 @@ class RoomDeletion:
 
     async def start(self, requester: str, request: DeletionRequest, endpoint: str) -> str:
         """The task's id; 400 `M_UNKNOWN` while another deletion of the room is pending."""
+        if known := await self._queue.asked_before(SHUTDOWN_AND_PURGE_ROOM.action, request.room_id):
+            return known.id
         running = await self._queue.find(
             actions=ACTIONS, resource_id=request.room_id, statuses=[Status.ACTIVE], limit=1
         )
@@ -107,6 +109,11 @@ class RoomDeletion:
             raise not_found(f"No delete task for room_id '{room_id}' found")
         return [await self._shown(task) for task in page.tasks]
 
+    async def many_started_before(self) -> str | None:
+        """What `start_many` answered to this request, when it was sent before."""
+        known = await self._queue.asked_before(SHUTDOWN_ROOMS.action)
+        return None if known is None else known.id
+
     async def start_many(self, requester: str, room_ids: Sequence[str], request: DeletionRequest) -> str:
         """The id of a task whose parts are the deletions of each room, as `request` says; 400 for malformed ids."""
         for room_id in room_ids:
@@ -128,6 +135,8 @@ class RoomDeletion:
         )
 
     async def _enqueue(self, requester: str, request: DeletionRequest, endpoint: str) -> Enqueued:
+        if known := await self._queue.asked_before(SHUTDOWN_AND_PURGE_ROOM.action, request.room_id):
+            return Enqueued(known.id, created=True)
         params = await self._params(request)
         return await self._queue.enqueue(
             SHUTDOWN_AND_PURGE_ROOM, params, requester=requester, endpoint=endpoint

@@ -80,7 +80,7 @@ class ServerNotices:
     async def pin(self, user_id: str, content: JsonObject | None) -> None:
         """One message that is pinned in the user's room; None: none is. What is so already stays as it is."""
         notifier = f"@{self._options.system_mxid_localpart}:{self._server_name}"
-        if await self._database.read(self._is_pinned, user_id) == (content is not None):
+        if await self._database.read(self._is_pinned, notifier, user_id) == (content is not None):
             return
         room_nid = await self._room(notifier, user_id)
         await self._database.transact(self._pin, notifier, user_id, room_nid, content)
@@ -97,8 +97,8 @@ class ServerNotices:
 
     # In a database thread
 
-    def _is_pinned(self, txn: Transaction, user_id: str) -> bool:
-        room_nid = server_notices.notices_room(txn, user_id)
+    def _is_pinned(self, txn: Transaction, notifier: str, user_id: str) -> bool:
+        room_nid = server_notices.notices_room(txn, notifier, user_id)
         event = None if room_nid is None else self._current.one(txn, room_nid, (PINNED_EVENTS, ""))
         return event is not None and bool(event.content.get("pinned"))
 
@@ -107,7 +107,7 @@ class ServerNotices:
     ) -> None:
         """The message and its pin are one commit."""
         user_admin.lock_user(txn, user_id)
-        if self._is_pinned(txn, user_id) == (content is not None):
+        if self._is_pinned(txn, notifier, user_id) == (content is not None):
             return  # another process was faster
         now_ms = self._clock.now_ms()
         messages = [] if content is None else [Write(room_nid, Draft(MESSAGE, notifier, content, now_ms))]
@@ -120,7 +120,7 @@ class ServerNotices:
         if user is None or user.deactivated:
             raise not_found("User not found")
         self._make_notifier(txn, notifier)
-        room_nid = server_notices.notices_room(txn, user_id)
+        room_nid = server_notices.notices_room(txn, notifier, user_id)
         if room_nid is None:
             room_nid = self._make_room(txn, notifier, user_id, created_ts)
         self._bring_in(txn, room_nid, notifier, user_id)

@@ -24,6 +24,8 @@ class UserErasure:
 
         `erasure` is that of any of them.
         """
+        if known := await self._queue.asked_before(ERASE_USERS.action):
+            return known.id, len(known.params["user_ids"])
         user_ids = await self._selection.user_ids(chosen)
         for user_id in user_ids:
             check_local(user_id, self._server_name, "Can only erase local users")

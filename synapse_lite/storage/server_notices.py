@@ -3,11 +3,29 @@
 from synapse_lite.storage.database import Transaction
 
 
-def notices_room(txn: Transaction, user_id: str) -> int | None:
-    """Its nid."""
-    nid: int | None = txn.value("SELECT room_nid FROM server_notice_rooms WHERE user_id = %s", (user_id,))
+def notices_room(txn: Transaction, notifier: str, user_id: str) -> int | None:
+    """Its nid; None where the server cannot speak any more, as after the room was shut down."""
+    nid: int | None = txn.value(
+        "SELECT room_nid FROM server_notice_rooms r JOIN memberships m USING (room_nid)"
+        " WHERE r.user_id = %s AND m.user_id = %s AND m.membership = 'join'",
+        (user_id, notifier),
+    )
     return nid
 
 
+def is_notices_room(txn: Transaction, user_id: str, room_nid: int) -> bool:
+    return bool(
+        txn.value(
+            "SELECT count(*) FROM server_notice_rooms WHERE user_id = %s AND room_nid = %s",
+            (user_id, room_nid),
+        )
+    )
+
+
 def keep_notices_room(txn: Transaction, user_id: str, room_nid: int) -> None:
-    txn.execute("INSERT INTO server_notice_rooms (user_id, room_nid) VALUES (%s, %s)", (user_id, room_nid))
+    """From now on; another one is no longer the user's."""
+    txn.execute(
+        "INSERT INTO server_notice_rooms (user_id, room_nid) VALUES (%s, %s)"
+        " ON CONFLICT (user_id) DO UPDATE SET room_nid = excluded.room_nid",
+        (user_id, room_nid),
+    )

@@ -140,6 +140,15 @@ class TaskQueue:
         """Wake the schedulers of all processes. Without it a task waits for their next poll."""
         self._bus.publish(TOPIC)
 
+    async def asked_before(self, action: str, resource_id: str | None = None) -> Task | None:
+        """What this request has started when it was sent before, with the same key (`Idempotency-Key`).
+
+        To be asked before a look at anything that the task may have changed since. 422 when the key stands for another request.
+        """
+        if task_request.get() is None:
+            return None
+        return await self._database.transact(_asked_before, action, resource_id)
+
     async def hasten(self, spec: TaskSpec[P, C], unique_key: str) -> None:
         """Let a task of the action begin now that was to begin later, if there is one."""
         await self._database.transact(store.hasten, spec.action, unique_key)
@@ -301,6 +310,11 @@ def _find_request(txn: Transaction, action: str, resource_id: str | None) -> str
     return None if request is None else store.find_request(txn, request, action, resource_id)
 
 
+def _asked_before(txn: Transaction, action: str, resource_id: str | None) -> Task | None:
+    known_id = _find_request(txn, action, resource_id)
+    return None if known_id is None else store.read_task(txn, known_id)
+
+
 def _record_request(txn: Transaction, action: str, resource_id: str | None, task_id: str) -> None:
     request = task_request.get()
     if request is not None:
@@ -348,6 +362,7 @@ def _action(txn: Transaction, name: str) -> ActionState:
 
 
 def _control(txn: Transaction, name: str, change: Control) -> ActionState:
+    store.lock_control(txn, name)
     paused, max_running = change(_action(txn, name))
     store.write_control(txn, name, paused=paused, max_running=max_running)
     return _action(txn, name)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from attrs import define
 from pytest_twisted import ensureDeferred
 
@@ -107,6 +108,20 @@ def test_secrets_are_left_out() -> None:
         "list": [{"access_token": "(hidden)", "name": "n"}],
         "deep": {"auth": "(hidden)"},
     }
+
+
+@ensureDeferred
+@pytest.mark.parametrize("depth", [90, 300, 900])
+async def test_no_body_is_too_deep_to_be_written_down(server: TestServer, depth: int) -> None:
+    """What is refused for its depth is told of by its size."""
+    here = await office(server)
+    body = b'{"rooms": [], "reason": null, "deep": ' + b"[" * depth + b"]" * depth + b"}"
+    answer = await server.call("POST", USER, body, here.token)
+    (entry,) = await here.log()
+    if depth < 100:
+        assert (answer.status, entry["request"].keys()) == (200, {"rooms", "reason", "deep"})
+    else:
+        assert (answer.status, entry["request"]) == (400, {"malformed": len(body)})
 
 
 @ensureDeferred

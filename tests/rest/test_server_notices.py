@@ -59,6 +59,24 @@ async def test_a_user_gets_one_room(build_server: BuildServer) -> None:
 
 
 @ensureDeferred
+async def test_a_room_that_the_server_was_put_out_of(build_server: BuildServer) -> None:
+    """As by an administrator who shuts it down: notices go on in a new one, which the user may leave and enter again."""
+    server, admin, alice = await start(build_server)
+    await server.ok("POST", PATH, BODY, admin)
+    (old,) = (await rooms(server, alice))["invite"]
+    await server.ok("POST", f"rooms/{old}/join", {}, alice)
+    notifier = (await server.core.accounts.access_tokens.open(NOTIFIER)).token
+    await server.ok("POST", f"rooms/{old}/leave", {}, notifier)
+    for _ in range(2):
+        await server.ok("POST", PATH, BODY, admin)
+    (new,) = (await rooms(server, alice))["invite"]
+    assert new != old
+    await server.ok("POST", f"rooms/{new}/leave", {}, alice)
+    await server.ok("POST", PATH, BODY, admin)
+    assert list((await rooms(server, alice))["invite"]) == [new]
+
+
+@ensureDeferred
 async def test_once_for_each_transaction_id(build_server: BuildServer) -> None:
     """The same answer, and one event; many users at once each get a room; with `auto_join` they are in it."""
     server, admin, alice = await start(build_server, auto_join=True)

@@ -1,8 +1,12 @@
 """The admin API of tasks: who runs them, followers, and how they are held back."""
 
-from pytest_twisted import ensureDeferred
+from threading import Event
 
-from synapse_lite.tasks.queue import TOPIC
+from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from synapse_lite.tasks.queue import TOPIC, ActionState
 from tests.rest.office import ADMIN, NOOP_ACTION, Office
 
 
@@ -92,6 +96,26 @@ async def test_actions(office: Office) -> None:
     assert await office.put({"max_running": None}) == {**state, "paused": True}
     assert await office.put({}) == {**state, "paused": True}
     assert await office.get(NOOP_ACTION) == {**state, "paused": True}
+
+
+@ensureDeferred
+async def test_two_changes_at_once_both_hold(office: Office) -> None:
+    """Whoever pauses while another one sets a limit has paused."""
+    await office.register()
+    begun, paused = Event(), Event()
+
+    def limit_slowly(state: ActionState) -> tuple[bool, int | None]:
+        begun.set()
+        paused.wait(1)  # in vain, when the other one waits for this
+        return state.paused, 2
+
+    limiting = Deferred.fromCoroutine(office.queue.control("noop", limit_slowly))
+    await deferToThread(begun.wait, 300)
+    await office.put({"paused": True})
+    paused.set()
+    await limiting
+    shown = await office.get(NOOP_ACTION)
+    assert (shown["paused"], shown["max_running"]) == (True, 2)
 
 
 @ensureDeferred

@@ -47,6 +47,8 @@ class RoomDeletionApi:
 
         The task shows how far all are.
         """
+        if known_id := await self._deletion.many_started_before():
+            return {"task_id": known_id}
         rooms = list(dict.fromkeys(await self._chosen(request.json_object())))
         wanted = _read(request, rooms[0])
         return {"task_id": await self._deletion.start_many(requester.user_id, rooms, wanted)}

@@ -1,7 +1,7 @@
 """The statements of the task engine."""
 
 from synapse_lite.storage.tasks.children import count_children, pending_children, sum_results
-from synapse_lite.storage.tasks.controls import ActionFullError, read_actions, write_control
+from synapse_lite.storage.tasks.controls import ActionFullError, lock_control, read_actions, write_control
 from synapse_lite.storage.tasks.followers import (
     advance_fenced,
     advance_follower,
@@ -157,6 +157,7 @@ __all__ = [
     "hasten",
     "interrupt_cancelled",
     "list_items",
+    "lock_control",
     "mark_seen",
     "pause_follower",
     "pending_children",

@@ -34,6 +34,14 @@ def read_actions(txn: Transaction, action: str | None = None) -> list[ActionStat
     return [ActionState(*row) for row in txn.rows(_ACTIONS, {"action": action})]
 
 
+def lock_control(txn: Transaction, action: str) -> None:
+    """Until the transaction ends nobody else changes what holds for the action."""
+    txn.execute(
+        "INSERT INTO task_controls (action) VALUES (%s) ON CONFLICT (action) DO UPDATE SET action = excluded.action",
+        (action,),
+    )
+
+
 def write_control(txn: Transaction, action: str, *, paused: bool, max_running: int | None) -> None:
     txn.execute(
         "INSERT INTO task_controls (action, paused, max_running) VALUES (%s, %s, %s)"
