@@ -1,9 +1,9 @@
 """Speaking with other homeservers."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from synapse_lite.config.options import UNUSED, Options
 from synapse_lite.config.outbound import Network
@@ -41,6 +41,11 @@ class Retries(Options):
     )
 
 
+def _number_as_text(value: Any) -> Any:
+    """YAML reads a bare `1.2` as a number."""
+    return str(value) if isinstance(value, int | float) else value
+
+
 class FederationOptions(Options):
     """Federation"""
 
@@ -68,7 +73,9 @@ class FederationOptions(Options):
         default=(),
         description="Files with the authorities (PEM) that are trusted for federation, instead of the system's.",
     )
-    federation_client_minimum_tls_version: Literal["1", "1.1", "1.2", "1.3"] = Field(
+    federation_client_minimum_tls_version: Annotated[
+        Literal["1", "1.1", "1.2", "1.3"], BeforeValidator(_number_as_text)
+    ] = Field(
         default="1.2", description="Lowest version of TLS towards other servers. 1 and 1.1 mean 1.2."
     )
     federation: Retries = Field(

@@ -1,9 +1,10 @@
 """What every section of the configuration has in common."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.fields import FieldInfo
 
 UNUSED: dict[str, Any] = {"unused": True}
 """For `Field(json_schema_extra=...)`: the option is accepted, and changes nothing; who uses it is told at start."""
@@ -20,14 +21,14 @@ class Options(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, values: Any) -> Any:
-        """A list or section left empty is its default; a section given in part has defaults for the rest."""
+        """What is left empty is its default, unless null is a value of it; a section given in part has defaults for the rest."""
         if not isinstance(values, Mapping):
             return values
         complete = {}
         for name, value in values.items():
             field = cls.model_fields.get(name)
             default = field.default if field else None
-            if value is None and isinstance(default, tuple | dict | Options):
+            if value is None and field and not _may_be_null(field):
                 continue
             if isinstance(value, Mapping) and isinstance(default, Options):
                 complete[name] = {**default.model_dump(), **value}
@@ -58,6 +59,10 @@ def asks_for_nothing(value: Any) -> bool:
     if isinstance(value, Mapping):
         return value.get("enabled") is False or all(asks_for_nothing(part) for part in value.values())
     return value is None or value is False or value in ("", [])
+
+
+def _may_be_null(field: FieldInfo) -> bool:
+    return field.default is None or type(None) in get_args(field.annotation)
 
 
 def _sections(value: Any) -> Iterator[Options]:

@@ -26,4 +26,4 @@ class Push(Options):
 class PushOptions(Options):
     """Push notifications"""
 
-    push: Push = Field(default_factory=Push, description="What is pushed to the apps of users.")
+    push: Push = Field(default=Push(), description="What is pushed to the apps of users.")

@@ -7,6 +7,7 @@ import pytest
 
 from synapse_lite.config.load import load
 from synapse_lite.config.losses import describe_losses, without_loss
+from synapse_lite.config.model import Config
 from synapse_lite.config.rate_limits import FederationLimits, RateLimit, RateLimitOptions, no_rate_limits
 from synapse_lite.errors import ConfigError
 from tests.config.files import FULL, SMALL
@@ -304,3 +305,21 @@ def test_a_manhole_is_told(write):
     listeners = "[{type: manhole, port: 9000}, {type: metrics, port: 9001}]"
     config = load([write(SMALL + f"listeners: {listeners}\n")], {})
     assert list(describe_losses(config)) == ["listeners.manhole: no debugging shell"]
+
+
+def test_numbers_where_text_is_meant(write):
+    """YAML reads a bare 1.2 as a number; so Synapse's own example has it."""
+    config = load([write(SMALL + "federation_client_minimum_tls_version: 1.3\n")], {})
+    assert config.federation_client_minimum_tls_version == "1.3"
+
+
+def test_options_left_empty(write):
+    """A name without a value, as files that were made from a template have many, is the default."""
+    empty = "".join(f"{name}:\n" for name in Config.model_fields if name not in ("server_name", "database"))
+    given, default = load([write(SMALL + empty)], {}), load([write(SMALL)], {})
+    assert {name for name in Config.model_fields if getattr(given, name) != getattr(default, name)} == {
+        "audit_log_retention_period",  # of these null is a value: for ever
+        "redaction_retention_period",
+        "refreshable_access_token_lifetime",
+        "user_ips_max_age",
+    }
