@@ -75,9 +75,7 @@ class FederationOptions(Options):
     )
     federation_client_minimum_tls_version: Annotated[
         Literal["1", "1.1", "1.2", "1.3"], BeforeValidator(_number_as_text)
-    ] = Field(
-        default="1.2", description="Lowest version of TLS towards other servers. 1 and 1.1 mean 1.2."
-    )
+    ] = Field(default="1.2", description="Lowest version of TLS towards other servers. 1 and 1.1 mean 1.2.")
     federation: Retries = Field(
         default=Retries(),
         description="Patience with servers that do not answer. Shorter by default than Synapse's.",

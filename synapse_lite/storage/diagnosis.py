@@ -3,6 +3,7 @@
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.migrate import FOREIGN_TABLES
 
 OLDEST_MAJOR_VERSION = 14
 _BYTE_ORDER = frozenset(("C", "POSIX", "C.UTF-8", "C.utf8"))
@@ -80,6 +81,11 @@ def read_migrations(txn: Transaction) -> list[str]:
     if txn.value("SELECT to_regclass('schema_migrations')") is None:
         return []
     return [name for (name,) in txn.rows("SELECT name FROM schema_migrations ORDER BY name")]
+
+
+def read_foreign_tables(txn: Transaction) -> list[str]:
+    """Names of the tables of another program, in a database that has no migration of ours."""
+    return [name for (name,) in txn.rows(FOREIGN_TABLES)]
 
 
 def read_runner_names(txn: Transaction) -> dict[str, int]:

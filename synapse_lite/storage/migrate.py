@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -41,20 +41,43 @@ class SchemaTooNewError(SynapseLiteError):
         )
 
 
+class ForeignTablesError(SynapseLiteError):
+    """The database is another program's, mostly Synapse's."""
+
+    def __init__(self, tables: list[str]) -> None:
+        super().__init__(f"database: {describe_foreign_tables(tables)}: {EMPTY_DATABASE}")
+
+
+EMPTY_DATABASE = (
+    "give this server an empty one of its own; what a Synapse's database holds is not taken over, nor changed"
+)
+
+FOREIGN_TABLES = """
+SELECT relname FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace
+WHERE nspname = current_schema() AND relkind IN ('r', 'p') AND relname <> 'schema_migrations'
+    AND NOT EXISTS (
+        SELECT FROM pg_depend
+        WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e'
+    )
+ORDER BY relname
+"""
+"""Names of tables that no extension owns; in a database without a migration of ours they are another program's."""
+
+
+def describe_foreign_tables(tables: Sequence[str]) -> str:
+    owner = "Synapse" if "applied_schema_deltas" in tables else "another program"
+    return f"it has {len(tables)} tables of {owner}, such as {tables[0]}"
+
+
 def migrate(arguments: Mapping[str, object]) -> list[str]:
     """Bring the schema up to date; the names of the migrations applied. Blocks: call before the reactor runs.
 
-    Raises `SchemaTooNewError`.
+    Raises `SchemaTooNewError`, `ForeignTablesError`.
     """
     with closing(connect(arguments)) as connection:
         connection.autocommit = True
         with _lock(connection), connection.cursor() as cursor:
-            cursor.execute(
-                "CREATE TABLE IF NOT EXISTS schema_migrations ("
-                " name TEXT PRIMARY KEY, applied_at TIMESTAMPTZ NOT NULL DEFAULT now())"
-            )
-            cursor.execute("SELECT name FROM schema_migrations")
-            done = {name for (name,) in cursor.fetchall()}
+            done = _applied(cursor)
             known = available()
             if unknown := sorted(done - set(known)):
                 raise SchemaTooNewError(unknown)
@@ -63,6 +86,21 @@ def migrate(arguments: Mapping[str, object]) -> list[str]:
                 logger.info("migration %s", name)
                 apply(cursor, name, _text(name))
             return missing
+
+
+def _applied(cursor: extensions.cursor) -> set[str]:
+    """The names of those that the database has."""
+    cursor.execute("SELECT to_regclass('schema_migrations')")
+    if cursor.fetchone() == (None,):
+        cursor.execute(FOREIGN_TABLES)
+        if foreign := [name for (name,) in cursor.fetchall()]:
+            raise ForeignTablesError(foreign)
+        cursor.execute(
+            "CREATE TABLE schema_migrations ("
+            " name TEXT PRIMARY KEY, applied_at TIMESTAMPTZ NOT NULL DEFAULT now())"
+        )
+    cursor.execute("SELECT name FROM schema_migrations")
+    return {name for (name,) in cursor.fetchall()}
 
 
 def apply(cursor: extensions.cursor, name: str, text: str) -> None:

@@ -7,11 +7,14 @@ from attrs import frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.ssl import CertificateOptions, TLSVersion
+from zope.interface import implementer
 
 from synapse_lite.errors import ConfigError
 
 
+@implementer(IOpenSSLContextFactory)
 class Certificate:
     """A context factory for `listenSSL`, whose files may be read anew: for the connections that come then."""
 

@@ -166,14 +166,14 @@ def test_a_database_that_does_not_answer(tmp_path: Path, port: int) -> None:
 
 
 def test_an_empty_database(tmp_path: Path, postgres: dict[str, Any], port: int) -> None:
-    """The missing migrations are named; the tables that they would make are not asked."""
+    """It is said; the tables that migrations would make are not asked."""
     execute(postgres, "CREATE DATABASE doctor_empty TEMPLATE template0")
     file = config_file(tmp_path, {**postgres, "dbname": "doctor_empty"}, port)
     result = run("doctor", "-c", str(file), "--json")
     execute(postgres, "DROP DATABASE doctor_empty WITH (FORCE)")
     assert result.exit_code == 3
     schema = worst(checks(result), "schema")
-    assert schema["details"] == available()
+    assert schema["summary"] == "the database is empty"
     assert "synapse-lite migrate" in schema["advice"]
 
 
@@ -302,6 +302,19 @@ def test_an_unsafe_locale_may_be_allowed() -> None:
     """`allow_unsafe_locale` means that the operator knows."""
     (finding,) = check_facts(facts(locale="de_DE.UTF-8"), any_locale=True)
     assert finding.level is Level.OK
+
+
+def test_migrations_that_are_missing() -> None:
+    """They are named."""
+    finding: Finding = check_schema(["0001_a.sql"], ["0001_a.sql", "0002_b.sql"])
+    assert (finding.level, finding.details) == (Level.ERROR, ["0002_b.sql"])
+
+
+def test_a_database_of_synapse() -> None:
+    """It is not called empty: a migration would break it, and the server refuses it."""
+    finding: Finding = check_schema([], ["0001_a.sql"], ["access_tokens", "applied_schema_deltas"])
+    assert (finding.level, finding.details) == (Level.ERROR, ())
+    assert finding.summary == "it has 2 tables of Synapse, such as access_tokens"
 
 
 def test_a_database_that_is_ahead() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.diagnosis import read_facts, read_migrations, read_runner_names
+from synapse_lite.storage.diagnosis import read_facts, read_foreign_tables, read_migrations, read_runner_names
 from synapse_lite.storage.migrate import available
 from synapse_lite.storage.session import Session
 
@@ -33,6 +33,7 @@ def test_migrations(session: Session, postgres: dict[str, Any]) -> None:
     assert session.read(read_migrations) == available()
     with closing(Session({**postgres, "dbname": "template1"}, {})) as empty:
         assert empty.read(read_migrations) == []
+        assert empty.read(read_foreign_tables) == []
 
 
 def test_names_of_runners(session: Session) -> None:

@@ -14,6 +14,7 @@ from synapse_lite.storage import migrate as migrations
 from synapse_lite.storage.migrate import (
     FROZEN,
     OUTSIDE,
+    ForeignTablesError,
     SchemaTooNewError,
     available,
     changed_since_frozen,
@@ -49,6 +50,23 @@ def test_a_newer_schema_is_refused(empty: dict[str, Any]) -> None:
     execute(empty, "INSERT INTO schema_migrations (name) VALUES ('9999_tomorrow.sql')")
     with pytest.raises(SchemaTooNewError, match=r"9999_tomorrow\.sql\. Start the newer program"):
         migrate(empty)
+
+
+def test_a_database_of_another_program_is_left_as_it_is(empty: dict[str, Any]) -> None:
+    """Who keeps `database` of a Synapse's configuration is told so before anything is written there; what comes with an
+    extension is nobody's.
+    """
+    execute(empty, "CREATE TABLE applied_schema_deltas (); CREATE TABLE rooms ()")
+    with pytest.raises(
+        ForeignTablesError, match="2 tables of Synapse, such as applied_schema_deltas: give this"
+    ):
+        migrate(empty)
+    assert rows(empty, "SELECT to_regclass('schema_migrations')") == [(None,)]
+    execute(empty, "DROP TABLE applied_schema_deltas")
+    with pytest.raises(ForeignTablesError, match="1 tables of another program, such as rooms"):
+        migrate(empty)
+    execute(empty, "DROP TABLE rooms; CREATE TABLE of_it (); ALTER EXTENSION plpgsql ADD TABLE of_it")
+    assert migrate(empty) == available()
 
 
 def test_a_migration_is_applied_as_a_whole(empty: dict[str, Any], add: Any) -> None:

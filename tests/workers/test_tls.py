@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import warnings
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,12 @@ def files(tmp_path: Path, root: Holder) -> TlsFiles:
 @ensureDeferred
 async def test_the_whole_chain_is_sent(files: TlsFiles, root: Holder) -> None:
     """A client that knows the root alone trusts the server."""
-    port = reactor.listenSSL(0, Factory.forProtocol(Protocol), files.options(), interface="127.0.0.1")
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "error"
+        )  # Twisted's, of a factory that does not say what it is, would be in each log
+        factory = Certificate(files)
+        port = reactor.listenSSL(0, Factory.forProtocol(Protocol), factory, interface="127.0.0.1")
 
     def connect() -> str | None:
         trusting = ssl.create_default_context(cadata=root.pem)

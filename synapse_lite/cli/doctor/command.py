@@ -31,7 +31,7 @@ from synapse_lite.config.load import load
 from synapse_lite.config.model import Config
 from synapse_lite.errors import ConfigError
 from synapse_lite.storage.database import DatabaseError
-from synapse_lite.storage.diagnosis import read_migrations, read_runner_names
+from synapse_lite.storage.diagnosis import read_foreign_tables, read_migrations, read_runner_names
 from synapse_lite.storage.migrate import available
 from synapse_lite.storage.server_identity import read_identity
 from synapse_lite.storage.session import Session
@@ -98,7 +98,8 @@ def examine_database(config: Config) -> Iterator[Finding]:
             facts, skew = measure(session, _now_ms)
             yield from check_facts(facts, any_locale=config.database.allow_unsafe_locale)
             yield check_clock(skew)
-            schema = check_schema(session.read(read_migrations), available())
+            applied = session.read(read_migrations)
+            schema = check_schema(applied, available(), () if applied else session.read(read_foreign_tables))
             yield schema
             if schema.level is not Level.ERROR:
                 yield check_owner(session.read(read_identity), config)

@@ -7,6 +7,7 @@ import attrs
 from synapse_lite.cli.doctor.findings import Finding, error, ok, warning
 from synapse_lite.cli.output import duration
 from synapse_lite.storage.diagnosis import DatabaseFacts, read_facts
+from synapse_lite.storage.migrate import EMPTY_DATABASE, describe_foreign_tables
 from synapse_lite.storage.session import Session
 
 _SKEW_WARNING_MS = 1000
@@ -52,7 +53,16 @@ def check_clock(skew: Skew) -> Finding:
     )
 
 
-def check_schema(applied: Sequence[str], available: Sequence[str]) -> Finding:
+def check_schema(applied: Sequence[str], available: Sequence[str], foreign: Sequence[str] = ()) -> Finding:
+    """`foreign`: tables of another program, where nothing of ours is applied."""
+    if foreign:
+        return error("schema", describe_foreign_tables(foreign), EMPTY_DATABASE)
+    if not applied:
+        return error(
+            "schema",
+            "the database is empty",
+            "start the server, or run synapse-lite migrate: both make its tables",
+        )
     if missing := [name for name in available if name not in applied]:
         return error(
             "schema",
