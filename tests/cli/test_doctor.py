@@ -22,7 +22,6 @@ from synapse_lite.config.listeners import Listener
 from synapse_lite.config.losses import LOSSES
 from synapse_lite.config.synapse_options import IGNORED
 from synapse_lite.storage.diagnosis import DatabaseFacts
-from synapse_lite.storage.migrate import available
 from synapse_lite.storage.tasks import FollowerState, PassedOver
 from synapse_lite.workers.keys import load_signing_key
 from tests.cli.admin_server import run
