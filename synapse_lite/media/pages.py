@@ -226,10 +226,11 @@ def _absolute(base: str, reference: str) -> str | None:
 def _clean(text: str | None) -> str | None:
     if text is None:
         return None
-    return _BLANKS.sub(" ", text).strip()[:MAX_VALUE]
+    whole = text.encode("utf-8", "replace").decode()  # JSON may hold half a letter
+    return _BLANKS.sub(" ", whole).strip()[:MAX_VALUE]
 
 
-def read_oembed(answer: Mapping[str, Any]) -> dict[str, Any]:
+def read_oembed(answer: Mapping[str, Any], url: str) -> dict[str, Any]:
     """As `read_page`, and `cache_age` (seconds) when it is a sane number. Wrong types count as absent."""
     og = {
         "og:title": _text_or_none(answer.get("title")) or _text_or_none(answer.get("author_name")),
@@ -247,7 +248,7 @@ def read_oembed(answer: Mapping[str, Any]) -> dict[str, Any]:
         age = int(age[:12])
     return {
         "og": {name: value for name, value in og.items() if value},
-        "image": image if isinstance(image, str) else None,
+        "image": _absolute(url, image) if isinstance(image, str) else None,
         "oembed": None,
         "cache_age": age if isinstance(age, int) and not isinstance(age, bool) else None,
     }

@@ -65,9 +65,9 @@ def _page(source: str, content_type: str, url: str) -> Mapping[str, Any]:
     return read_page(Path(source).read_bytes(), content_type, url)
 
 
-def _oembed(source: str) -> Mapping[str, Any]:
+def _oembed(source: str, url: str) -> Mapping[str, Any]:
     answer = json.loads(Path(source).read_bytes())
-    return read_oembed(answer if isinstance(answer, dict) else {})
+    return read_oembed(answer if isinstance(answer, dict) else {}, url)
 
 
 JOBS: Mapping[str, Callable[..., Mapping[str, Any]]] = {

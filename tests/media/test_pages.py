@@ -158,16 +158,17 @@ def test_oembed() -> None:
             "html": "<p>Hello <b>you</b></p><script>x</script>",
             "thumbnail_url": "https://x/y.png",
             "cache_age": "300",
-        }
+        },
+        URL,
     ) == {
         "og": {"og:title": "A", "og:site_name": "P", "og:description": "Hello you"},
         "image": "https://x/y.png",
         "oembed": None,
         "cache_age": 300,
     }
-    photo = read_oembed({"type": "photo", "title": "T", "url": "https://x/p.png"})
-    assert (photo["og"], photo["image"]) == ({"og:title": "T"}, "https://x/p.png")
-    bad = read_oembed({"type": 1, "title": [], "html": {}, "thumbnail_url": 7, "cache_age": "soon"})
+    photo = read_oembed({"type": "photo", "title": "T", "url": "/p.png"}, URL)
+    assert (photo["og"], photo["image"]) == ({"og:title": "T"}, "https://example.org/p.png")
+    bad = read_oembed({"type": 1, "title": [], "html": {}, "thumbnail_url": 7, "cache_age": "soon"}, URL)
     assert bad == {"og": {}, "image": None, "oembed": None, "cache_age": None}
 
 

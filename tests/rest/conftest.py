@@ -7,6 +7,7 @@ import pytest_twisted
 
 from tests.connections import KeptDatabase
 from tests.rest.office import Office, open_office
+from tests.rest.web import Web
 from tests.server import OPEN, TestServer
 
 BuildServer = Callable[..., Awaitable[TestServer]]
@@ -41,3 +42,13 @@ async def server(build_server: BuildServer) -> AsyncIterator[TestServer]:
 async def office(server: TestServer) -> AsyncIterator[Office]:
     """A server with an administrator, and nobody who runs tasks."""
     yield await open_office(server)
+
+
+@pytest_twisted.async_yield_fixture
+async def web() -> AsyncIterator[Web]:
+    """Afterwards: not one connection to a denied address."""
+    web = Web()
+    yield web
+    await web.origin.stop()
+    await web.hidden.stop()
+    assert web.hidden.connections == 0

@@ -1,90 +1,20 @@
 """Previews of pages that a real server on a loopback address plays, with every trick that it knows."""
 
 import json
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import pytest_twisted
 from PIL import Image
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.storage.media import previews
-from tests.handlers.test_media_thumbnails import encoded, photo
-from tests.http.memory import Answer
-from tests.http.origins import Line, Origin, answer
+from tests.handlers.test_media_thumbnails import encoded
+from tests.http.origins import Line, answer
 from tests.rest.conftest import BuildServer
 from tests.rest.test_media import NEW, OLD
-from tests.server import TestServer, path_part
-
-DENIED = ["127.0.0.0/8", "::1/128", "10.0.0.0/8"]
-ENABLED = {
-    "url_preview_enabled": True,
-    "url_preview_ip_range_blacklist": DENIED,
-    "url_preview_ip_range_whitelist": ["127.0.0.1/32"],
-    "max_spider_size": 1_000_000,
-}
-PNG = encoded(photo(64, 48))
-BUSY = (502, "M_UNKNOWN")
-
-
-class Web:
-    """Pages by path; a page is bytes, or a function of the connection."""
-
-    def __init__(self) -> None:
-        self.pages: dict[str, bytes | Callable[[Line], None]] = {}
-        self.origin = Origin(self._say)
-        self.hidden = Origin(self._say, "127.0.0.2", self.origin.port)
-
-    def page(self, path: str, html: str, *headers: str, status: str = "200 OK") -> str:
-        self.pages[path] = answer(html.encode(), "Content-Type: text/html", *headers, status=status)
-        return self.origin.url(path)
-
-    def file(self, path: str, data: bytes, content_type: str, *headers: str) -> str:
-        self.pages[path] = answer(data, f"Content-Type: {content_type}", *headers)
-        return self.origin.url(path)
-
-    def play(self, path: str, act: Callable[[Line], None]) -> str:
-        self.pages[path] = act
-        return self.origin.url(path)
-
-    def _say(self, line: Line, request: bytes) -> None:
-        page = self.pages.get(request.split()[1].decode(), answer(b"", status="404 Not Found"))
-        if isinstance(page, bytes):
-            line.send(page)
-        else:
-            page(line)
-
-
-@pytest_twisted.async_yield_fixture
-async def web() -> AsyncIterator[Web]:
-    """Afterwards: not one connection to a denied address."""
-    web = Web()
-    yield web
-    await web.origin.stop()
-    await web.hidden.stop()
-    assert web.hidden.connections == 0
-
-
-async def start(build_server: BuildServer, directory: Path, **options: Any) -> tuple[TestServer, str]:
-    server = await build_server(media_store_path=str(directory), **{**ENABLED, **options})
-    return server, await server.user("alice")
-
-
-async def preview(server: TestServer, token: str, url: str) -> Answer:
-    return await server.call("GET", f"{NEW}/preview_url?url={path_part(url)}", token=token)
-
-
-async def shown(server: TestServer, token: str, url: str) -> Any:
-    result = await preview(server, token, url)
-    assert result.status == 200, result.body
-    return result.json()
-
-
-def refusal(result: Answer) -> tuple[int, str]:
-    return result.status, result.json()["errcode"]
+from tests.rest.web import BUSY, PNG, Web, preview, refusal, shown, start
+from tests.server import path_part
 
 
 @ensureDeferred
@@ -279,9 +209,13 @@ async def test_addresses(build_server: BuildServer, web: Web, tmp_path: Path) ->
 async def test_pages_about_the_visitor(build_server: BuildServer, web: Web, tmp_path: Path) -> None:
     """A redirect to a login or a consent form, and what is no page, have no preview."""
     server, token = await start(build_server, tmp_path)
-    web.page("/login?next=x", "<title>Log in</title>")
-    url = web.page("/private", "", "Location: /login?next=x", status="302 Found")
-    assert await shown(server, token, url) == {}
+    for number, form in enumerate(("/login?next=x", "/accounts/login/", "/a/SignIn", "/consent.html")):
+        web.page(form, "<title>Who are you?</title>")
+        url = web.page(f"/private/{number}", "", f"Location: {form}", status="302 Found")
+        assert await shown(server, token, url) == {}
+    web.page("/how-to-login", "<title>T</title>")
+    url = web.page("/moved", "", "Location: /how-to-login", status="302 Found")
+    assert await shown(server, token, url) == {"og:title": "T"}
     assert await shown(server, token, web.file("/zip", b"PK", "application/zip")) == {}
 
 

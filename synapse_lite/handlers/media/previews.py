@@ -25,7 +25,6 @@ from synapse_lite.http.client import (
     HttpClient,
     Reply,
     RequestError,
-    absolute_url,
     normal_url,
 )
 from synapse_lite.http.flights import Flights
@@ -210,14 +209,9 @@ class Previews:
         async with self._ask(url) as reply:
             _check_status(reply)
             received = await self._receive(reply, MAX_OEMBED_BYTES)
-        answer = await self._look(received, {"job": "oembed"})
+        answer = await self._look(received, {"job": "oembed", "url": reply.url})
         age = answer["cache_age"]
-        image = answer["image"]
-        return _Part(
-            answer["og"],
-            None if image is None else absolute_url(reply.url, image),
-            age_ms=None if age is None else age * 1000,
-        )
+        return _Part(answer["og"], answer["image"], age_ms=None if age is None else age * 1000)
 
     async def _picture(self, part: _Part) -> _Picture | None:
         """The page itself where it is a picture, else that of the page."""
