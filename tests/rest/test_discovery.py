@@ -134,6 +134,17 @@ async def test_capabilities_follow_the_configuration(build_server: BuildServer, 
 
 
 @ensureDeferred
+async def test_administrators_may_moderate_accounts(server: TestServer) -> None:
+    """Who may lock and suspend is told so; others are told nothing of it."""
+    token = await server.register("name")
+    told = (await server.ok("GET", "capabilities", token=token))["capabilities"]
+    assert "m.account_moderation" not in told
+    admin = await server.user("root", is_admin=True)
+    told = (await server.ok("GET", "capabilities", token=admin))["capabilities"]
+    assert told["m.account_moderation"] == {"suspend": True, "lock": True}
+
+
+@ensureDeferred
 async def test_there_is_no_delegated_login(server: TestServer) -> None:
     """Clients that ask for it, by the name of today or of before, are sent to /login, which offers passwords."""
     old = "unstable/org.matrix.msc2965"

@@ -64,6 +64,9 @@ _DELEGATED = (
 )
 
 
+_OF_ADMINISTRATORS = {"m.account_moderation": {"suspend": True, "lock": True}}
+"""Who may do neither is not told of it."""
+
 FOR_USERS = {"Vary": "Authorization"}
 FOR_ANYBODY = {
     "Cache-Control": "public, max-age=600, s-maxage=3600, stale-while-revalidate=600",
@@ -136,9 +139,10 @@ class DiscoveryApi:
         """`GET /_matrix/client/v3/password_policy` (MSC2000)"""
         return self._password_policy
 
-    async def capabilities(self, _request: Request, _requester: Requester) -> JsonObject:
-        """`GET /_matrix/client/v3/capabilities`"""
-        return {"capabilities": self._capabilities}
+    async def capabilities(self, _request: Request, requester: Requester) -> JsonObject:
+        """`GET /_matrix/client/v3/capabilities`; administrators may moderate accounts."""
+        own = _OF_ADMINISTRATORS if requester.is_admin else {}
+        return {"capabilities": self._capabilities | own}
 
 
 def unstable_features(config: Config) -> JsonObject:
