@@ -40,6 +40,26 @@ async def test_counts_stand_in_every_answer(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_counts_follow_each_change(server: TestServer) -> None:
+    """One-time keys alone, a fallback key alone, a claim that leaves some: the next answer has the counts after it."""
+    alice = await client_of(server, "alice", "A")
+
+    async def counts() -> tuple[int, list[str]]:
+        answer = await alice.sync()
+        return answer["device_one_time_keys_count"]["signed_curve25519"], answer[
+            "device_unused_fallback_key_types"
+        ]
+
+    assert [await counts(), await counts()] == [(0, [])] * 2  # in memory from now on
+    await alice.upload(one_time_keys=alice.device.one_time_keys("1", "2"))
+    assert await counts() == (2, [])
+    await alice.upload(fallback_keys=alice.device.fallback_keys("F"))
+    assert await counts() == (2, ["signed_curve25519"])
+    await alice.do("POST", "keys/claim", {"one_time_keys": {alice.user_id: {"A": "signed_curve25519"}}})
+    assert await counts() == (1, ["signed_curve25519"])
+
+
+@ensureDeferred
 async def test_counts_alone_wake_nobody_but_an_empty_store_does(server: TestServer) -> None:
     """A claim that leaves keys ends no poll; the last key and the first use of the fallback key do, once."""
     alice = await client_of(server, "alice", "A")
@@ -111,6 +131,18 @@ async def test_a_message_ends_the_poll_of_its_device_only(server: TestServer) ->
     assert [event["content"] for event in (await sleeping)["to_device"]["events"]] == [{"for": "all"}]
     assert await alice.messages() == [{"for": "all"}]
     assert await second.messages() == []
+
+
+@ensureDeferred
+async def test_a_device_acknowledges_for_itself(server: TestServer) -> None:
+    """What one device of a user has, the other still gets."""
+    alice = await client_of(server, "alice", "A")
+    second = await client_of(server, "alice", "A2", new=False)
+    bob = await client_of(server, "bob", "B")
+    await bob.send("1", {alice.user_id: {"*": {"for": "all"}}})
+    assert await alice.messages() == [{"for": "all"}]
+    assert await alice.messages() == []
+    assert await second.messages() == [{"for": "all"}]
 
 
 @ensureDeferred
