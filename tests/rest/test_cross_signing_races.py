@@ -1,4 +1,4 @@
-"""Cross-signing by several sessions of a user at once."""
+"""Keys that are uploaded, and signed, by several requests at once."""
 
 from typing import Any
 
@@ -42,6 +42,21 @@ async def test_of_two_first_uploads_one_needs_a_password(server: TestServer) -> 
     assert sorted(answer.status for answer in answers) == [200, 401]
     (stored,) = (one for one, answer in zip(identities, answers, strict=True) if answer.status == 200)
     assert (await _shown(server, tokens[0]))["master_keys"][ALICE] == stored.key("master")
+
+
+@ensureDeferred
+async def test_of_two_first_keys_of_a_device_one_is_stored(server: TestServer) -> None:
+    """The other one is refused: those who have seen the first would encrypt for nobody."""
+    token, devices = await server.register("alice", device_id="A"), [Device.of(ALICE, "A") for _ in range(2)]
+    async with locked_until_met(server, 2, "SELECT FROM devices WHERE user_id = %s", [ALICE]):
+        uploads = [
+            Deferred.fromCoroutine(server.call("POST", "keys/upload", {"device_keys": one.keys}, token))
+            for one in devices
+        ]
+    answers = await gatherResults(uploads)
+    assert sorted(answer.status for answer in answers) == [200, 400]
+    (stored,) = (one for one, answer in zip(devices, answers, strict=True) if answer.status == 200)
+    assert (await _shown(server, token))["device_keys"][ALICE]["A"]["keys"] == stored.keys["keys"]
 
 
 @ensureDeferred

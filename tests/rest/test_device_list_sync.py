@@ -39,6 +39,15 @@ async def test_every_change_of_keys_reaches_those_who_share_a_room(server: TestS
             "keys/signatures/upload",
             {alice.user_id: {"D": identity.self_signing.sign(alice.device.keys)}},
         ),
+        (
+            "POST",
+            "keys/signatures/upload",
+            {
+                alice.user_id: {
+                    identity.master.public_key: alice.device.signer.sign(identity.key("master")),
+                }
+            },
+        ),
         ("PUT", "devices/D2", {"display_name": "name"}),
     ]
     assert await alice.lists() == ([alice.user_id], [])
