@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from synapse_lite.handlers import key_backup as handler
 from synapse_lite.http import json_stream
 from synapse_lite.storage import key_backup
+from tests.rest.contention import locked_until_met
 from tests.rest.test_sliding_sync_live import count_statements
 from tests.server import TestServer
 
@@ -119,6 +120,23 @@ async def test_count_and_etag_move_with_the_keys_only(server: TestServer) -> Non
     worse = await server.ok("PUT", _keys(version, ROOM, "s1"), _key("worse", index=1), token)
     assert worse == {"count": 10, "etag": "10"}
     assert await server.ok("GET", _keys(version, ROOM, "s1"), token=token) == _key()
+    for index, etag in ((1, "11"), (0, "12")):
+        stored = await server.ok("PUT", _keys(version, ROOM, "better"), _key(index=index), token)
+        assert stored == {"count": 11, "etag": etag}
+
+
+@ensureDeferred
+async def test_the_better_of_two_keys_at_once_stays(server: TestServer) -> None:
+    """Whichever comes first: neither has seen the other one stored. It is one key."""
+    token = await server.register("alice")
+    version = await _create(server, token)
+    for number, keys in enumerate(([_key(), _key(index=1)], [_key(index=1), _key()])):
+        path = _keys(version, ROOM, f"s{number}")
+        async with locked_until_met(server, 2, "SELECT FROM key_backups WHERE version = %s", [int(version)]):
+            uploads = [Deferred.fromCoroutine(server.ok("PUT", path, key, token)) for key in keys]
+        await gatherResults(uploads)
+        assert await server.ok("GET", path, token=token) == _key()
+        assert (await server.ok("GET", "room_keys/version", token=token))["count"] == number + 1
 
 
 @ensureDeferred
