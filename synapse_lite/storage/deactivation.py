@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from synapse_lite.storage import key_backup
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.redact_targets import Redactable, count_to_redact
 from synapse_lite.storage.stream import Kind
 
 OWNED = (
@@ -76,6 +77,14 @@ def count_open_rooms(txn: Transaction, user_id: str) -> int:
         (user_id,),
     )
     return count
+
+
+def came_late(txn: Transaction, user_id: str, closed_at: int) -> bool:
+    """Whether there are events of the user behind this position of the stream that are to be redacted, or media of theirs."""
+    written = Redactable(user_id, since=closed_at + 1)
+    if count_to_redact(txn, written, room_ids=(), limit=None) != 0:
+        return True
+    return bool(txn.value("SELECT EXISTS (SELECT FROM media WHERE user_id = %s)", (user_id,)))
 
 
 def forget_left_rooms(txn: Transaction, user_id: str, limit: int) -> int:

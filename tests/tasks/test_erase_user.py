@@ -33,6 +33,7 @@ class Site:
         self.clock = TickingClock()
         self.world = World(self.clock)
         self.events: list[StoredEvent] = []
+        self.room: Any = None
 
     async def make(self) -> None:
         await self.engine.database.transact(self._make)
@@ -41,24 +42,41 @@ class Site:
         accounts.create_account(txn, NewAccount(MALLORY, 1, "hash", displayname="Mallory"))
         devices.create_device(txn, MALLORY, "PHONE", None, 1)
         for _ in range(ROOMS):
-            room = self.world.room(txn, ALICE, MALLORY)
-            self.events.append(self.world.message(txn, room, MALLORY))
+            self.room = self.world.room(txn, ALICE, MALLORY)
+            self.say(txn)
+        self.upload(txn, "x")
+
+    def say(self, txn: Transaction) -> None:
+        self.events.append(self.world.message(txn, self.room, MALLORY))
+
+    def upload(self, txn: Transaction, media_id: str) -> None:
         txn.execute(
-            "INSERT INTO media_blobs (sha256, size, stored) VALUES ('\\x00', 5, TRUE);"
+            "INSERT INTO media_blobs (sha256, size, stored) VALUES ('\\x00', 5, TRUE) ON CONFLICT DO NOTHING;"
             "INSERT INTO media (origin, media_id, sha256, size, user_id, created_ts, authenticated)"
-            " VALUES (%s, 'x', '\\x00', 5, %s, 1, TRUE)",
-            (SERVER, MALLORY),
+            " VALUES (%s, %s, '\\x00', 5, %s, 1, TRUE)",
+            (SERVER, media_id, MALLORY),
         )
 
-    async def start(self, redact: Callable[[Transaction, Any], Outcome] | None = None) -> None:
-        """The engine, with all the tasks; `redact` instead of redacting."""
+    async def start(
+        self,
+        redact: Callable[[Transaction, Any], Outcome] | None = None,
+        late: Callable[[Transaction], None] | None = None,
+    ) -> None:
+        """The engine, with all the tasks; `redact` instead of redacting; `late` while the account's data go."""
         world, clock = self.world, self.clock
         redacting = RedactAllEvents(world.appender, world.events, world.state, clock, SERVER)
         registry = TaskRegistry()
         registry.register(ERASE_USER, EraseUser())
         registry.register(REDACT_ALL_EVENTS, redacting if redact is None else Scripted(redact))
         registry.register(DELETE_MEDIA, DeleteMedia(clock, SERVER))
-        registry.register(DEACTIVATE_USER, DeactivateUser(world.appender, clock))
+        deactivating = DeactivateUser(world.appender, clock)
+
+        def deactivate(txn: Transaction, task: Any) -> Outcome:
+            if late is not None and task.cursor is None:
+                late(txn)
+            return deactivating.step(txn, task)
+
+        registry.register(DEACTIVATE_USER, Scripted(deactivate))
         await self.engine.start_all(registry)
 
     async def ask(self, **more: Any) -> str:
@@ -141,6 +159,25 @@ async def test_nobody_writes_while_they_are_erased(engine: Engine) -> None:
     await site.start(redact)
     await site.erase()
     assert found == [(True, [])]
+
+
+@ensureDeferred
+async def test_what_was_under_way_goes_too(engine: Engine) -> None:
+    """A message and an upload that were let in before the account was closed, and stored when all seemed to be done."""
+    site = Site(engine)
+    await site.make()
+
+    def finish(txn: Transaction) -> None:
+        site.say(txn)
+        site.upload(txn, "y")
+
+    await site.start(late=finish)
+    task = await site.erase()
+    assert (task.status, await site.left()) == (Status.COMPLETE, {**ERASED, "redacted": ROOMS + 1})
+    assert task.result is not None
+    assert [task.result[name]["result"]["redacted"] for name in ("redact", "redact_again")] == [2 * ROOMS, 1]
+    assert [task.result[name]["result"]["deleted"] for name in ("media", "media_again")] == [1, 1]
+    assert (task.done, task.total) == (4, 4)
 
 
 @ensureDeferred

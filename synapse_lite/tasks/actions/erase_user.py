@@ -2,6 +2,8 @@
 
 The account is closed with the first step, so that nobody adds to what is being erased. Then parts, one after the other:
 redact all events, delete the media, leave the rooms and delete what the account owns. At last the rooms are forgotten.
+A request that was let in before the account was closed may end after all was looked through: then events and media
+are looked through once more.
 A part that fails does not keep the next from its work: the result says what has become of each.
 """
 
@@ -14,6 +16,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage import deactivation
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import read_position
 from synapse_lite.tasks.actions.deactivate_user import DEACTIVATE_USER, DeactivateParams
 from synapse_lite.tasks.actions.delete_device_messages import delete_devices
 from synapse_lite.tasks.actions.delete_media import DELETE_MEDIA, DeleteMediaParams
@@ -45,12 +48,17 @@ class EraseParams(TaskModel):
 
 
 class EraseCursor(TaskModel):
-    """`part` is the task of the stage, None before it began; `parts` are those that ended, by stage."""
+    """`part` is the task of the stage, None before it began; `parts` are those that ended, by stage.
+
+    `closed_at`: the position of the stream when the account was closed. `again`: for what came late.
+    """
 
     stage: Stage = Stage.REDACT
     part: str | None = None
     parts: dict[str, str] = Field(default_factory=dict)
     forgotten: int = 0
+    closed_at: int = 0
+    again: bool = False
 
 
 EraseTask = TaskView[EraseParams, EraseCursor]
@@ -81,7 +89,7 @@ class EraseUser:
         part = store.read_task(txn, cursor.part)
         if part is not None and part.status in (store.Status.SCHEDULED, store.Status.ACTIVE):
             return Later(cursor, LOOK_SECONDS)
-        return _next(task.params, cursor)
+        return _next(txn, task.params, cursor)
 
     def on_cancel(self, txn: Transaction, task: EraseTask) -> None:
         """A part that was started while somebody cancelled the task is cancelled with it. The account stays closed."""
@@ -94,7 +102,8 @@ def _begin(txn: Transaction, params: EraseParams) -> Outcome:
             return Fail("No such user")
         # Sessions end now; a great number of devices goes with the account's part.
         delete_devices(txn, params.user_id, deactivation.devices_of(txn, params.user_id, limit=100))
-    return Next(EraseCursor(), phase=Stage.REDACT, total=2 if params.dry_run else len(Stage))
+    cursor = EraseCursor(closed_at=read_position(txn))
+    return Next(cursor, phase=Stage.REDACT, total=2 if params.dry_run else len(Stage))
 
 
 def _start(txn: Transaction, task: EraseTask, cursor: EraseCursor) -> Outcome:
@@ -118,13 +127,25 @@ def _part(params: EraseParams, stage: Stage) -> tuple[TaskSpec[Any, Any], TaskMo
             return DEACTIVATE_USER, DeactivateParams(user_id=params.user_id, erase=True)
 
 
-def _next(params: EraseParams, cursor: EraseCursor) -> Outcome:
-    parts = {**cursor.parts, cursor.stage.value: cursor.part or ""}
-    stages = list(Stage)
-    stage = stages[stages.index(cursor.stage) + 1]
-    if params.dry_run and stage is Stage.ACCOUNT:
-        stage = Stage.FORGET
-    return Next(EraseCursor(stage=stage, parts=parts), done=1, phase=stage)
+def _next(txn: Transaction, params: EraseParams, cursor: EraseCursor) -> Outcome:
+    name = f"{cursor.stage}_again" if cursor.again else cursor.stage.value
+    cursor = cursor.model_copy(update={"part": None, "parts": {**cursor.parts, name: cursor.part or ""}})
+    stage, again = _stage_after(txn, params, cursor)
+    update = {"stage": stage, "again": again}
+    return Next(cursor.model_copy(update=update), done=0 if cursor.again else 1, phase=stage)
+
+
+def _stage_after(txn: Transaction, params: EraseParams, cursor: EraseCursor) -> tuple[Stage, bool]:
+    """And whether it is one for what came late."""
+    match cursor.stage:
+        case Stage.REDACT:
+            return Stage.MEDIA, cursor.again
+        case Stage.MEDIA if not (params.dry_run or cursor.again):
+            return Stage.ACCOUNT, False
+        case Stage.ACCOUNT if deactivation.came_late(txn, params.user_id, cursor.closed_at):
+            return Stage.REDACT, True
+        case _:
+            return Stage.FORGET, False
 
 
 def _forget(txn: Transaction, task: EraseTask, cursor: EraseCursor) -> Outcome:
