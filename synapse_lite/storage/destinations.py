@@ -54,10 +54,9 @@ def forget_destinations(txn: Transaction, failing_before_ms: int, limit: int) ->
 # What administrators see
 
 _NAME = "d.server_name"
-_LAST_FAILURE = "CASE WHEN d.failing_since IS NULL THEN 0 ELSE d.attempted_ts END"
 ORDERS: Mapping[str, Order] = {
     "destination": Order((_NAME,)),
-    "retry_last_ts": Order((f"({_LAST_FAILURE})", _NAME)),
+    "retry_last_ts": Order(("d.failed_ts", _NAME)),
     "retry_interval": Order(("d.retry_interval", _NAME)),
     "failure_ts": Order((*nullable_first("d.failing_since", "0"), _NAME)),
     "last_successful_stream_ordering": Order((*nullable_first("d.sent_position", "0"), _NAME)),
@@ -79,7 +78,7 @@ class Destination:
     sent_position: int | None
 
 
-_SHOWN = f"d.server_name, {_LAST_FAILURE}, d.retry_interval, d.failing_since, d.sent_position"
+_SHOWN = "d.server_name, d.failed_ts, d.retry_interval, d.failing_since, d.sent_position"
 _ROOMS = "destination_rooms d JOIN rooms r USING (room_nid)"
 
 

@@ -114,11 +114,28 @@ def lists() -> Iterator[tuple[LongList, bool]]:
         for order in listing.ORDERS:
             yield listing.user_list("@u1:hs", order, backwards=turned), order == "created_ts"
         for order in destinations.ORDERS:
-            yield destinations.long_list("", order, backwards=turned), order == "destination"
+            has_index = order != "last_successful_stream_ordering"
+            yield destinations.long_list("", order, backwards=turned), has_index
         yield destinations.long_list("s", "destination", backwards=turned), True
         yield destinations.long_list_of_rooms("s1", backwards=turned), False
         for kind in (EVENT_REPORTS, ROOM_REPORTS, USER_REPORTS):
             yield reports.long_list(kind, {}, newest_first=turned), True
+
+
+@ensureDeferred
+async def test_what_is_sent_renews_no_index_of_destinations(database: Database) -> None:
+    """Neither the time of an attempt that succeeds nor what it sent is in any."""
+
+    def send(txn: Transaction) -> int:
+        txn.execute("INSERT INTO destinations (server_name) VALUES ('s')")
+        txn.execute("UPDATE destinations SET attempted_ts = 5, sent_position = 5")
+        return int(
+            txn.value(
+                "SELECT n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relid = 'destinations'::regclass"
+            )
+        )
+
+    assert await database.transact(send) == 1
 
 
 def searches() -> Iterator[tuple[LongList, int]]:
