@@ -13,7 +13,7 @@ from struct import Struct
 from typing import Any
 
 from attrs import frozen
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image, ImageSequence
 from PIL.JpegImagePlugin import JpegImageFile
 
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP")
@@ -46,6 +46,9 @@ _BARE_CHUNKS = frozenset(
 )
 """Of a PNG that holds one picture, and says nothing of where it was taken."""
 
+_METADATA = frozenset({"exif", "xmp", "mp", "Raw profile type exif"})
+"""What Pillow calls what may tell where a picture was taken."""
+
 _WIDE = frozenset({"I", "I;16", "I;16B", "I;16L", "F"})
 _JPEG_QUALITY = 82
 _WEBP_QUALITY = 80
@@ -53,7 +56,17 @@ _ORIENTATION = 0x0112
 _PNG_SIGNATURE_BYTES = 8
 _CHUNK_HEAD = Struct(">I4s")  # length of the data, and type
 _CHUNK_CHECKSUM_BYTES = 4
-_TURNED = 5  # EXIF orientations from here on exchange width and height
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes an orientation of EXIF."""
+_TURNED = frozenset({5, 6, 7, 8})  # orientations that exchange width and height
 
 
 class ImageError(Exception):
@@ -100,9 +113,9 @@ def measure(source: Path, *, max_pixels: int) -> Picture:
     try:
         with _opened(source) as image:
             _check_size(image, max_pixels)
-            turned = image.getexif().get(_ORIENTATION, 1) >= _TURNED
-            width, height = (image.height, image.width) if turned else image.size
             image.load()
+            turned = _orientation(image) in _TURNED
+            width, height = (image.height, image.width) if turned else image.size
             return Picture(Image.MIME[str(image.format)], width, height, is_source=True)
     except ImageError:
         raise
@@ -141,8 +154,10 @@ def _make(
     frames = getattr(image, "n_frames", 1)
     if animated and 1 < frames <= MAX_FRAMES and image.width * image.height * frames <= MAX_ANIMATED_PIXELS:
         return _animate(image, target, box, crop)
-    is_plain = frames == 1 and not image.getexif() and not image.info.keys() & {"xmp", "mp"}
-    small = _resize(_simple(ImageOps.exif_transpose(image)), box, crop)
+    small = _resize(_simple(_upright(image)), box, crop)
+    is_plain = (
+        frames == 1 and not image.info.keys() & _METADATA
+    )  # what stands behind the picture is read by now
     media_type = _save(small, target)
     no_gain = target.stat().st_size >= source.stat().st_size
     if is_plain and no_gain and full_size[0] * full_size[1] <= MAX_SOURCE_PIXELS:
@@ -171,6 +186,19 @@ def _png_chunks(source: Path) -> set[bytes]:
             kinds.add(kind)
             file.seek(length + _CHUNK_CHECKSUM_BYTES, SEEK_CUR)
     return kinds
+
+
+def _orientation(image: Image.Image) -> object:
+    """1 to 8, if it makes sense: where EXIF is broken, the picture need not be."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # noqa: BLE001 (whatever its reader raises)
+        return None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = next((turn for value, turn in _UPRIGHT.items() if value == _orientation(image)), None)
+    return image if turn is None else image.transpose(turn)
 
 
 def _simple(image: Image.Image) -> Image.Image:
@@ -223,9 +251,13 @@ def _write(target: Path, data: BytesIO) -> None:
 def _animate(image: Image.Image, target: Path, box: tuple[int, int], crop: bool) -> Picture:
     frames: list[Image.Image] = []
     durations: list[int] = []
-    for frame in ImageSequence.Iterator(image):
-        durations.append(_duration(frame.info))
-        frames.append(_resize(frame.convert("RGBA"), box, crop))
+    try:
+        for frame in ImageSequence.Iterator(image):
+            frames.append(_resize(frame.convert("RGBA"), box, crop))
+            durations.append(_duration(frame.info))
+    except (OSError, SyntaxError, ValueError):
+        if not frames:  # else it is shown as far as it goes, as browsers do
+            raise
     data = BytesIO()
     frames[0].save(
         data,

@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from attrs import asdict
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from synapse_lite.media.images import DiskError, ImageError, make_thumbnail, measure
 from synapse_lite.media.pages import read_oembed, read_page
 
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 NICENESS = 10
+MAX_PNG_TEXT = 16 * 1024 * 1024
+"""Of one part of a PNG beside its picture: a colour profile or a drawing program's own format has more than Pillow's 1 MiB."""
 
 
 def main() -> None:
     _limit(int(sys.argv[1]))
     Image.MAX_IMAGE_PIXELS = None  # we count ourselves, after a JPEG was made smaller
+    PngImagePlugin.MAX_TEXT_CHUNK = MAX_PNG_TEXT
     for line in sys.stdin:
         job = json.loads(line)
         sys.stdout.write(json.dumps(_answer(job)) + "\n")
