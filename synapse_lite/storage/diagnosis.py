@@ -1,10 +1,17 @@
 """Reads for someone who looks for what is wrong. They work on any PostgreSQL database, also an empty one."""
 
+from collections.abc import Collection
+from typing import Literal, get_args
+
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.migrate import FOREIGN_TABLES
 
+Pool = Literal["requests", "sending", "writing", "tasks"]
+"""What a connection of a process is for."""
+
+_LONGEST_NAME = 63  # bytes: PostgreSQL keeps no more of it
 OLDEST_MAJOR_VERSION = 14
 _BYTE_ORDER = frozenset(("C", "POSIX", "C.UTF-8", "C.utf8"))
 
@@ -91,3 +98,19 @@ def read_foreign_tables(txn: Transaction) -> list[str]:
 def read_runner_names(txn: Transaction) -> dict[str, int]:
     """Names of all processes that have ever been able to run a task, and when the database last knew it."""
     return dict(txn.rows(_NAMES))
+
+
+def connection_name(process: str, pool: Pool) -> str:
+    """What PostgreSQL shows of a connection."""
+    return f"{process}_{pool}"[:_LONGEST_NAME]
+
+
+def read_connected(txn: Transaction, names: Collection[str]) -> set[str]:
+    """Which of the processes of these names are connected to the database now."""
+    shown = {connection_name(name, pool): name for name in names for pool in get_args(Pool)}
+    rows = txn.rows(
+        "SELECT DISTINCT application_name FROM pg_stat_activity"
+        " WHERE datname = current_database() AND application_name = ANY(%s)",
+        (list(shown),),
+    )
+    return {shown[name] for (name,) in rows}

@@ -15,6 +15,7 @@ from synapse_lite.replication.bus import Bus
 from synapse_lite.replication.postgres_bus import PostgresBus
 from synapse_lite.storage import writer
 from synapse_lite.storage.database import Database
+from synapse_lite.storage.diagnosis import Pool, connection_name
 from synapse_lite.storage.outage import Outage
 from synapse_lite.workers.feature import Life
 from synapse_lite.workers.gc_pauses import GcPauses
@@ -65,9 +66,9 @@ def build_infrastructure(reactor: Any, config: Config) -> Infrastructure:
 
     outage = Outage()
 
-    def database(name: str, size: int) -> Database:
+    def database(name: Pool, size: int) -> Database:
         settings = {
-            "application_name": f"{config.worker_name}_{name}",
+            "application_name": connection_name(config.worker_name, name),
             "idle_in_transaction_session_timeout": str(min(IDLE_IN_TRANSACTION_MS, config.tasks.lease)),
             "statement_timeout": STATEMENT_TIMEOUT,
             # Statements are short and many: one core for each, and no compiler.

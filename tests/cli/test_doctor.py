@@ -14,15 +14,11 @@ import pytest
 import yaml
 from click.testing import Result
 
-from synapse_lite.cli.doctor.database import Skew, check_clock, check_facts, check_schema
-from synapse_lite.cli.doctor.engine import check_followers, check_passed_over
-from synapse_lite.cli.doctor.findings import Finding, Level
+from synapse_lite.cli.doctor.findings import Level
 from synapse_lite.cli.doctor.listeners import probe
 from synapse_lite.config.listeners import Listener
 from synapse_lite.config.losses import LOSSES
 from synapse_lite.config.synapse_options import IGNORED
-from synapse_lite.storage.diagnosis import DatabaseFacts
-from synapse_lite.storage.tasks import FollowerState, PassedOver
 from synapse_lite.workers.keys import load_signing_key
 from tests.cli.admin_server import run
 
@@ -212,11 +208,15 @@ def test_what_nobody_can_run_and_who_is_missing(
 
 
 def test_nobody_runs_tasks(tmp_path: Path, database_arguments: dict[str, Any], port: int) -> None:
-    """Without a live process every task waits: that is an error."""
+    """Without a live process every task waits: that is an error; and so without one that is to push."""
     execute(database_arguments, runner("main", -1))
-    file = config_file(tmp_path, database_arguments, port)
+    file = config_file(tmp_path, database_arguments, port, pusher_instances=["pusher1"])
     result = run("doctor", "-c", str(file), "--json")
     assert result.exit_code == 3
+    assert (
+        worst(checks(result), "pushers")["summary"]
+        == "nobody does it: pushing is for pusher1, not running now"
+    )
     assert worst(checks(result), "runners")["summary"] == "no process runs tasks: all of them wait"
 
 
@@ -254,105 +254,6 @@ def test_sockets_and_strange_servers(tmp_path: Path, port: int) -> None:
         {"port": port, "type": "http", "tls": True, "bind_addresses": ["127.0.0.1"]}
     )
     assert "SSL" in (probe(secure) or "")
-
-
-@pytest.mark.parametrize(
-    ("ahead_ms", "uncertainty_ms", "level"),
-    [
-        (0, 0, Level.OK),
-        (900, 0, Level.OK),
-        (1900, 1000, Level.OK),
-        (-5000, 0, Level.WARNING),
-        (120_000, 0, Level.ERROR),
-    ],
-)
-def test_clocks(ahead_ms: float, uncertainty_ms: float, level: Level) -> None:
-    """A slow answer is not taken for a wrong clock."""
-    assert check_clock(Skew(ahead_ms, uncertainty_ms)).level is level
-
-
-def test_the_direction_of_the_skew() -> None:
-    """Which of the two clocks is ahead is what the operator must know."""
-    assert "5 s behind that of this machine" in check_clock(Skew(-5000, 0)).summary
-    assert "5 s ahead of that of this machine" in check_clock(Skew(5000, 0)).summary
-
-
-def facts(version: int = 160_004, encoding: str = "UTF8", locale: str = "C") -> DatabaseFacts:
-    return DatabaseFacts(version, f"{version // 10_000}.4", encoding, locale, locale, 0)
-
-
-@pytest.mark.parametrize(
-    ("found", "level", "words"),
-    [
-        (facts(), Level.OK, "PostgreSQL 16.4"),
-        (facts(version=130_004), Level.ERROR, "13.4 is too old"),
-        (facts(encoding="LATIN1"), Level.ERROR, "encoding is LATIN1"),
-        (facts(locale="de_DE.UTF-8"), Level.WARNING, "locale is de_DE.UTF-8"),
-    ],
-)
-def test_the_fitness_of_the_database(found: DatabaseFacts, level: Level, words: str) -> None:
-    """Version and encoding are required, the locale is advice."""
-    (finding,) = check_facts(found, any_locale=False)
-    assert finding.level is level
-    assert words in finding.summary
-
-
-def test_an_unsafe_locale_may_be_allowed() -> None:
-    """`allow_unsafe_locale` means that the operator knows."""
-    (finding,) = check_facts(facts(locale="de_DE.UTF-8"), any_locale=True)
-    assert finding.level is Level.OK
-
-
-def test_migrations_that_are_missing() -> None:
-    """They are named."""
-    finding: Finding = check_schema(["0001_a.sql"], ["0001_a.sql", "0002_b.sql"])
-    assert (finding.level, finding.details) == (Level.ERROR, ["0002_b.sql"])
-
-
-def test_a_database_of_synapse() -> None:
-    """It is not called empty: a migration would break it, and the server refuses it."""
-    finding: Finding = check_schema([], ["0001_a.sql"], ["access_tokens", "applied_schema_deltas"])
-    assert (finding.level, finding.details) == (Level.ERROR, ())
-    assert finding.summary == "it has 2 tables of Synapse, such as access_tokens"
-
-
-def test_a_database_that_is_ahead() -> None:
-    """Migrations of a newer program keep this one from starting."""
-    finding: Finding = check_schema(["0001_a.sql", "0009_new.sql"], ["0001_a.sql"])
-    assert (finding.level, finding.details) == (Level.ERROR, ["0009_new.sql"])
-
-
-def follower(**more: Any) -> FollowerState:
-    usual: dict[str, Any] = {"name": "push", "shard": 0, "position": 5, "lag": 0, "slowest": True}
-    usual |= {"owner": "w#1", "owner_alive": True, "attempt": 0, "error": None, "paused": False}
-    return FollowerState(**{**usual, "updated_at_ms": 1, **more})
-
-
-@pytest.mark.parametrize(
-    ("found", "level", "words"),
-    [
-        ([], Level.OK, "0 changes"),
-        ([follower(lag=3)], Level.OK, "3 changes"),
-        ([follower(owner_alive=None)], Level.OK, "0 changes"),
-        ([follower(lag=3, owner=None, owner_alive=None, paused=True)], Level.WARNING, "push/0"),
-        ([follower(lag=3, owner_alive=False)], Level.WARNING, "push/0"),
-        ([follower(lag=3, error="KeyError", attempt=4)], Level.ERROR, "push/0"),
-    ],
-)
-def test_followers(found: list[FollowerState], level: Level, words: str) -> None:
-    """One that nobody runs holds up the trimming of the stream; one that fails is an error."""
-    (finding,) = check_followers(found)
-    assert finding.level is level
-    assert words in finding.summary
-
-
-def test_changes_that_were_passed_over() -> None:
-    """They are named, for a week."""
-    one = PassedOver("push", 0, 7, "!a:hs.test", "$b", "KeyError in f, line 1", 0)
-    (finding,) = check_passed_over(12, [one], 60_000)
-    assert (finding.level, finding.summary[:3]) == (Level.WARNING, "12 ")
-    assert finding.details == ["push/0, 1 min ago: $b in !a:hs.test: KeyError in f, line 1"]
-    assert [*check_passed_over(0, [], 0)] == []
 
 
 def test_whatever_keeps_the_server_from_starting(

@@ -2,13 +2,20 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.diagnosis import read_facts, read_foreign_tables, read_migrations, read_runner_names
+from synapse_lite.storage.diagnosis import (
+    connection_name,
+    read_connected,
+    read_facts,
+    read_foreign_tables,
+    read_migrations,
+    read_runner_names,
+)
 from synapse_lite.storage.migrate import available
 from synapse_lite.storage.session import Session
 
@@ -50,3 +57,15 @@ def test_names_of_runners(session: Session) -> None:
 
     session.transact(write)
     assert session.read(read_runner_names) == {"a": 50, "b": 70}
+
+
+def test_who_is_connected(session: Session, database_arguments: dict[str, Any]) -> None:
+    """By the names of connections; a name may be the beginning of another one, or longer than PostgreSQL shows."""
+    long = "worker-" * 10
+    names = ["push", "push_1", long, "absent"]
+    assert session.read(read_connected, names) == set()
+    with ExitStack() as stack:
+        for name in ("push_1", long):
+            there = Session(database_arguments, {"application_name": connection_name(name, "requests")})
+            stack.enter_context(closing(there)).read(read_facts)
+        assert session.read(read_connected, names) == {"push_1", long}

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from synapse_lite.cli.doctor.database import check_clock, check_facts, check_schema, measure
+from synapse_lite.cli.doctor.duties import check_duties, named_for_duties
 from synapse_lite.cli.doctor.engine import (
     check_followers,
     check_passed_over,
@@ -31,7 +32,12 @@ from synapse_lite.config.load import load
 from synapse_lite.config.model import Config
 from synapse_lite.errors import ConfigError
 from synapse_lite.storage.database import DatabaseError
-from synapse_lite.storage.diagnosis import read_foreign_tables, read_migrations, read_runner_names
+from synapse_lite.storage.diagnosis import (
+    read_connected,
+    read_foreign_tables,
+    read_migrations,
+    read_runner_names,
+)
 from synapse_lite.storage.migrate import available
 from synapse_lite.storage.server_identity import read_identity
 from synapse_lite.storage.session import Session
@@ -104,6 +110,7 @@ def examine_database(config: Config) -> Iterator[Finding]:
             if schema.level is not Level.ERROR:
                 yield check_owner(session.read(read_identity), config)
                 yield from examine_tasks(session, config, facts.clock_ms)
+                yield from check_duties(config, session.read(read_connected, named_for_duties(config)))
         except DatabaseError as problem:
             yield error(
                 "database",
