@@ -113,6 +113,8 @@ class PostgresBus:
         self._reactor.addReader(self._reader)
 
     def _lost(self, error: BaseException) -> None:
+        if not self._reactor.running:
+            return  # a process that could not start ends, and its reactor closes what is open
         logger.info("the bus lost its connection: %s", " ".join(str(error).split()))
         self._close_reader()
         self._reconnecting = Deferred.fromCoroutine(self._reconnect())

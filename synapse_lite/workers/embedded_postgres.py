@@ -43,6 +43,8 @@ _SETTINGS = """\
 shared_buffers = 128MB
 max_connections = 200
 max_wal_size = 2GB
+# Files of the log are used again: to make a new one takes as long as to write it.
+min_wal_size = 512MB
 fsync = on
 synchronous_commit = on
 # Whoever may open the socket is trusted: only the owner may.

@@ -21,6 +21,8 @@ from synapse_lite.workers.children import Exited, Program, WriteLine, spawn
 NAME = "up"
 _PROBE_INTERVAL = 0.1
 _AFTER_KILL = 5.0
+_ONE_REQUEST = 1.0
+"""Seconds: a signal to a process group comes twice, the second time from a parent such as make, which passes it on."""
 
 Probe = Callable[[str], bool]
 """Whether a URL answers 200 now. May block for a second."""
@@ -32,9 +34,10 @@ class StartError(SynapseLiteError):
 
 @attrs.frozen
 class StopAsked:
-    """A signal asked for the end."""
+    """A signal asked for the end. `at`: when, in seconds of the monotonic clock."""
 
     signal_name: str
+    at: float
 
 
 Event = Exited | StopAsked
@@ -68,7 +71,7 @@ class _State:
 
 
 class Supervisor:
-    """`StopAsked` among the `events` ends it; a second one kills what still runs. A SimpleQueue is safe in signal handlers."""
+    """`StopAsked` among the `events` ends it; another request kills what still runs. A SimpleQueue is safe in signal handlers."""
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Supervisor:
         self._write_line = write_line
         self._timing = timing
         self._events = events
+        self._asked: StopAsked | None = None
 
     def run(self, on_ready: Callable[[Mapping[str, int]], None]) -> None:
         """Start everything, call `on_ready` with the process ids, watch until asked to stop, and stop everything.
@@ -110,6 +114,7 @@ class Supervisor:
         while waiting := [state for state in self._states.values() if not state.healthy]:
             match self._next_event(_PROBE_INTERVAL):
                 case StopAsked() as asked:
+                    self._asked = asked
                     self._say(f"{asked.signal_name} during the start")
                     return False
                 case Exited() as exited:
@@ -127,6 +132,7 @@ class Supervisor:
         while True:
             match self._next_event(self._until_next_start()):
                 case StopAsked() as asked:
+                    self._asked = asked
                     self._say(f"stopping: {asked.signal_name}")
                     return
                 case Exited() as exited:
@@ -170,6 +176,8 @@ class Supervisor:
             match self._next_event(max(0.0, deadline - time.monotonic())):
                 case Exited() as exited:
                     self._states[exited.name].process = None
+                case StopAsked() as again if self._asked and again.at < self._asked.at + _ONE_REQUEST:
+                    pass
                 case StopAsked() | None if not killed:
                     self._say(f"killing {', '.join(running)}")
                     self._signal_all(signal.SIGKILL)
@@ -198,7 +206,7 @@ def stop_signals(put: Callable[[StopAsked], None]) -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into events for a while."""
 
     def handle(number: int, _frame: object) -> None:
-        put(StopAsked(signal.Signals(number).name))
+        put(StopAsked(signal.Signals(number).name, time.monotonic()))
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, handle) for number in numbers}

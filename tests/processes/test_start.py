@@ -24,6 +24,7 @@ def test_a_port_that_is_taken_ends_the_process(build_site: BuildSite) -> None:
     assert "main cannot start: listeners: Couldn't listen on" in process.log()
     assert "Address already in use" in process.log()
     assert "Traceback" not in process.log()
+    assert "lost its connection" not in process.log(), "what ends with the process is no news"
 
 
 def test_the_database_of_another_server_is_refused(build_site: BuildSite) -> None:

@@ -50,6 +50,7 @@ def test_it_keeps_its_data_through_stops_and_kills(directory: Path) -> None:
         == "UTF8 C"
     )
     assert _value(arguments, "SHOW max_connections") == "200"
+    assert _value(arguments, "SHOW min_wal_size") == "512MB"
     assert _value(arguments, "SHOW fsync") == "on"
     _value(arguments, "CREATE TABLE kept AS SELECT 7 AS number")
 

@@ -71,8 +71,8 @@ class Run:
             timing=timing,
         ).run(on_ready)
 
-    def stop(self) -> None:
-        self.events.put(StopAsked("SIGTERM"))
+    def stop(self, at: float = 0.0) -> None:
+        self.events.put(StopAsked("SIGTERM", at))
 
 
 @pytest.fixture
@@ -160,11 +160,22 @@ def test_asking_twice_does_not_wait(run: Run) -> None:
     """A second signal kills at once what has not ended."""
 
     def on_ready(_: Mapping[str, int]) -> None:
-        run.stop()
-        run.stop()
+        run.stop(at=10.0)
+        run.stop(at=11.5)
 
     run.run(on_ready, attrs.evolve(QUICK, grace=600), a=DEAF)
     assert "up: killing a" in run.lines
+
+
+def test_one_request_that_comes_twice_is_one(run: Run) -> None:
+    """As when `timeout make up` ends: SIGTERM comes to all of the group, and make passes it on. Nothing is killed for it."""
+
+    def on_ready(_: Mapping[str, int]) -> None:
+        run.stop(at=10.0)
+        run.stop(at=10.1)
+
+    run.run(on_ready, attrs.evolve(QUICK, grace=600), a=OBEDIENT)
+    assert not any("killing" in line for line in run.lines)
 
 
 def test_a_request_to_stop_during_the_start_is_obeyed(run: Run) -> None:
@@ -208,7 +219,9 @@ def test_signals_become_events() -> None:
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     with stop_signals(events.put):
         os.kill(os.getpid(), signal.SIGTERM)
-        assert events.get(timeout=60) == StopAsked("SIGTERM")
+        asked = events.get(timeout=60)
+        assert isinstance(asked, StopAsked)
+        assert asked.signal_name == "SIGTERM"
     assert signal.getsignal(signal.SIGTERM) == before
 
 
