@@ -55,7 +55,7 @@ OperationalError = psycopg2.OperationalError
 
 
 class CommitUncertainError(UnavailableError):
-    """The connection broke during a commit: the transaction may have happened, or not."""
+    """The connection broke, or an operator cancelled, during a commit: the transaction may have happened, or not."""
 
 
 @define
@@ -274,7 +274,7 @@ class Database:
             try:
                 changes = txn.commit()
             except psycopg2.Error as error:
-                if close_if_broken(connection, error):
+                if close_if_broken(connection, error) or _came_after_commit(connection, error):
                     raise CommitUncertainError(str(error)) from error
                 raise
         if changes:
@@ -298,3 +298,9 @@ class Database:
     def _run_read(self, connection: extensions.connection, function: Function, args: Any, kwargs: Any) -> Any:
         with connection.cursor() as cursor:
             return function(Transaction(cursor, read_only=True), *args, **kwargs)
+
+
+def _came_after_commit(connection: extensions.connection, error: Exception) -> bool:
+    """Whether an operator's cancel may have met what follows the COMMIT: one before it leaves the transaction to be undone."""
+    is_over = connection.info.transaction_status == extensions.TRANSACTION_STATUS_IDLE
+    return isinstance(error, StatementTimeout) and is_over

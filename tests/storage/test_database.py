@@ -12,7 +12,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
-from synapse_lite.errors import MatrixError
+from synapse_lite.errors import MatrixError, UnavailableError
 from synapse_lite.storage.bulk import PIECE_BYTES
 from synapse_lite.storage.database import CommitUncertainError, Database, Transaction
 from synapse_lite.storage.stream import Change, Kind, Position, read_changes, read_position
@@ -154,6 +154,27 @@ async def test_a_connection_breaks(
     finally:
         database.stop()
     assert len(broken) == 1
+
+
+@pytest.mark.parametrize(("place", "stored"), [("before", 0), ("after", 1)])
+@ensureDeferred
+async def test_an_operator_cancels_a_commit(
+    database: Database, monkeypatch: pytest.MonkeyPatch, place: str, stored: int
+) -> None:
+    """PostgreSQL tells of it with the next statement, which may be the one behind the COMMIT: then it was done."""
+    cancel = "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60)"
+    if place == "after":
+        monkeypatch.setattr("synapse_lite.storage.database.READ_BEFORE", cancel)
+
+    def work(txn: Transaction) -> None:
+        _publish(txn, "@a:x")
+        if place == "before":
+            txn.later(cancel)
+
+    with pytest.raises(UnavailableError) as raised:
+        await database.transact(work)
+    assert isinstance(raised.value, CommitUncertainError) == bool(stored)
+    assert len(await database.read(lambda txn: read_changes(txn, 0, 10))) == stored
 
 
 @ensureDeferred
