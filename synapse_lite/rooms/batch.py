@@ -6,7 +6,7 @@ from functools import partial
 from attrs import define, field, frozen
 
 from synapse_lite.clock import Clock
-from synapse_lite.matrix.types import MEMBER
+from synapse_lite.matrix.types import DUMMY, MEMBER
 from synapse_lite.rooms.heads import Head
 from synapse_lite.rooms.values import NOTHING_BESIDE, Beside, Contributor, StateDelta, Written
 from synapse_lite.storage.database import AtPosition, Transaction
@@ -43,8 +43,21 @@ class Batch:
         for changes in (*self.deltas.values(), *self.found.values()):
             for delta in changes:
                 deltas.setdefault(delta.cause.room_nid, []).append(delta)
-        shown = [one.stored for one in self.new if one.is_shown]
-        return Written(shown, self.targets, self.redacted, deltas)
+        return Written(self.shown(), self.targets, self.redacted, deltas)
+
+    def shown(self) -> list[StoredEvent]:
+        """Those that get positions in the stream."""
+        return [one.stored for one in self.new if one.is_shown and not self._says_nothing(one.stored)]
+
+    def _says_nothing(self, stored: StoredEvent) -> bool:
+        """Whether another server only joined branches: a gap before it, or state that comes with it, is told of nevertheless."""
+        beside = (self.deltas, self.found, self.gaps)
+        return (
+            stored.event.type == DUMMY
+            and not stored.event.is_state
+            and stored.session is None
+            and not any(by_nid.get(stored.nid) for by_nid in beside)
+        )
 
 
 @frozen
@@ -64,15 +77,17 @@ class BatchStore:
         written = batch.written()
         for contribute in self.contributors:
             contribute(txn, written)
-        write_heads(txn, [_moved(head) for head in batch.moved.values()])
-        for one in batch.new:
-            if one.is_shown:
-                _publish(txn, one.stored, batch, written.beside.get(one.stored.nid, NOTHING_BESIDE))
+        shown = batch.shown()
+        write_heads(txn, [_moved(head, shown) for head in batch.moved.values()])
+        for stored in shown:
+            _publish(txn, stored, batch, written.beside.get(stored.nid, NOTHING_BESIDE))
 
 
-def _moved(head: Head) -> MovedHead:
+def _moved(head: Head, shown: Sequence[StoredEvent]) -> MovedHead:
     tips = [tip.nid for tip in head.tips]
-    return MovedHead(head.room.nid, tips, head.depth, head.snapshot_nid, head.last_nid)
+    nids = [stored.nid for stored in shown if stored.room_nid == head.room.nid]
+    last = head.last_nid if head.last_nid in nids else next(reversed(nids), None)
+    return MovedHead(head.room.nid, tips, head.depth, head.snapshot_nid, last)
 
 
 def _publish(txn: Transaction, stored: StoredEvent, batch: Batch, beside: Beside) -> None:

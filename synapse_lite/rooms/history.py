@@ -11,7 +11,7 @@ from attrs import field, frozen
 from synapse_lite.clock import Clock
 from synapse_lite.errors import not_found
 from synapse_lite.matrix.event import Event, StateKey
-from synapse_lite.matrix.types import CREATE
+from synapse_lite.matrix.types import CREATE, DUMMY
 from synapse_lite.rooms.judge import judge_by_auth_events, judge_by_state, judged_earlier, needs_of
 from synapse_lite.rooms.late_redactions import LateRedactions, state_after
 from synapse_lite.rooms.redact_on_ban import RedactOnBan
@@ -169,7 +169,9 @@ class HistoryFiller:
             self._redactions.link(txn, stored)
         self._bans.redact_late(txn, filling.placed)
         newest_first = [
-            PlacedHistory(one.nid, _nid(filling.redacted.get(one.nid))) for one in reversed(filling.placed)
+            PlacedHistory(one.nid, _nid(filling.redacted.get(one.nid)))
+            for one in reversed(filling.placed)
+            if one.event.type != DUMMY or one.event.is_state
         ]
         place_history(txn, past.room_nid, past.position, newest_first)
         known = {event_id: one for event_id, one in filling.known.items() if one.is_placed}
