@@ -266,3 +266,21 @@ def _readings(server: TestServer, monkeypatch: pytest.MonkeyPatch) -> list[objec
 
         monkeypatch.setattr(server.database, name, note)
     return asked
+
+
+@ensureDeferred
+async def test_a_first_sync_whose_rooms_are_remembered(server: TestServer) -> None:
+    """Its token is as old as what it tells of the rooms: what came since then comes with the next one, and once."""
+    alice, bob = await client_of(server, "alice", "A"), await client_of(server, "bob", "B")
+    await room_of(alice, bob)
+    other = await client_of(server, "alice", "C", new=False)
+    await bob.send("1", {alice.user_id: {"*": {"n": 1}}})
+    await alice.sync()
+    await bob.send("2", {alice.user_id: {"*": {"n": 2}}})
+    await client_of(server, "bob", "D", new=False)
+    assert await other.messages() == [{"n": 1}]
+    assert other.since == alice.since
+    answer = await other.sync()
+    assert [event["content"] for event in answer["to_device"]["events"]] == [{"n": 2}]
+    assert answer["device_lists"] == {"changed": [bob.user_id], "left": []}
+    assert (await other.sync()).keys().isdisjoint(SECTIONS)
