@@ -15,7 +15,8 @@ class ListedRoom:
     """A room that a user is in, invited to, asks to enter, or was put out of.
 
     `position` is that of the newest event that concerns the user: in the room, while they are in it, else of
-    their own membership. What the room is like is None, and `is_known` False, where the user may not look.
+    their own membership. What the room is like is None, and `is_known` False, where the user may not look; of one that
+    they were put out of it is known what it was then, but for its name.
     """
 
     room_nid: int
@@ -31,14 +32,24 @@ class ListedRoom:
     name: str | None
 
 
+_POSITION = "(SELECT position FROM stream WHERE event_nid = {})"
+_MEMBER = _POSITION.format("m.event_nid")
+_ENCRYPTION = _POSITION.format(
+    "(SELECT c.event_nid FROM current_state c"
+    " WHERE c.room_nid = m.room_nid AND c.type = 'm.room.encryption' AND c.state_key = '')"
+)
+# `here`: the user may look. `once`: they were put out of what was shown to them before.
 _SELECT = (
     "SELECT m.room_nid, r.room_id, m.membership, m.sender, m.event_nid, m.forgotten,"
     " coalesce((SELECT position FROM stream WHERE event_nid ="
     "  CASE m.membership WHEN 'join' THEN r.last_event_nid ELSE m.event_nid END), 0),"
-    " k.known, CASE WHEN k.known THEN s.encryption END, CASE WHEN k.known THEN s.room_type END,"
-    " CASE WHEN k.known THEN s.name END"
+    " k.here OR k.once,"
+    f" CASE WHEN k.here OR (k.once AND ({_ENCRYPTION} > {_MEMBER}) IS NOT TRUE) THEN s.encryption END,"
+    " CASE WHEN k.here OR k.once THEN s.room_type END, CASE WHEN k.here THEN s.name END"
     " FROM memberships m JOIN rooms r USING (room_nid) LEFT JOIN room_summary s USING (room_nid)"
-    " CROSS JOIN LATERAL (SELECT m.membership IN ('join', 'invite', 'knock') AND coalesce(s.state_events, 0) > 0 AS known) AS k"
+    " CROSS JOIN LATERAL (SELECT coalesce(s.state_events, 0) > 0 AND m.membership IN ('join', 'invite', 'knock') AS here,"
+    "  coalesce(s.state_events, 0) > 0 AND m.membership IN ('leave', 'ban') AND m.sender <> m.user_id"
+    "  AND EXISTS (SELECT FROM events e WHERE e.event_nid = m.event_nid AND e.replaces_nid IS NOT NULL) AS once) AS k"
 )
 
 

@@ -103,3 +103,35 @@ async def test_invited_again_out_of_sight(server: TestServer) -> None:
     await server.ok("POST", f"{room}/join", {}, bob)
     back = await sync(server, bob, joined_only, invited["pos"])
     assert back["rooms"][id_of(room)]["initial"]
+
+
+@ensureDeferred
+async def test_filters_of_rooms_that_one_was_put_out_of(server: TestServer) -> None:
+    """They are what they were then: a space is no room, and what was encrypted later does not show. Strangers learn nothing."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    secret = {
+        "initial_state": [{"type": "m.room.encryption", "content": {"algorithm": "m.megolm.v1.aes-sha2"}}]
+    }
+    space = {"creation_content": {"type": "m.space"}}
+    encrypted, plain, banned, strange = [
+        await server.room(alice, preset="public_chat", name="Tea", **body)
+        for body in (secret, {}, space, {**space, **secret})
+    ]
+    asked = await server.room(alice, preset="private_chat", invite=[BOB], **space)
+    for room in (encrypted, plain, banned):
+        await server.ok("POST", f"{room}/join", {}, bob)
+    for room in (encrypted, plain, asked):
+        await server.ok("POST", f"{room}/kick", {"user_id": BOB}, alice)
+    for room in (banned, strange):
+        await server.ok("POST", f"{room}/ban", {"user_id": BOB}, alice)
+    await server.ok("PUT", f"{plain}/state/m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}, alice)
+    for wanted, rooms in (
+        ({"is_encrypted": True}, {encrypted}),
+        ({"is_encrypted": False}, {plain, banned, asked}),
+        ({"room_types": ["m.space"]}, {banned, asked}),
+        ({"not_room_types": ["m.space"]}, {encrypted, plain, strange}),
+        ({"room_name_like": "tea"}, set()),
+    ):
+        answer = await sync(server, bob, {"lists": {"all": {**LIST, "filters": wanted}}})
+        ((op,),) = (answer["lists"]["all"]["ops"],)
+        assert set(op["room_ids"]) == {id_of(room) for room in rooms}, wanted
