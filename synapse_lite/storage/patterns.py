@@ -9,6 +9,13 @@ def containing(term: str) -> str:
     return f"%{_escaped(term)}%"
 
 
+def spellings(term: str) -> list[str]:
+    """The term in the cases in which names are written, for a database that knows the capitals of English only."""
+    if term.isascii():
+        return [term]
+    return list(dict.fromkeys([term, term.lower(), term.upper(), term.capitalize(), term.title()]))
+
+
 def has_trigrams(searched: str, argument: str, text: str) -> str | None:
     """A condition by which an index on `trigrams(searched)` tells what may hold the text, the argument of that name.
 

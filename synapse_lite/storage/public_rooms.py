@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.patterns import containing
+from synapse_lite.storage.patterns import containing, spellings
 from synapse_lite.storage.room_summary import RoomSummary, read_summaries
 
 
@@ -58,8 +58,9 @@ def _conditions(search: DirectorySearch) -> tuple[list[str], dict[str, object]]:
     conditions = ["listed"]
     arguments: dict[str, object] = {}
     if search.term:
-        conditions.append("body LIKE lower(%(term)s)")
-        arguments["term"] = containing(search.term)
+        terms = {f"term{number}": containing(one) for number, one in enumerate(spellings(search.term))}
+        conditions.append(f"({' OR '.join(f'body LIKE lower(%({name})s)' for name in terms)})")
+        arguments |= terms
     if search.room_types is not None:
         conditions.append("(room_type = ANY(%(types)s) OR (room_type IS NULL AND %(untyped)s))")
         arguments["types"] = [name for name in search.room_types if name is not None]

@@ -9,7 +9,9 @@ from synapse_lite.storage import room_admin, user_admin
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.long_lists import LongList, Survey, count_rows, read_page
 from synapse_lite.storage.migrate import migrate
+from synapse_lite.storage.public_rooms import DirectorySearch, list_public
 from synapse_lite.storage.room_admin import RoomSearch
+from synapse_lite.storage.room_directory import refresh_listing
 from synapse_lite.storage.session import Session
 from synapse_lite.storage.user_admin import UserSearch
 from tests.databases import execute
@@ -49,6 +51,19 @@ def test_english_is_found_in_whatever_case(session: Session) -> None:
 def test_rooms_are_found_as_they_are_written(session: Session, term: str) -> None:
     """As users are."""
     assert found(session, room_admin.long_list(RoomSearch(term=term), "name", turned=False)) == ["Чайная"]
+
+
+@pytest.mark.parametrize(
+    ("term", "names"), [("чай", ["Чайная"]), ("ЧАЙ", ["Чайная"]), ("айн", ["Чайная"]), ("чаю", [])]
+)
+def test_published_rooms_are_found_in_whatever_case(session: Session, term: str, names: list[str]) -> None:
+    def read(txn: Transaction) -> list[str | None]:
+        txn.execute("UPDATE rooms SET is_public = TRUE")
+        txn.execute("UPDATE room_summary SET joined = 1")
+        refresh_listing(txn, 1)
+        return [one.name for one in list_public(txn, DirectorySearch(term=term), None, 9)]
+
+    assert session.transact(read) == names
 
 
 def found(session: Session, wanted: LongList) -> list[str]:
