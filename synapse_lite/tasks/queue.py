@@ -199,8 +199,8 @@ class TaskQueue:
     async def retry(self, task_id: str, *, from_start: bool, requester: str, endpoint: str) -> Task:
         """Let a task that has ended go on from its cursor; or `from_start`, as a new task like it.
 
-        404 when there is none; 400 `M_UNKNOWN` when it has not ended, or when another task with its
-        action and unique key is pending.
+        404 when there is none; 400 `M_UNKNOWN` when it has not ended, when another task with its action and unique key
+        is pending, or when nothing is left to go on with.
         """
         new_id = random_text(ID_LENGTH) if from_start else None
         try:
@@ -329,11 +329,20 @@ def _retry(txn: Transaction, task_id: str, new_id: str | None, requester: str, e
     if task.finished_at_ms is None:
         raise MatrixError(400, Errcode.UNKNOWN, f"The task is {task.status}: it has not ended")
     if new_id is None:
+        _check_something_is_left(txn, task)
         store.reopen(txn, task_id, requester=requester)
     else:
         store.repeat(txn, task_id, new_id, requester=requester, endpoint=endpoint)
     _record_request(txn, RETRY, task_id, new_id or task_id)
     return _existing(txn, new_id or task_id)
+
+
+def _check_something_is_left(txn: Transaction, task: Task) -> None:
+    """Whoever repeats the last step of a task that is complete loses what the result counts."""
+    if task.status is Status.COMPLETE:
+        parts = store.count_children(txn, task.id)
+        if not (parts.failed or parts.cancelled):
+            raise MatrixError(400, Errcode.UNKNOWN, "The task is complete: it can only be done anew")
 
 
 def _existing(txn: Transaction, task_id: str) -> Task:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
@@ -91,6 +92,19 @@ async def test_once_for_each_transaction_id(build_server: BuildServer) -> None:
         token = await server.user(name)
         await server.ok("POST", PATH, {**BODY, "user_id": f"@{name}:{SERVER}"}, admin)
         assert list((await rooms(server, token))["join"]) != [room_id]
+
+
+@ensureDeferred
+async def test_many_at_once_for_one_user(build_server: BuildServer) -> None:
+    """One room, and none is lost."""
+    server, admin, alice = await start(build_server, auto_join=True)
+    await server.ok("POST", PATH, {**BODY, "user_id": f"@admin:{SERVER}"}, admin)  # and it makes the notifier
+    asked = [Deferred.fromCoroutine(server.ok("POST", PATH, BODY, admin)) for _ in range(5)]
+    event_ids = {answer["event_id"] for answer in await gatherResults(asked)}
+    (room_id,) = (await rooms(server, alice))["join"]
+    page = await server.ok("GET", f"rooms/{room_id}/messages?dir=b&limit=50", token=alice)
+    said = {event["event_id"] for event in page["chunk"] if event["type"] == "m.room.message"}
+    assert (said, len(said)) == (event_ids, 5)
 
 
 @ensureDeferred

@@ -44,6 +44,20 @@ async def test_retry_from_the_cursor(office: Office) -> None:
 
 
 @ensureDeferred
+async def test_a_complete_task_keeps_its_result(office: Office) -> None:
+    """There is nothing to go on with: it is refused, and may be done anew."""
+    task_id = await office.ask()
+    await office.register()
+    lease = await office.claim()
+    await office.do(store.finish, lease, Status.COMPLETE, result='{"done": 3}')
+    retry = f"{TASKS}/{task_id}/retry"
+    assert await office.refusal("POST", retry, {}) == (400, "M_UNKNOWN")
+    shown = await office.show(task_id)
+    assert (shown["status"], shown["result"]) == ("complete", {"done": 3})
+    assert (await office.post(retry, {"from": "start"}))["id"] != task_id
+
+
+@ensureDeferred
 async def test_retry_from_the_start(office: Office) -> None:
     """A new task like the old one, asked for by the admin; the old one keeps its record."""
     task_id = await run_to_failure(office)

@@ -130,6 +130,19 @@ def test_a_task_that_failed_runs_again(signed_in: Browser, stage: Stage, words: 
     assert [call.body for call in stage.called("POST", f"{TASKS}/task1/retry")] == [{"from": start}]
 
 
+@pytest.mark.parametrize("failed", [0, 1])
+def test_what_is_complete_can_only_be_done_anew(signed_in: Browser, stage: Stage, failed: int) -> None:
+    """Unless parts of it are not."""
+    stage.tasks = [a_task(1, status="complete", children={"failed": failed, "cancelled": 0})]
+    signed_in.click("#filters [value=complete]")
+    signed_in.wait_for("#task-rows .badge[data-tone=complete]")
+    signed_in.click("#task-rows .link")
+    signed_in.click("#detail .headline button")
+    signed_in.wait_for("#question-buttons", "From the start")
+    assert ("Go on where it stopped" in signed_in.text("#question-buttons")) == (failed > 0)
+    choose(signed_in, "Leave it")
+
+
 def test_a_refused_retry_is_told(signed_in: Browser, stage: Stage) -> None:
     """In the words of the server, in the panel where it was asked."""
     stage.tasks = [a_task(1, status="failed")]

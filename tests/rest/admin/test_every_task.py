@@ -54,6 +54,8 @@ BODIES: Mapping[str, Any] = {
     "/purge_history/{room_id}": {"purge_up_to_ts": "now"},
     "/rooms/{room_id}": {"purge": True},
     "/rooms/{room_id}/delete": {"purge": True},
+    "/admin/lock/{user_id}": {"locked": False},
+    "/admin/suspend/{user_id}": {"suspended": False},
 }
 """Where an empty body says too little."""
 
@@ -145,11 +147,7 @@ async def started(server: AdminServer) -> dict[str, str]:
 
 
 def routes(server: AdminServer) -> list[Route]:
-    return [
-        route
-        for route in server.routes
-        if route.access is Access.ADMIN and route.method != "GET" and route.pattern.startswith("/_synapse/")
-    ]
+    return [route for route in server.routes if route.access is Access.ADMIN and route.method != "GET"]
 
 
 @ensureDeferred

@@ -21,17 +21,19 @@ async function askCancel(task) {
 }
 
 async function askRetry(task) {
-  const from = await ask(
-    "Run this task again?",
-    `${name(task)} can go on where it stopped, or do everything again from the start.`,
-    [
-      { label: "Leave it", value: null },
-      { label: "From the start", value: "start" },
-      { label: "Go on where it stopped", value: "cursor", tone: "primary" },
-    ],
-  );
+  const choices = [
+    { label: "Leave it", value: null },
+    { label: "From the start", value: "start" },
+  ];
+  const hasMore = isUnfinished(task);
+  if (hasMore) choices.push({ label: "Go on where it stopped", value: "cursor", tone: "primary" });
+  const words = hasMore ? "can go on where it stopped, or do everything again from the start" : "is complete. It can be done again from the start";
+  const from = await ask("Run this task again?", `${name(task)} ${words}.`, choices);
   return from && api.retry(task.id, from);
 }
+
+/** Whether anything is left to go on with: of a task that is complete, only parts that are not. */
+const isUnfinished = ({ status, children }) => status !== "complete" || children?.failed > 0 || children?.cancelled > 0;
 
 /** One button that cancels a pending task and retries another; `onDone(task)` and `onError(error)`. */
 export function commandButton(onDone, onError) {

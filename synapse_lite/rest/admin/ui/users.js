@@ -12,6 +12,7 @@ const FLAGS = [
   ["admin", "admin"],
   ["is_guest", "guest"],
   ["locked", "locked"],
+  ["suspended", "suspended"],
   ["shadow_banned", "shadow-banned"],
   ["deactivated", "deactivated"],
   ["erased", "erased"],
