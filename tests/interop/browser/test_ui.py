@@ -113,6 +113,27 @@ def test_a_server_with_a_problem(signed_in: Browser, stage: Stage) -> None:
     signed_in.wait_for("#live", "Live")
 
 
+def test_a_problem_is_seen_wherever_one_is(signed_in: Browser, stage: Stage) -> None:
+    """At the other end of the page, too."""
+    signed_in.look(width=400, height=500)
+    signed_in.wait_for("#runners", "alive")
+    stage.refusals[ADMIN] = Refusal(500, "M_UNKNOWN", "Internal server error")
+    signed_in.wait_for("#problem", "Internal server error")
+    signed_in.script("window.scrollTo(0, document.body.scrollHeight - 700)")
+    assert signed_in.script("return window.scrollY") > 0
+    place = signed_in.script("return document.getElementById('problem').getBoundingClientRect().toJSON()")
+    assert 0 <= place["top"] < place["bottom"] <= 500
+
+
+def test_a_list_is_marked_while_it_is_searched(signed_in: Browser) -> None:
+    """It shows what fitted before."""
+    signed_in.wait_for("#runners", "alive")
+    busy = "return document.getElementById('users').getAttribute('aria-busy')"
+    typing = "document.getElementById('user-search').dispatchEvent(new Event('input'))"
+    assert signed_in.script(f"{typing}; {busy}") == "true"
+    wait_until(lambda: signed_in.script(busy) is None, "the list is what was searched for")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 800, 360])
 def test_everybody_can_read_and_use_it(browser: Browser, stage: Stage, width: int, scheme: str) -> None:

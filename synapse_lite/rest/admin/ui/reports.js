@@ -4,17 +4,16 @@ import * as api from "./api.js";
 import { Rows, byId, element, setAttribute, setText } from "./dom.js";
 import { duration, moment, number } from "./format.js";
 import { ask } from "./question.js";
+import { wireSearch } from "./search.js";
 import { shutDownButton } from "./shutdown.js";
 
 const KINDS = ["event", "room", "user"];
 const SHOWN = 10;
-const TYPING_MS = 300;
 
 export class ReportList {
   #search = byId("report-search");
   #rows;
   #asked = 0;
-  #typing = null;
 
   /** `onStarted(id)`: a task to show; `onUser(id)`: somebody is to be redacted; `onChange()`, `onError(error)`. */
   constructor(doing) {
@@ -24,10 +23,7 @@ export class ReportList {
       (report) => row(report, doing),
     );
     byId("report-filter").addEventListener("submit", (event) => event.preventDefault());
-    this.#search.addEventListener("input", () => {
-      clearTimeout(this.#typing);
-      this.#typing = setTimeout(() => this.refresh().catch(doing.onError), TYPING_MS);
-    });
+    wireSearch("report-search", "reports", () => this.refresh(), doing.onError);
   }
 
   async refresh() {

@@ -3,16 +3,15 @@
 import * as api from "./api.js";
 import { Rows, byId, element, setAttribute, setNotice, setText } from "./dom.js";
 import { number } from "./format.js";
+import { wireSearch } from "./search.js";
 import { shutDownButton } from "./shutdown.js";
 
 const SHOWN = 10;
-const TYPING_MS = 300;
 
 export class RoomList {
   #search = byId("room-search");
   #rows;
   #asked = 0;
-  #typing = null;
 
   /** `onStarted(id)`: a task to show; `onError(error)`. */
   constructor({ onStarted, onError }) {
@@ -22,10 +21,7 @@ export class RoomList {
       () => row({ onStarted, onError }),
     );
     byId("room-filter").addEventListener("submit", (event) => event.preventDefault());
-    this.#search.addEventListener("input", () => {
-      clearTimeout(this.#typing);
-      this.#typing = setTimeout(() => this.refresh().catch(onError), TYPING_MS);
-    });
+    wireSearch("room-search", "rooms", () => this.refresh(), onError);
   }
 
   async refresh() {

@@ -5,9 +5,9 @@ import { countedButton } from "./counted.js";
 import { Rows, byId, element, setAttribute, setNotice, setText } from "./dom.js";
 import { duration, number } from "./format.js";
 import { ask } from "./question.js";
+import { wireSearch } from "./search.js";
 
 const SHOWN = 10;
-const TYPING_MS = 300;
 const FLAGS = [
   ["admin", "admin"],
   ["is_guest", "guest"],
@@ -22,7 +22,6 @@ export class UserList {
   #search = byId("user-search");
   #rows;
   #asked = 0;
-  #typing = null;
 
   /** `onStarted(id)`: a task to show; `onError(error)`. */
   constructor({ onStarted, onError }) {
@@ -32,10 +31,7 @@ export class UserList {
       () => row({ onStarted, onError }),
     );
     byId("user-filter").addEventListener("submit", (event) => event.preventDefault());
-    this.#search.addEventListener("input", () => {
-      clearTimeout(this.#typing);
-      this.#typing = setTimeout(() => this.refresh().catch(onError), TYPING_MS);
-    });
+    wireSearch("user-search", "users", () => this.refresh(), onError);
   }
 
   async refresh() {
