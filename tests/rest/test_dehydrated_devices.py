@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.handlers import dehydrated_devices
 from synapse_lite.tasks import periodic
+from tests.rest.contention import locked_until_met
 from tests.server import PASSWORD, TestServer
 from tests.signing import Device
 
@@ -61,6 +63,18 @@ async def test_a_dehydrated_device_takes_the_place_of_the_earlier_one(server: Te
     assert await _keys(server, token) == {}
     assert (await server.ok("POST", "keys/claim", wanted, token))["one_time_keys"] == {}
     assert [one["device_id"] for one in (await server.ok("GET", "devices", token=token))["devices"]] == ["A"]
+
+
+@ensureDeferred
+async def test_two_that_are_put_at_once(server: TestServer) -> None:
+    """One of them is left, with its keys."""
+    token = await server.register("alice", device_id="A")
+    await _put(server, token, "S")
+    async with locked_until_met(server, 2, "SELECT FROM users WHERE user_id = %s", [ALICE]):
+        putting = [Deferred.fromCoroutine(_put(server, token, device_id)) for device_id in ("S1", "S2")]
+    devices = {device.signer.name: device.keys for device in await gatherResults(putting)}
+    left = (await server.ok("GET", PATH, token=token))["device_id"]
+    assert await _keys(server, token) == {left: devices[left]}
 
 
 @ensureDeferred

@@ -132,6 +132,24 @@ async def test_who_comes_and_goes_is_listed_for_both(server: TestServer) -> None
 
 
 @ensureDeferred
+async def test_who_left_and_came_oneself(server: TestServer) -> None:
+    """Whom one left behind has `left`, not who was gone before one came; one's own keys are among the changes."""
+    alice, bob, carol, dave = [
+        await client_of(server, name, "D") for name in ("alice", "bob", "carol", "dave")
+    ]
+    common, hall = await room_of(bob, alice), await room_of(dave, carol)
+    await up_to_date(alice)
+    start = alice.since
+    await alice.do("POST", f"{common}/leave", {})
+    await carol.do("POST", f"{hall}/leave", {})
+    await alice.do("POST", f"{hall}/join", {})
+    await alice.do("PUT", "devices/D", {"display_name": "name"})
+    assert await alice.lists() == ([alice.user_id, dave.user_id], [bob.user_id])
+    path = f"keys/changes?from={start}&to={alice.since}"
+    assert await alice.do("GET", path) == {"changed": [alice.user_id, dave.user_id], "left": [bob.user_id]}
+
+
+@ensureDeferred
 async def test_comings_and_goings_are_told_from_memory(server: TestServer) -> None:
     """A poll that waits hears of the first and of the last common room; a change of profile is neither."""
     alice, bob = [await client_of(server, name, "D") for name in ("alice", "bob")]

@@ -140,6 +140,15 @@ async def test_the_better_of_two_keys_at_once_stays(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_two_versions_at_once(server: TestServer) -> None:
+    """Each has a number of its own."""
+    token = await server.register("alice")
+    async with locked_until_met(server, 2, "SELECT FROM users WHERE user_id = %s", ["@alice:hs.test"]):
+        versions = [Deferred.fromCoroutine(_create(server, token)) for _ in range(2)]
+    assert sorted(await gatherResults(versions)) == ["1", "2"]
+
+
+@ensureDeferred
 async def test_only_the_current_version_takes_keys(server: TestServer) -> None:
     """Others say which one it is; they can still be read and emptied."""
     token = await server.register("alice")
