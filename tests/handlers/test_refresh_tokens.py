@@ -157,7 +157,7 @@ async def test_a_log_in_as_the_same_device_ends_its_chain(home: Home) -> None:
 @ensureDeferred
 @pytest.mark.parametrize("lifetimes", [TokenLifetimes(session=10 * MINUTE, refreshable=8 * MINUTE)])
 async def test_a_session_ends_whatever_is_refreshed(home: Home) -> None:
-    """No token outlives the session's lifetime."""
+    """No token outlives the session's lifetime; the client keeps its keys, and logs in again."""
     await _user(home.database)
     first = await home.log_in()
     assert first.expires_in_ms == 8 * MINUTE
@@ -166,8 +166,9 @@ async def test_a_session_ends_whatever_is_refreshed(home: Home) -> None:
     assert second.expires_in_ms == 3 * MINUTE
     home.clock.advance(3 * 60)
     assert await home.status(home.tokens, second.token) == "soft"
-    with pytest.raises(MatrixError, match="expired"):
+    with pytest.raises(MatrixError, match="expired") as refusal:
         await home.tokens.refresh(_refresh_token(second))
+    assert refusal.value.extra["soft_logout"]
 
 
 @ensureDeferred

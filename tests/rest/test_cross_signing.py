@@ -133,12 +133,13 @@ async def test_own_devices_are_signed(server: TestServer) -> None:
     """By the self-signing key; everybody sees it, and a newer signature takes the place of the older."""
     device, alice, token = await _user(server, "alice", "A")
     other = await server.register("bob")
-    for signer in (alice.self_signing, alice.self_signing):
-        assert await _sign(server, token, ALICE, "A", signer.sign(device.keys)) == {}
-    shown = (await _query(server, other, ALICE))["device_keys"][ALICE]["A"]
-    assert shown == alice.self_signing.sign(device.keys)
-    await server.ok("POST", "keys/upload", {"device_keys": device.keys}, token)
-    assert (await _query(server, other, ALICE))["device_keys"][ALICE]["A"] == shown
+    changed = {**device.keys, "algorithms": ["m.megolm.v1.aes-sha2"]}
+    for keys in (device.keys, device.signer.sign(changed)):
+        for _ in range(2):
+            await server.ok("POST", "keys/upload", {"device_keys": keys}, token)
+            assert await _sign(server, token, ALICE, "A", alice.self_signing.sign(keys)) == {}
+        shown = (await _query(server, other, ALICE))["device_keys"][ALICE]["A"]
+        assert shown == alice.self_signing.sign(keys)
 
 
 @ensureDeferred
@@ -217,9 +218,11 @@ async def test_signatures_on_the_keys_of_many(server: TestServer) -> None:
 
 @ensureDeferred
 async def test_signatures_end_with_what_they_sign(server: TestServer) -> None:
-    """With the device, also for its successor of that id; with the key that made them, on a reset."""
+    """With the device, also for its successor of that id; with the key that made them or bears them, on a reset."""
     device, alice, token = await _user(server, "alice", "A")
     await _sign(server, token, ALICE, "A", alice.self_signing.sign(device.keys))
+    master = alice.master.public_key
+    await _sign(server, token, ALICE, master, device.signer.sign(alice.key("master")))
     second = await server.ok(
         "POST", "login", {"type": "m.login.password", "user": "alice", "password": PASSWORD}
     )
@@ -229,6 +232,8 @@ async def test_signatures_end_with_what_they_sign(server: TestServer) -> None:
     token = (await server.ok("POST", "login", login))["access_token"]
     successor = Device.of(ALICE, "A")
     await server.ok("POST", "keys/upload", {"device_keys": successor.keys}, token)
+    assert (await _query(server, token, ALICE))["master_keys"][ALICE] == alice.key("master")
+    await _sign(server, token, ALICE, master, successor.signer.sign(alice.key("master")))
     assert (await _query(server, token, ALICE))["device_keys"][ALICE]["A"]["signatures"] == successor.keys[
         "signatures"
     ]
