@@ -13,6 +13,7 @@ import pytest
 
 from synapse_lite.cli.demo.connection import User
 from tests.processes.conftest import BuildSite
+from tests.processes.harness import wait_until
 from tests.processes.site import Site, create_room, say
 
 DEADLINE = 300.0  # seconds
@@ -99,6 +100,25 @@ def test_pushes_outlive_the_process(site: Site, gateway: Gateway) -> None:
     site.expire("main")
     site.start("main")
     assert gateway.next()["event_id"] == event_id
+
+
+def test_only_who_is_named_pushes(build_site: BuildSite, gateway: Gateway) -> None:
+    """`pusher_instances`: while that process is dead the other one only queues; what it queued is pushed by the next of that name."""
+    site = build_site("main", ip_range_whitelist=["127.0.0.1"], pusher_instances=["second"])
+    site.start("main", "second")
+    alice, bob = site.user("alice"), site.user("bob")
+    room_id = create_room(bob, alice)
+    _set_pusher(alice, gateway.url)
+    site.processes["second"].kill()
+    queued, said = "SELECT count(*) FROM push_queue", list[str]()
+    with bob.connect() as connection:
+        for number in range(5):  # whoever pushes claims each as soon as it is queued
+            said.append(say(connection, room_id, str(number)))
+            wait_until(lambda: site.value(queued) == len(said) or not gateway.told.empty(), "the queue")
+            assert gateway.told.empty()
+    site.start("second")
+    assert [gateway.next()["event_id"] for _ in said] == said
+    wait_until(lambda: site.value(queued) == 0, "that they are written down as pushed")
 
 
 def test_counts_of_matrix_nio(site: Site) -> None:
