@@ -44,6 +44,44 @@ async def test_a_claim_is_for_one(phone: Phone) -> None:
 
 
 @ensureDeferred
+async def test_a_pusher_that_is_behind(phone: Phone) -> None:
+    """What another one of its user has pushed waits for it, and what is queued late is queued for it."""
+    await phone.set(pushkey="second", append=True)
+    first, second = await _claimed(phone)
+    database, user_id = phone.server.database, "@alice:hs.test"
+    (waiting,) = (await database.read(store.queued_for, {user_id: first.pushed_upto}))[user_id]
+    for one, left in ((first, [waiting]), (second, [])):
+        behind = await database.read(store.pushed_members, [waiting.room_nid])
+        assert behind == {waiting.room_nid: {user_id: second.pushed_upto}}
+        await database.transact(store.record, [Progress(one, waiting.position, 0, is_done=True)])
+        assert await database.read(store.queued_for, {user_id: second.pushed_upto}) == {user_id: left}
+
+
+@ensureDeferred
+async def test_a_key_that_is_set_anew_while_it_is_rejected(phone: Phone) -> None:
+    """The answer is about the one before: the new one stays, until it is rejected itself."""
+    (before,) = await _claimed(phone)
+    await phone.set()
+    database = phone.server.database
+    assert not await database.transact(store.delete_rejected, before)
+    await database.transact(store.release, before)
+    (again,) = await database.transact(store.claim_pushers, phone.server.clock.now_ms() + 3_600_000, 10)
+    assert await database.transact(store.delete_rejected, again)
+    assert await phone.pushers() == []
+
+
+async def _claimed(phone: Phone) -> Sequence[ClaimedPusher]:
+    """Alice's pushers with something to push, which failed once."""
+    phone.gateway.answer = lambda _: (500, {}, {})
+    await phone.say()
+    await phone.heard()
+    await phone.settled()
+    now_ms = phone.server.clock.now_ms() + 3_600_000
+    claimed: Sequence[ClaimedPusher] = await phone.server.database.transact(store.claim_pushers, now_ms, 10)
+    return claimed
+
+
+@ensureDeferred
 async def test_pushers_of_one_user(phone: Phone) -> None:
     """Each is told what it has not been told, whatever another one has."""
     await phone.say("early")
