@@ -288,10 +288,27 @@ def placed(changes: Iterable[Change], before: int) -> list[Change]:
     return [change._replace(position=position) for position, change in enumerate(changes, before + 1)]
 
 
+@frozen
+class Lineage:
+    """What a database that goes on keeps: the table of the position, and that it only rises."""
+
+    table: int
+    position: int
+
+    def leads_to(self, later: "Lineage") -> bool:
+        return later.table == self.table and later.position >= self.position
+
+
 def read_position(txn: Reader) -> int:
     """The last position given out."""
     ((position,),) = txn.rows("SELECT position FROM stream_position")
     return int(position)
+
+
+def read_lineage(txn: Reader) -> Lineage | None:
+    """None while the database has no position: it is being restored."""
+    rows = txn.rows("SELECT tableoid::bigint, position FROM stream_position")
+    return Lineage(*rows[0]) if rows else None
 
 
 def is_told(txn: Reader, event_nid: int) -> bool:

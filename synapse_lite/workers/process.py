@@ -24,6 +24,7 @@ from synapse_lite.workers import logs
 from synapse_lite.workers.allocator import limit_arenas, raise_file_limit, set_imports_aside, settle_heap
 from synapse_lite.workers.assembly import Homeserver, assemble
 from synapse_lite.workers.keys import load_signing_key
+from synapse_lite.workers.lineage import LineageWatch
 from synapse_lite.workers.pid_file import PidFile
 from synapse_lite.workers.preparation import check_files_to_write, prepare_database
 from synapse_lite.workers.reload import Reload
@@ -47,6 +48,8 @@ class ProcessRun:
         self._homeserver = homeserver
         self._name = name
         self._started: Deferred[None] | None = None
+        core = homeserver.core
+        self._watch = LineageWatch(core.requests, core.clock, self._end_at_once)
         self.exit_code = 0
 
     def run(self) -> int:
@@ -63,6 +66,7 @@ class ProcessRun:
     async def _start(self) -> None:
         try:
             await self._homeserver.start()
+            await self._watch.start()
             self._pid_file.write()
         except Exception as error:  # noqa: BLE001 (told in the log, and by the exit code)
             self._give_in(error)
@@ -77,6 +81,10 @@ class ProcessRun:
         logger.error("%s cannot start: %s", self._name, describe_error(error), exc_info=trace)
         if not logs.are_on(sys.stderr):
             sys.stderr.write(f"{self._name} cannot start: {describe_error(error)}\n")
+        self._end_at_once()
+
+    def _end_at_once(self) -> None:
+        """Without a last word to the database."""
         self.exit_code = FAILED
         self._reactor.callLater(0, self._reactor.stop)
 
@@ -96,6 +104,7 @@ class ProcessRun:
             notify(STOPPING, os.environ)
             if self._started is not None:
                 await self._started
+            self._watch.stop()
             await self._homeserver.stop()
 
 

@@ -62,3 +62,15 @@ def test_one_that_cannot_start_leaves_the_pid_file_of_the_other(
     assert pid_file.read_text() == "4711\n"
     for told in (process.log(), log.read_text()):
         assert told.count("main cannot start: listeners: Couldn't listen on") == 1
+
+
+def test_a_database_that_is_put_back_ends_the_process(build_site: BuildSite) -> None:
+    """As a restore of a dump under running processes does: what they remember is of another past."""
+    site = build_site("main")
+    site.start("main")
+    site.processes["main"].wait_for_log("main is ready")
+    site.rows("UPDATE stream_position SET position = position - 1 RETURNING position")
+    process = site.processes["main"]
+    assert process.running.wait(START) == CANNOT_START
+    assert process.log().count("the database was restored under this process") == 1
+    assert "Traceback" not in process.log()
