@@ -72,8 +72,8 @@ class Database(Options):
         return self.args.cp_max
 
     def dsn_kwargs(self) -> dict[str, Any]:
-        """Keyword arguments of `psycopg2.connect`."""
-        given = self.args.model_dump(exclude_none=True, exclude={"password_path"})
+        """Keyword arguments of `psycopg2.connect`. A name of all connections would hide which process has which."""
+        given = self.args.model_dump(exclude_none=True, exclude={"password_path", "application_name"})
         return {name: value for name, value in given.items() if not name.startswith("cp_")}
 
 

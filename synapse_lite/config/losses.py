@@ -22,6 +22,7 @@ LOSSES = {
     "enable_ephemeral_messages": "messages do not vanish by themselves",
     "enable_registration_captcha": "there is no captcha, so registration stays closed",
     "experimental_features.*": "there is no such feature here",
+    "experimental_features.msc3861": "no login by Matrix Authentication Service: its users cannot log in",
     "jwt_config": "no login by JSON web token",
     "ldap_config": "passwords are those of the database only: no LDAP",
     "listeners.manhole": "no debugging shell",

@@ -35,6 +35,7 @@ IGNORED = frozenset(
         "enable_local_media_storage",
         "enable_registration_captcha",
         "experimental_features.*",
+        "experimental_features.msc3861",
         "federation_metrics_domains",
         "federation_rr_transactions_per_room_per_second",
         "gc_min_interval",

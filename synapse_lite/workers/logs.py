@@ -189,7 +189,10 @@ def _look_up(*, callers: bool) -> None:
 
 def check(log_config: Path) -> None:
     """Whether the file could be used, as far as that can be seen without using it. Raises ConfigError."""
-    description = adapt(read_yaml(log_config), "check", {})
+    try:
+        description = adapt(read_yaml(log_config), "check", {})
+    except _MISTAKES as error:
+        raise ConfigError(f"{log_config}: {error}") from None
     configurator = logging.config.DictConfigurator(description)
     for section in ("formatters", "filters", "handlers"):
         for name, entry in description.get(section, {}).items():
@@ -264,6 +267,11 @@ def _handler(entry: dict[str, Any], foreign_filters: set[str]) -> dict[str, Any]
         # Ours does not flush by the clock, so it must not hold anything back.
         handler.pop("period", None)
         handler |= {"class": _HANDLERS[handler["class"]], "capacity": 1}
+    if _names_synapse(handler):
+        what = handler.get("class") or handler.get("()")
+        raise ValueError(
+            f"handlers: {what} is a part of Synapse: take one of Python's, such as logging.StreamHandler"
+        )
     if "filters" in handler:
         handler["filters"] = [name for name in handler["filters"] if name not in foreign_filters]
     return handler

@@ -323,3 +323,17 @@ def test_options_left_empty(write):
         "refreshable_access_token_lifetime",
         "user_ips_max_age",
     }
+
+
+def test_who_logs_in_by_mas_is_lost(write):
+    """The old way of Synapse to hand logins over is told as what it means, not as a feature that is missing."""
+    options = "experimental_features: {msc3861: {enabled: true}, msc4354_enabled: true}\n"
+    first, second = describe_losses(load([write(SMALL + options)], {}))
+    assert first.startswith("experimental_features.msc3861: no login by Matrix Authentication Service")
+    assert second == "experimental_features.msc4354_enabled: there is no such feature here"
+
+
+def test_connections_keep_the_names_of_their_processes(write):
+    """Who looks into pg_stat_activity, such as the doctor, finds each process there."""
+    args = "server_name: a\ndatabase: {name: psycopg2, args: {application_name: synapse, sslmode: disable}}\n"
+    assert load([write(args)], {}).database.dsn_kwargs() == {"sslmode": "disable"}

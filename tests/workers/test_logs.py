@@ -8,7 +8,8 @@ import orjson
 import pytest
 import yaml
 
-from synapse_lite.workers.logs import scrub
+from synapse_lite.errors import ConfigError
+from synapse_lite.workers.logs import check, scrub
 
 _SCRIPT = """
 import logging, sys
@@ -118,6 +119,18 @@ def test_a_log_config_may_name_lines_and_threads(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({"version": 1, **own, "handlers": handlers, "root": root}))
     line = _SCRIPT[: _SCRIPT.index("logger.info")].count("\n") + 1
     assert _run("console", str(file)).splitlines()[0] == f"MainThread <module> {line} started well"
+
+
+def test_a_handler_that_only_synapse_has_is_named(tmp_path: Path) -> None:
+    """To the doctor as well."""
+    file = tmp_path / "log.yaml"
+    remote = {"class": "synapse.logging.RemoteHandler", "host": "logs.test", "port": 9000}
+    file.write_text(yaml.safe_dump({"version": 1, "handlers": {"remote": remote}}))
+    told = f"{file}: handlers: synapse.logging.RemoteHandler is a part of Synapse: take one of Python's"
+    assert _run("console", str(file)).startswith(f"config: {told}")
+    with pytest.raises(ConfigError) as caught:
+        check(file)
+    assert str(caught.value).startswith(told)
 
 
 @pytest.mark.parametrize("handlers", [{"x": {"class": "no.such.Handler"}}, 5, {"x": 5}])
