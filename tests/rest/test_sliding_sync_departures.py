@@ -9,7 +9,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from synapse_lite.handlers.sliding_sync.listings import Listings
+from synapse_lite.handlers.sliding_sync.listings import Listing, Listings
+from synapse_lite.handlers.sliding_sync.recent import Recent
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import read_position
 from tests.rest.sliding_sync import ALL, BOB, LIST, id_of, say, sync, texts
 from tests.server import TestServer
 
@@ -135,3 +138,31 @@ async def test_filters_of_rooms_that_one_was_put_out_of(server: TestServer) -> N
         answer = await sync(server, bob, {"lists": {"all": {**LIST, "filters": wanted}}})
         ((op,),) = (answer["lists"]["all"]["ops"],)
         assert set(op["room_ids"]) == {id_of(room) for room in rooms}, wanted
+
+
+@ensureDeferred
+async def test_which_rooms_one_is_in_is_not_asked_again_of_each(server: TestServer) -> None:
+    """While rooms but move up: of 5,000 it takes a third of a millisecond. Who leaves one is out of it."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, preset="public_chat")
+    await server.ok("POST", f"{room}/join", {}, bob)
+    listings = Listings(server.core.events)
+
+    def read(txn: Transaction) -> Listing:
+        position, known = read_position(txn), listings.position(BOB)
+        recent = Recent.of(server.core.log, [position if known is None else known])
+        return listings.read(txn, BOB, recent.until(txn, position), position)
+
+    first = await server.database.snapshot(read)
+    await server.ok("PUT", f"rooms/{id_of(room)}/typing/{BOB}", {"typing": True}, bob)
+    typed = await server.database.snapshot(read)
+    await say(server, alice, room, "one")
+    moved = listings.live(BOB, server.core.log)
+    assert moved is not None
+    assert moved.position > typed.position > first.position
+    assert typed.standing is first.standing
+    assert moved.standing is first.standing
+    await server.ok("POST", f"{room}/leave", {}, bob)
+    left = (await server.database.snapshot(read)).standing
+    assert (len(first.standing.joined), len(first.standing.gone)) == (1, 0)
+    assert (len(left.joined), len(left.gone)) == (0, 1)

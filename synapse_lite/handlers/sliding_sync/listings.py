@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from synapse_lite.handlers.invite_permission import TYPE as INVITE_PERMISSION
 from synapse_lite.handlers.invite_permission import hides_invites
@@ -27,6 +27,21 @@ _KINDS = frozenset({Kind.EVENT, Kind.REDACTED, Kind.STATE, Kind.ROOM_GONE, Kind.
 
 
 @frozen
+class Standing:
+    """Which of the rooms the user is in, and which they are out of: while rooms but move up, it is the same."""
+
+    joined: frozenset[int]
+    gone: Mapping[int, ListedRoom]
+
+    @classmethod
+    def of(cls, rooms: Mapping[int, ListedRoom]) -> "Standing":
+        joined = frozenset(nid for nid, one in rooms.items() if one.membership == "join")
+        return cls(
+            joined, {nid: rooms[nid] for nid in rooms.keys() - joined if rooms[nid].membership in GONE}
+        )
+
+
+@frozen
 class Listing:
     """As of a position of the stream; since `read_at` rooms have but moved up.
 
@@ -39,6 +54,11 @@ class Listing:
     rooms: dict[int, ListedRoom]
     direct: Collection[str]
     tags: Mapping[int, Collection[str]]
+    standing: Standing = field()
+
+    @standing.default
+    def _standing(self) -> Standing:
+        return Standing.of(self.rooms)
 
 
 class Listings:
@@ -69,7 +89,7 @@ class Listings:
             if touched:
                 others = {nid: one for nid, one in known.rooms.items() if nid not in touched}
                 rooms = _ordered({**self._read_rooms(txn, user_id, touched), **others})
-                found = evolve(found, read_at=position, rooms=rooms)
+                found = evolve(found, read_at=position, rooms=rooms, standing=Standing.of(rooms))
             if any(_is_fact(change, user_id) for change in changes):
                 direct, tags = _read_facts(txn, user_id)
                 found = evolve(found, read_at=position, direct=direct, tags=tags)

@@ -69,7 +69,10 @@ class LiveSlidingReader:
         windows = self.reader.settled.windows(request, listing)
         if not self.reader.settled.has(base, windows):
             sent = self.reader.known(base)
-            if sent is None or not Scene(base.position, listing.rooms, windows, sent).is_settled:
+            if (
+                sent is None
+                or not Scene(base.position, listing.rooms, listing.standing.gone, windows, sent).is_settled
+            ):
                 return None
             self.reader.settled.add(base, windows)
         return _View(listing.rooms, windows)

@@ -123,11 +123,11 @@ class SlidingReader:
         position = read_position(txn)
         recent = recent.until(txn, position)
         listing = self.listings.read(txn, request.user_id, recent, position)
-        reading = self._reading(txn, request, base, recent, listing.rooms, now_ms)
+        reading = self._reading(txn, request, base, recent, listing.standing.joined, now_ms)
         windows = self.settled.known(request, listing) or find_windows(
             request, listing, read_spaces(txn, request, listing.rooms)
         )
-        scene = Scene(reading.since, listing.rooms, windows, sent)
+        scene = Scene(reading.since, listing.rooms, listing.standing.gone, windows, sent)
         joined = self._joined(reading, scene, recent, self._news(reading, scene, recent))
         outside, _ = self._readable(scene.outside, lambda part: self._rooms.invited(reading, part))
         departed, stuck = self._readable(scene.departed, lambda part: self._departures(reading, scene, part))
@@ -177,12 +177,11 @@ class SlidingReader:
         request: SlidingRequest,
         base: SlidingPosition | None,
         recent: Recent,
-        listed: Listed,
+        joined: frozenset[int],
         now_ms: int,
     ) -> Reading:
         position = recent.position
         since = min(base.position, position) if base is not None else None
-        joined = {nid for nid, one in listed.items() if one.membership == "join"}
         reading = Reading(txn, request.as_sync(since), since or 0, position, now_ms, joined, joined)
         if since is None:
             return reading

@@ -17,10 +17,11 @@ Listed = Mapping[int, ListedRoom]
 
 @frozen
 class Scene:
-    """`sent` is what the client knows, at `since`."""
+    """`gone` are the listed rooms that the user is out of; `sent` is what the client knows, at `since`."""
 
     since: int
     listed: Listed
+    gone: Listed
     windows: Windows
     sent: Sent
 
@@ -47,10 +48,8 @@ class Scene:
         """Rooms that the client knows, or that stand in a window, and the user is out of."""
         return {
             nid: one
-            for nid, one in self.listed.items()
-            if one.membership in GONE
-            and (nid in self.windows.wanted or nid in self.sent)
-            and not self.is_told(nid)
+            for nid, one in self.gone.items()
+            if (nid in self.windows.wanted or nid in self.sent) and not self.is_told(nid)
         }
 
     @property
