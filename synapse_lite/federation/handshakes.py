@@ -85,16 +85,22 @@ class Handshakes:
         self._clock = clock
 
     async def join(
-        self, servers: Sequence[str], wish: Wish, announce: Hook, *, omit_members: bool = False
+        self,
+        servers: Sequence[str],
+        wish: Wish,
+        announce: Hook,
+        take_back: Hook,
+        *,
+        omit_members: bool = False,
     ) -> Joined:
         """Through the first of the servers that can. `omit_members`: it may leave out most members.
-        `announce` is called with each join before it is sent.
+        `announce` is called with each join before it is sent, `take_back` with those that are refused.
 
         403 `M_FORBIDDEN` and 400 `M_INCOMPATIBLE_ROOM_VERSION` of a server are final. Else, when none can: what one of
         them said of it, or 502 `M_UNKNOWN`.
         """
         return await self._first(
-            servers, lambda server: self._join(server, wish, announce, omit_members), wish
+            servers, lambda server: self._join(server, wish, announce, take_back, omit_members), wish
         )
 
     async def leave(self, servers: Sequence[str], wish: Wish) -> Event:
@@ -132,12 +138,19 @@ class Handshakes:
 
     # With one server
 
-    async def _join(self, server: str, wish: Wish, announce: Hook, omit_members: bool) -> Joined:
+    async def _join(
+        self, server: str, wish: Wish, announce: Hook, take_back: Hook, omit_members: bool
+    ) -> Joined:
         event = await self._made(server, wish)
         await announce(event)
         path = f"{part(event.room_id)}/{part(event.event_id)}"
         query = "?omit_members=true" if omit_members else ""
-        answer = await self._put(server, "send_join", path, event, query)
+        try:
+            answer = await self._put(server, "send_join", path, event, query)
+        except PeerError as error:
+            if not error.is_passing:
+                await take_back(event)
+            raise
         event = _with_signatures(event, answer.get("event"), server)
         servers = _servers_told(answer) if answer.get("members_omitted") else None
         if servers is not None and not omit_members:

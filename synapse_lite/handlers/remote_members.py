@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 MEMBERS_SECONDS = 2.0
 """For so long who joins waits for the members of the room."""
+DOOR_SECONDS = 10.0
+"""For so long who joins a room keeps others of ours from asking the same: their servers may be silent for minutes."""
 FEW_SERVERS = 5
 """A room of more than these has many members: nobody waits until their number is known."""
 
@@ -113,6 +115,16 @@ class RemoteMembers:
         begin = partial(self._leave, target, user_id, dict(content))
         return await self._leaves.join((target.room_id, user_id), begin)
 
+    async def lead_out(self, target: Target, user_id: str) -> None:
+        """Of the room, in which others may have the user. Errors as of `Handshakes.leave`."""
+        wish = Wish(target.room_id, user_id, {"membership": "leave"})
+        event = await self._parts.handshakes.leave(target.servers, wish)
+        await self._keep(OutsideMembership(event, domain_of(event.sender)))
+
+    async def forgo(self, room: Room, user_id: str) -> None:
+        """A join that others may have taken, and that is not known here, is wanted no more."""
+        await self._parts.joins.forgo(room, user_id)
+
     async def joined(self, room_id: str, user_id: str) -> None:
         """Until the user's join that is under way, if there is one, has succeeded or failed."""
         await self._joins.landed((room_id, user_id))
@@ -146,9 +158,9 @@ class RemoteMembers:
                 return False
             wish = Wish(target.room_id, user_id, content)
             omits = not (whole or known.has_state)
-            async with parts.joins.attempt() as attempt:
+            async with parts.joins.attempt(target.servers) as attempt:
                 joined = await parts.handshakes.join(
-                    target.servers, wish, attempt.announce, omit_members=omits
+                    target.servers, wish, attempt.announce, attempt.take_back, omit_members=omits
                 )
                 try:
                     await self._enter(joined)
@@ -224,15 +236,22 @@ class RemoteMembers:
 
     @asynccontextmanager
     async def _door(self, room_id: str) -> AsyncIterator[None]:
-        """One at a time enters a room: who comes after the first finds it known."""
+        """One after the other enters a room: who comes after the first finds it known, unless that one takes too long."""
         door = self._doors.setdefault(room_id, DeferredLock())
         await door.acquire()
-        try:
-            yield
-        finally:
+
+        def leave() -> None:
             door.release()
             if not door.locked:
                 self._doors.pop(room_id, None)
+
+        timer = self._parts.clock.call_later(DOOR_SECONDS, leave)
+        try:
+            yield
+        finally:
+            if timer.active():
+                timer.cancel()
+                leave()
 
     # In a database thread
 

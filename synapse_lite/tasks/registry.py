@@ -36,6 +36,7 @@ from synapse_lite.tasks.actions.expired_messages import (
     PurgeExpiredMessages,
     RetentionJob,
 )
+from synapse_lite.tasks.actions.finish_join import FINISH_JOIN, EndJoin, FinishJoin
 from synapse_lite.tasks.actions.media_cache import EVICT_MEDIA, EvictMedia
 from synapse_lite.tasks.actions.media_cleanup import AUDIT_MEDIA, CLEAN_MEDIA, AuditMedia, clean_media
 from synapse_lite.tasks.actions.media_retention import EXPIRE_MEDIA, MediaLifetimes, expire_media
@@ -84,6 +85,7 @@ class OtherServers:
     handshakes: Handshakes
     resync: RoomResync
     join_invited: JoinInvited
+    end_join: EndJoin
 
 
 @frozen
@@ -261,6 +263,7 @@ CATALOGUE: Catalogue = (
     Binding(CARRY_BANS, lambda s: CarryBans(BanCarrier(s.appender, s.events, s.clock))),
     Binding(RESYNC_ROOM, lambda s: ResyncRoom(s.others.resync)),
     Binding(ACCEPT_INVITE, lambda s: AcceptInvite(s.others.join_invited)),
+    Binding(FINISH_JOIN, lambda s: FinishJoin(s.others.end_join)),
     Binding(RETRY_LEAVE, lambda s: RetryLeave(s.others.database, s.others.handshakes)),
     Binding(UPDATE_JOIN_STATES, lambda s: UpdateJoinStates(s.appender, s.events, s.clock)),
     Binding(DEACTIVATE_USER, lambda s: DeactivateUser(s.appender, s.clock)),

@@ -91,6 +91,7 @@ def _scheduler(
             core.federated.handshakes,
             core.federated.resync,
             core.rooms.invited_joins.join,
+            core.rooms.lost_joins.end,
         ),
         task_retention_ms=config.tasks.retention,
         redaction_retention_ms=config.redaction_retention_period,

@@ -159,7 +159,7 @@ class FederatedRooms:
                 ),
                 outside,
                 inbound,
-                JoinsUnderWay(database, infrastructure.bus, clock),
+                JoinsUnderWay(database, queue, infrastructure.bus, clock),
                 state,
                 parts.policies,
                 queue,

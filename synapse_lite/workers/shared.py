@@ -16,6 +16,7 @@ from synapse_lite.handlers.invited_joins import InvitedJoins
 from synapse_lite.handlers.last_seen import LastSeen
 from synapse_lite.handlers.login import LoginLimiters, Logins
 from synapse_lite.handlers.login_tokens import LoginTokens
+from synapse_lite.handlers.lost_joins import LostJoins
 from synapse_lite.handlers.membership import Memberships
 from synapse_lite.handlers.membership_limits import MembershipLimits
 from synapse_lite.handlers.missing_history import MissingHistory
@@ -106,6 +107,7 @@ class RoomHandlers:
     messages: RateLimiter
     memberships: Memberships
     invited_joins: InvitedJoins
+    lost_joins: LostJoins
     avatars: Avatars
     presence: PresenceHandler
     sending: SendEvent
@@ -196,6 +198,7 @@ class RoomHandlers:
             messages,
             memberships,
             InvitedJoins(database, memberships, clock),
+            LostJoins(database, memberships, federated.remote_rooms, federated.remote_members, clock),
             avatars,
             presence,
             sending,

@@ -17,6 +17,7 @@ from synapse_lite.tasks.actions.delete_old_otks import DELETE_OLD_OTKS
 from synapse_lite.tasks.actions.erase_user import ERASE_USER
 from synapse_lite.tasks.actions.erase_users import ERASE_USERS
 from synapse_lite.tasks.actions.expired_messages import PURGE_EXPIRED_MESSAGES
+from synapse_lite.tasks.actions.finish_join import FINISH_JOIN
 from synapse_lite.tasks.actions.media_cleanup import CLEAN_MEDIA
 from synapse_lite.tasks.actions.noop import NOOP
 from synapse_lite.tasks.actions.prune_devices import PRUNE_DEVICES
@@ -85,6 +86,7 @@ MEDIA_KINDS = (
 ELSEWHERE: Mapping[str, str] = {
     NOOP.action: "changes nothing",
     ACCEPT_INVITE.action: "asks other servers, of which there are none here; a step changes nothing but its cursor",
+    FINISH_JOIN.action: "asks other servers, of which there are none here; a step changes nothing but its cursor",
     RETRY_LEAVE.action: "asks other servers, of which there are none here; a step changes nothing but its cursor",
     "resync_room": "asks other servers, of which there are none here; a step changes nothing but its cursor",
     PURGE_HISTORY.action: "tests/chaos/purge.py",

@@ -33,7 +33,7 @@ def stores(clock: Clock) -> TaskStores:
         clock=clock,
         server_name=SERVER,
         media=MediaStores(DirectoryStore(Path("unused")), Path("unused")),
-        others=OtherServers(NOBODY, NOBODY, NOBODY, NOBODY),
+        others=OtherServers(NOBODY, NOBODY, NOBODY, NOBODY, NOBODY),
         task_retention_ms=1,
         redaction_retention_ms=None,
     )

@@ -138,6 +138,7 @@ def test_every_action_is_for_admins_or_the_servers_own() -> None:
         "carry_bans",
         "delete_device_messages",
         "deactivate_user",
+        "finish_join",
         "purge_expired_messages",
         "redact_on_ban",
         "remove_guests",

@@ -38,6 +38,7 @@ from synapse_lite.storage.tasks.passed_over import (
     rooms_passed_over,
 )
 from synapse_lite.storage.tasks.pending import (
+    bring_forward,
     cancel_parts,
     enqueue,
     hasten,
@@ -45,6 +46,8 @@ from synapse_lite.storage.tasks.pending import (
     reopen,
     repeat,
     request_cancel,
+    take_request,
+    withdraw,
 )
 from synapse_lite.storage.tasks.periodic import (
     KEPT_RUNS,
@@ -140,6 +143,7 @@ __all__ = [
     "advance_follower",
     "beat",
     "begin_delivery",
+    "bring_forward",
     "cancel_parts",
     "checkpoint",
     "claim",
@@ -197,7 +201,9 @@ __all__ = [
     "schedule_periodic",
     "slowest_follower",
     "sum_results",
+    "take_request",
     "tick",
     "upgrade",
+    "withdraw",
     "write_control",
 ]

@@ -78,6 +78,30 @@ def hasten(txn: Transaction, action: str, unique_key: str) -> None:
     )
 
 
+def bring_forward(txn: Transaction, task_id: str, run_at_ms: int) -> None:
+    """What waits for its time begins then, unless it begins before."""
+    txn.later(
+        "UPDATE scheduled_tasks SET run_at = %s, updated_at = now_ms()"
+        " WHERE id = %s AND status = 'scheduled' AND run_at > %s",
+        (run_at_ms, task_id, run_at_ms),
+    )
+
+
+def withdraw(txn: Transaction, task_id: str) -> None:
+    """What has not begun is no longer to do, and was never asked for."""
+    txn.later("DELETE FROM scheduled_tasks WHERE id = %s AND status = 'scheduled'", (task_id,))
+
+
+def take_request(txn: Transaction, action: str, unique_key: str) -> str | None:
+    """The params of a task that has not begun, and that is withdrawn; None: there is none."""
+    sql = (
+        "DELETE FROM scheduled_tasks WHERE action = %s AND unique_key = %s AND status = 'scheduled'"
+        " RETURNING params::TEXT"
+    )
+    row = txn.row(sql, (action, unique_key))
+    return None if row is None else row[0]
+
+
 def request_cancel(txn: Transaction, task_id: str) -> None:
     """Cancel a pending task with its parts, at once or at their next step; nothing for others."""
     _cancel_all(txn, [task_id])

@@ -1,0 +1,101 @@
+"""Joins that others may have taken, and of which nothing is known here: finished, or taken back."""
+
+from collections.abc import Awaitable
+from functools import partial
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError, Deferred
+
+from synapse_lite.clock import Clock
+from synapse_lite.errors import MatrixError
+from synapse_lite.handlers.membership import Memberships
+from synapse_lite.handlers.remote_members import RemoteMembers
+from synapse_lite.handlers.remote_rooms import RemoteRooms, Target
+from synapse_lite.handlers.requester import Requester
+from synapse_lite.http.flights import Flights
+from synapse_lite.storage import accounts, rooms
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.rooms import Room
+from synapse_lite.tasks.actions.finish_join import FinishJoinParams
+
+PATIENCE_SECONDS = 2.0
+"""Another server may take minutes. Who waits for it holds a place that others need."""
+_TOO_MANY, _SERVER_FAULT = 429, 500
+
+
+@frozen
+class _Standing:
+    """A user for whom nothing has changed here since the join was sent. `may_join`: they may still be spoken for."""
+
+    room: Room
+    may_join: bool
+
+
+@frozen
+class LostJoins:
+    """What has begun goes on when nobody waits for it any more."""
+
+    database: Database
+    memberships: Memberships
+    remote_rooms: RemoteRooms
+    remote_members: RemoteMembers
+    clock: Clock
+    _under_way: Flights[tuple[str, str], str | None] = field(factory=Flights)
+
+    async def end(self, lost: FinishJoinParams, gives_up: bool) -> str | None:
+        """The user comes in: that is what they wanted. If not, or where it `gives_up`, they are led out of the room.
+
+        None: it is over; else what stands in the way, which may be that it takes longer than `PATIENCE_SECONDS`: ask again.
+        """
+        key = (lost.user_id, lost.room_id)
+        ending = Deferred.fromCoroutine(self._under_way.join(key, partial(self._end, lost, gives_up)))
+        timer = self.clock.call_later(PATIENCE_SECONDS, ending.cancel)
+        try:
+            return await ending
+        except CancelledError:
+            if timer.active():
+                raise
+            return "it takes long"
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    async def _end(self, lost: FinishJoinParams, gives_up: bool) -> str | None:
+        await self.remote_members.joined(lost.room_id, lost.user_id)
+        standing = await self.database.read(self._standing, lost)
+        if standing is None:
+            return None
+        if standing.may_join and not gives_up:
+            requester = Requester(lost.user_id, None, f"{lost.user_id} finish_join")
+            error = await _error_of(self.memberships.join(requester, lost.room_id, via=lost.servers))
+            if error is None:
+                return None
+            if _is_passing(error):
+                return error.message
+        known = await self.remote_rooms.known(standing.room, lost.user_id)
+        target = Target(lost.room_id, standing.room, False, [*dict.fromkeys([*lost.servers, *known.servers])])
+        error = await _error_of(self.remote_members.lead_out(target, lost.user_id))
+        return error.message if error is not None and _is_passing(error) else None
+
+    def _standing(self, txn: Transaction, lost: FinishJoinParams) -> _Standing | None:
+        """None where the user has something else to do with the room by now."""
+        room = rooms.room_by_id(txn, lost.room_id)
+        if room is None:
+            return None
+        member = rooms.membership_in(txn, room.nid, lost.user_id)
+        if (None if member is None else member.event_nid) != lost.was_nid:
+            return None
+        return _Standing(room, accounts.may_send(txn, lost.user_id, self.clock.now_ms()))
+
+
+async def _error_of(work: Awaitable[object]) -> MatrixError | None:
+    try:
+        await work
+    except MatrixError as error:
+        return error
+    return None
+
+
+def _is_passing(error: MatrixError) -> bool:
+    """Whether it may be otherwise another time."""
+    return error.status == _TOO_MANY or error.status >= _SERVER_FAULT
