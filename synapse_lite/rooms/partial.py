@@ -8,18 +8,18 @@ What an event of another server leans on is filled in before it is judged, so fa
 meanwhile is judged once more.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial as bound
 
 from attrs import evolve
 
 from synapse_lite.errors import SynapseLiteError
 from synapse_lite.matrix.event import Event, StateKey
-from synapse_lite.matrix.relations import relation_of
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.rooms.batch import by_member, record_deltas
-from synapse_lite.rooms.contributors.room_summary import give_back
 from synapse_lite.rooms.judge import Judged, judge_by_state, needs_of
+from synapse_lite.rooms.redact_on_ban import AT_ONCE
+from synapse_lite.rooms.taken_back import TakenBackRedactions
 from synapse_lite.rooms.values import Contributor, StateDelta, Written
 from synapse_lite.storage import partial_rooms
 from synapse_lite.storage.database import Transaction
@@ -27,8 +27,7 @@ from synapse_lite.storage.events import EventStore, Standing, StoredEvent
 from synapse_lite.storage.heads import MovedHead, RoomHead, lock_heads, write_heads
 from synapse_lite.storage.notices import delete_notices
 from synapse_lite.storage.partial_rooms import PartialRoom
-from synapse_lite.storage.redactions import take_back_redaction
-from synapse_lite.storage.relations import delete_relations, insert_relations
+from synapse_lite.storage.relations import delete_relations
 from synapse_lite.storage.state import NidMap, StateStore
 from synapse_lite.storage.stream import Kind
 
@@ -51,12 +50,20 @@ def check_members_known(auth_events: Sequence[Judged], known: Mapping[StateKey, 
 
 
 class RoomFiller:
-    """`contributors` write what else belongs to changes of the state. The methods run in database threads."""
+    """`contributors` write what else belongs to changes of the state. The methods run in database threads.
 
-    def __init__(self, events: EventStore, state: StateStore, contributors: Sequence[Contributor]) -> None:
+    `go_on` sees to it that all comes back that a ban had redacted, in the transaction that rejects it.
+    """
+
+    def __init__(
+        self, events: EventStore, state: StateStore, contributors: Sequence[Contributor],
+        go_on: Callable[[Transaction, StoredEvent], None],
+    ) -> None:  # fmt: skip
         self._events = events
         self._state = state
         self._contributors = contributors
+        self._taken_back = TakenBackRedactions(events, state)
+        self._go_on = go_on
 
     def learn(self, txn: Transaction, room_nid: int, event_ids: Collection[str]) -> None:
         """Fill in members whom events name; what is known stays."""
@@ -160,11 +167,10 @@ class RoomFiller:
         delete_relations(txn, [stored.nid])
         delete_notices(txn, [stored.nid])
         txn.publish(Kind.PURGED, room_nid=stored.room_nid)
-        target = self._brought_back(txn, stored) if stored.event.redacts is not None else None
-        for one in (stored, target):
-            if one is not None:
-                self._events.forget(one.nid)
-                txn.publish(Kind.AMENDED, room_nid=one.room_nid, key=str(one.nid))
+        self._events.forget(stored.nid)
+        txn.publish(Kind.AMENDED, room_nid=stored.room_nid, key=str(stored.nid))
+        if self._taken_back.take_back(txn, stored, AT_ONCE) == AT_ONCE:
+            self._go_on(txn, stored)
         tips = [nid for nid in head.extremities if nid != stored.nid] or list(head.extremities)
         head = evolve(head, extremities=tips)
         key = stored.event.key if stored.event.is_state else None
@@ -175,16 +181,3 @@ class RoomFiller:
         number = self._state.find_keys(txn, [key])[key]
         change = {number: previous.nid if previous else 0}
         return self._change(txn, head, [StateDelta(key, previous, stored, stored)], change)
-
-    def _brought_back(self, txn: Transaction, redaction: StoredEvent) -> StoredEvent | None:
-        """What the redaction alone had emptied, with what had gone with its content."""
-        nid = take_back_redaction(txn, redaction.nid)
-        target = None if nid is None else self._events.load(txn, [nid]).get(nid)
-        if target is None or self._events.redactions(txn, [target.nid]):
-            return None
-        relation = relation_of(target.event.content)
-        if relation is not None and target.standing is not Standing.REJECTED:
-            delete_relations(txn, [target.nid])  # it has one where it came after its redaction
-            insert_relations(txn, [(target, relation)])
-        give_back(txn, self._state, target)
-        return target

@@ -19,6 +19,8 @@ from synapse_lite.storage.search import forget_events
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import Kind
 
+AT_ONCE = 100
+"""So many events are redacted in the transaction of the ban; the rest is left to a task."""
 NEVER = frozenset({REDACTION, CREATE, SERVER_ACL, ENCRYPTION})
 """What a room needs, even of somebody who is banned."""
 

@@ -112,6 +112,12 @@ def reject_event(txn: Transaction, event_nid: int, reason: str) -> None:
     txn.execute(f"DELETE FROM stream WHERE event_nid = %s AND kind = {Kind.EVENT:d}", (event_nid,))
 
 
+def is_rejected(txn: Transaction, event_nid: int) -> bool:
+    """As it is now, whatever memory says."""
+    sql = "SELECT FROM events WHERE event_nid = %s AND standing = %s"
+    return txn.row(sql, (event_nid, int(Standing.REJECTED))) is not None
+
+
 def known_event_ids(txn: Transaction, event_ids: Collection[str]) -> set[str]:
     rows = txn.rows("SELECT event_id FROM events WHERE event_id = ANY(%s)", (list(event_ids),))
     return {event_id for (event_id,) in rows}

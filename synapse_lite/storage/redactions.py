@@ -26,13 +26,15 @@ def insert_redactions(txn: Transaction, redactions: Sequence[NewRedaction]) -> N
         )
 
 
-def take_back_redaction(txn: Transaction, event_nid: int) -> int | None:
-    """The event redacts nothing any more. The nid of what it had emptied, if anything."""
-    nid: int | None = txn.value(
-        "DELETE FROM redactions WHERE event_nid = %s RETURNING CASE WHEN applied THEN target_nid END",
-        (event_nid,),
+def take_back_redactions(txn: Transaction, event_nid: int, limit: int) -> list[int | None]:
+    """So many of what the event redacts it redacts no more: of each the nid of what it had emptied, if anything."""
+    rows = txn.rows(
+        "DELETE FROM redactions WHERE event_nid = %s AND redacts IN"
+        " (SELECT redacts FROM redactions WHERE event_nid = %s LIMIT %s)"
+        " RETURNING CASE WHEN applied THEN target_nid END",
+        (event_nid, event_nid, limit),
     )
-    return nid
+    return [nid for (nid,) in rows]
 
 
 def waiting_redactions(txn: Transaction, room_nid: int, event_id: str) -> list[int]:

@@ -18,6 +18,7 @@ from synapse_lite.matrix.retention import RetentionPolicy
 from synapse_lite.media.store import BlobStore
 from synapse_lite.rooms.append import EventAppender
 from synapse_lite.rooms.redact_on_ban import RedactOnBan
+from synapse_lite.rooms.taken_back import TakenBackRedactions
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.state import StateStore
@@ -247,7 +248,12 @@ CATALOGUE: Catalogue = (
     ),
     Binding(REDACT_USERS, lambda _: REDACT_EACH_USER),
     Binding(REMOVE_GUESTS, lambda s: RemoveGuests(s.appender, s.events, s.state, s.clock, s.server_name)),
-    Binding(REDACT_ON_BAN, lambda s: RedactOnBanTask(s.events, RedactOnBan(s.events, s.state))),
+    Binding(
+        REDACT_ON_BAN,
+        lambda s: RedactOnBanTask(
+            s.events, RedactOnBan(s.events, s.state), TakenBackRedactions(s.events, s.state)
+        ),
+    ),
     Binding(periodic.PRUNE_TASKS, lambda s: periodic.prune_tasks(s.task_retention_ms)),
     Binding(
         periodic.ERASE_REDACTED, lambda s: periodic.erase_redacted_events(s.clock, s.redaction_retention_ms)

@@ -43,6 +43,7 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore
 from synapse_lite.storage.rooms import Room
 from synapse_lite.storage.state import StateStore
+from synapse_lite.tasks.actions.redact_on_ban import go_on
 from synapse_lite.tasks.actions.resync_room import RESYNC_ROOM, ResyncRoomParams
 from synapse_lite.tasks.queue import TaskQueue
 from synapse_lite.workers.infrastructure import Infrastructure
@@ -114,7 +115,7 @@ class FederatedRooms:
         database, clock, server_name = infrastructure.requests, infrastructure.clock, config.server_name
         receiver = EventReceiver(database, events, state, clock, contributors)
         fetcher = EventFetcher(parts.peers, parts.checker)
-        room_filler = RoomFiller(events, state, contributors)
+        room_filler = RoomFiller(events, state, contributors, go_on)
         branches = BranchReceiver(database, events, state, clock, contributors)
         inbound = InboundEvents(
             database,

@@ -1,6 +1,7 @@
 """A room of a scripted server that one may join, and what it answers to who does."""
 
 from collections.abc import Callable
+from typing import Any
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.matrix.event import Draft, Event, StateKey, build_event
@@ -16,7 +17,8 @@ CREATOR = "@carol:other.test"
 class Hall:
     """A public room of `other` that the test keeps by hand; `proposed` and `answered` may change what it says."""
 
-    def __init__(self, other: Scripted) -> None:
+    def __init__(self, other: Scripted, **levels: Any) -> None:
+        """`levels`: more of the power levels, where not the usual ones hold."""
         self.other = other
         self.events: list[Event] = []
         self.taken: list[JsonObject] = []
@@ -24,9 +26,9 @@ class Hall:
         self.answered: Callable[[JsonObject], JsonObject] = lambda answer: answer
         create = self.add("m.room.create", {"creator": CREATOR, "room_version": "10"})
         joined = self.add("m.room.member", {"membership": "join"}, CREATOR)
-        levels = self.add("m.room.power_levels", {"users": {CREATOR: 100}})
+        powers = self.add("m.room.power_levels", {"users": {CREATOR: 100}} | levels)
         rules = self.add("m.room.join_rules", {"join_rule": "public"})
-        self.auth = [create, levels, rules]
+        self.auth = [create, powers, rules]
         self.creator = joined
         other.scripts[f"{FEDERATION}/v1/make_join/"] = self.make
         other.scripts[f"{FEDERATION}/v2/send_join/"] = self.send

@@ -25,8 +25,8 @@ THIRD = "third.test"
 class Resident(Hall):
     """A room of `other` with many members, which it leaves out when it is asked to; `is_silent`: it does not tell them either."""
 
-    def __init__(self, other: Scripted, count: int) -> None:
-        super().__init__(other)
+    def __init__(self, other: Scripted, count: int, **levels: Any) -> None:
+        super().__init__(other, **levels)
         self.is_silent = False
         self.latest = {one.key: one for one in self.events}
         for number in range(count):
@@ -121,9 +121,9 @@ async def enter(server: TestServer, resident: Resident) -> str:
     return bob
 
 
-def with_banned(other: Scripted) -> tuple[Resident, str]:
+def with_banned(other: Scripted, **levels: Any) -> tuple[Resident, str]:
     """The room, and somebody who is banned there, which is left out."""
-    resident = Resident(other, MANY)
+    resident = Resident(other, MANY, **levels)
     banned = resident.name_of(7)
     resident.member(banned, "ban", CREATOR)
     return resident, banned

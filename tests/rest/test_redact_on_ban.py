@@ -11,7 +11,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from synapse_lite.rooms.contributors.redact_on_ban import AT_ONCE
+from synapse_lite.rooms.redact_on_ban import AT_ONCE
 from synapse_lite.storage import redact_targets
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.erasure import erase_redacted

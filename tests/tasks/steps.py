@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from synapse_lite.replication.bus import LocalBus
 from synapse_lite.rooms.redact_on_ban import RedactOnBan
+from synapse_lite.rooms.taken_back import TakenBackRedactions
 from synapse_lite.storage import accounts
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.accounts import NewAccount
@@ -164,7 +165,8 @@ def _registry(steps: Steps) -> TaskRegistry:
     registry.register(SHUTDOWN_ROOMS, SHUTDOWN_EACH_ROOM)
     registry.register(REDACT_USERS, REDACT_EACH_USER)
     on_ban = RedactOnBan(fresh.events, fresh.state)
-    registry.register(REDACT_ON_BAN, RedactOnBanTask(fresh.events, on_ban))
+    taken_back = TakenBackRedactions(fresh.events, fresh.state)
+    registry.register(REDACT_ON_BAN, RedactOnBanTask(fresh.events, on_ban, taken_back))
     registry.register(
         REDACT_ALL_EVENTS,
         RedactAllEvents(fresh.appender, fresh.events, fresh.state, steps.clock, server_name),

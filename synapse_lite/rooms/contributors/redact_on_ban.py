@@ -6,13 +6,11 @@ from attrs import frozen
 
 from synapse_lite.matrix.redact_on_ban import REDACT_EVENTS
 from synapse_lite.matrix.types import MEMBER
-from synapse_lite.rooms.redact_on_ban import RedactOnBan
+from synapse_lite.rooms.redact_on_ban import AT_ONCE, RedactOnBan
 from synapse_lite.rooms.values import Written
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import StoredEvent
 from synapse_lite.storage.redact_targets import Redactable, senders_among
-
-AT_ONCE = 100
 
 
 @frozen

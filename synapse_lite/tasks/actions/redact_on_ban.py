@@ -1,13 +1,15 @@
-"""What a ban that redacts (MSC4293) leaves over when its target has sent much."""
+"""What a ban that redacts (MSC4293) leaves over when its target has sent much, or to be brought back where the ban is rejected."""
 
 from collections.abc import Sequence
 
 from attrs import frozen
 
 from synapse_lite.rooms.redact_on_ban import RedactOnBan
+from synapse_lite.rooms.taken_back import TakenBackRedactions
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
+from synapse_lite.storage.partial_rooms import is_rejected
 from synapse_lite.storage.redact_targets import Redactable, is_awaited, lock_room
 from synapse_lite.storage.rooms import room_by_id
 from synapse_lite.storage.stream import END
@@ -65,6 +67,7 @@ class RedactOnBanTask:
 
     events: EventStore
     redactions: RedactOnBan
+    taken_back: TakenBackRedactions
 
     def step(self, txn: Transaction, task: TaskView[RedactOnBanParams, RedactOnBanCursor]) -> Outcome:
         cursor = task.cursor or RedactOnBanCursor(before_nid=END)
@@ -79,6 +82,8 @@ class RedactOnBanTask:
         self.redactions.read_ahead(txn, ban, wanted, cursor.before_nid, batch)
         if lock_room(txn, room.nid) is None:
             return _done(cursor)
+        if is_rejected(txn, ban.nid):
+            return self._take_back(txn, ban, cursor)
         done = 0
         while True:
             piece = min(PIECE, batch - done)
@@ -89,6 +94,11 @@ class RedactOnBanTask:
                 return _done(cursor, done)
             if done == batch or is_awaited(txn):
                 return Next(cursor, done=done)
+
+    def _take_back(self, txn: Transaction, ban: StoredEvent, cursor: RedactOnBanCursor) -> Outcome:
+        """The next of what it had redacted before it was rejected (decision 62)."""
+        taken = self.taken_back.take_back(txn, ban, PIECE)
+        return Next(cursor, done=taken) if taken == PIECE else Done({"taken_back": True}, done=taken)
 
 
 def _done(cursor: RedactOnBanCursor, done: int = 0) -> Done:
