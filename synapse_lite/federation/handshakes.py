@@ -107,6 +107,10 @@ class Handshakes:
         """The event by which the user left, or rejected an invite. Errors as of `join`."""
         return await self._first(servers, lambda server: self._leave(server, wish), wish)
 
+    async def check_leave(self, servers: Sequence[str], wish: Wish) -> None:
+        """Whether there is something to leave: nothing is sent. Errors as of `join`."""
+        await self._first(servers, lambda server: self._made(server, wish), wish)
+
     async def knock(self, servers: Sequence[str], wish: Wish, announce: Hook, take_back: Hook) -> Knocked:
         """`announce` is called with each event before it is sent, `take_back` with those that are refused. Errors as of `join`."""
         return await self._first(servers, lambda server: self._knock(server, wish, announce, take_back), wish)

@@ -65,17 +65,18 @@ class LostJoins:
         standing = await self.database.read(self._standing, lost)
         if standing is None:
             return None
+        known = await self.remote_rooms.known(standing.room, lost.user_id)
+        target = Target(lost.room_id, standing.room, False, [*dict.fromkeys([*lost.servers, *known.servers])])
+        # Who was put out meanwhile, or was never taken, stays out.
+        error = await _error_of(self.remote_members.check_inside(target, lost.user_id))
+        if error is not None:
+            return _obstacle(error)
         if standing.may_join and not gives_up:
             requester = Requester(lost.user_id, None, f"{lost.user_id} finish_join")
             error = await _error_of(self.memberships.join(requester, lost.room_id, via=lost.servers))
-            if error is None:
-                return None
-            if _is_passing(error):
-                return error.message
-        known = await self.remote_rooms.known(standing.room, lost.user_id)
-        target = Target(lost.room_id, standing.room, False, [*dict.fromkeys([*lost.servers, *known.servers])])
-        error = await _error_of(self.remote_members.lead_out(target, lost.user_id))
-        return error.message if error is not None and _is_passing(error) else None
+            if error is None or _is_passing(error):
+                return _obstacle(error)
+        return _obstacle(await _error_of(self.remote_members.lead_out(target, lost.user_id)))
 
     def _standing(self, txn: Transaction, lost: FinishJoinParams) -> _Standing | None:
         """None where the user has something else to do with the room by now."""
@@ -94,6 +95,11 @@ async def _error_of(work: Awaitable[object]) -> MatrixError | None:
     except MatrixError as error:
         return error
     return None
+
+
+def _obstacle(error: MatrixError | None) -> str | None:
+    """A refusal is none: then there is nothing more to do."""
+    return error.message if error is not None and _is_passing(error) else None
 
 
 def _is_passing(error: MatrixError) -> bool:

@@ -115,10 +115,13 @@ class RemoteMembers:
         begin = partial(self._leave, target, user_id, dict(content))
         return await self._leaves.join((target.room_id, user_id), begin)
 
+    async def check_inside(self, target: Target, user_id: str) -> None:
+        """403 `M_FORBIDDEN` where the user is nothing to the room. Other errors as of `Handshakes.leave`."""
+        await self._parts.handshakes.check_leave(target.servers, _out_of(target, user_id))
+
     async def lead_out(self, target: Target, user_id: str) -> None:
         """Of the room, in which others may have the user. Errors as of `Handshakes.leave`."""
-        wish = Wish(target.room_id, user_id, {"membership": "leave"})
-        event = await self._parts.handshakes.leave(target.servers, wish)
+        event = await self._parts.handshakes.leave(target.servers, _out_of(target, user_id))
         await self._keep(OutsideMembership(event, domain_of(event.sender)))
 
     async def forgo(self, room: Room, user_id: str) -> None:
@@ -295,6 +298,10 @@ class RemoteMembers:
         return build_event(
             draft, before.version, target.room_id, place, place, before.depth + 1, parts.signing_key
         )
+
+
+def _out_of(target: Target, user_id: str) -> Wish:
+    return Wish(target.room_id, user_id, {"membership": "leave"})
 
 
 def _refusal(error: PeerError, user_id: str) -> MatrixError:

@@ -160,6 +160,20 @@ async def test_a_room_that_does_not_let_in_any_more(server: TestServer, other: S
 
 
 @ensureDeferred
+async def test_who_was_put_out_meanwhile(server: TestServer, other: Scripted) -> None:
+    """Stays out, whoever may join: there is nothing to leave."""
+    bobs = await lost(server, other)
+    bobs.loses.clear()
+
+    def refuse(*_question: object) -> JsonObject:
+        raise PeerError("no", 403, "M_FORBIDDEN")
+
+    other.scripts[f"{FEDERATION}/v1/make_leave/"] = refuse
+    assert await bobs.run() == Done({})
+    assert bobs.asked("send_join") == 1
+
+
+@ensureDeferred
 async def test_who_is_not_spoken_for_any_more(server: TestServer, other: Scripted) -> None:
     """An account that was deactivated meanwhile comes into no room."""
     bobs = await lost(server, other)

@@ -21,11 +21,12 @@ from tests.processes.conftest import BuildSite, sites
 from tests.processes.gate import build_gate, closed_gate, locked, wait_at, wait_at_gate
 from tests.processes.harness import START, wait_until
 from tests.processes.neighbours import Neighbours
-from tests.processes.nio_clients import clients_of, through_a_kill
+from tests.processes.nio_clients import ask, clients_of, through_a_kill
 from tests.processes.site import Site, create_room, say
 
 SLOW_RESYNC = "tests.processes.slow_resync"
 MEMBERS = 12
+PUBLIC = nio.RoomPreset.public_chat
 _TAKEN = "SELECT count(*) FROM staged_rooms WHERE owner IS NOT NULL"
 _OF_A_ROOM = ("events", "memberships", "current_state", "state_snapshots", "room_gaps", "partial_rooms")
 
@@ -93,6 +94,65 @@ def test_a_process_that_is_killed_before_it_stores_a_join(build_site: BuildSite,
         said = [say(there, room_id, "2", "welcome"), say(here, room_id, "3", "thanks")]
         for user in (alice, bob):
             wait_until(lambda: set(said) <= _heard(user, room_id), "what was said after the join")  # noqa: B023
+
+
+@pytest.mark.parametrize("is_kicked", [False, True])
+def test_a_join_that_nobody_repeats(build_site: BuildSite, tmp_path: Path, is_kicked: bool) -> None:
+    """The process that has it is killed, while the room goes on: another one brings the user in, unless they were put out."""
+    neighbours = Neighbours.in_directory(tmp_path)
+    ours, _ = neighbours.site(build_site, "main", "second")
+    theirs, their_name = neighbours.site(build_site, "main")
+    ours.start("main", "second")
+    theirs.start("main")
+    asyncio.run(_lose_join(ours, theirs, their_name, is_kicked))
+
+
+async def _lose_join(ours: Site, theirs: Site, their_name: str, is_kicked: bool) -> None:
+    alice, bob = theirs.user("alice"), ours.user("bob")
+    async with (
+        clients_of(theirs.url(), alice) as (host,),
+        clients_of(ours.url("second"), bob) as (lost,),
+        clients_of(ours.url(), bob) as (guest,),
+    ):
+        room_id = (await host.room_create(visibility=nio.RoomVisibility.public, preset=PUBLIC)).room_id
+        with locked(ours, "events"):
+            path = f"/_matrix/client/v3/join/{quote(room_id)}?server_name={quote(their_name)}"
+            joining = asyncio.ensure_future(ask(lost, "POST", path, {}))
+            await asyncio.to_thread(wait_at, ours, "events")
+            await host.room_send(room_id, "m.room.message", {"msgtype": "m.text", "body": "welcome"})
+            if is_kicked:
+                assert isinstance(await host.room_kick(room_id, bob.user_id), nio.RoomKickResponse)
+            ours.signal("second", signal.SIGKILL)
+            await asyncio.to_thread(ours.processes["second"].running.wait)
+            joining.cancel()
+        membership = "leave" if is_kicked else "join"
+        assert _members(alice, room_id)[bob.user_id] == membership
+        assert not (await guest.joined_rooms()).rooms
+        (task_id,) = await asyncio.to_thread(_hasten, ours)
+        assert (await asyncio.to_thread(ours.wait_for_end, task_id)).status == "complete"
+        assert (await guest.joined_rooms()).rooms == ([] if is_kicked else [room_id])
+        assert _members(alice, room_id)[bob.user_id] == membership
+        if not is_kicked:
+            await _talk(host, guest, room_id)
+
+
+def _hasten(site: Site) -> list[str]:
+    """What is going to finish joins, and begins now."""
+    waiting = "UPDATE scheduled_tasks SET run_at = now_ms() WHERE action = 'finish_join' RETURNING id"
+    ids = [task_id for (task_id,) in site.rows(waiting)]
+    site.expire("second")
+    return ids
+
+
+async def _talk(host: nio.AsyncClient, guest: nio.AsyncClient, room_id: str) -> None:
+    """Each hears the other."""
+    for sender, reader in ((host, guest), (guest, host)):
+        content = {"msgtype": "m.text", "body": f"from {sender.user_id}"}
+        event_id = (await sender.room_send(room_id, "m.room.message", content)).event_id
+        deadline = time.monotonic() + START
+        while isinstance(await reader.room_get_event(room_id, event_id), nio.RoomGetEventError):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("is_invited", [False, True])
