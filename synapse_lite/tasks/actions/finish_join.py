@@ -24,7 +24,7 @@ class FinishJoinParams(TaskModel):
     room_id: str
     user_id: str
     servers: tuple[str, ...]
-    was_nid: int | None
+    was_nid: int | None = None
     wanted: bool = True
 
 
