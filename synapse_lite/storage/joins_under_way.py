@@ -3,10 +3,17 @@
 from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.prepared import Prepared
 from synapse_lite.storage.rooms import Room
 
 HELD_SECONDS = 900.0
 """An attempt that takes longer, or whose process died, holds up nothing any more."""
+
+_WHEREABOUTS = Prepared(
+    "whereabouts",
+    "SELECT EXISTS (SELECT FROM memberships WHERE room_nid = %s AND server_name = %s AND membership = 'join'),"
+    " EXISTS (SELECT FROM joins_under_way WHERE room_id = %s AND held_until > clock_timestamp())",
+)
 
 
 @frozen
@@ -29,12 +36,7 @@ def put_join(txn: Transaction, attempt: str, room_id: str) -> None:
 
 def whereabouts(txn: Transaction, room: Room, server_name: str) -> Whereabouts:
     """Both as of one moment: who has just entered is no longer coming, but was never neither."""
-    rows = txn.rows(
-        "SELECT EXISTS (SELECT FROM memberships WHERE room_nid = %s AND server_name = %s AND membership = 'join'),"
-        " EXISTS (SELECT FROM joins_under_way WHERE room_id = %s AND held_until > clock_timestamp())",
-        (room.nid, server_name, room.room_id),
-    )
-    return Whereabouts(*rows[0])
+    return Whereabouts(*txn.rows(_WHEREABOUTS, (room.nid, server_name, room.room_id))[0])
 
 
 def forget_join(txn: Transaction, attempt: str) -> None:

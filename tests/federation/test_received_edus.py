@@ -9,7 +9,7 @@ from synapse_lite.storage.database import Transaction
 from tests.builders import ALICE, SERVER
 from tests.federation.network import Scripted
 from tests.federation.remote_room import remote_room, send, typists
-from tests.server import TestServer
+from tests.server import TestServer, path_part
 
 
 @ensureDeferred
@@ -39,6 +39,23 @@ async def test_typing_and_receipts(server: TestServer, other: Scripted) -> None:
     assert event["content"] == {said.event_id: {"m.read": {room.user: {"ts": 5, "thread_id": "main"}}}}
     await send(server, other, edus=[{**typing[0], "content": {**typing[0]["content"], "typing": False}}])
     assert await typists(server, room, token) == []
+
+
+@ensureDeferred
+async def test_who_is_shut_out_tells_nothing(server: TestServer, other: Scripted) -> None:
+    """Neither that somebody types nor that they have read: the room's ACL holds for that, too."""
+    room, token = await remote_room(server, other)
+    said = await room.say("hello")
+    await send(server, other, said.pdu)
+    acl = {"allow": ["*"], "deny": [other.name]}
+    await server.ok("PUT", f"rooms/{path_part(room.room_id)}/state/m.room.server_acl", acl, token)
+    typing = {"room_id": room.room_id, "user_id": room.user, "typing": True}
+    read = {room.user: {"data": {"ts": 5}, "event_ids": [said.event_id]}}
+    edus = [("m.typing", typing), ("m.receipt", {room.room_id: {"m.read": read}})]
+    await send(server, other, edus=[{"edu_type": kind, "content": content} for kind, content in edus])
+    assert await typists(server, room, token) == []
+    synced = await server.ok("GET", "sync", None, token)
+    assert synced["rooms"]["join"][room.room_id]["ephemeral"]["events"] == []
 
 
 @ensureDeferred

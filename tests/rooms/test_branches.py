@@ -118,6 +118,25 @@ async def test_a_branch_is_resolved_once(
 
 
 @ensureDeferred
+async def test_what_leans_on_a_rejected_event_ends_the_branch(
+    meeting: Meeting, branches: BranchReceiver
+) -> None:
+    """Also if the rules would allow it: `rooms.receive` says what it is."""
+    branch = await branch_of(meeting)
+    previous = [meeting.joined.event]
+    content = {"users": {USERS[0]: 100}}
+    forged = meeting.remote.build(
+        meeting.room, previous, branch.state, "m.room.power_levels", CAROL, content, ""
+    )
+    assert (await meeting.remote.receive(meeting.room, forged)).standing is Standing.REJECTED
+    branch.say()
+    branch.say()
+    branch.state[LEVELS] = forged
+    branch.say()
+    assert await branches.receive(meeting.room.nid, branch.events) == 2
+
+
+@ensureDeferred
 async def test_where_another_server_tells_the_state(meeting: Meeting, branches: BranchReceiver) -> None:
     """The first event may follow what is not known; the rest follows it."""
     branch = await branch_of(meeting)

@@ -16,7 +16,7 @@ from synapse_lite.storage.heads import read_head
 from synapse_lite.storage.state import StateKey
 from synapse_lite.storage.stream import Change, Kind
 from tests.builders import SERVER
-from tests.rooms.meeting import TEXT, Meeting
+from tests.rooms.meeting import LEVELS, TEXT, Meeting
 from tests.rooms.remote import CAROL, DAVE
 
 pytestmark = pytest.mark.parametrize("version", ["6", "11", "12"])
@@ -72,6 +72,19 @@ async def test_what_needs_more_ends_the_run(meeting: Meeting, runs: RunReceiver)
     events = await chain(meeting, 4)
     assert await receive(meeting, runs, events[0], events[2], events[1]) == 1
     assert await receive(meeting, runs, events[1], events[2]) == 2
+
+
+@ensureDeferred
+async def test_what_leans_on_a_rejected_event_ends_the_run(meeting: Meeting, runs: RunReceiver) -> None:
+    """Also if the rules would allow it: `rooms.receive` says what it is."""
+    state = await meeting.remote.state(meeting.joined)
+    forged = meeting.remote.build(
+        meeting.room, [meeting.joined.event], state, "m.room.power_levels", CAROL, {"users": {DAVE: 100}}, ""
+    )
+    assert (await meeting.remote.receive(meeting.room, forged)).standing is Standing.REJECTED
+    state[LEVELS] = forged
+    event = meeting.remote.build(meeting.room, [meeting.joined.event], state, "m.room.message", CAROL, TEXT)
+    assert await receive(meeting, runs, event) == 0
 
 
 @ensureDeferred
