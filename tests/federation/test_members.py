@@ -11,7 +11,7 @@ from synapse_lite.matrix.event import Event, content_hash, essence
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
 from synapse_lite.storage.relayed_events import relayed_among
 from tests.federation.network import Network, Scripted
-from tests.federation.remote_room import RemoteRoom
+from tests.federation.remote_room import RemoteRoom, send
 from tests.server import TestServer
 
 FEDERATION = "/_matrix/federation"
@@ -181,6 +181,29 @@ async def test_restricted_rooms(server: TestServer, other: Scripted) -> None:
     assert status == 200, answer
     assert answer["event"]["signatures"].keys() == {other.name, server.name}
     assert await room.membership(room.user) == "join"
+
+
+@ensureDeferred
+@pytest.mark.parametrize("signature", [None, "A" * 86])
+async def test_joins_that_nobody_of_ours_has_authorised(
+    server: TestServer, other: Scripted, signature: str | None
+) -> None:
+    """A server that names one of our users as who lets its own user in is believed by our signature alone."""
+    door, token = await open_room(server, other)
+    await door.join()
+    allow = [{"type": "m.room_membership", "room_id": door.room_id}]
+    rule = {"type": "m.room.join_rules", "content": {"join_rule": "restricted", "allow": allow}}
+    room_id = (await server.ok("POST", "createRoom", {"initial_state": [rule]}, token))["room_id"]
+    room = RemoteRoom(server, other, room_id)
+    _, made = await make(server, other, room_id, "join")
+    mallory = f"@mallory:{other.name}"
+    forged = complete(other, made, sender=mallory, state_key=mallory)
+    assert forged.content["join_authorised_via_users_server"] == f"@alice:{server.name}"
+    if signature is not None:
+        forged.pdu["signatures"][server.name] = {server.signing_key.key_id: signature}
+    (result,) = (await send(server, other, forged.pdu)).values()
+    assert "error" in result
+    assert await room.membership(mallory) is None
 
 
 @ensureDeferred
