@@ -8,6 +8,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.storage.registration_tokens import add_token, find_token
+from synapse_lite.storage.uia import SESSION_LIFETIME_MS
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, TestServer
 
@@ -211,6 +212,22 @@ async def test_without_a_secret_nobody_is_made(server: TestServer) -> None:
     answer = await server.call("POST", ADMIN, {})
     assert answer.status == 400
     assert answer.json() == {"errcode": "M_UNKNOWN", "error": "Shared secret registration is not enabled"}
+
+
+@ensureDeferred
+async def test_a_registration_that_was_given_up_holds_no_token(build_server: BuildServer) -> None:
+    """Its use is free again when the session ends."""
+    server = await build_server(enable_registration=True, registration_requires_token=True)
+    await server.database.transact(add_token, "abc", 1, None)
+    asked = (await server.call("POST", "register", _body())).json()
+    auth = {"type": "m.login.registration_token", "token": "abc", "session": asked["session"]}
+    assert (await server.call("POST", "register", _body(auth=auth))).status == 401
+    for pending in (1, 0):
+        token = await server.database.read(find_token, "abc", server.clock.now_ms())
+        assert token is not None
+        assert (token.pending, token.completed) == (pending, 0)
+        assert token.is_valid(server.clock.now_ms()) == (pending == 0)
+        server.clock.advance(SESSION_LIFETIME_MS / 1000 + 1)
 
 
 @ensureDeferred

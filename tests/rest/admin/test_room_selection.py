@@ -50,6 +50,12 @@ async def test_abandoned_rooms_are_found(server: AdminServer) -> None:
     assert await selected(server, abandoned="false") == {*rooms.values()} - {rooms["left"]}
     assert await selected(server, abandoned="true", min_members=1) == set()
     assert await selected(server, max_members=0) == {*rooms.values()} - {rooms["lived in"]}
+    await server.database.transact(
+        lambda txn: txn.execute(
+            "UPDATE memberships SET user_id = '@far:elsewhere.test' WHERE membership = 'invite'"
+        )
+    )
+    assert await selected(server, abandoned="true") == {rooms["left"], rooms["invited"]}
 
 
 @ensureDeferred
