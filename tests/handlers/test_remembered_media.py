@@ -109,6 +109,7 @@ async def processes(
     yield started
     for process in started:
         process.home.log.stop()
+        process.home.threads.stop()
 
 
 async def create_alice(process: Process) -> None:
