@@ -13,6 +13,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from synapse_lite.media.s3_connections import limit_heads
 from synapse_lite.media.store import BlobMissingError, Found, LocalDiskError, StoreError, hash_of
 
 CONNECT_SECONDS = 3
@@ -48,6 +49,7 @@ class S3Store:
             ),
             **arguments,
         )
+        limit_heads(self._client)
 
     def check(self) -> None:
         """Only who has asked knows (`BreakerStore`)."""

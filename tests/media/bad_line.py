@@ -38,6 +38,8 @@ class BadLine:
     mood: Mood = WELL
     _listener: socket.socket = field(factory=lambda: socket.create_server(("127.0.0.1", 0)))
     _open: list[socket.socket] = field(factory=list)
+    trickled: bytes = b""
+    """What went out one by one."""
 
     @property
     def url(self) -> str:
@@ -115,6 +117,7 @@ class _Line:
         self.client.sendall(data[:whole])
         for place in range(whole, len(data)):
             self.client.sendall(data[place : place + 1])
+            self.owner.trickled += data[place : place + 1]
             sleep(TRICKLE_SECONDS)
         self._cut()
 

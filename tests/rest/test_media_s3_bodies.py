@@ -17,7 +17,7 @@ from tests.http.memory import Connection
 from tests.media.bad_line import WELL, BadLine, Mood
 from tests.media.s3 import KEYS
 from tests.rest.conftest import BuildServer
-from tests.rest.test_media import NEW, refusal, upload
+from tests.rest.test_media import NEW, OLD, refusal, upload
 from tests.rest.test_media_s3 import BUCKET, DATA, files_below
 from tests.rest.test_media_s3_trouble import BUSY, PICTURE, is_tidy, line, start
 from tests.server import TestServer
@@ -90,6 +90,22 @@ async def test_a_byte_at_a_time(build_server: BuildServer, line: BadLine, tmp_pa
     line.mood = WELL
     assert (await server.call("GET", download, token=token)).body == DATA
     assert (await server.call("GET", thumbnail, token=token)).status == 200
+    assert await is_tidy(server, tmp_path)
+
+
+@ensureDeferred
+async def test_a_head_byte_by_byte(build_server: BuildServer, line: BadLine, tmp_path: Path) -> None:
+    """Who downloads or uploads is told before it is complete, as nobody knows whether it ever will be."""
+    server, token = await start(build_server, line, tmp_path)
+    path = f"{NEW}/download/{await upload(server, token, DATA)}"
+    line.mood = Mood(trickles_after=0)
+    assert refusal(await server.call("GET", path, token=token)) == BUSY
+    post = await server.call("POST", f"{OLD}/upload", b"other bytes", token=token)
+    assert refusal(post) == BUSY
+    assert line.trickled
+    assert b"\r\n\r\n" not in line.trickled
+    line.mood = WELL
+    assert (await server.call("GET", path, token=token)).body == DATA
     assert await is_tidy(server, tmp_path)
 
 

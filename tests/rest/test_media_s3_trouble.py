@@ -9,7 +9,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
-from synapse_lite.media import breaker, s3
+from synapse_lite.media import breaker, s3, s3_connections
 from synapse_lite.media.store import StoreError
 from synapse_lite.media.threads import THREADS
 from synapse_lite.storage.media.blobs import HOLD_MS
@@ -49,6 +49,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[BadLine]:
     for name, seconds in (("READ_SECONDS", 1.0), ("PIECE_SECONDS", 1.0), ("FILE_SECONDS", 1.0)):
         monkeypatch.setattr(s3, name, seconds)
     monkeypatch.setattr(s3, "FILE_BYTES_A_SECOND", 1e12)
+    monkeypatch.setattr(s3_connections, "HEAD_SECONDS", 1.0)
     monkeypatch.setattr(s3, "ATTEMPTS", 1)
     monkeypatch.setattr(breaker, "PAUSE_SECONDS", 0.0)
     with s3_server(BUCKET) as url, bad_line(url) as line:

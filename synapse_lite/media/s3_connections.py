@@ -1,0 +1,102 @@
+"""Connections to object storage whose answers begin in time: each byte that comes begins urllib3's own timeout anew."""
+
+from io import BufferedReader, RawIOBase
+from math import inf
+from time import monotonic
+from typing import Any
+
+from botocore.awsrequest import (
+    AWSHTTPConnection,
+    AWSHTTPConnectionPool,
+    AWSHTTPSConnection,
+    AWSHTTPSConnectionPool,
+)
+
+HEAD_SECONDS = 20.0
+"""For the head of an answer, or all of one that is no file: of a store that is slower a thread waits no longer."""
+_FILE = frozenset({200, 206})
+
+
+def limit_heads(client: Any) -> None:
+    """Of a client of boto3, before it is used; botocore has no option for it."""
+    session = client._endpoint.http_session  # noqa: SLF001
+    session._pool_classes_by_scheme.update(http=_Pool, https=_TlsPool)  # noqa: SLF001
+
+
+class _Socket:
+    """A socket whose reader looks at the clock. `until`: monotonic seconds."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self.until = inf
+
+    def makefile(self, mode: str, buffering: int = -1) -> Any:
+        reader = _Reader(self, self._socket.makefile(mode, 0))
+        return reader if buffering == 0 else BufferedReader(reader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
+class _Reader(RawIOBase):
+    def __init__(self, socket: _Socket, file: Any) -> None:
+        self._socket = socket
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, space: Any, /) -> int | None:
+        if monotonic() > self._socket.until:
+            raise TimeoutError("the answer takes too long")
+        count: int | None = self._file.readinto(space)
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Prompt:
+    """Before one of botocore's classes of connections."""
+
+    sock: Any
+    _timed: _Socket | None = None
+    _method_asked = ""
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self.sock = self._timed = _Socket(self.sock)
+        self._begin()
+
+    def request(self, method: str, *arguments: Any, **more: Any) -> Any:
+        self._method_asked = method
+        self._begin()
+        return super().request(method, *arguments, **more)  # type: ignore[misc]
+
+    def getresponse(self) -> Any:
+        self._begin()
+        answer = super().getresponse()  # type: ignore[misc]
+        if self._timed is not None and self._method_asked == "GET" and answer.status in _FILE:
+            self._timed.until = inf  # a client reads it at its own pace
+        return answer
+
+    def _begin(self) -> None:
+        if self._timed is not None:
+            self._timed.until = monotonic() + HEAD_SECONDS
+
+
+class _Connection(_Prompt, AWSHTTPConnection):  # type: ignore[misc]
+    pass
+
+
+class _TlsConnection(_Prompt, AWSHTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class _Pool(AWSHTTPConnectionPool):  # type: ignore[misc]
+    ConnectionCls = _Connection
+
+
+class _TlsPool(AWSHTTPSConnectionPool):  # type: ignore[misc]
+    ConnectionCls = _TlsConnection
