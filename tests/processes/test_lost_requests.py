@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from typing import Any
 from urllib.parse import quote
 
 import nio
@@ -94,6 +95,41 @@ async def _ask_for_all(site: Site, users: list[User], mallory: User, rooms: list
         assert isinstance(await guest.join(lobby), nio.JoinResponse)
         await guest_elsewhere.sync(full_state=True)
         assert set(guest_elsewhere.rooms[lobby].users) == {alice.user_id, carol.user_id}
+
+
+def test_a_knock_that_is_refused(site: Site) -> None:
+    """Who knocked hears it of whatever process they poll, through its death."""
+    asyncio.run(_refuse(site, site.user("gina"), site.user("harry")))
+
+
+async def _refuse(site: Site, gina: User, harry: User) -> None:
+    lobby = create_room(gina, initial_state=KNOCK)
+    async with (
+        clients_of(site.url("second"), harry) as (guest,),
+        clients_of(site.url("main"), gina) as (owner,),
+    ):
+        for dies in (True, False):
+            assert isinstance(await guest.room_knock(lobby), nio.RoomKnockResponse)
+            answer = await ask(guest, "GET", f"{V3}/sync")
+            assert [*answer["rooms"]["knock"]] == [lobby]
+            waiting = asyncio.ensure_future(_until_out(guest, lobby, answer["next_batch"]))
+            await asyncio.sleep(0)
+            if dies:
+                site.processes["second"].kill()
+            assert isinstance(await owner.room_kick(lobby, harry.user_id), nio.RoomKickResponse)
+            if dies:
+                await asyncio.to_thread(site.start, "second")
+            assert (await waiting)["sender"] == gina.user_id
+
+
+async def _until_out(client: nio.AsyncClient, room_id: str, since: str) -> Any:
+    """The event by which the user is out of the room."""
+    while True:
+        answer = await ask(client, "GET", f"{V3}/sync?timeout=600000&since={since}")
+        since = answer["next_batch"]
+        left = answer.get("rooms", {}).get("leave", {})
+        if room_id in left:
+            return left[room_id]["timeline"]["events"][-1]
 
 
 def _data_of(user: User) -> str:

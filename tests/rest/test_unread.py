@@ -76,6 +76,13 @@ async def test_threads_are_read_apart(server: TestServer) -> None:
     replies = [await bob.send(room, text(**in_thread(root))) for _ in range(2)]
     await bob.send(room, text(**in_thread(root), **mentioning("alice")))
     assert await alice.counted(room) == {"main": (1, 0), root: (3, 1)}
+    reference = {"m.relates_to": {"rel_type": "m.reference", "event_id": replies[0]}}
+    about = await bob.send(room, text(**reference))
+    assert await alice.counted(room) == {"main": (1, 0), root: (4, 1)}, (
+        "what relates to a reply is in its thread"
+    )
+    await bob.redact(room, about)
+    assert await alice.counted(room) == {"main": (1, 0), root: (3, 1)}
     everything = await server.ok("GET", "sync", None, alice.token)
     shown = everything["rooms"]["join"][id_of(room)]["unread_notifications"]
     assert shown == {"notification_count": 4, "highlight_count": 1}
