@@ -317,3 +317,12 @@ async def test_a_gap_below_what_the_join_follows(server: TestServer, other: Scri
 async def standing(server: TestServer, event: Event) -> Standing:
     found = await server.database.read(server.core.events.by_ids, [event.event_id])
     return found[event.event_id].standing
+
+
+@ensureDeferred
+async def test_a_state_that_forbids_the_join(server: TestServer, other: Scripted) -> None:
+    """Though the auth events that the other server proposed for it say nothing of a ban."""
+    hall, bob = await hall_and_bob(server, other)
+    hall.add("m.room.member", {"membership": "ban"}, hall.user)
+    assert await server.refusal("POST", join_path(ROOM), {}, bob) == (403, "M_FORBIDDEN")
+    assert (await server.ok("GET", "joined_rooms", token=bob))["joined_rooms"] == []
