@@ -25,8 +25,9 @@ from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.media import blobs, files
 from synapse_lite.storage.media.files import NewMedia
 from synapse_lite.storage.media.quarantine import Reason, quarantine
-from synapse_lite.storage.media.synapse import SynapseDatabase, SynapseDatabaseError, SynapseMedia
 from synapse_lite.storage.pool import connect
+from synapse_lite.storage.synapse.database import SynapseDatabase, SynapseDatabaseError
+from synapse_lite.storage.synapse.media import SynapseMedia, local_media, remote_media
 from synapse_lite.workers.media import build_store
 
 TELL_EVERY = 1000
@@ -69,8 +70,8 @@ def import_media(
             importer = Importer(
                 connection, build_store(config), incoming, media_store, config.server_name, dry_run
             )
-            for source in (synapse.local,) if local_only else (synapse.local, synapse.remote):
-                for media in source():
+            for source in (local_media,) if local_only else (local_media, remote_media):
+                for media in source(synapse):
                     importer.take(media)
     except SynapseDatabaseError as error:
         raise click.ClickException(f"Synapse's database: {error}") from None

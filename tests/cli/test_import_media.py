@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from synapse_lite.cli import import_media, main
 from synapse_lite.cli.import_media import Importer
-from synapse_lite.storage.media import synapse
+from synapse_lite.storage.synapse import database
 from tests.builders import ALICE, SERVER
 
 SCHEMA = """
@@ -154,7 +154,7 @@ def test_it_goes_on_where_it_was_interrupted(move: Move, monkeypatch) -> None:
 
 def test_from_postgresql(move: Move, monkeypatch) -> None:
     """Synapse's database may be there, and may be larger than a page."""
-    monkeypatch.setattr(synapse, "PAGE", 3)
+    monkeypatch.setattr(database, "PAGE", 3)
     with closing(psycopg2.connect(**move.database)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA synapse; SET search_path TO synapse;" + SCHEMA + ";".join(ROWS))
         cursor.execute(

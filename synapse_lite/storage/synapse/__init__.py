@@ -1,0 +1,1 @@
+"""What Synapse's database holds, PostgreSQL or SQLite: read only, by its published schema."""
