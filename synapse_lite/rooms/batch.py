@@ -69,11 +69,18 @@ class BatchStore:
     contributors: Sequence[Contributor]
 
     def store(self, txn: Transaction, batch: Batch) -> None:
-        if not batch.new:
-            return
+        if batch.new:
+            self.insert(txn, batch)
+            self.complete(txn, batch)
+
+    def insert(self, txn: Transaction, batch: Batch) -> None:
+        """The events by themselves. For who has to read them to say what else the batch is."""
         now = self.clock.now_ms()
         self.events.insert(txn, [one for one in batch.new if not one.was_outlier], now)
         insert_sent(txn, batch.requests, now)
+
+    def complete(self, txn: Transaction, batch: Batch) -> None:
+        """What belongs to the events, which are inserted."""
         written = batch.written()
         for contribute in self.contributors:
             contribute(txn, written)

@@ -7,7 +7,7 @@ outside the graph, with what may be seen of the room. When the server enters the
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from attrs import frozen
+from attrs import field, frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
@@ -46,52 +46,34 @@ def _nothing(_txn: Transaction) -> None:
     """Nothing more is written."""
 
 
-class OutsideMemberships:
-    """`server_name` is ours; `forget_on_leave`: leaving a room forgets it."""
+@frozen
+class OutsideStore:
+    """Within a transaction. `server_name` is ours; `forget_on_leave`: leaving a room forgets it."""
 
-    def __init__(
-        self, database: Database, events: EventStore, clock: Clock, server_name: str, *, forget_on_leave: bool
-    ) -> None:
-        self._database = database
-        self._events = events
-        self._clock = clock
-        self._nids = NidSequence("event_nids")
-        self._server_name = server_name
-        self._forget_on_leave = forget_on_leave
+    events: EventStore
+    clock: Clock
+    server_name: str
+    forget_on_leave: bool
+    nids: NidSequence = field(factory=lambda: NidSequence("event_nids"))
 
-    async def put(
-        self, membership: OutsideMembership, also: Callable[[Transaction], object] = _nothing
-    ) -> bool:
-        """False when the server is in the room: then the event belongs into its graph, unless what the user is there came of it.
-
-        404 for a room that is being purged.
-        `also` is written with it.
-        """
-        return await self._database.transact(self._put, membership, also)
-
-    async def announce(self, knock: Event) -> None:
-        """It is about to be sent: what ends it may come before the answer, to any process."""
-        await self._database.transact(self._announce, knock)
-
-    async def take_back(self, knock: Event) -> None:
-        """It was refused: nothing will come of it."""
-        await self._database.transact(forget_sent, knock.event_id)
-
-    def _announce(self, txn: Transaction, knock: Event) -> None:
+    def announce(self, txn: Transaction, knock: Event) -> None:
         txn.relax()
-        now = self._clock.now_ms()
+        now = self.clock.now_ms()
         room = know_room(txn, knock.room_id, knock.version, now)
         put_sent(txn, knock.event_id, room.nid, knock.sender, now)
 
-    def _put(self, txn: Transaction, new: OutsideMembership, also: Callable[[Transaction], object]) -> bool:
+    def put(
+        self, txn: Transaction, new: OutsideMembership, also: Callable[[Transaction], object] = _nothing
+    ) -> bool:
+        """As `OutsideMemberships.put`."""
         event = new.event
         if event.membership == "knock":
             forget_sent(txn, event.event_id)
-        room = know_and_lock(txn, event.room_id, event.version, self._clock.now_ms()).room
+        room = know_and_lock(txn, event.room_id, event.version, self.clock.now_ms()).room
         before = membership_in(txn, room.nid, new.user_id)
         if self._is_over(txn, event, before):
             return True
-        if is_in_room(txn, room.nid, self._server_name):
+        if is_in_room(txn, room.nid, self.server_name):
             return False
         event_nid = self._store(txn, room.nid, event)
         is_out = event.membership in OUT
@@ -101,7 +83,7 @@ class OutsideMemberships:
             event.membership or "leave",
             event.sender,
             event_nid,
-            is_out and self._forget_on_leave,
+            is_out and self.forget_on_leave,
         )
         upsert_memberships(txn, [row])
         if is_out:
@@ -121,12 +103,12 @@ class OutsideMemberships:
 
     def _is_over(self, txn: Transaction, event: Event, before: Membership | None) -> bool:
         """Whether it was told, or what is known of the user leans on it: answers and events of others may cross on their way."""
-        stored = self._events.by_ids(txn, [event.event_id]).get(event.event_id)
+        stored = self.events.by_ids(txn, [event.event_id]).get(event.event_id)
         if stored is not None and is_told(txn, stored.nid):
             return True
         if before is None:
             return False
-        known = self._events.load(txn, [before.event_nid])[before.event_nid].event
+        known = self.events.load(txn, [before.event_nid])[before.event_nid].event
         return known.event_id == event.event_id or self._leans_on(txn, known, event)
 
     def _leans_on(self, txn: Transaction, known: Event, event: Event) -> bool:
@@ -136,7 +118,7 @@ class OutsideMemberships:
             if event.event_id in causes:
                 return True
             earlier = [
-                one.event for one in self._events.by_ids(txn, causes).values() if one.event.key == event.key
+                one.event for one in self.events.by_ids(txn, causes).values() if one.event.key == event.key
             ]
             if not earlier:
                 return False
@@ -144,12 +126,36 @@ class OutsideMemberships:
         return False
 
     def _store(self, txn: Transaction, room_nid: int, event: Event) -> int:
-        known = self._events.by_ids(txn, [event.event_id]).get(event.event_id)
+        known = self.events.by_ids(txn, [event.event_id]).get(event.event_id)
         if known is not None:
             return known.nid
-        stored = StoredEvent(self._nids.next(txn), room_nid, event, None, None, standing=Standing.OUTLIER)
-        self._events.insert(txn, [NewEvent(stored, ())], self._clock.now_ms())
+        stored = StoredEvent(self.nids.next(txn), room_nid, event, None, None, standing=Standing.OUTLIER)
+        self.events.insert(txn, [NewEvent(stored, ())], self.clock.now_ms())
         return stored.nid
+
+
+@frozen
+class OutsideMemberships:
+    database: Database
+    store: OutsideStore
+
+    async def put(
+        self, membership: OutsideMembership, also: Callable[[Transaction], object] = _nothing
+    ) -> bool:
+        """False when the server is in the room: then the event belongs into its graph, unless what the user is there came of it.
+
+        404 for a room that is being purged.
+        `also` is written with it.
+        """
+        return await self.database.transact(self.store.put, membership, also)
+
+    async def announce(self, knock: Event) -> None:
+        """It is about to be sent: what ends it may come before the answer, to any process."""
+        await self.database.transact(self.store.announce, knock)
+
+    async def take_back(self, knock: Event) -> None:
+        """It was refused: nothing will come of it."""
+        await self.database.transact(forget_sent, knock.event_id)
 
 
 def _record(

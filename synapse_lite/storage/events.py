@@ -75,7 +75,7 @@ class NewEvent:
     """An event to be stored.
 
     `is_shown`: it gets a position in the stream; else no page and no /sync has it. `was_outlier`: it is stored
-    already, and found its place.
+    already, and found its place. `received_ts` None: it comes now.
     """
 
     stored: StoredEvent
@@ -83,6 +83,7 @@ class NewEvent:
     rejected_reason: str | None = None
     is_shown: bool = field()
     was_outlier: bool = False
+    received_ts: int | None = None
 
     @is_shown.default
     def _is_shown(self) -> bool:
@@ -173,7 +174,8 @@ class EventStore:
                 self.remember(stored, json)
             rows.append(
                 (stored.nid, stored.room_nid, event.event_id, event.type, event.state_key, event.membership,
-                 event.sender, event.depth, event.origin_server_ts, now_ms, int(stored.standing),
+                 event.sender, event.depth, event.origin_server_ts,
+                 now_ms if one.received_ts is None else one.received_ts, int(stored.standing),
                  one.rejected_reason, stored.replaces_nid, stored.before_nid, stored.after_nid, stored.point_nid,
                  nid_array(one.auth_nids), json)
             )  # fmt: skip
@@ -216,6 +218,11 @@ class EventStore:
         """The events by event id; an unknown id is absent."""
         rows = txn.rows("SELECT event_nid FROM events WHERE event_id = ANY(%s)", (list(event_ids),))
         return {stored.event.event_id: stored for stored in self.load(txn, [nid for (nid,) in rows]).values()}
+
+    def nids_of(self, txn: Transaction, event_ids: Collection[str]) -> dict[str, int]:
+        """Nids by event id, without reading the events; an unknown id is absent."""
+        rows = txn.rows("SELECT event_id, event_nid FROM events WHERE event_id = ANY(%s)", (list(event_ids),))
+        return dict(rows)
 
     def ids_of(self, txn: Transaction, nids: Collection[int]) -> dict[int, str]:
         """Event ids by nid, without reading the events; a nid that is not stored is absent."""

@@ -305,6 +305,11 @@ def read_position(txn: Reader) -> int:
     return int(position)
 
 
+def begin_beyond(txn: Writer, position: int) -> None:
+    """Give out no position up to this one: other servers know of earlier ones."""
+    txn.later("UPDATE stream_position SET position = greatest(position, %s)", (position,))
+
+
 def read_lineage(txn: Reader) -> Lineage | None:
     """None while the database has no position: it is being restored."""
     rows = txn.rows("SELECT tableoid::bigint, position FROM stream_position")

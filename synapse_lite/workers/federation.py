@@ -34,7 +34,7 @@ from synapse_lite.rooms.contributors import HISTORY_CONTRIBUTORS
 from synapse_lite.rooms.enter import RoomEntrance
 from synapse_lite.rooms.heads import HeadReader
 from synapse_lite.rooms.history import HistoryFiller
-from synapse_lite.rooms.outside import OutsideMemberships
+from synapse_lite.rooms.outside import OutsideMemberships, OutsideStore
 from synapse_lite.rooms.partial import RoomFiller
 from synapse_lite.rooms.receive import EventReceiver
 from synapse_lite.rooms.runs import RunReceiver
@@ -143,7 +143,7 @@ class FederatedRooms:
         filler = HistoryFiller(database, events, state, clock, HISTORY_CONTRIBUTORS)
         backfill = Backfill(database, events, fetcher, inbound, receiver, filler, clock, server_name)
         outside = OutsideMemberships(
-            database, events, clock, server_name, forget_on_leave=config.forget_rooms_on_leave
+            database, OutsideStore(events, clock, server_name, config.forget_rooms_on_leave)
         )
         heads = HeadReader(events, state)
         queries = Queries(parts.peers)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from attrs import astuple
 
 from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import Position
 from synapse_lite.storage.tasks.leases import LeaseLostError
 from synapse_lite.storage.tasks.rows import FencedFollower, FollowerKey, FollowerLease, FollowerState
 
@@ -111,6 +112,16 @@ def fail_follower(txn: Transaction, lease: FollowerLease, error: str, delay_ms: 
 
 def release_follower(txn: Transaction, lease: FollowerLease) -> None:
     _write(txn, lease, "owner = NULL", {})
+
+
+def pass_over(txn: Transaction, names: Collection[str], position: Position) -> None:
+    """These followers, also such as no process knows yet, go on behind the position: what is before it is none of their concern."""
+    for name in names:
+        txn.later(
+            "INSERT INTO followers (name, shard, position, seen_at, updated_at) VALUES (%s, 0, %s, now_ms(), now_ms())"
+            " ON CONFLICT (name, shard) DO UPDATE SET position = greatest(followers.position, excluded.position)",
+            (name, position),
+        )
 
 
 def pause_follower(txn: Transaction, name: str, *, paused: bool) -> bool:
