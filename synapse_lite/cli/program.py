@@ -36,6 +36,12 @@ PLACES = (
         "import_media",
         "Take over the media of a Synapse.",
     ),
+    Place(
+        "import-synapse",
+        "synapse_lite.cli.import_synapse",
+        "import_synapse",
+        "Take over the users, sessions, keys and rooms of a Synapse.",
+    ),
     Place("migrate", "synapse_lite.cli.server", "migrate_database", "Bring the database schema up to date."),
     Place("tasks", "synapse_lite.cli.tasks", "tasks", "See the server's long-running work, and control it."),
     Place("rooms", "synapse_lite.cli.rooms", "rooms", "Find rooms, look at them, shut them down."),

@@ -11,6 +11,9 @@ from synapse_lite.errors import invalid_param
 from synapse_lite.storage.stream import Place
 
 _TOKEN = re.compile(r"s([0-9]{1,18})(?:_(-[0-9]{1,9}))?(?:_d([0-9]{1,18}))?")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+# Of a Synapse whose data were taken over: a place in each of its streams, or several where several processes write.
+_SYNAPSE = re.compile(r"[smt][0-9.~-]{1,400}(?:_m?[0-9.~-]{1,400}){6,30}")
 _SLIDING = re.compile(r"p[0-9]{1,18}_([0-9]{1,18})(?:_[0-9]{1,9})?")
 
 
@@ -36,11 +39,24 @@ def read_optional_token(text: str | None) -> Place | None:
     return read_token(text) if text else None
 
 
-def read_sync_token(text: str) -> tuple[int, int | None]:
-    """The position, and up to where messages to the device were in the answer; errors as of `read_token`."""
+def read_sync_token(text: str) -> tuple[int | None, int | None]:
+    """The position, and up to where messages to the device were in the answer; errors as of `read_token`.
+
+    No position for a token of Synapse: its client is told anew all that there is, as no client could begin again.
+    """
+    if _SYNAPSE.fullmatch(text):
+        return None, None
     match = _match(text)
     position = Place(int(match[1]), int(match[2] or 0)).whole
     return position, None if match[3] is None else min(int(match[3]), position)
+
+
+def read_to_device_token(text: str) -> int:
+    """Up to where a client of sliding sync has the messages to its device; errors as of `read_token`.
+
+    A number alone was Synapse's, where messages that were taken over had the same positions.
+    """
+    return int(text) if _NUMBER.fullmatch(text) else read_token(text).whole
 
 
 def _match(text: str) -> re.Match[str]:

@@ -1,7 +1,9 @@
 """Synapse, as it comes from PyPI, on the loopback address: what its users expect is what it does."""
 
+import sqlite3
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from benchmarks import synapse
 from synapse_lite.cli.api import call, register
 from tests.interop.installed import installed
 from tests.ports import free_port
-from tests.processes.harness import Process
+from tests.processes.harness import Process, wait_until
 
 SECRET = "a secret of this test"
 _NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
@@ -65,6 +67,14 @@ class Synapse(Process):
         )
         super().start()
         self.wait_healthy(self.base_url)
+
+    def wait_for_updates(self) -> None:
+        """Until what it does once on a new database is done."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            count = "SELECT count(*) FROM background_updates"
+            wait_until(
+                lambda: connection.execute(count).fetchone() == (0,), "the end of its background updates"
+            )
 
     def request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, token: str | None = None

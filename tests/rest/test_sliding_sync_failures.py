@@ -157,6 +157,21 @@ async def test_messages_to_the_device_after_a_restored_backup(server: TestServer
 
 
 @ensureDeferred
+async def test_messages_to_the_device_of_who_comes_from_synapse(server: TestServer) -> None:
+    """Its tokens are numbers: the positions of messages that were taken over with it."""
+    alice = await server.user("alice")
+    inbox = {**ALL, "extensions": {"to_device": {"enabled": True, "since": "0"}}}
+    for number in range(2):
+        await server.ok(
+            "PUT", f"sendToDevice/m.x/{number}", {"messages": {ALICE: {"*": {"n": number}}}}, alice
+        )
+    told = (await sync(server, alice, inbox))["extensions"]["to_device"]
+    assert [event["content"]["n"] for event in told["events"]] == [0, 1]
+    inbox["extensions"]["to_device"]["since"] = told["next_batch"].removeprefix("s")
+    assert (await sync(server, alice, inbox))["extensions"]["to_device"]["events"] == []
+
+
+@ensureDeferred
 async def test_what_is_no_text_is_no_name(server: TestServer) -> None:
     """Computed fields are of the right type, or absent; an empty name is none, so that the room has heroes."""
     alice, bob = await server.user("alice"), await server.user("bob")

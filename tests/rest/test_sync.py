@@ -107,6 +107,20 @@ async def test_refusals(server: TestServer) -> None:
     await server.ok("GET", "sync?since=&filter=&timeout=0&full_state=false&set_presence=offline", None, token)
 
 
+@pytest.mark.parametrize(
+    "since", ["s26335_17_338_67_10_54_27_26_1_37", "m56~2.58~3.59_1_m3~1.4_2_3_4_5_6_7_8"]
+)
+@ensureDeferred
+async def test_who_comes_from_synapse(server: TestServer, since: str) -> None:
+    """Their token names places in streams that are gone: they are told all, and go on from there."""
+    token = await server.user("alice")
+    room = await server.room(token)
+    answer = await server.ok("GET", f"sync?since={since}&timeout=0", None, token)
+    assert [f"rooms/{room_id}" for room_id in answer["rooms"]["join"]] == [room]
+    following = await server.ok("GET", f"sync?since={answer['next_batch']}&timeout=0", None, token)
+    assert "join" not in following.get("rooms", {})
+
+
 @pytest.mark.parametrize("end", ["logout", "logout/all", "lock"])
 @ensureDeferred
 async def test_nobody_listens_beyond_their_session(server: TestServer, end: str) -> None:

@@ -144,14 +144,15 @@ def _merged(kind: str, defaults: Sequence[JsonObject], stored: JsonObject) -> li
 
 def _own(stored: JsonObject, kind: str) -> list[JsonObject]:
     rules = _object(stored.get("own")).get(kind)
-    return [rule for rule in rules if _is_readable(kind, rule)] if isinstance(rules, list) else []
+    return [rule for rule in rules if is_own_rule(kind, rule)] if isinstance(rules, list) else []
 
 
 def _with_own(stored: JsonObject, kind: str, rules: Sequence[JsonObject]) -> JsonObject:
     return {**stored, "own": {**_object(stored.get("own")), kind: list(rules)}}
 
 
-def _is_readable(kind: str, rule: Any) -> bool:
+def is_own_rule(kind: str, rule: Any) -> bool:
+    """Whether it can be stored as one that the user made."""
     if not isinstance(rule, dict) or not isinstance(rule.get("enabled"), bool):
         return False
     try:

@@ -22,7 +22,7 @@ from synapse_lite.handlers.sliding_sync.values import (
     Selection,
     SlidingRequest,
 )
-from synapse_lite.handlers.tokens import read_token
+from synapse_lite.handlers.tokens import read_to_device_token
 from synapse_lite.ids import is_room_id
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.rest.body import parameter
@@ -65,7 +65,7 @@ def read_request(
         _lists(body, form),
         _subscriptions(body, form),
         _extensions(extensions),
-        read_token(since).whole if since else None,
+        read_to_device_token(since) if since else None,
         _limit(messages),
         _limit(_enabled(extensions, THREAD_SUBSCRIPTIONS)),
         _digest(body, extensions, form),
