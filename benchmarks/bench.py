@@ -108,7 +108,7 @@ async def send_many(user: User, room: str, count: int) -> tuple[list[str], list[
 
 async def check_room(user: User, room: str, lists_of_ids: list[list[str]]) -> None:
     """The room holds exactly these messages, each list in its own order."""
-    events, _ = await user.history(room, HISTORY_PAGE)
+    events = (await user.history(room, HISTORY_PAGE)).events
     stored = [event["event_id"] for event in reversed(events) if event["type"] == "m.room.message"]
     place = {event_id: index for index, event_id in enumerate(stored)}
     sent = {event_id for ids in lists_of_ids for event_id in ids}

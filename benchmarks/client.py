@@ -99,6 +99,14 @@ class Answer(NamedTuple):
     seconds: float
 
 
+class History(NamedTuple):
+    """What a walk through a room's timeline has brought, newest first; `seconds` that the server took for all requests."""
+
+    events: list[Json]
+    requests: int
+    seconds: float
+
+
 class User:
     """A logged-in user (or, without a token, an anonymous client)."""
 
@@ -158,16 +166,18 @@ class User:
     async def event(self, room: str, event_id: str) -> tuple[int, Json]:
         return await self.request("GET", f"{CLIENT}/rooms/{quote(room)}/event/{quote(event_id)}")
 
-    async def history(self, room: str, page_size: int) -> tuple[list[Json], int]:
-        """The room's timeline, newest first, and the number of requests it took."""
+    async def history(self, room: str, page_size: int) -> History:
+        """The room's timeline, page by page."""
         events: list[Json] = []
         position: Json = {}
+        whole = 0.0
         for requests in itertools.count(1):
             path = f"{CLIENT}/rooms/{quote(room)}/messages"
-            page = await self.call("GET", path, dir="b", limit=page_size, **position)
+            page, seconds = await self.timed("GET", path, dir="b", limit=page_size, **position)
             events += page["chunk"]
+            whole += seconds
             if not page["chunk"] or "end" not in page:
-                return events, requests
+                return History(events, requests, whole)
             position = {"from": page["end"]}
         raise AssertionError("count() never ends")
 

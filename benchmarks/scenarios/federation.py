@@ -64,7 +64,7 @@ async def fed_inbound(bench: Bench) -> Metrics:
             place: [room.say(others[place].user, each_room) for room in some] for place, some in rooms.items()
         }
         many_rooms = await _timed(bench, owner, said, others)
-        events, _ = await owner.history(first.room_id, HISTORY_PAGE)
+        events = (await owner.history(first.room_id, HISTORY_PAGE)).events
         told = sum(event["type"] == "m.room.message" for event in events)
         check(told == count + PDUS, f"{count + PDUS} messages were sent, {told} are in the room")
     return {

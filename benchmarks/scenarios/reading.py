@@ -114,10 +114,9 @@ async def messages(bench: Bench) -> Metrics:
     await bench.rest()
     requests, seconds, before = 0, 0.0, bench.server.spent()
     for _ in range(bench.sizes.history_repeats):
-        start = time.perf_counter()
-        events, count = await users[0].history(room, PAGE)
-        seconds += time.perf_counter() - start
-        requests += count
-        seen = [event["event_id"] for event in events if event["type"] == "m.room.message"]
+        walk = await users[0].history(room, PAGE)
+        seconds += walk.seconds
+        requests += walk.requests
+        seen = [event["event_id"] for event in walk.events if event["type"] == "m.room.message"]
         check(len(seen) == len(expected) and set(seen) == expected, "wrong pages")
     return {"requests_per_s": requests / seconds, **bench.server.spent().each_ms(before, requests)}

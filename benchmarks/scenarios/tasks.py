@@ -184,7 +184,7 @@ async def count_readable(owners: list[User], rooms: list[str], authors: Iterable
     names = {author.user_id for author in authors}
 
     async def count(owner: User, room: str) -> int:
-        events, _ = await owner.history(room, HISTORY_PAGE)
+        events = (await owner.history(room, HISTORY_PAGE)).events
         return sum(
             event["type"] == "m.room.message"
             and event["sender"] in names
