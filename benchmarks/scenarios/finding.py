@@ -3,7 +3,6 @@
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -19,12 +18,6 @@ WAIT_S = 120.0
 PAGE = 100
 FEW = 10
 WIDTH = 4
-
-
-async def timed(ask: Callable[[], Awaitable[Json]]) -> tuple[Json, float]:
-    start = time.perf_counter()
-    answer = await ask()
-    return answer, time.perf_counter() - start
 
 
 async def search(bench: Bench) -> Metrics:
@@ -43,14 +36,14 @@ async def search(bench: Bench) -> Metrics:
     await each(searcher.join, rooms)
     wanted = min(PAGE, SPEAKERS * math.ceil(share / EVERY))
 
-    async def ask(word: str, limit: int = FEW, **more: Any) -> Json:
+    async def ask(word: str, limit: int = FEW, **more: Any) -> tuple[Json, float]:
         criteria = {"search_term": word, "order_by": "recent", "filter": {"limit": limit, "rooms": [*rooms]}}
         body = {"search_categories": {"room_events": {**criteria, **more}}}
-        answer = await searcher.call("POST", f"{CLIENT}/search", body)
-        return answer["search_categories"]["room_events"]
+        answer, seconds = await searcher.timed("POST", f"{CLIENT}/search", body)
+        return answer["search_categories"]["room_events"], seconds
 
     async def is_found() -> bool:
-        return len((await ask(mark, PAGE))["results"]) == wanted
+        return len((await ask(mark, PAGE))[0]["results"]) == wanted
 
     await until_done(is_found, WAIT_S, 0.2)
     await bench.rest()
@@ -64,7 +57,7 @@ async def search(bench: Bench) -> Metrics:
         ("chinese_", WORDS[1], {}),
     ):
         before = bench.server.spent()
-        answers = [await timed(lambda w=word, m=more: ask(w, **m)) for _ in range(bench.sizes.questions)]  # type: ignore[misc]
+        answers = [await ask(word, **more) for _ in range(bench.sizes.questions)]
         cost = bench.server.spent().each_ms(before, bench.sizes.questions)
         found = len(answers[-1][0]["results"])
         check(prefix == "chinese_" or found == FEW, "messages are not found")
@@ -83,12 +76,12 @@ async def public_rooms(bench: Bench) -> Metrics:
     room = str((await user.call("POST", f"{CLIENT}/createRoom", body))["room_id"])
     path = f"{CLIENT}/publicRooms"
 
-    async def ask(term: str | None, limit: int, since: str | None = None) -> Json:
+    async def ask(term: str | None, limit: int, since: str | None = None) -> tuple[Json, float]:
         question: Json = {"limit": limit} | ({"filter": {"generic_search_term": term}} if term else {})
-        return await user.call("POST", path, question | ({"since": since} if since else {}))
+        return await user.timed("POST", path, question | ({"since": since} if since else {}))
 
     async def is_listed() -> bool:
-        return len((await ask(word, 10))["chunk"]) == 1
+        return len((await ask(word, 10))[0]["chunk"]) == 1
 
     await until_done(is_listed, WAIT_S, 0.2)
     tables = ("rooms", "room_summary", "room_directory", "room_stats_state", "room_stats_current")
@@ -97,10 +90,10 @@ async def public_rooms(bench: Bench) -> Metrics:
     multiply(arguments, tables, (marker, word, word.lower()), ("room_nid",), count)
     pages, terms, since = [], [], None
     for number in range(bench.sizes.questions):
-        answer, seconds = await timed(lambda n=number, s=since: ask(None, PAGE - n % 7, s))  # type: ignore[misc]
+        answer, seconds = await ask(None, PAGE - number % 7, since)
         since = answer.get("next_batch")
         pages.append(seconds)
-        answer, seconds = await timed(lambda n=number: ask(word.lower(), 20 + n))  # type: ignore[misc]
+        answer, seconds = await ask(word.lower(), 20 + number)
         check(len(answer["chunk"]) == 20 + number, "rooms are missing")
         terms.append(seconds)
     return {**latency(pages), **latency(terms, "term_")}
@@ -115,18 +108,18 @@ async def user_directory(bench: Bench) -> Metrics:
         "PUT", f"{CLIENT}/profile/{quote(someone.user_id)}/displayname", {"displayname": f"Person {word}"}
     )
 
-    async def ask(term: str) -> Json:
-        return await user.call("POST", f"{CLIENT}/user_directory/search", {"search_term": term, "limit": 10})
+    async def ask(term: str) -> tuple[Json, float]:
+        return await user.timed("POST", f"{CLIENT}/user_directory/search", {"search_term": term, "limit": 10})
 
     async def is_listed() -> bool:
-        return [one["display_name"] for one in (await ask(word))["results"]] == [f"Person {word}"]
+        return [one["display_name"] for one in (await ask(word))[0]["results"]] == [f"Person {word}"]
 
     await until_done(is_listed, WAIT_S, 0.2)
     tables = ("users", "profiles", "user_directory", "user_directory_search")
     multiply(bench.server.connection_arguments(), tables, (word,), (), bench.sizes.directory_users)
     times = []
     for number in range(bench.sizes.questions):
-        answer, seconds = await timed(lambda n=number: ask(f"{word}{10 + n}"))  # type: ignore[misc]
+        answer, seconds = await ask(f"{word}{10 + number}")
         check(bool(answer["results"]), "users are missing")
         times.append(seconds)
     return latency(times)

@@ -22,6 +22,7 @@ CLIENTS = 64
 LOADERS = 2
 THUMBNAIL = "width=96&height=96&method=crop"
 SAMPLE_S = 0.02
+DOWNLOAD = "/_matrix/client/v1/media/download"
 
 
 async def media(bench: Bench) -> Metrics:
@@ -35,7 +36,7 @@ async def media(bench: Bench) -> Metrics:
         uploads = sizes.media_files / (time.perf_counter() - started)
         started = time.perf_counter()
         for path, data in zip(small, files, strict=True):
-            await download(user, path, data)
+            await download_small(user, path, data)
         downloads = sizes.media_files / (time.perf_counter() - started)
         before = bench.server.cpu_seconds()
         crowd = await crowd_downloads(bench, user, small[0])
@@ -99,9 +100,15 @@ async def upload(user: User, data: bytes, content_type: str = "application/octet
         return uri.removeprefix("mxc://")
 
 
-async def download(user: User, media_path: str, data: bytes) -> None:
+async def download_small(user: User, media_path: str, data: bytes) -> None:
     """Checks that exactly `data` comes: by comparison, as a hash would take longer than the servers do."""
-    url = f"/_matrix/client/v1/media/download/{media_path}"
+    status, received = await user.http.request("GET", f"{DOWNLOAD}/{media_path}", user.headers, None)
+    check((status, received) == (200, data), "a file came back changed")
+
+
+async def download(user: User, media_path: str, data: bytes) -> None:
+    """As `download_small`, piece by piece."""
+    url = f"{DOWNLOAD}/{media_path}"
     received = 0
     async with user.http.session.get(url, headers=user.headers) as answer:
         check(answer.status == 200, f"download: {answer.status}")

@@ -34,16 +34,20 @@ class Phone:
         self._to_device = ""
 
     async def sync(self, timeout_ms: int = 0) -> Json:
+        return (await self.timed(timeout_ms))[0]
+
+    async def timed(self, timeout_ms: int = 0) -> tuple[Json, float]:
+        """The answer, and the seconds that the server took."""
         extensions: dict[str, Json] = {name: {"enabled": True} for name in EXTENSIONS}
         if self._to_device:
             extensions["to_device"]["since"] = self._to_device
         window = {"ranges": [[0, self.rooms - 1]], "timeline_limit": 1, "required_state": self.state}
         body = {"conn_id": self.conn_id, "lists": {"all": window}, "extensions": extensions}
         query = {"pos": self.pos} if self.pos else {}
-        answer = await self.user.call("POST", PATH, body, timeout=timeout_ms, **query)
+        answer, seconds = await self.user.timed("POST", PATH, body, timeout=timeout_ms, **query)
         self.pos = answer["pos"]
         self._to_device = answer["extensions"]["to_device"]["next_batch"]
-        return answer
+        return answer, seconds
 
 
 async def sliding_sync(bench: Bench) -> Metrics:
@@ -94,23 +98,23 @@ async def _measure(bench: Bench, user: User, rooms: list[str]) -> Metrics:
 async def _first(user: User, repeats: int) -> list[float]:
     times = []
     for number in range(repeats):
-        start = time.perf_counter()
-        answer = await Phone(user, f"first {number}").sync()
-        times.append(time.perf_counter() - start)
+        answer, seconds = await Phone(user, f"first {number}").timed()
+        times.append(seconds)
         check(len(answer["rooms"]) == SHOWN, f"{len(answer['rooms'])} rooms in the first answer")
     return times
 
 
 async def _scroll(phone: Phone, count: int) -> float:
     """Seconds until the window has grown to all rooms, and each was told once."""
-    start = time.perf_counter()
-    seen = list((await phone.sync())["rooms"])
+    answer, whole = await phone.timed()
+    seen = list(answer["rooms"])
     while phone.rooms < count:
         phone.rooms = min(count, phone.rooms + STEP)
-        seen += (await phone.sync())["rooms"]
-    seconds = time.perf_counter() - start
+        answer, seconds = await phone.timed()
+        seen += answer["rooms"]
+        whole += seconds
     check(len(seen) == len(set(seen)) == count, f"{len(seen)} rooms told, of {count}")
-    return seconds
+    return whole
 
 
 async def _deliveries(
@@ -142,9 +146,7 @@ async def _arrival(phone: Phone, room: str) -> tuple[str, float]:
 
 async def _full(user: User, rooms: set[str]) -> float:
     """Seconds for all the state of all rooms in one answer."""
-    start = time.perf_counter()
-    answer = await Phone(user, "full", len(rooms), [["*", "*"]]).sync()
-    seconds = time.perf_counter() - start
+    answer, seconds = await Phone(user, "full", len(rooms), [["*", "*"]]).timed()
     check(answer["rooms"].keys() == rooms, "not exactly the user's rooms")
     check(all(room["required_state"] for room in answer["rooms"].values()), "a room without state")
     return seconds
