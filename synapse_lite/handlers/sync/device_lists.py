@@ -67,7 +67,7 @@ class DeviceListsSection(SyncSection):
                 changed.add(user_id)
             elif shared_then and not shared_now:
                 left.add(user_id)
-        found = ListChanges({user_id for user_id in changed if user_id is not None}, left)
+        found = ListChanges({user_id for user_id in changed - left if user_id is not None}, left)
         return found.answer() if found else None
 
     def _began(self, changes: Sequence[Change]) -> dict[Membership, bool] | None:
