@@ -92,11 +92,11 @@ class JoinsUnderWay:
         await self.database.transact(self._forgo, room, user_id)
 
     def _forgo(self, txn: Transaction, room: Room, user_id: str) -> None:
-        key = unique_key(user_id, room.room_id, _event_nid(txn, room, user_id))
-        params = task_store.take_request(txn, FINISH_JOIN.action, key)
-        if params is not None:
-            unwanted = FinishJoinParams.model_validate_json(params).model_copy(update={"wanted": False})
-            self.queue.enqueue_in(txn, FINISH_JOIN, unwanted, requester=user_id, endpoint="a leave")
+        member = membership_in(txn, room.nid, user_id)
+        key = unique_key(user_id, room.room_id, None if member is None else member.event_nid)
+        task_store.amend(txn, FINISH_JOIN.action, key, '{"wanted": false}')
+        if member is None or member.membership == "leave":  # else there is a leave to be sent now
+            task_store.hasten(txn, FINISH_JOIN.action, key)
 
     def _end(self, txn: Transaction, attempt: Attempt) -> None:
         joins_under_way.forget_join(txn, attempt.attempt_id)

@@ -14,9 +14,10 @@ from synapse_lite.handlers.remote_rooms import RemoteRooms, Target
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.flights import Flights
 from synapse_lite.storage import accounts, rooms
+from synapse_lite.storage import tasks as task_store
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.rooms import Room
-from synapse_lite.tasks.actions.finish_join import FinishJoinParams
+from synapse_lite.tasks.actions.finish_join import FINISH_JOIN, FinishJoinParams, unique_key
 
 PATIENCE_SECONDS = 2.0
 """Another server may take minutes. Who waits for it holds a place that others need."""
@@ -25,7 +26,7 @@ _TOO_MANY, _SERVER_FAULT = 429, 500
 
 @frozen
 class _Standing:
-    """A user for whom nothing has changed here since the join was sent. `may_join`: they may still be spoken for."""
+    """A user who is to the room what they were when the join was sent. `may_join`: they want in, and may be spoken for."""
 
     room: Room
     may_join: bool
@@ -61,8 +62,7 @@ class LostJoins:
                 timer.cancel()
 
     async def _end(self, lost: FinishJoinParams, gives_up: bool) -> str | None:
-        await self.remote_members.joined(lost.room_id, lost.user_id)
-        standing = await self.database.read(self._standing, lost)
+        standing = await self._standing_now(lost)
         if standing is None:
             return None
         known = await self.remote_rooms.known(standing.room, lost.user_id)
@@ -71,22 +71,45 @@ class LostJoins:
         error = await _error_of(self.remote_members.check_inside(target, lost.user_id))
         if error is not None:
             return _obstacle(error)
+        # Others may take minutes to answer: what the user did meanwhile counts.
+        standing = await self._standing_now(lost)
+        if standing is None:
+            return None
         if standing.may_join and not gives_up:
-            requester = Requester(lost.user_id, None, f"{lost.user_id} finish_join")
-            error = await _error_of(self.memberships.join(requester, lost.room_id, via=lost.servers))
+            error = await self._join(lost)
             if error is None or _is_passing(error):
                 return _obstacle(error)
         return _obstacle(await _error_of(self.remote_members.lead_out(target, lost.user_id)))
 
+    async def _join(self, lost: FinishJoinParams) -> MatrixError | None:
+        """Undone at once where the user has left before it was there, as through another process."""
+        requester = Requester(lost.user_id, None, f"{lost.user_id} finish_join")
+        error = await _error_of(self.memberships.join(requester, lost.room_id, via=lost.servers))
+        if error is None and await self.database.read(_is_wanted, lost) is False:
+            error = await _error_of(self.memberships.leave(requester, lost.room_id, None))
+        return error
+
+    async def _standing_now(self, lost: FinishJoinParams) -> _Standing | None:
+        await self.remote_members.joined(lost.room_id, lost.user_id)
+        return await self.database.read(self._standing, lost)
+
     def _standing(self, txn: Transaction, lost: FinishJoinParams) -> _Standing | None:
-        """None where the user has something else to do with the room by now."""
+        """None where the user has something else to do with the room by now, or the task was cancelled."""
         room = rooms.room_by_id(txn, lost.room_id)
-        if room is None:
+        is_wanted = _is_wanted(txn, lost)
+        if room is None or is_wanted is None:
             return None
         member = rooms.membership_in(txn, room.nid, lost.user_id)
         if (None if member is None else member.event_nid) != lost.was_nid:
             return None
-        return _Standing(room, accounts.may_send(txn, lost.user_id, self.clock.now_ms()))
+        return _Standing(room, is_wanted and accounts.may_send(txn, lost.user_id, self.clock.now_ms()))
+
+
+def _is_wanted(txn: Transaction, lost: FinishJoinParams) -> bool | None:
+    """As the task says now; None: it is cancelled."""
+    key = unique_key(lost.user_id, lost.room_id, lost.was_nid)
+    params = task_store.pending_params(txn, FINISH_JOIN.action, key)
+    return None if params is None else FinishJoinParams.model_validate_json(params).wanted
 
 
 async def _error_of(work: Awaitable[object]) -> MatrixError | None:

@@ -138,7 +138,7 @@ class Memberships:
         if room is None:
             raise not_found("Not a known room")
         member = await self._database.read(room_store.membership_in, room.nid, requester.user_id)
-        if member is None or member.membership not in PRESENT:
+        if member is None or member.membership != "join":
             await self._remote_members.forgo(room, requester.user_id)
         if member is not None and member.membership == "leave" and member.sender == requester.user_id:
             return

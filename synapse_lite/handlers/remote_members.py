@@ -121,8 +121,7 @@ class RemoteMembers:
 
     async def lead_out(self, target: Target, user_id: str) -> None:
         """Of the room, in which others may have the user. Errors as of `Handshakes.leave`."""
-        event = await self._parts.handshakes.leave(target.servers, _out_of(target, user_id))
-        await self._keep(OutsideMembership(event, domain_of(event.sender)))
+        await self._leaves.join((target.room_id, user_id), partial(self._lead_out, target, user_id))
 
     async def forgo(self, room: Room, user_id: str) -> None:
         """A join that others may have taken, and that is not known here, is wanted no more."""
@@ -217,6 +216,11 @@ class RemoteMembers:
             event = await parts.database.read(self._build_leave, target, user_id, content)
             membership = OutsideMembership(event, domain_of(event.sender))
             return await parts.outside.put(membership, partial(self._enqueue_retry, target, user_id, content))
+        await self._keep(OutsideMembership(event, domain_of(event.sender)))
+        return True
+
+    async def _lead_out(self, target: Target, user_id: str) -> bool:
+        event = await self._parts.handshakes.leave(target.servers, _out_of(target, user_id))
         await self._keep(OutsideMembership(event, domain_of(event.sender)))
         return True
 

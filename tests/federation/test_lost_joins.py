@@ -16,6 +16,7 @@ from synapse_lite.tasks.outcome import Done, Fail, Later
 from tests.federation.hall import FEDERATION, ROOM, Hall
 from tests.federation.network import Scripted
 from tests.federation.pair import join_path
+from tests.federation.remote_room import second_process
 from tests.federation.tasks import run_pending
 from tests.federation.test_crossing import Gate, hear_leaves, invited, knocker, shown
 from tests.server import TestServer, path_part
@@ -197,6 +198,66 @@ async def test_who_leaves_meanwhile(server: TestServer, other: Scripted, is_invi
     await bobs.run()
     assert (bobs.asked("send_join"), bobs.asked("send_leave")) == (1, 1)
     assert await bobs.joined() == []
+
+
+@ensureDeferred
+@pytest.mark.parametrize("is_invited", [False, True])
+async def test_who_leaves_while_it_is_finished(server: TestServer, other: Scripted, is_invited: bool) -> None:
+    """The task has begun, and waits for the other server: what the user wants since then counts."""
+    bobs = await joiner(server, other)
+    if is_invited:
+        await invited(server, bobs.hall)
+    await bobs.join()
+    bobs.loses.clear()
+    gate = Gate(other, f"{FEDERATION}/v1/make_leave/")
+    running = Deferred.fromCoroutine(bobs.run())
+    await gate.reached
+    await server.ok("POST", LEAVE, {}, bobs.bob)
+    gate.opened.callback(None)
+    await running
+    await bobs.run()
+    assert (bobs.asked("send_join"), bobs.asked("send_leave")) == (1, 1)
+    assert await bobs.joined() == []
+
+
+@ensureDeferred
+@pytest.mark.parametrize("is_invited", [False, True])
+async def test_who_leaves_through_another_process_while_it_joins(
+    server: TestServer, other: Scripted, database_arguments: dict[str, Any], is_invited: bool
+) -> None:
+    """That process knows nothing of the join, which is undone when it is there."""
+    bobs = await joiner(server, other)
+    if is_invited:
+        await invited(server, bobs.hall)
+    await bobs.join()
+    bobs.loses.clear()
+    gate = Gate(other, f"{FEDERATION}/v2/send_join/")
+    running = Deferred.fromCoroutine(bobs.run())
+    await gate.reached
+    async with second_process(server, database_arguments) as second:
+        await second.ok("POST", LEAVE, {}, bobs.bob)
+    gate.opened.callback(None)
+    assert await running == Done({})
+    assert await bobs.joined() == []
+
+
+@ensureDeferred
+async def test_who_comes_back_while_they_are_led_out(server: TestServer, other: Scripted) -> None:
+    """The join waits for the leave, which would end it."""
+    bobs = await lost(server, other)
+    bobs.loses.clear()
+    await server.ok("POST", LEAVE, {}, bobs.bob)
+    gate = Gate(other, f"{FEDERATION}/v2/send_leave/")
+    running = Deferred.fromCoroutine(bobs.run())
+    await gate.reached
+    joining = Deferred.fromCoroutine(server.ok("POST", join_path(ROOM, other.name), {}, bobs.bob))
+    for _ in range(50):  # more than the statements of a join
+        await server.database.read(pending)
+    assert bobs.asked("send_join") == 1
+    gate.opened.callback(None)
+    assert await running == Done({})
+    await joining
+    assert await bobs.joined() == [ROOM]
 
 
 @ensureDeferred

@@ -38,15 +38,16 @@ from synapse_lite.storage.tasks.passed_over import (
     rooms_passed_over,
 )
 from synapse_lite.storage.tasks.pending import (
+    amend,
     bring_forward,
     cancel_parts,
     enqueue,
     hasten,
     interrupt_cancelled,
+    pending_params,
     reopen,
     repeat,
     request_cancel,
-    take_request,
     withdraw,
 )
 from synapse_lite.storage.tasks.periodic import (
@@ -141,6 +142,7 @@ __all__ = [
     "WaitingReason",
     "advance_fenced",
     "advance_follower",
+    "amend",
     "beat",
     "begin_delivery",
     "bring_forward",
@@ -165,6 +167,7 @@ __all__ = [
     "mark_seen",
     "pause_follower",
     "pending_children",
+    "pending_params",
     "postpone",
     "prune_followers",
     "prune_items",
@@ -201,7 +204,6 @@ __all__ = [
     "schedule_periodic",
     "slowest_follower",
     "sum_results",
-    "take_request",
     "tick",
     "upgrade",
     "withdraw",

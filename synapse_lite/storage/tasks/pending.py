@@ -92,14 +92,23 @@ def withdraw(txn: Transaction, task_id: str) -> None:
     txn.later("DELETE FROM scheduled_tasks WHERE id = %s AND status = 'scheduled'", (task_id,))
 
 
-def take_request(txn: Transaction, action: str, unique_key: str) -> str | None:
-    """The params of a task that has not begun, and that is withdrawn; None: there is none."""
-    sql = (
-        "DELETE FROM scheduled_tasks WHERE action = %s AND unique_key = %s AND status = 'scheduled'"
-        " RETURNING params::TEXT"
+def amend(txn: Transaction, action: str, unique_key: str, params: str) -> None:
+    """Something else is wanted of a pending task: the params that are named (JSON). A step that is under way has the old ones."""
+    txn.execute(
+        "UPDATE scheduled_tasks SET params = (params::jsonb || %s::jsonb)::json, updated_at = now_ms()"
+        " WHERE action = %s AND unique_key = %s AND status IN ('scheduled', 'active')",
+        (params, action, unique_key),
     )
-    row = txn.row(sql, (action, unique_key))
-    return None if row is None else row[0]
+
+
+def pending_params(txn: Transaction, action: str, unique_key: str) -> str | None:
+    """As JSON; None: no such task is pending."""
+    params: str | None = txn.value(
+        "SELECT params::text FROM scheduled_tasks"
+        " WHERE action = %s AND unique_key = %s AND status IN ('scheduled', 'active')",
+        (action, unique_key),
+    )
+    return params
 
 
 def request_cancel(txn: Transaction, task_id: str) -> None:
