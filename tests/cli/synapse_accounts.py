@@ -52,6 +52,7 @@ SCHEMA: Mapping[str, str] = {
     "e2e_room_keys": "user_id TEXT, room_id TEXT, session_id TEXT, version BIGINT, first_message_index INT,"
     " forwarded_count INT, is_verified BOOLEAN, session_data TEXT",
     "device_inbox": "user_id TEXT, device_id TEXT, stream_id BIGINT, message_json TEXT",
+    "device_federation_outbox": "destination TEXT, stream_id BIGINT, queued_ts BIGINT, messages_json TEXT",
     "device_lists_outbound_pokes": "user_id TEXT, device_id TEXT, sent BOOLEAN",
     "device_lists_changes_in_room": "user_id TEXT, device_id TEXT, converted_to_destinations BOOLEAN",
     "account_data": "user_id TEXT, account_data_type TEXT, content TEXT",
@@ -84,6 +85,15 @@ def message(position: int, device_id: str = "PHONE") -> dict[str, Any]:
         "stream_id": position,
         "message_json": json.dumps(content),
     }
+
+
+def waiting(position: int, message_id: str, **more: Any) -> dict[str, Any]:
+    """A message to a device of another server's user."""
+    messages = {"@far:else.test": {"PHONE": {"n": position}}}
+    content = {"sender": ALICE, "type": "m.test", "message_id": message_id, "messages": messages}
+    return {
+        "destination": "else.test", "stream_id": position, "queued_ts": NOW, "messages_json": json.dumps(content), **more,
+    }  # fmt: skip
 
 
 def room_key(session: str, version: int = 2, **more: Any) -> dict[str, Any]:
@@ -159,7 +169,7 @@ def rows() -> Rows:
         "user_filters": [
             {"user_id": "alice", "filter_id": number, "filter_json": b'{"room": {"timeline": {"limit": %d}}}' % number}
             for number in range(3)
-        ],
+        ] + [{"user_id": "alice", "filter_id": 3, "filter_json": b'{"room":{"timeline":{"limit":1}}}'}],
         "e2e_device_keys_json": [
             {"user_id": ALICE, "device_id": "PHONE", "key_json": json.dumps(PHONE.keys)}
         ],
@@ -179,6 +189,7 @@ def rows() -> Rows:
         ],
         "e2e_room_keys": [room_key(name) for name in "abc"],
         "device_inbox": [message(position) for position in (90, 70, 80)] + [message(95, "GONE")],
+        "device_federation_outbox": [waiting(4, "b"), waiting(3, "a"), {**waiting(3, "c"), "destination": "far.test"}],
         "device_lists_outbound_pokes": [
             {"user_id": ALICE, "device_id": "PHONE", "sent": False},
             {"user_id": BOB, "device_id": "TOLD", "sent": True},

@@ -7,7 +7,8 @@ from synapse_lite import canonical_json
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.cli.import_synapse.target import BATCH, Import
 from synapse_lite.errors import MatrixError, bad_json
-from synapse_lite.ids import is_user_id
+from synapse_lite.handlers.federation.sending.messages import TO_DEVICE
+from synapse_lite.ids import is_same_server, is_server_name, is_user_id
 from synapse_lite.matrix import e2e_keys
 from synapse_lite.matrix.e2e_keys import ED25519, UploadedKey
 from synapse_lite.storage.cross_signing import USAGES
@@ -22,6 +23,7 @@ from synapse_lite.storage.imported.encryption import (
     ImportedRoomKey,
 )
 from synapse_lite.storage.one_time_keys import StoredKey
+from synapse_lite.storage.outgoing import OutgoingEdu
 from synapse_lite.storage.synapse import encryption as theirs
 from synapse_lite.storage.synapse.database import SynapseRow, in_batches
 
@@ -37,6 +39,7 @@ def import_encryption(work: Import) -> None:
     _cross_signing(work)
     _backups(work)
     _messages(work)
+    _outgoing_messages(work)
 
 
 def tell_of_devices(work: Import) -> None:
@@ -171,6 +174,23 @@ def _messages(work: Import) -> None:
 
     rows = theirs.messages(work.synapse)
     work.take("waiting messages", rows, (*DEVICE, "stream_id"), read, ours.add_messages)
+
+
+def _outgoing_messages(work: Import) -> None:
+    def read(row: SynapseRow) -> OutgoingEdu:
+        """With the id by which the other server knows it, if it has it already."""
+        server, content = row["destination"], canonical_json.decode_object(row["messages_json"])
+        if not is_server_name(server) or is_same_server(server, work.server_name):
+            raise bad_json("No other server")
+        if not isinstance(content["messages"], dict):
+            raise bad_json("No messages to devices")
+        work.own(content["sender"])
+        key = f"{TO_DEVICE} {content['message_id']}"
+        return OutgoingEdu([server], TO_DEVICE, content, key)
+
+    rows = theirs.outgoing_messages(work.synapse)
+    name = ("destination", "stream_id")
+    work.take("messages to other servers", rows, name, read, ours.add_outgoing_messages)
 
 
 def _signed_by(value: JsonObject, user_id: str, only: set[str] | None = None) -> str:

@@ -9,6 +9,7 @@ from synapse_lite.storage.device_keys import KeySignature
 from synapse_lite.storage.device_lists import publish_devices
 from synapse_lite.storage.imported.rows import add_new
 from synapse_lite.storage.one_time_keys import StoredKey, add_keys
+from synapse_lite.storage.outgoing import OutgoingEdu, enqueue
 
 
 class ImportedKeys(NamedTuple):
@@ -126,6 +127,12 @@ def add_messages(txn: Transaction, messages: Sequence[ImportedMessage]) -> int:
         messages,
     )
     return len(rows)
+
+
+def add_outgoing_messages(txn: Transaction, messages: Sequence[OutgoingEdu]) -> int:
+    """Each has a key of its own, so that it is there once however often it is added."""
+    enqueue(txn, [], messages)
+    return len(messages)
 
 
 def publish_device_lists(txn: Transaction, devices: Mapping[str, Sequence[str]]) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.imported.rows import add_new
+from synapse_lite.storage.statements import Row
 
 
 class ImportedDevice(NamedTuple):
@@ -84,13 +85,13 @@ def add_access_tokens(txn: Transaction, tokens: Sequence[ImportedAccessToken]) -
 
 
 def add_filters(txn: Transaction, filters: Sequence[ImportedFilter]) -> int:
-    """With their numbers, above which new ones are numbered from now on."""
-    rows = [(one.user_id, one.filter_nid, _digest(one.json), one.json) for one in filters]
-    new = txn.fetch_values(
-        "INSERT INTO filters (user_id, filter_nid, digest, json) OVERRIDING SYSTEM VALUE VALUES %s"
-        " ON CONFLICT DO NOTHING RETURNING filter_nid",
-        rows,
-    )
+    """With their numbers, above which new ones are numbered from now on.
+
+    Of a user's equal ones the first is found by what it says, the others by their numbers alone.
+    """
+    by_content = [(*one, _digest(one.json)) for one in filters]
+    by_number = [(*one, _digest(f"{one.filter_nid} {one.json}")) for one in filters]
+    new = [*_insert_filters(txn, by_content), *_insert_filters(txn, by_number)]
     most = max((nid for (nid,) in new), default=0)
     txn.execute(
         "SELECT setval(name, %s) FROM pg_get_serial_sequence('filters', 'filter_nid') AS name"
@@ -98,6 +99,14 @@ def add_filters(txn: Transaction, filters: Sequence[ImportedFilter]) -> int:
         (most, most),
     )
     return len(new)
+
+
+def _insert_filters(txn: Transaction, rows: Sequence[tuple[str, int, str, bytes]]) -> list[Row]:
+    return txn.fetch_values(
+        "INSERT INTO filters (user_id, filter_nid, json, digest) OVERRIDING SYSTEM VALUE VALUES %s"
+        " ON CONFLICT DO NOTHING RETURNING filter_nid",
+        rows,
+    )
 
 
 def _digest(json: str) -> bytes:

@@ -35,18 +35,15 @@ class SynapseDatabase:
     @contextmanager
     def open(cls, place: str) -> Iterator[Self]:
         """`place`: a URL of PostgreSQL, or the path of an SQLite file."""
-        try:
-            with closing(_connect(place)) as connection:
-                yield cls(connection, "%s" if place.startswith(DSN) else "?")
-        except (psycopg2.Error, sqlite3.Error) as error:
-            raise SynapseDatabaseError(str(error).strip()) from None
+        with _told():
+            connection = _connect(place)
+        with closing(connection):
+            yield cls(connection, "%s" if place.startswith(DSN) else "?")
 
     def rows(self, sql: str, arguments: Sequence[object] = ()) -> list[SynapseRow]:
         """All rows of a statement, in which `?` is a parameter."""
-        with closing(self.connection.cursor()) as cursor:
-            cursor.execute(sql.replace("?", self.mark), arguments)
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        with _told():
+            return self._rows(sql, arguments)
 
     def among(self, sql: str, values: Sequence[object]) -> Iterator[SynapseRow]:
         """The rows of a statement that ends with a condition on a column, for many values of it: `… WHERE a IN`."""
@@ -57,7 +54,7 @@ class SynapseDatabase:
     def has(self, table: str) -> bool:
         """Older versions lack some."""
         try:
-            self.rows(f"SELECT * FROM {table} LIMIT 0")
+            self._rows(f"SELECT * FROM {table} LIMIT 0")
         except (psycopg2.errors.UndefinedTable, sqlite3.OperationalError):
             return False
         return True
@@ -76,12 +73,27 @@ class SynapseDatabase:
             condition = f"({where}) AND ({order}) > ({marks})"
             after = [*arguments, *(rows[-1][key] for key in keys)]
 
+    def _rows(self, sql: str, arguments: Sequence[object] = ()) -> list[SynapseRow]:
+        with closing(self.connection.cursor()) as cursor:
+            cursor.execute(sql.replace("?", self.mark), arguments)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
 
 def in_batches(rows: Iterable[T], size: int = PAGE) -> Iterator[list[T]]:
     """Of at most `size` each, in the same order."""
     left = iter(rows)
     while batch := list(islice(left, size)):
         yield batch
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of this database, which are of the same classes as those of ours, become `SynapseDatabaseError`."""
+    try:
+        yield
+    except (psycopg2.Error, sqlite3.Error) as error:
+        raise SynapseDatabaseError(str(error).strip()) from None
 
 
 def _connect(place: str) -> Any:

@@ -32,7 +32,7 @@ def cross_signing_keys(database: SynapseDatabase) -> Iterator[SynapseRow]:
 
 
 def signatures(database: SynapseDatabase) -> Iterator[SynapseRow]:
-    keys = ("user_id", "target_user_id", "target_device_id", "key_id", "signature")
+    keys = ("user_id", "target_user_id", "target_device_id", "key_id")
     return database.pages("e2e_cross_signing_signatures", keys)
 
 
@@ -41,12 +41,17 @@ def backups(database: SynapseDatabase) -> Iterator[SynapseRow]:
 
 
 def room_keys(database: SynapseDatabase) -> Iterator[SynapseRow]:
-    return database.pages("e2e_room_keys", ("user_id", "room_id", "session_id", "version"))
+    return database.pages("e2e_room_keys", ("user_id", "version", "room_id", "session_id"))
 
 
 def messages(database: SynapseDatabase) -> Iterator[SynapseRow]:
     """Those of a device in their order."""
     return database.pages("device_inbox", (*DEVICE, "stream_id"))
+
+
+def outgoing_messages(database: SynapseDatabase) -> Iterator[SynapseRow]:
+    """To devices of other servers' users; those of a server in their order."""
+    return database.pages("device_federation_outbox", ("destination", "stream_id", "messages_json"))
 
 
 def untold_devices(database: SynapseDatabase) -> Iterator[SynapseRow]:

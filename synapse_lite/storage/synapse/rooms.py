@@ -180,13 +180,17 @@ class RoomAccountData:
     content: JsonObject
 
 
+_OF_MEMBERS = "room_id = ? AND user_id IN (SELECT user_id FROM local_current_membership WHERE room_id = ?)"
+"""Those of whom the room has heard: the table is not indexed by rooms."""
+
+
 def room_account_data(database: SynapseDatabase, room_id: str) -> Iterator[RoomAccountData]:
     """Tags are of type `m.tag`."""
     keys = ("user_id", "account_data_type")
     for row in database.pages("room_account_data", keys, "room_id = ?", [room_id]):
         yield RoomAccountData(row["user_id"], row["account_data_type"], decode_exact(row["content"]))
     tags: dict[str, JsonObject] = {}
-    for row in database.pages("room_tags", ("user_id", "tag"), "room_id = ?", [room_id]):
+    for row in database.pages("room_tags", ("user_id", "tag"), _OF_MEMBERS, [room_id, room_id]):
         tags.setdefault(row["user_id"], {})[row["tag"]] = decode_exact(row["content"])
     for user_id, of_user in tags.items():
         yield RoomAccountData(user_id, "m.tag", {"tags": of_user})

@@ -8,6 +8,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.ids import domain_of, random_text
 from synapse_lite.storage.outgoing import OutgoingEdu
 
+TO_DEVICE = "m.direct_to_device"
 MAX_BYTES = 256 * 1024
 """Of one EDU, if it holds more than one message: some servers do not take large ones."""
 
@@ -30,7 +31,7 @@ def outgoing_messages(sender: str, message_type: str, texts: Texts) -> Iterator[
             }
             for user_id, device_id, text in part:
                 content["messages"].setdefault(user_id, {})[device_id] = orjson.Fragment(text)
-            yield OutgoingEdu([server], "m.direct_to_device", content)
+            yield OutgoingEdu([server], TO_DEVICE, content)
 
 
 def _parts(messages: list[tuple[str, str, str]]) -> Iterator[list[tuple[str, str, str]]]:
