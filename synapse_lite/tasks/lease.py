@@ -11,6 +11,7 @@ from attrs import frozen
 from pydantic import ValidationError
 
 from synapse_lite import canonical_json
+from synapse_lite.canonical_json import JsonObject
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.tasks import Fenced, Lease, Status, Transition
@@ -146,12 +147,17 @@ def _write_outcome(txn: Transaction, lease: Lease, outcome: Outcome) -> None:
         case Later(cursor=cursor, seconds=seconds, done=done):
             store.postpone(txn, lease, cursor.model_dump_json(), done=done, delay_ms=round(seconds * 1000))
         case Done(result=result, done=done):
-            text = None if result is None else canonical_json.encode(result).decode()
-            store.finish(txn, lease, Status.COMPLETE, result=text, done=done)
-        case Fail(error=error):
-            store.finish(txn, lease, Status.FAILED, error=fit_error(error))
+            store.finish(txn, lease, Status.COMPLETE, result=_as_text(result), done=done)
+        case Fail(error=error, result=result, done=done):
+            store.finish(
+                txn, lease, Status.FAILED, result=_as_text(result), error=fit_error(error), done=done
+            )
         case _:
             assert_never(outcome)
+
+
+def _as_text(result: JsonObject | None) -> str | None:
+    return None if result is None else canonical_json.encode(result).decode()
 
 
 def _park(txn: Transaction, lease: Lease, fenced: Fenced, attempts: int, error: str) -> None:

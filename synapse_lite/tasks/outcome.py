@@ -35,9 +35,14 @@ class Done:
 
 @frozen
 class Fail:
-    """A permanent failure: the task can never succeed. A transient one is an exception, and is tried again."""
+    """A permanent failure: the task can never succeed. A transient one is an exception, and is tried again.
+
+    `result`: of one that has done all the same what could be done.
+    """
 
     error: str
+    result: JsonObject | None = None
+    done: int = 0
 
 
 Outcome = Next | Later | Done | Fail

@@ -13,6 +13,7 @@ from synapse_lite.storage.events import StoredEvent
 from synapse_lite.tasks.actions.deactivate_user import DEACTIVATE_USER, DeactivateUser
 from synapse_lite.tasks.actions.delete_media import DELETE_MEDIA, DeleteMedia
 from synapse_lite.tasks.actions.erase_user import ERASE_USER, EraseParams, EraseUser
+from synapse_lite.tasks.actions.erase_users import ERASE_EACH_USER, ERASE_USERS, EraseUsersParams
 from synapse_lite.tasks.actions.redact_all_events import REDACT_ALL_EVENTS, RedactAllEvents
 from synapse_lite.tasks.actions.redact_all_events.spec import RedactCursor
 from synapse_lite.tasks.outcome import Done, Fail, Later, Outcome
@@ -67,6 +68,7 @@ class Site:
         redacting = RedactAllEvents(world.appender, world.events, world.state, clock, SERVER)
         registry = TaskRegistry()
         registry.register(ERASE_USER, EraseUser())
+        registry.register(ERASE_USERS, ERASE_EACH_USER)
         registry.register(REDACT_ALL_EVENTS, redacting if redact is None else Scripted(redact))
         registry.register(DELETE_MEDIA, DeleteMedia(clock, SERVER))
         deactivating = DeactivateUser(world.appender, clock)
@@ -196,12 +198,13 @@ async def test_a_dry_run_counts(engine: Engine) -> None:
 
 @ensureDeferred
 async def test_a_part_that_fails_stops_no_other(engine: Engine) -> None:
-    """The report says so; what else there is to erase is erased."""
+    """What else there is to erase is erased; the whole has failed, and its report says at what."""
     site = Site(engine)
     await site.make()
     await site.start(redact=lambda _txn, _task: Fail("no"))
     task = await site.erase()
-    assert (task.status, await site.left()) == (Status.COMPLETE, {**ERASED, "redacted": 0})
+    assert (task.status, await site.left()) == (Status.FAILED, {**ERASED, "redacted": 0})
+    assert task.error == "not all is erased, see the result: redact"
     assert task.result is not None
     assert (task.result["redact"]["status"], task.result["redact"]["error"]) == ("failed", "no")
 
@@ -236,3 +239,21 @@ async def test_tried_again_it_does_what_had_failed(engine: Engine) -> None:
     assert task.result is not None
     assert (task.status, task.done, task.total) == (Status.COMPLETE, 4, 4)
     assert (task.result["redact"]["status"], task.result["redact"]["result"]) == ("complete", {"redacted": 1})
+
+
+@ensureDeferred
+async def test_who_is_not_all_erased_counts_as_failed(engine: Engine) -> None:
+    """Where many are erased, too; and all is tried again with the whole."""
+    site = Site(engine)
+    await site.make()
+    broken = [True]
+    await site.start(redact=lambda _txn, _task: Fail("no") if broken else Done({"redacted": 1}))
+    params = EraseUsersParams(user_ids=(MALLORY,), erasure=EraseParams(user_id=MALLORY))
+    task = await engine.until_ended((await engine.queue.enqueue(ERASE_USERS, params, **ASKED)).id)
+    assert task.result is not None
+    assert (task.result["complete"], task.result["failed"]) == (0, 1)
+    broken.clear()
+    await engine.queue.retry(task.id, from_start=False, requester=ADMIN, endpoint="test")
+    task = await engine.until_ended(task.id)
+    assert task.result is not None
+    assert (task.result["complete"], task.result["failed"]) == (1, 0)

@@ -4,7 +4,7 @@ The account is closed with the first step, so that nobody adds to what is being 
 redact all events, delete the media, leave the rooms and delete what the account owns. At last the rooms are forgotten.
 A request that was let in before the account was closed may end after all was looked through: then events and media
 are looked through once more.
-A part that fails does not keep the next from its work: the result says what has become of each.
+A part that fails does not keep the next from its work: the whole fails at the end, and the result says what has become of each.
 """
 
 from enum import StrEnum
@@ -28,6 +28,7 @@ from synapse_lite.tasks.specs import TaskSpec, TaskView
 
 LOOK_SECONDS = 1.0
 """A part that ends wakes its parent, unless that is counting at this moment."""
+_UNDONE = frozenset({store.Status.FAILED, store.Status.CANCELLED})
 
 
 class Stage(StrEnum):
@@ -157,9 +158,18 @@ def _forget(txn: Transaction, task: EraseTask, cursor: EraseCursor) -> Outcome:
         if forgotten == task.batch:
             return Next(cursor, phase=Stage.FORGET)
     result: JsonObject = {stage: _report(txn, part_id) for stage, part_id in cursor.parts.items()}
-    if task.params.dry_run:
-        return Done(result)
-    return Done({**result, "forgotten_rooms": cursor.forgotten}, done=len(Stage) - task.done)
+    if not task.params.dry_run:
+        result["forgotten_rooms"] = cursor.forgotten
+    done = 0 if task.params.dry_run else len(Stage) - task.done
+    if undone := _undone(result):
+        return Fail(f"not all is erased, see the result: {', '.join(undone)}", result, done)
+    return Done(result, done)
+
+
+def _undone(result: JsonObject) -> list[Stage]:
+    """Whose last part has not come to its end."""
+    last = [(stage, result.get(f"{stage}_again") or result.get(stage)) for stage in Stage]
+    return [stage for stage, report in last if report and report["status"] in _UNDONE]
 
 
 def _report(txn: Transaction, task_id: str) -> JsonObject:
