@@ -25,6 +25,7 @@ from synapse_lite.workers.allocator import limit_arenas, raise_file_limit, set_i
 from synapse_lite.workers.assembly import Homeserver, assemble
 from synapse_lite.workers.keys import load_signing_key
 from synapse_lite.workers.lineage import LineageWatch
+from synapse_lite.workers.namesakes import Namesakes
 from synapse_lite.workers.pid_file import PidFile
 from synapse_lite.workers.preparation import check_files_to_write, prepare_database
 from synapse_lite.workers.reload import Reload
@@ -50,6 +51,7 @@ class ProcessRun:
         self._started: Deferred[None] | None = None
         core = homeserver.core
         self._watch = LineageWatch(core.requests, core.clock, self._end_at_once)
+        self._namesakes = Namesakes(core.bus, name)
         self.exit_code = 0
 
     def run(self) -> int:
@@ -67,6 +69,7 @@ class ProcessRun:
         try:
             await self._homeserver.start()
             await self._watch.start()
+            self._namesakes.ask()
             self._pid_file.write()
         except Exception as error:  # noqa: BLE001 (told in the log, and by the exit code)
             self._give_in(error)
@@ -105,6 +108,7 @@ class ProcessRun:
             if self._started is not None:
                 await self._started
             self._watch.stop()
+            self._namesakes.stop()
             await self._homeserver.stop()
 
 

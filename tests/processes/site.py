@@ -137,6 +137,10 @@ class Site:
     def url(self, name: str = "main") -> str:
         return f"http://{LOCALHOST}:{self.port(name)}"
 
+    def move(self, name: str) -> None:
+        """From its next start on it has another port."""
+        del self._ports[name]
+
     def port(self, name: str) -> int:
         if name not in self._ports:
             self._ports[name] = free_port()

@@ -27,6 +27,16 @@ def test_a_port_that_is_taken_ends_the_process(build_site: BuildSite) -> None:
     assert "lost its connection" not in process.log(), "what ends with the process is no news"
 
 
+def test_a_process_that_is_started_twice(build_site: BuildSite) -> None:
+    """Does its work, and both say that there is another one."""
+    site = build_site("main")
+    site.start("main")
+    site.move("main")
+    site.start("main")
+    said = "another process is named main, too"
+    site.processes["main"].wait_for_log(f"(?s){said}.*{said}")
+
+
 def test_the_database_of_another_server_is_refused(build_site: BuildSite) -> None:
     """A process with another name, or another key for the name, would sign as somebody else: it ends at once."""
     site = build_site("main")
