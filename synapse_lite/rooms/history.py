@@ -168,19 +168,24 @@ class HistoryFiller:
         for stored in filling.placed:
             self._redactions.link(txn, stored)
         self._bans.redact_late(txn, filling.placed)
+        known = {event_id: one for event_id, one in filling.known.items() if one.is_placed}
+        gaps = {one.nid: self._missing(txn, known, one.event) for one in filling.placed}
         newest_first = [
             PlacedHistory(one.nid, _nid(filling.redacted.get(one.nid)))
             for one in reversed(filling.placed)
-            if one.event.type != DUMMY or one.event.is_state
+            if one.event.type != DUMMY or one.event.is_state or gaps[one.nid]  # a gap is found by its place
         ]
         place_history(txn, past.room_nid, past.position, newest_first)
-        known = {event_id: one for event_id, one in filling.known.items() if one.is_placed}
         fill_gaps(txn, self._events, past.room_nid, known.values())
-        for stored in filling.placed:
-            previous = [known[one] for one in stored.event.prev_events if one in known]
-            below = missing_below(txn, self._events, previous)
-            for event_id in below.union(stored.event.prev_events).difference(known):
-                insert_gap(txn, past.room_nid, event_id, stored.nid, past.position)
+        for nid, missing in gaps.items():
+            for event_id in missing:
+                insert_gap(txn, past.room_nid, event_id, nid, past.position)
+
+    def _missing(self, txn: Transaction, known: Mapping[str, StoredEvent], event: Event) -> set[str]:
+        """What is not known right below the event."""
+        previous = [known[one] for one in event.prev_events if one in known]
+        below = missing_below(txn, self._events, previous)
+        return below.union(event.prev_events).difference(known)
 
 
 def _is_placed(stored: StoredEvent | None) -> bool:

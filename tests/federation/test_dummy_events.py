@@ -94,3 +94,18 @@ async def test_in_history(server: TestServer, join_network: JoinNetwork) -> None
     assert bodies(found) == ["after", "before"]
     assert found[-1]["type"] == "m.room.create"
     assert DUMMY not in {event["type"] for event in found}
+
+
+@ensureDeferred
+async def test_history_that_comes_in_pieces(server: TestServer, join_network: JoinNetwork) -> None:
+    """One at which a piece ends has a place, without which nobody would look for what is missing below it."""
+    there, alice, room_id = await home(join_network)
+    await say(there, room_id, alice, "before")
+    for number in range(250):
+        await there.ok("PUT", f"rooms/{path_part(room_id)}/send/{DUMMY}/{number}", {}, alice)
+    await say(there, room_id, alice, "after")
+    bob = await server.user("bob")
+    await server.ok("POST", join_path(room_id, HOME), {}, bob)
+    found = await scroll(server, room_id, bob)
+    assert bodies(found) == ["after", "before"]
+    assert found[-1]["type"] == "m.room.create"
