@@ -1,12 +1,13 @@
 """Rooms and events in one line, through the real storage."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from argon2 import PasswordHasher
 from attrs import define, field
+from twisted.internet.task import Clock as Timers
 
-from synapse_lite.clock import Clock
+from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.errors import MatrixError
 from synapse_lite.matrix.event import Draft, StateKey
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS
@@ -36,10 +37,11 @@ ALICE, BOB, MALLORY = (f"@{name}:{SERVER}" for name in ("alice", "bob", "mallory
 
 
 class TickingClock:
-    """Each look at the clock is a second later."""
+    """Each look at the clock is a second later. Nothing that is to happen later does."""
 
     def __init__(self) -> None:
         self._now = 1_700_000_000_000
+        self._timers = Timers()
 
     def now_ms(self) -> int:
         self._now += 1000
@@ -47,6 +49,9 @@ class TickingClock:
 
     def monotonic(self) -> float:
         return self.now_ms() / 1000
+
+    def call_later(self, seconds: float, function: Callable[..., Any], *args: Any) -> DelayedCall:
+        return self._timers.callLater(seconds, function, *args)
 
 
 @define

@@ -1,11 +1,13 @@
 """Timers by a clock that nobody can set."""
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from twisted.internet.selectreactor import SelectReactor
 
+from synapse_lite.replication.bus import LocalBus
 from synapse_lite.workers import process
 from synapse_lite.workers.pid_file import PidFile
 from synapse_lite.workers.timers import use_monotonic_time
@@ -39,6 +41,7 @@ def test_a_process_uses_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def run(self) -> None: ...
 
-    reactor = Reactor()
-    assert process.ProcessRun(reactor, None, "main", PidFile(None)).run() == 0
+    reactor, nothing = Reactor(), SimpleNamespace(requests=None, clock=None, bus=LocalBus())
+    homeserver: Any = SimpleNamespace(core=nothing)
+    assert process.ProcessRun(reactor, homeserver, "main", PidFile(None)).run() == 0
     assert reactor.seconds is time.monotonic
