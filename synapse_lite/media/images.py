@@ -197,7 +197,8 @@ def _orientation(image: Image.Image) -> object:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    turn = next((turn for value, turn in _UPRIGHT.items() if value == _orientation(image)), None)
+    orientation = _orientation(image)
+    turn = next((turn for value, turn in _UPRIGHT.items() if value == orientation), None)
     return image if turn is None else image.transpose(turn)
 
 

@@ -1,5 +1,6 @@
 """Connections to object storage whose answers begin in time: each byte that comes begins urllib3's own timeout anew."""
 
+import logging
 from io import BufferedReader, RawIOBase
 from math import inf
 from time import monotonic
@@ -12,15 +13,23 @@ from botocore.awsrequest import (
     AWSHTTPSConnectionPool,
 )
 
+logger = logging.getLogger(__name__)
+
 HEAD_SECONDS = 20.0
 """For the head of an answer, or all of one that is no file: of a store that is slower a thread waits no longer."""
 _FILE = frozenset({200, 206})
 
 
 def limit_heads(client: Any) -> None:
-    """Of a client of boto3, before it is used; botocore has no option for it."""
-    session = client._endpoint.http_session  # noqa: SLF001
-    session._pool_classes_by_scheme.update(http=_Pool, https=_TlsPool)  # noqa: SLF001
+    """Of a client of boto3, before it is used; botocore has no option for it, and may keep its pools elsewhere one day."""
+    try:
+        pools = client._endpoint.http_session._pool_classes_by_scheme  # noqa: SLF001
+    except AttributeError as error:
+        logger.warning(
+            "this release of botocore is not known: object storage may be slow without end: %s", error
+        )
+        return
+    pools.update(http=_Pool, https=_TlsPool)
 
 
 class _Socket:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.request import Request, urlopen
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -13,15 +12,16 @@ KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_n
 
 @contextmanager
 def s3_server(bucket: str = BUCKET) -> Iterator[str]:
-    """Its URL; the bucket is there, and nothing else. All servers of a process have the same buckets: one at a time."""
+    """Its URL; the bucket is there, and empty. All servers of a process have the same buckets."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
-    urlopen(Request(f"{url}/moto-api/reset", method="POST"), timeout=10).close()
     client = boto3.client("s3", endpoint_url=url, **KEYS)
     client.create_bucket(Bucket=bucket)
     client.close()
+    for name in object_names(url, bucket):
+        lose_object(url, bucket, name)
     try:
         yield url
     finally:

@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from synapse_lite.media.breaker import FAILURES, BreakerStore
 from synapse_lite.media.directory import DirectoryStore
 from synapse_lite.media.incoming import Incoming, Received, delete_stale
 from synapse_lite.media.s3 import S3Store
+from synapse_lite.media.s3_connections import limit_heads
 from synapse_lite.media.store import BlobMissingError, BlobStore, StoreError
 from tests.media.s3 import KEYS, s3_server
 
@@ -125,3 +127,9 @@ def test_stale_files(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [new._path]
     new.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_botocore_that_is_built_otherwise(caplog: pytest.LogCaptureFixture) -> None:
+    """The server starts with it all the same, and says what is not limited."""
+    limit_heads(SimpleNamespace())
+    assert "this release of botocore is not known" in caplog.text

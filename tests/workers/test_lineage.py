@@ -10,6 +10,7 @@ from twisted.internet import reactor, task
 from synapse_lite.storage.database import Database
 from synapse_lite.storage.stream import Lineage
 from synapse_lite.workers.lineage import LOOK_SECONDS, LineageWatch
+from tests.databases import execute
 from tests.http.memory import ManualClock
 
 
@@ -79,6 +80,19 @@ async def test_a_table_that_was_made_anew_ends_the_process(database: Database) -
         database, "CREATE TABLE stream_position AS SELECT single, position + 100 AS position FROM before"
     )
     assert await look(watch, clock) == 1
+
+
+@ensureDeferred
+async def test_a_table_that_is_written_anew_is_the_same(
+    database: Database, database_arguments: dict[str, Any]
+) -> None:
+    """As by who tidies up: PostgreSQL gives it another file, and no other number."""
+    clock = ManualClock()
+    watch = Watched(database, clock)
+    await watch.start()
+    for statement in ("VACUUM FULL stream_position", "REINDEX TABLE CONCURRENTLY stream_position"):
+        execute(database_arguments, statement)
+        assert await look(watch, clock) == 0
 
 
 def test_what_goes_on() -> None:
