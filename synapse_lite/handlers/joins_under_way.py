@@ -20,7 +20,7 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.heads import know_room
 from synapse_lite.storage.rooms import Room, membership_in
 from synapse_lite.tasks.actions.finish_join import FINISH_JOIN, FIRST_SECONDS, FinishJoinParams, unique_key
-from synapse_lite.tasks.queue import TaskQueue
+from synapse_lite.tasks.queue import new_task
 
 
 @define
@@ -49,8 +49,8 @@ class Attempt:
         """The id of the task, if there was none yet."""
         joins_under_way.put_join(txn, self.attempt_id, join.room_id)
         room = know_room(txn, join.room_id, join.version, self._parts.ms_in(0))
-        enqueued = self._parts.queue.enqueue_in(
-            txn,
+        # Not by the queue: an administrator who repeats a request by its key starts this one anew all the same.
+        task = new_task(
             FINISH_JOIN,
             FinishJoinParams(
                 room_id=join.room_id,
@@ -62,13 +62,12 @@ class Attempt:
             endpoint="a join that is not answered",
             run_at_ms=self._parts.ms_in(joins_under_way.HELD_SECONDS),
         )
-        return enqueued.id if enqueued.created else None
+        return task.id if task_store.enqueue(txn, task) == task.id else None
 
 
 @frozen
 class JoinsUnderWay:
     database: Database
-    queue: TaskQueue
     bus: Bus
     clock: Clock
 

@@ -160,7 +160,7 @@ class FederatedRooms:
                 ),
                 outside,
                 inbound,
-                JoinsUnderWay(database, queue, infrastructure.bus, clock),
+                JoinsUnderWay(database, infrastructure.bus, clock),
                 state,
                 parts.policies,
                 queue,

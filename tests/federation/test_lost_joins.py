@@ -134,6 +134,23 @@ async def test_one_that_is_refused(server: TestServer, other: Scripted) -> None:
 
 
 @ensureDeferred
+async def test_a_request_of_an_administrator_that_is_repeated(server: TestServer, other: Scripted) -> None:
+    """With the same key: what the first one lost is still to be finished when the second is refused."""
+    bobs = await joiner(server, other)
+    admin = await server.user("root", is_admin=True)
+    path = f"/_synapse/admin/v1/join/{path_part(ROOM)}?server_name={other.name}"
+    arguments = ("POST", path, {"user_id": bobs.hall.user}, admin, {"Idempotency-Key": "again"})
+    assert (await server.call(*arguments)).status == 502
+
+    def refuse(*_question: object) -> JsonObject:
+        raise PeerError("no", 403, "M_FORBIDDEN")
+
+    other.scripts[f"{FEDERATION}/v2/send_join/"] = refuse
+    assert (await server.call(*arguments)).status == 403
+    assert len(await server.database.read(pending)) == 1
+
+
+@ensureDeferred
 @pytest.mark.parametrize("is_invited", [False, True])
 async def test_it_is_taken_back(server: TestServer, other: Scripted, is_invited: bool) -> None:
     """Where the room cannot be had for two hours, the user is led out of it, and no longer invited."""
