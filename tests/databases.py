@@ -19,6 +19,8 @@ from synapse_lite.storage.migrate import migrate
 from tests.connections import close_kept
 
 TEMPLATE = "template_synapse_lite"
+SYNAPSES = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+"""How Synapse wants a database made."""
 _PATIENCE_SECONDS = 300.0
 _COPIES = "in_a_new_database"  # the schema with what the migrations have written
 _TABLES = f"""
@@ -75,10 +77,12 @@ def make_template(arguments: dict[str, Any]) -> None:
 
 
 @contextmanager
-def new_database(arguments: dict[str, Any], purpose: str = "test") -> Iterator[dict[str, Any]]:
-    """Connection arguments of a database from the template; it goes at the end."""
+def new_database(
+    arguments: dict[str, Any], purpose: str = "test", how: str = f"TEMPLATE {TEMPLATE}"
+) -> Iterator[dict[str, Any]]:
+    """Connection arguments of a database from the template, or made otherwise; it goes at the end."""
     name = f"{purpose}_{random_text(8).lower()}"
-    execute(arguments, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    execute(arguments, f"CREATE DATABASE {name} {how}")
     own_arguments = {**arguments, "dbname": name}
     yield own_arguments
     close_kept(own_arguments)

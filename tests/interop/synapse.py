@@ -1,22 +1,39 @@
 """Synapse, as it comes from PyPI, on the loopback address: what its users expect is what it does."""
 
-import sqlite3
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+import pytest
 import yaml
 
 from benchmarks import synapse
 from synapse_lite.cli.api import call, register
+from synapse_lite.storage.synapse.database import SynapseDatabase
+from tests.databases import SYNAPSES, new_database
 from tests.interop.installed import installed
 from tests.ports import free_port
 from tests.processes.harness import Process, wait_until
 
 SECRET = "a secret of this test"
 _NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
+
+
+Arguments = Mapping[str, Any] | None
+"""Of a connection to PostgreSQL; None: SQLite."""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def synapse_database(request: pytest.FixtureRequest, postgres: dict[str, Any]) -> Iterator[Arguments]:
+    """Both kinds of databases that Synapse may have."""
+    if request.param == "sqlite":
+        yield None
+        return
+    with new_database(postgres, "synapse", SYNAPSES) as arguments:
+        yield arguments
 
 
 def python() -> Path:
@@ -26,7 +43,7 @@ def python() -> Path:
 
 
 class Synapse(Process):
-    """One process with an SQLite database of its own, and no rate limits.
+    """One process, and no rate limits. `database`: connection arguments of PostgreSQL; None: an SQLite file of its own.
 
     `options` are those of homeserver.yaml, `listeners` more than the one for clients. Nothing leaves the machine: it asks no key server, and federates
     with nobody unless the options say so.
@@ -40,10 +57,12 @@ class Synapse(Process):
         options: Mapping[str, Any] | None = None,
         listeners: Sequence[Mapping[str, Any]] = (),
         name: str = "synapse",
+        database: Arguments = None,
     ) -> None:
         self.server_name = server_name
         self._port = free_port()
         self._place = directory
+        self._database = database
         self._config = directory / f"{name}.yaml"
         written = {**self._defaults(), **(options or {})}
         written["listeners"] = [*written["listeners"], *listeners]
@@ -52,9 +71,11 @@ class Synapse(Process):
         self._command[0] = str(python())
 
     @property
-    def database(self) -> Path:
-        """The file of its SQLite database."""
-        return self._place / "synapse.db"
+    def database(self) -> str:
+        """As `import-synapse` is told of it."""
+        if self._database is None:
+            return str(self._place / "synapse.db")
+        return f"postgresql:///?{urlencode(self._database)}"
 
     @property
     def base_url(self) -> str:
@@ -70,11 +91,9 @@ class Synapse(Process):
 
     def wait_for_updates(self) -> None:
         """Until what it does once on a new database is done."""
-        with closing(sqlite3.connect(self.database)) as connection:
-            count = "SELECT count(*) FROM background_updates"
-            wait_until(
-                lambda: connection.execute(count).fetchone() == (0,), "the end of its background updates"
-            )
+        with SynapseDatabase.open(self.database) as database:
+            waiting = partial(database.rows, "SELECT update_name FROM background_updates")
+            wait_until(lambda: not waiting(), "the end of its background updates", 300)
 
     def request(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, token: str | None = None
@@ -95,7 +114,7 @@ class Synapse(Process):
             "signing_key_path": str(place / "synapse.signing.key"),
             "media_store_path": str(place / "synapse-media"),
             "log_config": str(self._log_config()),
-            "database": {"name": "sqlite3", "args": {"database": str(self.database)}},
+            "database": self._database_options(),
             "listeners": [
                 {
                     "port": self._port,
@@ -117,6 +136,11 @@ class Synapse(Process):
             "rc_presence": {"per_user": _NO_LIMIT},
             "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), _NO_LIMIT),
         }
+
+    def _database_options(self) -> dict[str, Any]:
+        if self._database is None:
+            return {"name": "sqlite3", "args": {"database": self.database}}
+        return {"name": "psycopg2", "args": dict(self._database)}
 
     def _log_config(self) -> Path:
         """To standard error, which the harness keeps."""

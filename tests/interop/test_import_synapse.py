@@ -1,6 +1,5 @@
 """Users, sessions and keys that real Synapse has stored go on on this server, as if nothing had happened."""
 
-import time
 from typing import Any
 
 import pytest
@@ -9,13 +8,12 @@ from click.testing import CliRunner
 
 from synapse_lite.cli import main
 from synapse_lite.cli.api import ApiError, call
-from synapse_lite.storage.synapse.database import SynapseDatabase
-from tests.interop.synapse import Synapse
+from tests.interop.synapse import Arguments, Synapse, synapse_database
 from tests.processes.conftest import BuildSite, build_site
 from tests.processes.site import SERVER, Site
 from tests.signing import Device, Identity
 
-__all__ = ["build_site"]
+__all__ = ["build_site", "synapse_database"]
 
 CLIENT = "/_matrix/client/v3"
 UNSTABLE = "/_matrix/client/unstable/org.matrix.msc3814.v1"
@@ -87,16 +85,18 @@ class Moved:
 
 
 @pytest.fixture(scope="module")
-def moved(build_site: BuildSite, tmp_path_factory: pytest.TempPathFactory) -> Moved:
+def moved(
+    build_site: BuildSite, tmp_path_factory: pytest.TempPathFactory, synapse_database: Arguments
+) -> Moved:
     """Synapse is filled and stopped, its data taken over, and this server started."""
     directory = tmp_path_factory.mktemp("synapse")
-    synapse = Synapse(directory, server_name=SERVER, options={**PEPPER, **OPTIONS})
+    synapse = Synapse(directory, server_name=SERVER, options={**PEPPER, **OPTIONS}, database=synapse_database)
     with synapse:
         before = fill(synapse)
     site = build_site("main", **PEPPER)
     site.start("main")
     site.stop("main")
-    command = ["import-synapse", *site.config_words("main"), "--database", str(synapse.database)]
+    command = ["import-synapse", *site.config_words("main"), "--database", synapse.database]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
     assert "not valid" not in result.output, result.output
@@ -131,7 +131,7 @@ def fill(synapse: Synapse) -> Before:
     for number in range(3):
         messages = {user_id: {device_id: {"n": number}}}
         alice("PUT", f"/sendToDevice/m.test/{number}", {"messages": messages})
-    wait_for_updates(synapse)
+    synapse.wait_for_updates()
     return Before(
         user_id,
         phone,
@@ -186,16 +186,6 @@ def log_in(url: str, **more: Any) -> Any:
 def query(alice: Client, user_id: str) -> dict[str, Any]:
     found: dict[str, Any] = alice("POST", "/keys/query", {"device_keys": {user_id: []}})
     return found
-
-
-def wait_for_updates(synapse: Synapse) -> None:
-    """Of its tables, which a new Synapse makes in the background."""
-    with SynapseDatabase.open(str(synapse.database)) as database:
-        for _ in range(3000):
-            if not database.rows("SELECT update_name FROM background_updates"):
-                return
-            time.sleep(0.1)
-    raise AssertionError("Synapse does not finish its background updates")
 
 
 def messages_to_device(alice: Client, since: str | None) -> Any:

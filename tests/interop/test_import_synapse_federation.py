@@ -92,7 +92,7 @@ def moved(build_site: BuildSite, tmp_path_factory: pytest.TempPathFactory) -> It
         site = build_site("main", listeners=[neighbours.listener(port)], **options)
         site.start("main")
         site.stop("main")
-        command = ["import-synapse", *site.config_words("main"), "--database", str(moving.database)]
+        command = ["import-synapse", *site.config_words("main"), "--database", moving.database]
         result = CliRunner().invoke(main, command)
         assert result.exit_code == 0, result.output
         assert "not valid" not in result.output

@@ -15,11 +15,11 @@ from synapse_lite.cli.api import call
 from synapse_lite.cli.import_synapse import rooms
 from synapse_lite.cli.import_synapse.target import Import
 from synapse_lite.storage.database import Transaction
-from tests.interop.synapse import Synapse
+from tests.interop.synapse import Arguments, Synapse, synapse_database
 from tests.processes.conftest import BuildSite, build_site
 from tests.processes.site import SERVER, Site
 
-__all__ = ["build_site"]
+__all__ = ["build_site", "synapse_database"]
 
 quoted = partial(quote, safe="")
 CLIENT = "/_matrix/client/v3"
@@ -107,11 +107,13 @@ class Moved:
 
 
 @pytest.fixture(scope="module")
-def moved(build_site: BuildSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moved]:
+def moved(
+    build_site: BuildSite, tmp_path_factory: pytest.TempPathFactory, synapse_database: Arguments
+) -> Iterator[Moved]:
     """Both servers, after the import."""
     directory = tmp_path_factory.mktemp("synapse")
     options = {"room_list_publication_rules": [{"action": "allow"}]}
-    with Synapse(directory, server_name=SERVER, options=options) as synapse:
+    with Synapse(directory, server_name=SERVER, options=options, database=synapse_database) as synapse:
         scene = Scene(synapse)
         scene.do("carol", "POST", f"/rooms/{quoted(scene.rooms[0])}/forget", {})
         scene.do("bob", "POST", f"/rooms/{quoted(scene.rooms[1])}/leave", {})
@@ -119,7 +121,7 @@ def moved(build_site: BuildSite, tmp_path_factory: pytest.TempPathFactory) -> It
         site = build_site("main")
         site.start("main")
         site.stop("main")
-        command = ["import-synapse", *site.config_words("main"), "--database", str(synapse.database)]
+        command = ["import-synapse", *site.config_words("main"), "--database", synapse.database]
         synapse.wait_for_updates()
         result = CliRunner().invoke(main, command)
         assert result.exit_code == 0, result.output
@@ -152,7 +154,7 @@ def test_an_import_that_is_killed_goes_on(
         left -= 1
 
     monkeypatch.setattr(Import, "transaction", counted)
-    command = ["import-synapse", *site.config_words("main"), "--database", str(moved.scene.synapse.database)]
+    command = ["import-synapse", *site.config_words("main"), "--database", moved.scene.synapse.database]
     for steps in range(3, 1000):
         left = steps
         try:
