@@ -27,22 +27,13 @@ def check_format(pdu: JsonObject, version: RoomVersion) -> None:
 
     Hashes, signatures and the authorisation rules are not looked at.
     """
-    for name, kind in _REQUIRED.items():
-        _check_type(name, pdu.get(name), kind)
-    _check_optional("state_key", pdu)
-    if not (version.room_id_is_hash and pdu["type"] == "m.room.create"):
-        _check_type("room_id", pdu.get("room_id"), str)
-    _check_optional("room_id", pdu)
-    _check_optional("event_id", pdu)
+    check_shape(pdu, version)
     if not ids.is_user_id(pdu["sender"]):
         raise bad_json("'sender' must be a user ID")
     if not 0 <= pdu["depth"] <= version.max_depth:
         raise bad_json("'depth' is out of range")
     if not -MAX_SAFE_INTEGER <= pdu["origin_server_ts"] <= MAX_SAFE_INTEGER:
         raise bad_json("'origin_server_ts' is out of range")
-    for name in ("prev_events", "auth_events"):
-        if not all(_is_reference(item, version) for item in pdu[name]):
-            raise bad_json(f"{name!r} must be a list of references to events")
     if not version.event_id_is_hash:
         _check_event_id(pdu.get("event_id"))
     if version.strict_canonical_json:
@@ -51,6 +42,20 @@ def check_format(pdu: JsonObject, version: RoomVersion) -> None:
         canonical_json.check_depth(pdu)
     check_fields(pdu)
     check_size(len(encode_event(pdu, version)))
+
+
+def check_shape(pdu: JsonObject, version: RoomVersion) -> None:
+    """As `check_format`, of the types of its parts alone: what is within the limits is not looked at."""
+    for name, kind in _REQUIRED.items():
+        _check_type(name, pdu.get(name), kind)
+    _check_optional("state_key", pdu)
+    if not (version.room_id_is_hash and pdu["type"] == "m.room.create"):
+        _check_type("room_id", pdu.get("room_id"), str)
+    _check_optional("room_id", pdu)
+    _check_optional("event_id", pdu)
+    for name in ("prev_events", "auth_events"):
+        if not all(_is_reference(item, version) for item in pdu[name]):
+            raise bad_json(f"{name!r} must be a list of references to events")
 
 
 def _is_reference(item: Any, version: RoomVersion) -> bool:

@@ -18,6 +18,7 @@ from synapse_lite.rooms.heads import Head
 from synapse_lite.rooms.late_redactions import LateRedactions, state_after
 from synapse_lite.rooms.resolution import StateAt, StateResolver
 from synapse_lite.rooms.values import Contributor, StateDelta, Written
+from synapse_lite.storage.auth_chain import lean_on
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.events import EventStore, NewEvent, Standing, StoredEvent
 from synapse_lite.storage.heads import MovedHead, describe_room, know_and_lock, lock_heads, write_heads
@@ -60,6 +61,17 @@ class Arriving:
     snapshots: dict[int, int] = field(factory=dict)
     left_out: list[str] = field(factory=list)
 
+    def mark(self) -> tuple[int, int]:
+        """For `back_to`."""
+        return len(self.snapshots), len(self.left_out)
+
+    def back_to(self, mark: tuple[int, int]) -> None:
+        """As it was then: the transaction has not happened."""
+        snapshots, left_out = mark
+        while len(self.snapshots) > snapshots:
+            self.snapshots.popitem()
+        del self.left_out[left_out:]
+
 
 @define
 class _Step:
@@ -90,22 +102,24 @@ class RoomImporter:
         """The room, with a row of its own."""
         return Arriving(know_and_lock(txn, room_id, version, self._clock.now_ms()).room, state_of)
 
-    def take_outliers(
-        self, txn: Transaction, arriving: Arriving, given: Sequence[GivenEvent], *, at_any_rate: bool
-    ) -> None:
-        """Events that are known by themselves; those of which not all auth events are there only `at_any_rate`."""
-        nids = {event_id: one.nid for event_id, one in self._known(txn, arriving, given).items()}
+    def take_outliers(self, txn: Transaction, arriving: Arriving, given: Sequence[GivenEvent]) -> None:
+        """Events that are known by themselves. Of those that are here already the auth events that have come since."""
+        known = self._known(txn, arriving, given)
+        nids = {event_id: one.nid for event_id, one in known.items()}
         new: list[NewEvent] = []
+        more: dict[int, list[int]] = {}
         for one in given:
             event = one.event
             auth_nids = [nids[event_id] for event_id in event.auth_events if event_id in nids]
-            if event.event_id in nids or (len(auth_nids) < len(event.auth_events) and not at_any_rate):
+            if event.event_id in nids:
+                more[nids[event.event_id]] = auth_nids
                 continue
             nid = self._nids.next(txn)
             stored = StoredEvent(nid, arriving.room.nid, event, None, None, standing=one.standing)
             new.append(NewEvent(stored, auth_nids, one.rejected, received_ts=one.received_ts))
             nids[event.event_id] = nid
         self._events.insert(txn, new, self._clock.now_ms())
+        lean_on(txn, more)
 
     def take(self, txn: Transaction, arriving: Arriving, given: Sequence[GivenEvent]) -> None:
         """The next events of its history, in order."""

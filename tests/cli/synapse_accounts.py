@@ -214,9 +214,9 @@ def rows() -> Rows:
     }  # fmt: skip
 
 
-def write_sqlite(path: Path, found: Rows) -> None:
+def write_sqlite(path: Path, found: Rows, schema: Mapping[str, str] = SCHEMA) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
-        for table, columns in SCHEMA.items():
+        for table, columns in schema.items():
             connection.execute(f"CREATE TABLE {table} ({columns})")
             for row in found.get(table, ()):
                 marks = ", ".join("?" for _ in row)

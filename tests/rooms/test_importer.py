@@ -167,10 +167,10 @@ async def take_over(reader: Reader, meeting: Meeting, kept: Kept, at_once: int) 
     outliers = [one for one in kept.events if one.group is None]
     history = [one for one in kept.events if one.group is not None]
     arriving = await transact(taking.know, kept.room_id, meeting.room.version, kept.groups.__getitem__)
-    await transact(taking.take_outliers, arriving, outliers, at_any_rate=False)
+    await transact(taking.take_outliers, arriving, outliers)
     for some in pieces(history, at_once):
         await transact(taking.take, arriving, some)
-    await transact(taking.take_outliers, arriving, outliers, at_any_rate=True)
+    await transact(taking.take_outliers, arriving, outliers)
     await transact(taking.finish, arriving, kept.ends, kept.state)
     assert arriving.left_out == []
 

@@ -1,20 +1,22 @@
 """Rooms: their events, their state, and what users keep of them."""
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any
 
 from attrs import frozen
 from twisted.internet.task import Clock as Timers
 
-from synapse_lite.cli.import_synapse.target import Import
+from synapse_lite.canonical_json import JsonObject, decode_object
+from synapse_lite.cli.import_synapse.target import UNREADABLE, UNSTORABLE, Import
 from synapse_lite.clock import ReactorClock
-from synapse_lite.errors import SynapseLiteError
+from synapse_lite.errors import SynapseLiteError, bad_json
+from synapse_lite.handlers.account_data import TAG
 from synapse_lite.handlers.auto_accept import AUTO_ACCEPT
 from synapse_lite.handlers.federation.sending.follower import FEDERATION
 from synapse_lite.handlers.push.follower import PUSH
 from synapse_lite.ids import domain_of, is_local
 from synapse_lite.matrix.event import Event
+from synapse_lite.matrix.event_format import check_shape
 from synapse_lite.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 from synapse_lite.matrix.types import OUT
 from synapse_lite.rooms.contributors import room_contributors
@@ -27,6 +29,7 @@ from synapse_lite.rooms.redact_on_ban import RedactOnBan
 from synapse_lite.rooms.values import Contributor
 from synapse_lite.storage.account_data import put_account_data, read_account_data
 from synapse_lite.storage.aliases import add_alias, room_of_alias
+from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.ephemeral import Receipt, put_receipt
 from synapse_lite.storage.events import EventStore, Standing
@@ -35,14 +38,15 @@ from synapse_lite.storage.rooms import Room, forget, membership_in, set_public
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.stream import begin_beyond, read_position
 from synapse_lite.storage.synapse import rooms as synapse
-from synapse_lite.storage.synapse.database import in_batches
-from synapse_lite.storage.synapse.rooms import RoomAccountData, SynapseEvent, SynapseReceipt, SynapseRoom
+from synapse_lite.storage.synapse.database import SynapseRow, in_batches
+from synapse_lite.storage.synapse.rooms import SynapseEvent, SynapseRoom
 from synapse_lite.storage.tasks.followers import pass_over
 from synapse_lite.tasks.actions.redact_on_ban import go_on
 
+AccountData = tuple[str, str, JsonObject]
 CACHE_BYTES = 64 * 1024 * 1024
 EVENTS_AT_ONCE = 200
-GROUPS_KEPT = 1000
+ENTRIES_KEPT = 200_000  # of state groups: four of a room of 50,000 members, or many that are differences
 TELLING = (FEDERATION.name, PUSH.name, AUTO_ACCEPT.name)
 """What would tell others of events as if they came now."""
 
@@ -90,12 +94,10 @@ class RoomsPart:
 
     def take(self, room: SynapseRoom, version: RoomVersion) -> None:
         arriving = self._begin(room, version)
-        self._take_outliers(arriving, version, at_any_rate=False)
+        self._take_outliers(arriving, version)
         for some in in_batches(synapse.history(self.work.synapse, room.room_id), EVENTS_AT_ONCE):
-            with self.work.transaction() as txn:
-                self.importer.take(txn, arriving, self._given(some, version))
-            self.work.counts["events"] += len(some)
-        self._take_outliers(arriving, version, at_any_rate=True)
+            self._take_events(arriving, self._given(some, version))
+        self._take_outliers(arriving, version)
         with self.work.transaction() as txn:
             ends = synapse.forward_extremities(self.work.synapse, room.room_id)
             state = synapse.current_state(self.work.synapse, room.room_id)
@@ -106,43 +108,53 @@ class RoomsPart:
             self.work.refuse("events", f"{event_id} in {room.room_id}: no state is known there")
         self.work.counts["rooms"] += 1
 
+    def _take_events(self, arriving: Arriving, given: Sequence[GivenEvent]) -> None:
+        """Together; where one of them cannot be stored, each half by itself."""
+        before = arriving.mark()
+        try:
+            with self.work.transaction() as txn:
+                self.importer.take(txn, arriving, given)
+        except UNSTORABLE as error:
+            arriving.back_to(before)
+            if len(given) == 1:
+                self.work.refuse("events", f"{given[0].event.event_id}: {error}")
+                return
+            middle = len(given) // 2
+            for half in (given[:middle], given[middle:]):
+                self._take_events(arriving, half)
+        else:
+            self.work.counts["events"] += len(given)
+
     def _begin(self, room: SynapseRoom, version: RoomVersion) -> Arriving:
-        @lru_cache(GROUPS_KEPT)
+        kept: Cache[int, GivenState] = Cache(ENTRIES_KEPT)
+
         def state_of(group: int) -> GivenState:
+            known = kept.get(group)
+            if known is not None:
+                return known
             found = synapse.state_group(self.work.synapse, group)
-            return GivenState(found.base, found.event_ids)
+            state = GivenState(found.base, found.event_ids)
+            kept.put(group, state, len(found.event_ids) + 1)
+            return state
 
         with self.work.transaction() as txn:
             return self.importer.know(txn, room.room_id, version, state_of)
 
-    def _take_outliers(self, arriving: Arriving, version: RoomVersion, *, at_any_rate: bool) -> None:
+    def _take_outliers(self, arriving: Arriving, version: RoomVersion) -> None:
+        """Before the history, as states lean on them, and after it, as their auth events may be there."""
         outliers = synapse.outliers(self.work.synapse, arriving.room.room_id)
         for some in in_batches(outliers, EVENTS_AT_ONCE):
             with self.work.transaction() as txn:
-                given = self._given(some, version)
-                self.importer.take_outliers(txn, arriving, given, at_any_rate=at_any_rate)
+                self.importer.take_outliers(txn, arriving, self._given(some, version))
 
     def _given(self, found: Iterable[SynapseEvent], version: RoomVersion) -> list[GivenEvent]:
         given = []
         for one in found:
-            event = self._read(one, version)
-            if event is not None:
-                given.append(GivenEvent(event, _standing(one), one.rejected, one.received_ts, one.group))
+            try:
+                given.append(_read(one, version))
+            except (*UNREADABLE, SynapseLiteError) as error:
+                self.work.refuse("events", f"{one.event_id}: {error}")
         return given
-
-    def _read(self, found: SynapseEvent, version: RoomVersion) -> Event | None:
-        try:
-            event = Event.from_pdu(found.pdu, version)
-        except (KeyError, TypeError, ValueError, SynapseLiteError) as error:
-            self.work.refuse("events", f"{found.event_id}: {error!r}")
-            return None
-        if event.event_id != found.event_id:
-            self.work.refuse("events", f"{found.event_id}: by its content it is {event.event_id}")
-            return None
-        if "\0" in f"{event.type} {event.state_key} {event.sender}":  # which PostgreSQL cannot hold
-            self.work.refuse("events", f"{found.event_id}: its type, state key or sender has a NUL")
-            return None
-        return event
 
     def _take_names(self, txn: Transaction, arriving: Arriving, room: SynapseRoom) -> None:
         if room.is_public:
@@ -169,24 +181,32 @@ class RoomsPart:
     def _take_account_data(self, room: Room) -> None:
         """Tags among it."""
 
-        def read(found: RoomAccountData) -> RoomAccountData:
-            self.work.own(found.user_id)
-            return found
+        def read(row: SynapseRow) -> AccountData:
+            content = decode_object(row["content"])
+            return self.work.own(row["user_id"]), row["account_data_type"], content
 
-        def add(txn: Transaction, found: Sequence[RoomAccountData]) -> int:
-            new = [one for one in found if read_account_data(txn, one.user_id, room.nid, one.type) is None]
-            for one in new:
-                put_account_data(txn, one.user_id, room.nid, one.type, one.content)
+        def read_tags(rows: Sequence[SynapseRow]) -> AccountData:
+            tags = {row["tag"]: decode_object(row["content"]) for row in rows}
+            return self.work.own(rows[0]["user_id"]), TAG, {"tags": tags}
+
+        def add(txn: Transaction, found: Sequence[AccountData]) -> int:
+            new = [one for one in found if read_account_data(txn, one[0], room.nid, one[1]) is None]
+            for user_id, kind, content in new:
+                put_account_data(txn, user_id, room.nid, kind, content)
             return len(new)
 
-        found = synapse.room_account_data(self.work.synapse, room.room_id)
-        self.work.take_each("account data of rooms", found, _name_of, read, add)
+        what, source, room_id = "account data of rooms", self.work.synapse, room.room_id
+        name = ("user_id", "account_data_type", "room_id")
+        self.work.take(what, synapse.room_account_data(source, room_id), name, read, add)
+        tags = synapse.room_tags(source, room_id)
+        self.work.take_each(what, tags, lambda rows: f"{rows[0]['user_id']} {TAG} {room_id}", read_tags, add)
 
     def _take_receipts(self, room: Room) -> None:
-        def read(found: SynapseReceipt) -> Receipt:
-            return Receipt(
-                room.nid, found.user_id, found.receipt_type, found.thread_id, found.event_id, found.ts
-            )
+        def read(row: SynapseRow) -> Receipt:
+            """Of all servers' users."""
+            ts = decode_object(row["data"]).get("ts", 0)
+            thread_id = row.get("thread_id") or ""
+            return Receipt(room.nid, row["user_id"], row["receipt_type"], thread_id, row["event_id"], ts)
 
         def add(txn: Transaction, receipts: Sequence[Receipt]) -> int:
             for one in receipts:
@@ -194,18 +214,38 @@ class RoomsPart:
             return len(receipts)
 
         found = synapse.receipts(self.work.synapse, room.room_id)
-        self.work.take_each("receipts", found, _name_of, read, add)
+        self.work.take("receipts", found, ("user_id", "receipt_type", "event_id"), read, add)
 
     def _take_outside(self, txn: Transaction, event_id: str, version: RoomVersion) -> None:
         """An invitation, or the like, to a room in which this server has nobody."""
         found = synapse.outlier(self.work.synapse, event_id)
-        event = self._read(found, version) if found else None
-        if found is not None and event is not None and event.state_key is not None:
-            self.outside.put(txn, OutsideMembership(event, domain_of(event.sender), found.stripped))
+        given = self._given([found], version) if found else []
+        for event in [one.event for one in given if one.event.state_key is not None]:
+            stripped = _stripped(found.pdu()) if found else ()
+            self.outside.put(txn, OutsideMembership(event, domain_of(event.sender), stripped))
 
 
-def _name_of(found: RoomAccountData | SynapseReceipt) -> str:
-    return found.user_id
+def _read(found: SynapseEvent, version: RoomVersion) -> GivenEvent:
+    """Raises what says that it is none, or not that one."""
+    pdu = found.pdu()
+    pdu.pop("unsigned", None)
+    check_shape(pdu, version)
+    event = Event.from_pdu(pdu, version)
+    if event.event_id != found.event_id:
+        raise bad_json(f"by its content it is {event.event_id}")
+    if "\0" in f"{event.type} {event.state_key} {event.sender}":
+        raise bad_json("its type, state key or sender has a NUL")  # which PostgreSQL cannot hold
+    received_ts = found.received_ts or event.origin_server_ts
+    return GivenEvent(event, _standing(found), found.rejected, received_ts, found.group)
+
+
+def _stripped(pdu: JsonObject) -> Sequence[JsonObject]:
+    """What may be seen of the room by an invitation, or a knock."""
+    unsigned = pdu.get("unsigned")
+    if not isinstance(unsigned, dict):
+        return ()
+    stripped = unsigned.get("invite_room_state") or unsigned.get("knock_room_state")
+    return stripped if isinstance(stripped, list) else ()
 
 
 def _standing(found: SynapseEvent) -> Standing:
@@ -213,4 +253,4 @@ def _standing(found: SynapseEvent) -> Standing:
         return Standing.REJECTED
     if found.is_outlier:
         return Standing.OUTLIER
-    return Standing.SOFT_FAILED if found.is_soft_failed else Standing.ACCEPTED
+    return Standing.SOFT_FAILED if found.is_soft_failed() else Standing.ACCEPTED

@@ -26,7 +26,7 @@ Add = Callable[[Transaction, Sequence[T]], int]
 
 UNREADABLE = (MatrixError, KeyError, TypeError, ValueError)
 """What `read` raises of a row that is not as it must be."""
-_REFUSED = (psycopg2.IntegrityError, ValueError, *BAD_VALUES)
+UNSTORABLE = (psycopg2.IntegrityError, ValueError, *BAD_VALUES)
 """Rows without what they belong to, with NUL, with numbers or keys that are too large."""
 
 
@@ -101,7 +101,7 @@ class Import:
         try:
             with self.transaction() as txn:
                 added = add(txn, [value for _, value in batch])
-        except _REFUSED:
+        except UNSTORABLE:
             if len(batch) == 1:
                 self.refuse(what, batch[0][0])
                 return

@@ -3,12 +3,14 @@
 A state group is a set of state events. It is stored whole, or as what it changes of another one.
 """
 
-import json
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 
 from attrs import frozen
 
-from synapse_lite.canonical_json import JsonObject, decode_exact
+from synapse_lite.canonical_json import JsonObject, decode_exact, decode_object
+from synapse_lite.errors import bad_json
 from synapse_lite.storage.synapse.database import SynapseDatabase, SynapseRow
 
 StateKey = tuple[str, str]
@@ -26,16 +28,28 @@ class SynapseRoom:
 
 @frozen
 class SynapseEvent:
-    """`group` is the state after it; None where it is not known. Times are milliseconds since 1970."""
+    """`json` is the event, `metadata` what Synapse knows of it besides. `group` is the state after it; None where it is not
+    known. Times are milliseconds since 1970.
+    """
 
     event_id: str
-    pdu: JsonObject
+    json: str
+    metadata: str
     is_outlier: bool
-    is_soft_failed: bool
     rejected: str | None
-    received_ts: int
+    received_ts: int | None
     group: int | None
-    stripped: tuple[JsonObject, ...] = ()
+
+    def pdu(self) -> JsonObject:
+        """With `unsigned`, where Synapse puts what may be seen of the room. 400 when it is no JSON object."""
+        pdu = decode_exact(self.json)
+        if not isinstance(pdu, dict):
+            raise bad_json("Not an event")
+        return pdu
+
+    def is_soft_failed(self) -> bool:
+        """400 when that cannot be read."""
+        return bool(decode_object(self.metadata).get("soft_failed"))
 
 
 @frozen
@@ -130,23 +144,14 @@ def local_memberships(database: SynapseDatabase, room_id: str) -> dict[str, tupl
 
 
 def _event(row: SynapseRow) -> SynapseEvent:
-    pdu = decode_exact(row["json"])
-    unsigned = pdu.pop("unsigned", None)
-    stripped = (
-        unsigned.get("invite_room_state") or unsigned.get("knock_room_state")
-        if isinstance(unsigned, dict)
-        else None
-    )
-    about = json.loads(row["internal_metadata"])
     return SynapseEvent(
         row["event_id"],
-        pdu,
+        row["json"],
+        row["internal_metadata"],
         bool(row["outlier"]),
-        bool(about.get("soft_failed")),
         row["rejected"],
-        row["received_ts"] or pdu["origin_server_ts"],
+        row["received_ts"],
         row["state_group"],
-        tuple(stripped or ()),
     )
 
 
@@ -173,46 +178,20 @@ def aliases(database: SynapseDatabase, room_id: str) -> dict[str, str | None]:
     return {row["room_alias"]: row["creator"] for row in rows}
 
 
-@frozen
-class RoomAccountData:
-    user_id: str
-    type: str
-    content: JsonObject
+def room_account_data(database: SynapseDatabase, room_id: str) -> Iterator[SynapseRow]:
+    return database.pages("room_account_data", ("user_id", "account_data_type"), "room_id = ?", [room_id])
 
 
-_OF_MEMBERS = "room_id = ? AND user_id IN (SELECT user_id FROM local_current_membership WHERE room_id = ?)"
-"""Those of whom the room has heard: the table is not indexed by rooms."""
+def room_tags(database: SynapseDatabase, room_id: str) -> Iterator[list[SynapseRow]]:
+    """All of a user at a time: of those of whom the room has heard, as the table is not indexed by rooms."""
+    of_members = "room_id = ? AND user_id IN (SELECT user_id FROM local_current_membership WHERE room_id = ?)"
+    rows = database.pages("room_tags", ("user_id", "tag"), of_members, [room_id, room_id])
+    for _, of_user in groupby(rows, key=itemgetter("user_id")):
+        yield list(of_user)
 
 
-def room_account_data(database: SynapseDatabase, room_id: str) -> Iterator[RoomAccountData]:
-    """Tags are of type `m.tag`."""
-    keys = ("user_id", "account_data_type")
-    for row in database.pages("room_account_data", keys, "room_id = ?", [room_id]):
-        yield RoomAccountData(row["user_id"], row["account_data_type"], decode_exact(row["content"]))
-    tags: dict[str, JsonObject] = {}
-    for row in database.pages("room_tags", ("user_id", "tag"), _OF_MEMBERS, [room_id, room_id]):
-        tags.setdefault(row["user_id"], {})[row["tag"]] = decode_exact(row["content"])
-    for user_id, of_user in tags.items():
-        yield RoomAccountData(user_id, "m.tag", {"tags": of_user})
-
-
-@frozen
-class SynapseReceipt:
-    """`thread_id` is "" for one that concerns no thread in particular."""
-
-    user_id: str
-    receipt_type: str
-    thread_id: str
-    event_id: str
-    ts: int
-
-
-def receipts(database: SynapseDatabase, room_id: str) -> Iterator[SynapseReceipt]:
-    for row in database.pages("receipts_linearized", ("stream_id",), "room_id = ?", [room_id]):
-        ts = json.loads(row["data"]).get("ts", 0)
-        yield SynapseReceipt(
-            row["user_id"], row["receipt_type"], row.get("thread_id") or "", row["event_id"], ts
-        )
+def receipts(database: SynapseDatabase, room_id: str) -> Iterator[SynapseRow]:
+    return database.pages("receipts_linearized", ("stream_id",), "room_id = ?", [room_id])
 
 
 def blocked_rooms(database: SynapseDatabase) -> Iterator[tuple[str, str]]:
