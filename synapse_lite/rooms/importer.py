@@ -75,12 +75,16 @@ class Arriving:
 
 @define
 class _Step:
-    """What one transaction adds, from the snapshot `start_nid` on; `known` is all that the events name, by id."""
+    """What one transaction adds, from the snapshot `start_nid` on; `known` is all that the events name, by id.
+
+    `is_in_line`: each event came after the one before it, so that the head's state is that of its snapshot.
+    """
 
     head: Head
     start_nid: int
     known: dict[str, StoredEvent]
     batch: Batch
+    is_in_line: bool = True
 
 
 class RoomImporter:
@@ -120,6 +124,14 @@ class RoomImporter:
             nids[event.event_id] = nid
         self._events.insert(txn, new, self._clock.now_ms())
         lean_on(txn, more)
+
+    def number_keys(self, txn: Transaction, given: Sequence[GivenEvent]) -> None:
+        """The keys of state events have numbers. Called before `take`, and again to read only, they are known to it."""
+        keys = {one.event.key for one in given if one.event.is_state}
+        if txn.read_only:
+            self._state.find_keys(txn, keys)
+        else:
+            self._state.have_keys(txn, keys)
 
     def take(self, txn: Transaction, arriving: Arriving, given: Sequence[GivenEvent]) -> None:
         """The next events of its history, in order."""
@@ -270,6 +282,9 @@ class RoomImporter:
                 if states and len(states) == len(previous)
                 else StateAt(after_nid).changed({key: REMOVED}),
             )
+        if step.is_in_line and before_nid == step.head.snapshot_nid:
+            replaced = step.head.state.get(key)
+            return before_nid, replaced.nid if replaced else None
         return before_nid, self._resolver.some(txn, StateAt(before_nid), [key]).get(key)
 
     def _told_before(self, arriving: Arriving, one: GivenEvent) -> int | None:
@@ -346,13 +361,15 @@ class RoomImporter:
         self, txn: Transaction, event_ids: Mapping[StateKey, str], own: Mapping[str, int]
     ) -> dict[StateKey, int]:
         """Of a state; `own` are the numbers of events that are not stored yet. What is unknown is left out."""
-        nids = {**self._events.nids_of(txn, set(event_ids.values()) - own.keys()), **own}
+        others = set(event_ids.values()) - own.keys()
+        nids = {**(self._events.nids_of(txn, others) if others else {}), **own}
         return {key: nids[event_id] for key, event_id in event_ids.items() if event_id in nids}
 
 
 def _extend(step: _Step, stored: StoredEvent, after_nid: int) -> None:
     """Make the event the end of its room."""
     head = step.head
+    step.is_in_line &= stored.before_nid == head.snapshot_nid
     if stored.event.is_state:
         replaced = head.state.get(stored.event.key)
         step.batch.deltas[stored.nid] = [StateDelta(stored.event.key, stored, replaced, stored)]

@@ -145,9 +145,9 @@ def test_an_import_that_is_killed_goes_on(
     transaction, left = Import.transaction, 0
 
     @contextmanager
-    def counted(self: Import) -> Iterator[Transaction]:
+    def counted(self: Import, *, read_only: bool = False) -> Iterator[Transaction]:
         nonlocal left
-        with transaction(self) as txn:
+        with transaction(self, read_only=read_only) as txn:
             yield txn
             if left == 0:
                 raise KilledError

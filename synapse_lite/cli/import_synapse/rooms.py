@@ -112,6 +112,9 @@ class RoomsPart:
         """Together; where one of them cannot be stored, each half by itself."""
         before = arriving.mark()
         try:
+            for read_only in (False, True):  # what is committed is remembered
+                with self.work.transaction(read_only=read_only) as txn:
+                    self.importer.number_keys(txn, given)
             with self.work.transaction() as txn:
                 self.importer.take(txn, arriving, given)
         except UNSTORABLE as error:

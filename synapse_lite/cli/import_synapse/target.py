@@ -44,10 +44,10 @@ class Import:
     accounts_expire: bool = False
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, *, read_only: bool = False) -> Iterator[Transaction]:
         """Committed at its end."""
         with self.connection, self.connection.cursor() as cursor:
-            txn = Transaction(cursor)
+            txn = Transaction(cursor, read_only=read_only)
             yield txn
             txn.commit()
 
