@@ -33,6 +33,9 @@ await until("none", () => !Object.keys(ann.getAccountData("org.example.colour")?
 await ann.setIgnoredUsers([ben.getUserId()]);
 await until("the list", () => ann.isUserIgnored(ben.getUserId()));
 await ben.sendTextMessage(roomId, "unheard");
+// What is not told yet when the list changes again is told by the new one.
+await ann.setAccountData("org.example.heard", { upto: "here" });
+await until("what came before", () => ann.getAccountData("org.example.heard")?.getContent().upto === "here");
 await ann.setIgnoredUsers([]);
 await until("an empty list", () => !ann.isUserIgnored(ben.getUserId()));
 const heard = (await ben.sendTextMessage(roomId, "heard")).event_id;
