@@ -169,7 +169,8 @@ class RoomImporter:
         self, txn: Transaction, start_nid: int, changes: Mapping[StateKey, int], cause: StoredEvent
     ) -> None:
         """What no event by itself has changed of the state."""
-        deltas = self._deltas(txn, start_nid, changes, cause)
+        before = self._resolver.some(txn, StateAt(start_nid), list(changes))
+        deltas = self._deltas(txn, before, changes, cause)
         if not deltas:
             return
         written = Written([], {}, {}, {cause.room_nid: deltas})
@@ -320,26 +321,27 @@ class RoomImporter:
         self, txn: Transaction, step: _Step, changes: Mapping[StateKey, int], last: StoredEvent
     ) -> None:
         """What of the state at the last event is not what the events have made of it one by one."""
-        head = step.head
-        before = self._resolver.some(txn, StateAt(step.start_nid), [*head.state, *changes])
-        wanted = {key: changes.get(key, before.get(key, REMOVED)) for key in {*head.state, *changes}}
-        made = {key: head.state[key].nid if key in head.state else before.get(key, REMOVED) for key in wanted}
-        other = sorted(key for key, nid in wanted.items() if made[key] != nid)
-        loaded = self._events.load(
-            txn, {nid for key in other for nid in (wanted[key], made[key])} - {REMOVED}
-        )
-        deltas = [StateDelta(key, loaded.get(wanted[key]), loaded.get(made[key]), last) for key in other]
+        made = {key: stored.nid for key, stored in step.head.state.items()}
+        before = self._resolver.some(txn, StateAt(step.start_nid), [*made, *changes])
+        wanted = {**dict.fromkeys(made, REMOVED), **before, **changes}
+        deltas = self._deltas(txn, {**before, **made}, wanted, last)
         if deltas:
             step.batch.found[last.nid] = deltas
 
     def _deltas(
-        self, txn: Transaction, start_nid: int, changes: Mapping[StateKey, int], cause: StoredEvent
+        self,
+        txn: Transaction,
+        made: Mapping[StateKey, int],
+        wanted: Mapping[StateKey, int],
+        cause: StoredEvent,
     ) -> list[StateDelta]:
-        before = self._resolver.some(txn, StateAt(start_nid), list(changes))
-        loaded = self._events.load(txn, {*changes.values(), *before.values()} - {REMOVED})
+        """Of the keys that are not as `wanted`: `REMOVED` is there for what is not to be set."""
+        other = sorted(key for key, nid in wanted.items() if made.get(key, REMOVED) != nid)
+        nids = {nid for key in other for nid in (wanted[key], made.get(key, REMOVED))}
+        loaded = self._events.load(txn, nids - {REMOVED})
         return [
-            StateDelta(key, loaded.get(nid), loaded.get(before.get(key, REMOVED)), cause)
-            for key, nid in sorted(changes.items())
+            StateDelta(key, loaded.get(wanted[key]), loaded.get(made.get(key, REMOVED)), cause)
+            for key in other
         ]
 
     def _known(

@@ -76,7 +76,6 @@ class RoomsPart:
     work: Import
     importer: RoomImporter
     outside: OutsideStore
-    events: EventStore
 
     @classmethod
     def build(cls, work: Import) -> "RoomsPart":
@@ -90,7 +89,7 @@ class RoomsPart:
             PassOver(TELLING),
         )
         importer = RoomImporter(events, state, clock, contributors)
-        return cls(work, importer, OutsideStore(events, clock, work.server_name, False), events)
+        return cls(work, importer, OutsideStore(events, clock, work.server_name, False))
 
     def take(self, room: SynapseRoom, version: RoomVersion) -> None:
         arriving = self._begin(room, version)
