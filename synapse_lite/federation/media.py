@@ -53,7 +53,7 @@ class RemoteFiles:
             try:
                 yield await self._find(stack, mxc, timeout_ms)
             except MultipartError as error:
-                raise PeerError(f"{mxc.origin} sends no file: {error}") from None
+                raise PeerError(f"{mxc.origin} sends no file: {error}", OK) from None
 
     async def _find(self, stack: AsyncExitStack, mxc: Mxc, timeout_ms: int) -> RemoteFile:
         target = f"/_matrix/federation/v1/media/download/{quote(mxc.media_id)}?timeout_ms={timeout_ms}"

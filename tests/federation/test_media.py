@@ -225,6 +225,16 @@ async def test_a_server_that_is_away(server: TestServer, network: Network) -> No
 
 
 @ensureDeferred
+async def test_a_file_that_is_none(server: TestServer, other: Scripted) -> None:
+    """Says nothing of the other files of its server."""
+    token = await server.user("alice")
+    other.files[THEIRS] = sends(b"x" * 100_000)
+    other.files[f"{SERVED}/download/another"] = sends(parts())
+    assert refusal(await download(server, token)) == FAILED
+    assert (await download(server, token, "other.test/another")).body == HELLO
+
+
+@ensureDeferred
 async def test_a_server_that_is_busy(server: TestServer, other: Scripted, network: Network) -> None:
     """Until the time that it names nobody asks it for anything, and our clients are told to wait."""
     token = await server.user("alice")
@@ -312,27 +322,6 @@ async def test_hidden_bytes_stay_hidden(server: TestServer, other: Scripted) -> 
     await server.database.transact(files.delete, [media.nid], server.clock.now_ms())
     for name in (FILE, "other.test/another"):
         assert refusal(await download(server, admin, name)) == NOT_FOUND
-
-
-@ensureDeferred
-async def test_how_much_one_may_fetch(join_network: JoinNetwork, other: Scripted) -> None:
-    """Bytes of files that were not here; another user still may, and later the first again."""
-    server = await join_network(
-        max_upload_size="1M", remote_media_download_burst_count="1M", remote_media_download_per_second="100K"
-    )
-    alice, bob = await server.user("alice"), await server.user("bob")
-    data = parts(b"x" * 600_000)
-    other.files[SERVED] = sends(*cut(data, 99_999), length=len(data))
-    assert (await download(server, alice, "other.test/file1")).status == 200
-    assert refusal(await download(server, alice, "other.test/file2")) == (429, "M_LIMIT_EXCEEDED")
-    assert (await download(server, alice, "other.test/file1")).status == 200
-    assert (await download(server, bob, "other.test/file2")).status == 200
-    server.clock.advance(10)
-    assert (await download(server, alice, "other.test/file3")).status == 200
-    other.files[SERVED] = sends(parts())  # of an unknown size: only what has arrived counts
-    for number in range(4, 20):
-        assert (await download(server, bob, f"other.test/file{number}")).status == 200, number
-        server.clock.advance(7)
 
 
 @ensureDeferred

@@ -2,7 +2,7 @@
 
 import hashlib
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import attrs
@@ -15,12 +15,25 @@ from synapse_lite.handlers.media.uploads import Quota, Uploads
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.matrix.media import Mxc
 from synapse_lite.storage.database import Database
-from tests.builders import BOB, SERVER
+from synapse_lite.storage.media import files
+from tests.builders import ALICE, BOB, SERVER
 from tests.handlers.media_home import Generous, MediaHome, Unending, chunks, media_home, who
 from tests.http.memory import ManualClock
 
 HELLO = b"hello"
 DAY_MS = 24 * 3600 * 1000
+
+
+async def fill(home: MediaHome, mxc: Mxc, data: bytes, user_id: str = ALICE) -> None:
+    body = chunks(data)
+    await home.uploads.fill(who(user_id), mxc, body, length=len(data), content_type="text/plain", name=None)
+
+
+async def refusal(asking: Awaitable[object]) -> tuple[int, str]:
+    """Status and errcode of the error that it ends with."""
+    with pytest.raises(MatrixError) as refused:
+        await asking
+    return refused.value.status, refused.value.errcode
 
 
 @ensureDeferred
@@ -113,6 +126,21 @@ async def test_quota(database: Database, tmp_path: Path) -> None:
 
 
 @ensureDeferred
+async def test_quota_of_reserved_names(database: Database, tmp_path: Path) -> None:
+    """What counts is when the bytes came, however long ago their name was reserved."""
+    clock = ManualClock()
+    async with media_home(
+        database, tmp_path, clock=clock, quotas=[Quota(1000, 10)], reserved_ms=DAY_MS
+    ) as home:
+        made = [await home.uploads.create(who()) for _ in range(3)]
+        clock.advance(2)
+        first, second, _ = (Mxc(SERVER, one["content_uri"].rpartition("/")[2]) for one in made)
+        await fill(home, first, b"1234567890")
+        assert await refusal(fill(home, second, b"1")) == (403, "M_RESOURCE_LIMIT_EXCEEDED")
+        assert await home.rows("SELECT created_ts FROM media WHERE size IS NOT NULL") == [(clock.now_ms(),)]
+
+
+@ensureDeferred
 async def test_reserved_names(database: Database, tmp_path: Path) -> None:
     """A reserved name is filled once, by who reserved it, before it expires; unfilled ones are few."""
     clock = ManualClock()
@@ -121,19 +149,10 @@ async def test_reserved_names(database: Database, tmp_path: Path) -> None:
         assert made["unused_expires_at"] == clock.now_ms() + 60_000
         mxc = Mxc(SERVER, made["content_uri"].rpartition("/")[2])
 
-        async def fill(mxc: Mxc, user_id: str = "@alice:hs.test") -> tuple[int, str] | None:
-            try:
-                await home.uploads.fill(
-                    who(user_id), mxc, chunks(HELLO), length=5, content_type="text/plain", name=None
-                )
-            except MatrixError as error:
-                return error.status, error.errcode
-            return None
-
-        assert await fill(mxc, BOB) == (403, "M_FORBIDDEN")
-        assert await fill(Mxc(SERVER, "unknown")) == (404, "M_NOT_FOUND")
-        assert await fill(mxc) is None
-        assert await fill(mxc) == (409, "M_CANNOT_OVERWRITE_MEDIA")
+        assert await refusal(fill(home, mxc, HELLO, BOB)) == (403, "M_FORBIDDEN")
+        assert await refusal(fill(home, Mxc(SERVER, "unknown"), HELLO)) == (404, "M_NOT_FOUND")
+        await fill(home, mxc, HELLO)
+        assert await refusal(fill(home, mxc, HELLO)) == (409, "M_CANNOT_OVERWRITE_MEDIA")
         assert await home.download(mxc) == HELLO
         late = [(await home.uploads.create(who()))["content_uri"] for _ in range(3)]
         with pytest.raises(MatrixError) as refused:
@@ -141,8 +160,29 @@ async def test_reserved_names(database: Database, tmp_path: Path) -> None:
         assert refused.value.status == 429
         await home.uploads.create(who(BOB))
         clock.advance(61)
-        assert await fill(Mxc(SERVER, late[0].rpartition("/")[2])) == (404, "M_NOT_FOUND")
+        expired = Mxc(SERVER, late[0].rpartition("/")[2])
+        assert await refusal(fill(home, expired, HELLO)) == (404, "M_NOT_FOUND")
         await home.uploads.create(who())
+
+
+@ensureDeferred
+@pytest.mark.parametrize("is_cleaned", [False, True])
+async def test_a_name_that_expires_while_it_is_filled(
+    database: Database, tmp_path: Path, is_cleaned: bool
+) -> None:
+    """As one that had expired before, whether its row is there still or not."""
+    clock = ManualClock()
+    async with media_home(database, tmp_path, clock=clock) as home:
+        mxc = Mxc(SERVER, (await home.uploads.create(who()))["content_uri"].rpartition("/")[2])
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield HELLO
+            clock.advance(61)
+            if is_cleaned:
+                await database.transact(files.delete_expired_reservations, clock.now_ms(), 10)
+
+        filling = home.uploads.fill(who(), mxc, slowly(), length=5, content_type="text/plain", name=None)
+        assert await refusal(filling) == (404, "M_NOT_FOUND")
 
 
 @ensureDeferred

@@ -39,6 +39,14 @@ _OF_THE_SERVER = frozenset({None, 429, 502, 503})
 """Statuses that are about the other server, not about the file; None: it does not answer."""
 
 
+class PayerError(MatrixError):
+    """Who pays had too much already: nothing to those who wait for the same file, and pay themselves."""
+
+    def __init__(self, payer: str, refusal: MatrixError) -> None:
+        super().__init__(refusal.status, refusal.errcode, refusal.message, refusal.extra)
+        self.payer = payer
+
+
 @frozen
 class RemoteRules:
     """`denied`: servers whose media are not fetched, in lower case. `max_bytes`: the largest file; `max_burst` of the limiter."""
@@ -70,7 +78,12 @@ class RemoteLibrary:
             raise not_found("Media of this server are not fetched")
         self._refusals.check(mxc.origin)
         self._refusals.check(mxc)
-        await self._flights.join(mxc, partial(self._fetch, mxc, payer, timeout_ms))
+        while True:
+            try:
+                return await self._flights.join(mxc, partial(self._fetch, mxc, payer, timeout_ms))
+            except PayerError as error:
+                if error.payer == payer:
+                    raise
 
     async def _fetch(self, mxc: Mxc, payer: str, timeout_ms: int) -> None:
         async with self._place(mxc.origin), self._claim(mxc) as is_ours:
@@ -139,15 +152,13 @@ class RemoteLibrary:
             raise self._refused(mxc, error, began) from None
 
     async def _keep(self, mxc: Mxc, payer: str, file: RemoteFile) -> None:
-        cost = min(self._rules.max_bytes if file.size is None else file.size, self._rules.max_burst)
-        await self._limiter.check(payer, cost)
         try:
-            received = await self._library.receive(file.chunks, self._rules.max_bytes)
+            received = await self._library.receive(self._paid(payer, file), self._rules.max_bytes)
         except MatrixError as error:
             if error.errcode == Errcode.TOO_LARGE:
                 raise FileTooLargeError(f"{mxc} has more than {self._rules.max_bytes} bytes") from None
             raise
-        self._limiter.refund(payer, max(0, cost - received.size))
+        self._limiter.refund(payer, max(0, self._known_cost(file) - received.size))
         new = NewMedia(
             mxc.origin,
             mxc.media_id,
@@ -158,6 +169,25 @@ class RemoteLibrary:
             self._rules.authenticated,
         )
         await self._library.keep(received, files.add, new, received.sha256, received.size)
+
+    async def _paid(self, payer: str, file: RemoteFile) -> AsyncIterator[bytes]:
+        """Before they come where it is known how many, else as they come: the largest of files leaves no room for a second one."""
+        await self._pay(payer, self._known_cost(file))
+        left = self._rules.max_burst if file.size is None else 0
+        async for chunk in file.chunks:
+            if left > 0:
+                await self._pay(payer, min(len(chunk), left))
+                left -= len(chunk)
+            yield chunk
+
+    def _known_cost(self, file: RemoteFile) -> float:
+        return min(file.size or 0, self._rules.max_burst)
+
+    async def _pay(self, payer: str, cost: float) -> None:
+        try:
+            await self._limiter.check(payer, cost)
+        except MatrixError as error:
+            raise PayerError(payer, error) from None
 
     def _refused(self, mxc: Mxc, error: PeerError, began: bool) -> MatrixError:
         """Remembered: whoever asks next gets the same answer, and the other server no further question."""

@@ -128,6 +128,8 @@ class Uploads:
             await self._keep(received, files.fill, new)
         except files.FilledError:
             raise _filled() from None
+        except files.ExpiredError:
+            raise _expired() from None
         self._bus.publish(TOPIC, f"{mxc.origin}/{mxc.media_id}")
 
     async def _receive(self, requester: Requester, body: AsyncIterator[bytes]) -> Received:
@@ -180,7 +182,7 @@ class Uploads:
         if media.sha256 is not None:
             raise _filled()
         if media.expires_ts is None or media.expires_ts <= self._library.clock.now_ms():
-            raise not_found("Media ID has expired")
+            raise _expired()
 
     def _new(self, mxc: Mxc, requester: Requester, content_type: str, name: str | None) -> NewMedia:
         return NewMedia(
@@ -196,3 +198,7 @@ class Uploads:
 
 def _filled() -> MatrixError:
     return MatrixError(409, Errcode.CANNOT_OVERWRITE_MEDIA, "Media ID already has content")
+
+
+def _expired() -> MatrixError:
+    return not_found("Media ID has expired")

@@ -14,7 +14,11 @@ from synapse_lite.storage.prepared import Prepared
 
 
 class FilledError(SynapseLiteError):
-    """A name that is not waiting for bytes: it has some, or its time is over."""
+    """A reserved name that has its bytes already."""
+
+
+class ExpiredError(SynapseLiteError):
+    """A reserved name whose time is over."""
 
 
 @frozen
@@ -152,19 +156,31 @@ def reserve(txn: Transaction, new: NewMedia, expires_ts: int, most: int) -> bool
 
 
 def fill(txn: Transaction, new: NewMedia, sha256: bytes, size: int) -> Media | None:
-    """As `add`, for a reserved name: `FilledError`."""
+    """As `add`, for a reserved name: `FilledError`, `ExpiredError`. Made now, so that quotas count it now."""
     row = txn.row(
-        "SELECT sha256 IS NOT NULL OR expires_ts <= %s FROM media WHERE origin = %s AND media_id = %s FOR UPDATE",
+        "SELECT sha256 IS NOT NULL, expires_ts <= %s FROM media WHERE origin = %s AND media_id = %s FOR UPDATE",
         (new.created_ts, new.origin, new.media_id),
     )
-    if row is None or row[0]:
-        raise FilledError(f"mxc://{new.origin}/{new.media_id} takes no bytes")
+    is_filled, is_expired = row or (False, True)
+    if is_filled:
+        raise FilledError(f"mxc://{new.origin}/{new.media_id} has bytes")
+    if is_expired:
+        raise ExpiredError(f"mxc://{new.origin}/{new.media_id} has expired")
     if not blobs.confirm(txn, sha256, new.created_ts):
         return None
     txn.execute(
-        "UPDATE media SET sha256 = %s, size = %s, media_type = %s, upload_name = %s, last_access_ts = %s,"
-        " expires_ts = NULL WHERE origin = %s AND media_id = %s",
-        (sha256, size, new.media_type, new.upload_name, new.created_ts, new.origin, new.media_id),
+        "UPDATE media SET sha256 = %s, size = %s, media_type = %s, upload_name = %s, created_ts = %s,"
+        " last_access_ts = %s, expires_ts = NULL WHERE origin = %s AND media_id = %s",
+        (
+            sha256,
+            size,
+            new.media_type,
+            new.upload_name,
+            new.created_ts,
+            new.created_ts,
+            new.origin,
+            new.media_id,
+        ),
     )
     return _with_bytes(txn, new)
 
