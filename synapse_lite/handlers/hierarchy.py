@@ -1,7 +1,7 @@
 """The tree of rooms below a space ("GET /_matrix/client/v1/rooms/{roomId}/hierarchy")."""
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 
 from attrs import define, field, frozen
@@ -26,7 +26,7 @@ from synapse_lite.handlers.space_children import (
 from synapse_lite.ids import domain_of, is_server_name
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.room_servers import keeps_room
+from synapse_lite.storage.room_servers import keeps_room, kept_among
 from synapse_lite.storage.stripped_state import teller_of
 
 MAX_PAGE = 50
@@ -58,7 +58,7 @@ class HierarchyQuery:
 
 @frozen
 class _Lead:
-    """To a room that is not known here: how deep it is in the tree, and servers that may know it."""
+    """To a room that is not kept here: how deep it is in the tree, and servers that may know it."""
 
     depth: int
     servers: Sequence[str]
@@ -122,7 +122,7 @@ class Hierarchy:
         summaries: RoomSummaries,
         others: RemoteSpaces | None = None,
     ) -> None:
-        """`others` None: rooms that are not known here are left out."""
+        """`others` None: what is not known here is left out."""
         self._others = others
         self._database = database
         self._rooms = rooms
@@ -164,7 +164,7 @@ class Hierarchy:
         return await self._database.snapshot(self._read_level, server_name, room_id, suggested_only)
 
     async def _ask_others(self, tree: _Tree) -> None:
-        """Level by level, about rooms that are not known here."""
+        """Level by level, about rooms that are not kept here."""
         if self._others is None:
             return
         asked: dict[str, _Lead] = {}
@@ -193,22 +193,22 @@ class Hierarchy:
     def _read_level(
         self, txn: Transaction, server_name: str, room_id: str, suggested_only: bool
     ) -> JsonObject:
-        room = room_store.room_by_id(txn, room_id)
-        shown = {} if room is None else self._summaries.read_for_server(txn, [room.nid], server_name)
-        if room is None or room.nid not in shown:
+        root = self._kept(txn, [room_id])
+        shown = self._summaries.read_for_server(txn, root.values(), server_name)
+        if not shown:
             raise not_found("Unknown room")
-        children = self._children(txn, {room_id: room.nid}, suggested_only=suggested_only)[room_id]
+        children = self._children(txn, root, suggested_only=suggested_only)[room_id]
         named = [child["state_key"] for child in children][:MAX_CHILDREN]
-        nids = room_store.nids_of(txn, named)
+        nids = self._kept(txn, named)
         below = self._summaries.read_for_server(txn, nids.values(), server_name)
         return {
-            "room": {**shown[room.nid], "children_state": children},
+            "room": {**shown[root[room_id]], "children_state": children},
             "children": [below[nids[one]] for one in named if nids.get(one) in below],
             "inaccessible_children": [one for one in named if one in nids and nids[one] not in below],
         }
 
     def _grow(self, txn: Transaction, tree: _Tree, level: Mapping[str, int], depth: int) -> None:
-        """Add rooms (id to nid) that are known here, and those below them."""
+        """Add rooms (id to nid) that are kept here, and those below them."""
         while level:
             found = self._summaries.read(txn, level.values(), tree.user_id)
             shown = {room_id: found[nid] for room_id, nid in level.items() if nid in found}
@@ -220,15 +220,23 @@ class Hierarchy:
             level = self._next_level(txn, tree, spaces, depth)
 
     def _next_level(self, txn: Transaction, tree: _Tree, spaces: Iterable[str], depth: int) -> dict[str, int]:
-        """Of the rooms right below the spaces, those that are known here; the others become leads."""
+        """Of the rooms right below the spaces, those that are kept here; the others become leads."""
         wanted = tree.wanted_below(spaces)
         room = MAX_ROOMS - len(tree.summaries)
         if depth > tree.query.deepest or not wanted or room <= 0:
             return {}
-        known = room_store.nids_of(txn, wanted)
-        unknown = [room_id for room_id in wanted if room_id not in known][:room]
+        kept = self._kept(txn, wanted)
+        unknown = [room_id for room_id in wanted if room_id not in kept][:room]
         tree.elsewhere |= {room_id: _Lead(depth, wanted[room_id]) for room_id in unknown}
-        return {room_id: known[room_id] for room_id in sorted(known)[:room]}
+        return {room_id: kept[room_id] for room_id in sorted(kept)[:room]}
+
+    def _kept(self, txn: Transaction, room_ids: Collection[str]) -> dict[str, int]:
+        """Id to nid. Of a room that this server only heard of, or left, it does not know what others may know."""
+        known = room_store.nids_of(txn, room_ids)
+        if self._others is None or not known:
+            return known
+        kept = kept_among(txn, known.values(), self._others.server_name)
+        return {room_id: nid for room_id, nid in known.items() if nid in kept}
 
     def _graft(
         self,

@@ -231,6 +231,45 @@ async def test_a_space_that_nobody_here_is_in(server: TestServer, join_network: 
 
 
 @ensureDeferred
+async def test_rooms_known_from_outside(server: TestServer, join_network: JoinNetwork) -> None:
+    """Somebody is invited to one, another one was left: both are shown as their server tells of them now."""
+    there = await join_network(HOME)
+    alice, bob, carol = await there.user("alice"), await server.user("bob"), await server.user("carol")
+    invited = (await there.room(alice, name="invited")).removeprefix("rooms/")
+    left = (await there.room(alice, name="left")).removeprefix("rooms/")
+    root = await server.room(carol, name="root", creation_content={"type": "m.space"}, preset="public_chat")
+    for child in (invited, left):
+        await server.ok("PUT", f"{root}/state/m.space.child/{path_part(child)}", {"via": [HOME]}, carol)
+    await there.ok("POST", f"rooms/{path_part(invited)}/invite", {"user_id": f"@bob:{server.name}"}, alice)
+    assert sorted(await _names(server, carol, root.removeprefix("rooms/"))) == ["invited", "left", "root"]
+    await server.ok("POST", f"join/{path_part(left)}?via={HOME}", {}, bob)
+    await server.ok("POST", f"rooms/{path_part(left)}/leave", {}, bob)
+    await there.ok("PUT", f"rooms/{path_part(left)}/state/m.room.name", {"name": "renamed"}, alice)
+    server.clock.advance(400)
+    assert sorted(await _names(server, carol, root.removeprefix("rooms/"))) == ["invited", "renamed", "root"]
+
+
+@ensureDeferred
+async def test_what_is_told_of_rooms_that_were_left(
+    server: TestServer, join_network: JoinNetwork, other: Scripted
+) -> None:
+    """Nothing: this server does not know what others may know of them now."""
+    there = await join_network(HOME)
+    bob = await server.user("bob")
+    left = (await there.room(await there.user("alice"), name="left")).removeprefix("rooms/")
+    space = (await server.room(bob, creation_content={"type": "m.space"})).removeprefix("rooms/")
+    link = f"rooms/{path_part(space)}/state/m.space.child/{path_part(left)}"
+    await server.ok("PUT", link, {"via": [HOME]}, bob)
+    await server.ok("POST", f"join/{path_part(left)}?via={HOME}", {}, bob)
+    asked = f"{V1}/hierarchy/{path_part(left)}"
+    assert (await other.ask(server, "GET", asked))[0] == 200
+    await server.ok("POST", f"rooms/{path_part(left)}/leave", {}, bob)
+    assert (await other.ask(server, "GET", asked))[0] == 404
+    _, told = await other.ask(server, "GET", f"{V1}/hierarchy/{path_part(space)}")
+    assert (told["children"], told["inaccessible_children"]) == ([], [])
+
+
+@ensureDeferred
 async def test_spaces_that_lie(server: TestServer, other: Scripted) -> None:
     """What another server tells of a space is shown as far as it is well-formed, and to who may know of it."""
     bob = await server.user("bob")
