@@ -1,6 +1,7 @@
 """Ports and sockets of a process, and which routes each serves."""
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -36,13 +37,19 @@ _RESOURCES = {
     "/_matrix/key/": frozenset({"federation", "keys"}),
     "/_matrix/media/": frozenset({"client", "federation", "media"}),
     "/_matrix/client/v1/media/": frozenset({"client", "media"}),
-    "/_synapse/admin/v1/media/": frozenset({"client", "media"}),
     "/.well-known/matrix/server": frozenset({"client", "federation"}),
 }
+
+# What Synapse's documentation has a proxy send to its media workers, and ours of the same kind.
+_MEDIA_ADMIN = re.compile(
+    r"/_synapse/admin/v1/(media/|purge_media_cache$|quarantine_media/|(room|server|user|users)/[^/]+/media\b)"
+)
 
 
 def resources_of(route: Route) -> frozenset[str]:
     """The resources of a listener that a route is a part of."""
+    if _MEDIA_ADMIN.match(route.pattern):
+        return frozenset({"client", "media"})
     for prefix, names in _RESOURCES.items():
         if route.pattern.startswith(prefix):
             return names
