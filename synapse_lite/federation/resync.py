@@ -27,7 +27,7 @@ from synapse_lite.storage.state import StateStore
 
 logger = logging.getLogger(__name__)
 
-TOPIC = "whole rooms"
+TOPIC = "whole_rooms"
 """On the bus: all members of some room are known now."""
 
 SLICE = 500  # events of one commit

@@ -14,7 +14,7 @@ class Bus(Protocol):
     """For the reactor thread only.
 
     Messages of one topic may be merged: the latest payload wins. An empty payload may also mean that
-    messages were missed.
+    messages were missed. A topic is one word: it is the first of a message.
     """
 
     def publish(self, topic: str, payload: str = "") -> None: ...
@@ -37,6 +37,8 @@ class LocalBus:
                 logger.exception("a subscriber of %r failed", topic)
 
     def subscribe(self, topic: str, callback: Callback) -> Callable[[], None]:
+        if " " in topic:
+            raise ValueError(f"a topic is one word: {topic!r}")
         callbacks = self._callbacks[topic]
         callbacks.append(callback)
         return lambda: callbacks.remove(callback)

@@ -23,7 +23,7 @@ from synapse_lite.storage.stream import KINDS, Change, Scope, read_changes, read
 logger = logging.getLogger(__name__)
 
 TOPIC = "stream"
-URGENT_TOPIC = "stream now"
+URGENT_TOPIC = "urgent_stream"
 KEPT = 20_000  # changes in memory
 PAGE = 1_000
 POLL_SECONDS = 1.0

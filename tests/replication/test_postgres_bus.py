@@ -11,6 +11,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from synapse_lite.clock import ReactorClock
+from synapse_lite.federation import resync, staging
+from synapse_lite.replication import changes
+from synapse_lite.replication.bus import LocalBus
 from synapse_lite.replication.postgres_bus import MAX_PAYLOAD_BYTES, PostgresBus
 from synapse_lite.storage.database import Database, DatabaseError
 from synapse_lite.storage.session import Listener
@@ -79,6 +82,23 @@ async def test_a_message_reaches_others_and_ourselves_once(buses: Pair) -> None:
     buses[1].publish("tasks", "back")
     await here.until("back")
     assert (here.received, there.received, elsewhere.received) == (["a b", "back"], ["a b", "back"], [])
+
+
+@ensureDeferred
+@pytest.mark.parametrize("topic", [changes.URGENT_TOPIC, resync.TOPIC, staging.TOPIC])
+async def test_its_topic_is_what_others_hear_a_message_by(buses: Pair, topic: str) -> None:
+    """Topics of two words came as others, with the rest before the payload: urgent news as those of the stream."""
+    inbox, stream = Inbox(buses[1], topic), Inbox(buses[1], changes.TOPIC)
+    buses[0].publish(topic, "7")
+    buses[0].publish(changes.TOPIC, "8")
+    await stream.until("8")
+    assert (inbox.received, stream.received) == (["7"], ["8"])
+
+
+def test_a_topic_is_one_word() -> None:
+    """Whoever names another one the same way learns it from the first test that runs it."""
+    with pytest.raises(ValueError, match="one word"):
+        LocalBus().subscribe("two words", lambda _: None)
 
 
 @ensureDeferred
