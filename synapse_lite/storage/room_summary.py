@@ -59,6 +59,18 @@ def read_summaries(txn: Transaction, room_nids: Collection[int]) -> dict[int, Ro
     return {row[0]: RoomSummary(*row) for row in rows}
 
 
+def looks_redacted(txn: Transaction, since: Mapping[int, int]) -> set[int]:
+    """The rooms whose name or avatar was redacted after the position of each, as it is now."""
+    rows = txn.rows(
+        "SELECT r.room_nid FROM unnest(%s::bigint[], %s::bigint[]) AS r (room_nid, position) WHERE EXISTS ("
+        " SELECT FROM current_state c JOIN redactions d ON d.target_nid = c.event_nid AND d.applied"
+        " JOIN stream s ON s.event_nid = d.event_nid WHERE c.room_nid = r.room_nid AND c.state_key = ''"
+        " AND c.type IN ('m.room.name', 'm.room.avatar') AND s.position > r.position OFFSET 0)",
+        (list(since), list(since.values())),
+    )
+    return {nid for (nid,) in rows}
+
+
 def take_names(txn: Transaction, room_nid: int) -> bool:
     """Note that the room has the names of the one that it replaces; False: it was noted before."""
     return bool(

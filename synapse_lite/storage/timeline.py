@@ -102,23 +102,41 @@ def windows(
 ) -> dict[int, list[Entry]]:
     """Of each room the newest events that arrived live in its span, oldest first, in one statement.
 
-    They begin after the last gap: an entry of `MISSING` stands for what is not there, or was fetched later.
+    They begin after the last gap: an entry of `MISSING` stands for what is not there, or was fetched later. A gap counts
+    also where the event after it is not selected, since some of what is missing may be.
     """
     condition, arguments = condition_of(selection)
+    is_taken = f"(TRUE {condition})"
     rows = txn.rows(
-        f"SELECT r.room_nid, w.position, w.event_nid, w.key FROM {_SPANS} CROSS JOIN LATERAL ("
-        " SELECT s.position, s.event_nid, s.key FROM stream s"
-        f" WHERE {room_span('r.room_nid', _EVENT, 'r.after', 'r.upto')} AND s.minor >= 0 {condition}"
+        f"SELECT r.room_nid, w.position, w.event_nid, w.is_gap, w.is_taken FROM {_SPANS} CROSS JOIN LATERAL ("
+        f" SELECT s.position, s.event_nid, {_IS_GAP} AS is_gap, NOT {_IS_GAP} OR {is_taken} AS is_taken FROM stream s"
+        f" WHERE {room_span('r.room_nid', _EVENT, 'r.after', 'r.upto')} AND s.minor >= 0 AND ({_IS_GAP} OR {is_taken})"
         f" ORDER BY {ROOM_ORDER_BACK} LIMIT %s) AS w ORDER BY w.position",
-        (*_columns(spans), *arguments, limit),
+        (*_columns(spans), *arguments, *arguments, limit),
     )
     found: dict[int, list[Entry]] = {}
-    for room_nid, position, event_nid, key in rows:
+    for room_nid, position, event_nid, is_gap, is_selected in rows:
         place = Place(position)
-        if key == AFTER_GAP:
+        if is_gap:
             found[room_nid] = [(place.before, MISSING)]
-        found.setdefault(room_nid, []).append((place, event_nid))
+        if is_selected:
+            found.setdefault(room_nid, []).append((place, event_nid))
     return found
+
+
+def newest_positions(
+    txn: Transaction, room_nids: Collection[int], upto: int, selection: Selection
+) -> dict[int, int]:
+    """By room: the position of the newest selected event that arrived live, or of the first event where there is none."""
+    condition, arguments = condition_of(selection)
+    events = f"SELECT s.position FROM stream s WHERE {room_span('r.room_nid', _EVENT, '0', '%s')}"
+    newest = f"{events} AND s.minor >= 0 {condition} ORDER BY {ROOM_ORDER_BACK} LIMIT 1"
+    first = f"{events} ORDER BY {ROOM_ORDER} LIMIT 1"
+    rows = txn.rows(
+        f"SELECT r.room_nid, coalesce(({newest}), ({first})) FROM unnest(%s::bigint[]) AS r (room_nid)",
+        (upto, *arguments, upto, list(room_nids)),
+    )
+    return {nid: position for nid, position in rows if position is not None}
 
 
 @frozen
@@ -164,6 +182,7 @@ def shown_place(txn: Transaction, event_nid: int) -> Place | None:
 
 
 _EVENT = f"{Kind.EVENT:d}"
+_IS_GAP = f"(s.key IS NOT DISTINCT FROM '{AFTER_GAP}')"
 _SPANS = "unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS r (room_nid, after, upto)"
 
 

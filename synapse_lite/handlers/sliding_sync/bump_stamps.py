@@ -28,22 +28,20 @@ class BumpStamps:
         self.database = database
         self._events = events
         self.known: SharedReads[int, int | None] = SharedReads(database, _read_all, REMEMBERED)
-        """By room nid, as of now; None where there is no such event."""
+        """By room nid, as of now; None where there is no event."""
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         stored = self._events.cached([one.event_nid for one in changes if one.event_nid is not None])
         for change in changes:
-            if change.kind is Kind.EVENT and change.room_nid is not None:
+            if change.kind in {Kind.EVENT, Kind.AMENDED} and change.room_nid is not None:
                 event = stored.get(change.event_nid or 0)
                 if event is None or event.event.type in BUMPING:
                     self.known.forget(change.room_nid)
 
 
 def read_bump_stamps(txn: Transaction, room_nids: Collection[int], upto: int) -> dict[int, int]:
-    """The position of the newest such event of each room; rooms without one are absent."""
-    spans = [(nid, 0, upto) for nid in room_nids]
-    found = timeline.windows(txn, spans, 1, EventFilter(types=BUMPING)) if spans else {}
-    return {nid: entries[-1][0].position for nid, entries in found.items()}
+    """The position of the newest such event of each room, or where the room begins here; rooms without events are absent."""
+    return timeline.newest_positions(txn, room_nids, upto, EventFilter(types=BUMPING)) if room_nids else {}
 
 
 def _read_all(txn: Transaction, room_nids: Collection[int]) -> dict[int, int | None]:

@@ -15,9 +15,18 @@ from synapse_lite.storage.stream import Change, Kind
 
 REMEMBERED_EVENTS = 100_000
 REMEMBERED_CHANGES = 200_000
-KEPT_MS = 600_000  # of what no change tells: say, history that is purged
+KEPT_MS = 600_000  # of what no change tells
 _OF_ROOMS = frozenset(
-    {Kind.EVENT, Kind.REDACTED, Kind.STATE, Kind.ROOM_GONE, Kind.KEPT, Kind.RECEIPT, Kind.TYPING}
+    {
+        Kind.EVENT,
+        Kind.REDACTED,
+        Kind.STATE,
+        Kind.ROOM_GONE,
+        Kind.KEPT,
+        Kind.AMENDED,
+        Kind.RECEIPT,
+        Kind.TYPING,
+    }
 )
 _OF_USERS = frozenset({Kind.ACCOUNT_DATA, Kind.PRIVATE_RECEIPT})
 

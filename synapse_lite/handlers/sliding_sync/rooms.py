@@ -19,6 +19,7 @@ from synapse_lite.matrix.event import StateKey
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.storage.events import EventStore, View
 from synapse_lite.storage.room_lists import ListedRoom
+from synapse_lite.storage.room_summary import looks_redacted
 from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.state_deltas import Delta, deltas_in
 from synapse_lite.storage.stream import Place
@@ -105,6 +106,7 @@ class SlidingRoomReader:
             or any(delta.key[0] in SHOWN for delta in joined.deltas.get(nid, ()))
             or any(events[one].event.type in SHOWN for one in _nids(windows, nid))
         }
+        changed |= _redacted(reading, joined.known, changed)
         summaries = self._summaries.read(reading, changed, ())
         unset = _unset(joined, configs, reading.request.user_id)
         shown = {
@@ -323,6 +325,12 @@ class SlidingRoomReader:
         events = self._events.load(reading.txn, list(current.values()))
         members = {nid: events[event] for (nid, _), event in current.items() if event in events}
         return self._visibility.viewers(reading.txn, user_id, members)
+
+
+def _redacted(reading: Reading, known: Mapping[int, Known], changed: Collection[int]) -> set[int]:
+    """Rooms, besides those that have `changed`, that look otherwise by a redaction, which no timeline may show."""
+    others = {nid: one.upto for nid, one in known.items() if nid not in changed}
+    return looks_redacted(reading.txn, others) if others else set()
 
 
 def _unset(joined: JoinedRooms, configs: Mapping[int, RoomConfig], user_id: str) -> dict[int, list[StateKey]]:

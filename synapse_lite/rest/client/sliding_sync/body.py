@@ -90,7 +90,11 @@ def _conn_id(body: JsonObject) -> str:
 def _digest(body: JsonObject, extensions: JsonObject, form: Form) -> str:
     """Tells requests for different things apart: the tokens of extensions say nothing about that."""
     asked = {name: body.get(name) for name in ("lists", "room_subscriptions")}
-    on = sorted(name for name in extensions if _enabled(extensions, name) is not None)
+    enabled = {name: one for name in extensions if (one := _enabled(extensions, name)) is not None}
+    on = {
+        name: [one.get("lists"), one.get("rooms")] if name in OF_ROOMS else None
+        for name, one in enabled.items()
+    }
     return hashlib.sha256(encode({**asked, "extensions": on, "is_merged": form.is_merged})).hexdigest()[:32]
 
 
