@@ -35,7 +35,11 @@ class Count:
 
     def plus(self, position: int, *, highlight: bool) -> "Count":
         """With one notice more."""
-        return Count(self.notifications + 1, self.highlights + highlight, position)
+        return self.with_more(Count(1, int(highlight), position))
+
+    def with_more(self, later: "Count") -> "Count":
+        """With those that came after them."""
+        return Count(self.notifications + later.notifications, self.highlights + later.highlights, later.last)
 
 
 @frozen

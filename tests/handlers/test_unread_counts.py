@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from synapse_lite.handlers.unread.counts import Happening, Memory, RoomCounts, advance
+from synapse_lite.handlers.unread.counts import Happening, Memory, RoomCounts, advance, is_only_spoken_in
 from synapse_lite.matrix.push_rules import Deviation, Notice
 from synapse_lite.storage.notices import ALL_THREADS, Count, PlacedNotice
 from synapse_lite.storage.relations import MAIN_THREAD
@@ -79,3 +79,22 @@ def test_receipts_of_others_change_nothing() -> None:
     """However far they read."""
     happened = (said(1), said(2), receipt(3, 2, user_id=BOB))
     assert advance(counts(2, main=(2, 0, 2)), ALICE, Memory(happened, 0), 3) == counts(3, main=(2, 0, 2))
+
+
+@pytest.mark.parametrize(
+    ("happened", "horizon", "expected"),
+    [
+        ((said(4), receipt(5, 4, user_id=BOB)), 0, True),
+        ((said(4),), 4, False),
+        ((said(4), receipt(5, 1)), 0, False),
+        ((said(4, ALICE),), 0, False),
+        ((said(4), of_kind(5, Kind.REDACTED)), 0, False),
+        ((of_kind(4, Kind.EVENT, ALICE),), 0, False),
+    ],
+    ids=["others spoke and read", "older than memory", "read", "wrote", "redacted", "came in"],
+)
+def test_when_only_what_is_new_is_looked_at(
+    happened: tuple[Happening, ...], horizon: int, expected: bool
+) -> None:
+    """What was counted stays, unless it was read or taken back."""
+    assert is_only_spoken_in(counts(3, main=(2, 0, 3)), ALICE, Memory(happened, horizon), 5) is expected

@@ -1,8 +1,16 @@
 """Unread counts in /sync, and what changes them."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from pytest_twisted import ensureDeferred
 
+from synapse_lite.handlers.unread import UnreadCounts
+from synapse_lite.handlers.unread.reader import Moment, UnreadReader
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.rooms import nids_of
+from synapse_lite.storage.stream import Change, Kind, read_position
 from tests.rest.conftest import BuildServer
 from tests.rest.counting import Client, id_of, in_thread, mentioning, text, two_in_a_room
 from tests.server import OPEN, TestServer, path_part
@@ -134,6 +142,80 @@ async def test_rules_of_ones_own(server: TestServer) -> None:
     await server.ok("POST", f"{room}/join", {}, carol.token)
     await bob.send(room, {"msgtype": "m.notice", "body": "x"})
     assert await alice.counted(room) == expected, "what was said to two stays so; three are no pair"
+
+
+@ensureDeferred
+async def test_with_keywords_only_new_events_are_looked_at(
+    server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not all that is unread once more for each; threads and highlights are added to what is known."""
+    alice, bob, room = await two_in_a_room(server)
+    actions = ["notify", {"set_tweak": "highlight"}]
+    await alice.put_rule("content", "cat", {"pattern": "cat", "actions": actions})
+    root = await bob.send(room, text())
+    for body in ("a cat", "a dog"):
+        await bob.send(room, text(body, **in_thread(root)))
+    assert await alice.counted(room) == {"main": (1, 0), root: (2, 1)}
+    looked: list[int] = []
+    moments = UnreadReader.moments
+
+    def watched(reader: UnreadReader, txn: Transaction, room_nid: int, placed: Any) -> Iterator[Moment]:
+        looked.append(len(placed))
+        return moments(reader, txn, room_nid, placed)
+
+    monkeypatch.setattr(UnreadReader, "moments", watched)
+    await bob.send(room, text("cat", **in_thread(root)))
+    assert await alice.counted(room) == {"main": (1, 0), root: (3, 2)}
+    await bob.send(room, text("x"))
+    assert await alice.counted(room) == {"main": (2, 0), root: (3, 2)}
+    assert looked == [1, 1]
+    await alice.read(room, root, thread="main")
+    assert await alice.counted(room) == {"main": (1, 0), root: (3, 2)}
+
+
+@ensureDeferred
+async def test_counts_that_are_recent_enough(server: TestServer) -> None:
+    """Memory tells as of the last change that it heard of; what has to be newer is counted anew."""
+    _, bob, room = await two_in_a_room(server)
+    reader = UnreadReader(server.core.events, server.core.state)
+    counts = UnreadCounts(server.database, reader)
+
+    def count(txn: Transaction, needed: int | None = None) -> int:
+        upto, rooms = read_position(txn), {nid: id_of(room)}
+        found = counts.read_recent(
+            txn, "@alice:hs.test", rooms, upto, upto if needed is None else needed,
+            lambda missing: reader.count(txn, "@alice:hs.test", missing, upto),
+        )  # fmt: skip
+        return found[nid].total.notifications
+
+    nid = await server.database.read(lambda txn: nids_of(txn, [id_of(room)])[id_of(room)])
+    await bob.send(room, text())
+    before = await server.database.read(read_position)
+    counts.on_changes([Change(before, Kind.TYPING, nid, None, None, None, None, None, None)])
+    assert await server.database.snapshot(count) == 1
+    await bob.send(room, text())
+    assert await server.database.snapshot(count, before) == 1
+    assert await server.database.snapshot(count) == 2
+
+
+@ensureDeferred
+async def test_who_could_notify_all_then(build_server: BuildServer) -> None:
+    """What was said to the whole room stays so when its sender loses the level, also where each event is looked at anew."""
+    server = await build_server(**OPEN)
+    alice, bob, room = await two_in_a_room(server)
+    levels = await server.ok("GET", f"{room}/state/m.room.power_levels", None, alice.token)
+    to_all = text(**{"m.mentions": {"room": True}})
+    for level in (50, 0):
+        users = {**levels["users"], "@bob:hs.test": level}
+        path = f"{room}/state/m.room.power_levels"
+        await server.ok("PUT", path, {**levels, "users": users}, alice.token)
+        await bob.send(room, to_all)
+    expected = {"main": (2, 1)}
+    assert await alice.counted(room) == expected
+    await alice.put_rule("content", "cat", {"pattern": "cat", "actions": ["notify"]})
+    assert await alice.counted(room) == expected
+    await alice.sync(await build_server(**OPEN), anew=True)
+    assert alice.counts[id_of(room)] == expected
 
 
 @ensureDeferred

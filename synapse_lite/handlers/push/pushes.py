@@ -12,6 +12,8 @@ from synapse_lite.handlers.ignored_users import ignored_in
 from synapse_lite.handlers.invite_permission import TYPE as INVITE_PERMISSION
 from synapse_lite.handlers.invite_permission import blocks_invites
 from synapse_lite.handlers.push_rules import PUSH_RULES
+from synapse_lite.handlers.sync.values import RoomIds
+from synapse_lite.handlers.unread import UnreadCounts
 from synapse_lite.handlers.unread.counts import RoomCounts
 from synapse_lite.handlers.unread.reader import Rules, UnreadReader
 from synapse_lite.matrix.push_gateway import EVENT_ID_ONLY, Surroundings, badge, device_of, notification
@@ -86,7 +88,10 @@ class _Standing:
 
 @frozen
 class PushReader:
+    """Badges come from the counts in memory: to count all that is unread takes longer than all the rest of a push."""
+
     reader: UnreadReader
+    counts: UnreadCounts
     options: PushOptions
 
     def work_for(
@@ -146,7 +151,9 @@ class PushReader:
             shown = [] if blocks_invites(stored.get(INVITE_PERMISSION)) else invites[user_id]
             reader = Reader(user_id, ignored_in(user_id, stored.get(IGNORED)))
             rules = Rules(user_id, stored.get(PUSH_RULES), self.reader.follows_threads)
-            counts = self.reader.count_after(txn, rules, reader, marks[user_id], joined[user_id], position)
+            count = partial(self._count, txn, rules, reader, marks[user_id], position)
+            newest = queued[user_id][-1].position if queued[user_id] else 0
+            counts = self.counts.read_recent(txn, user_id, joined[user_id], position, newest, count)
             standings[user_id] = _Standing(
                 user_id,
                 joined[user_id].keys(),
@@ -155,6 +162,17 @@ class PushReader:
                 self._badge(counts) + sum(one.sender not in reader.ignored for one in shown),
             )
         return standings
+
+    def _count(
+        self,
+        txn: Transaction,
+        rules: Rules,
+        reader: Reader,
+        marks: Mapping[int, Marks],
+        upto: int,
+        rooms: RoomIds,
+    ) -> Mapping[int, RoomCounts]:
+        return self.reader.count_after(txn, rules, reader, marks, rooms, upto)
 
     def _badge(self, counts: Mapping[int, RoomCounts]) -> int:
         """Rooms with something unread, or all that is unread."""

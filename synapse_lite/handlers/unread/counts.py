@@ -43,6 +43,13 @@ class RoomCounts:
     def main(self) -> Count:
         return self.threads.get(MAIN_THREAD, Count())
 
+    def with_more(self, more: Mapping[str, Count], upto: int) -> "RoomCounts":
+        """With what came after them."""
+        added = {
+            thread_id: self.threads.get(thread_id, Count()).with_more(one) for thread_id, one in more.items()
+        }
+        return evolve(self, position=upto, threads={**self.threads, **added})
+
 
 @frozen
 class Happening:
@@ -93,6 +100,18 @@ def advance(counts: RoomCounts, user_id: str, memory: Memory, upto: int) -> Room
         if notice is not None:
             _hear(threads, user_id, counts, notice, change.position)
     return evolve(counts, position=upto, threads=threads)
+
+
+def is_only_spoken_in(counts: RoomCounts, user_id: str, memory: Memory, upto: int) -> bool:
+    """Whether others have said something since, and nothing else that changes the user's counts: those that are there stay."""
+    if memory.horizon > counts.position:
+        return False
+    for one in memory.between(counts.position, upto):
+        change, notice = one.change, one.notice
+        is_of_others = change.user_id != user_id and (notice is None or notice.sender != user_id)
+        if not is_of_others or (_takes(change) and counts.threads):
+            return False
+    return True
 
 
 def without_threads(threads: Mapping[str, Count]) -> dict[str, Count]:

@@ -114,7 +114,8 @@ class UnreadReader:
                 }
             elif one is Deviation.OTHER:
                 roots = followed.get(nid, set())
-                counted[nid] = self._evaluate(txn, reader, evaluator, nid, marks[nid], upto, roots)
+                span = marks[nid].get(ALL_THREADS, 0), upto
+                counted[nid] = self._evaluate(txn, reader, evaluator, nid, marks[nid], span, roots)
             elif self.follows_threads:
                 counted[nid] = without_threads(counted.get(nid, {}))
         quiet = self.follows_threads
@@ -122,6 +123,25 @@ class UnreadReader:
             nid: RoomCounts(upto, counted.get(nid, {}), deviations[nid], reader.ignored, quiet)
             for nid in rooms
         }
+
+    def go_on(
+        self, txn: Transaction, user_id: str, known: Mapping[int, RoomCounts], upto: int
+    ) -> dict[int, RoomCounts]:
+        """Counts at `upto`, by room, of rooms where each event is looked at and only others said something since.
+
+        A room is absent where the user seems to have read something that was not there then.
+        """
+        rules, reader = self.rules(txn, user_id), Reader(user_id, read_ignored(txn, user_id))
+        evaluator, marks = rules.evaluator(), read_marks(txn, user_id, known)
+        followed = self.followed(txn, user_id, known)
+        found = {}
+        for nid, counts in known.items():
+            if any(counts.position < mark <= upto for mark in marks[nid].values()):
+                continue
+            span, roots = (counts.position, upto), followed.get(nid, set())
+            more = self._evaluate(txn, reader, evaluator, nid, marks[nid], span, roots)
+            found[nid] = counts.with_more(more, upto)
+        return found
 
     def followed(self, txn: Transaction, user_id: str, room_nids: Collection[int]) -> dict[int, set[str]]:
         """The threads that the user follows, by room, as far as rules look at them."""
@@ -179,13 +199,13 @@ class UnreadReader:
         evaluator: Evaluator,
         room_nid: int,
         marks: Marks,
-        upto: int,
+        span: tuple[int, int],
         roots: Collection[str],
     ) -> dict[str, Count]:
-        """Event by event; `roots` are those of the threads that the reader follows."""
+        """Event by event, at positions after < position <= upto; `roots` are those of the threads that the reader follows."""
         threads: dict[str, Count] = {}
         name = self.display_names(txn, room_nid, [reader.user_id]).get(reader.user_id)
-        for placed in self._pages(txn, reader, room_nid, marks.get(ALL_THREADS, 0), upto):
+        for placed in self._pages(txn, reader, room_nid, *span):
             for moment in reversed([*self.moments(txn, room_nid, placed)]):
                 follows = self.follows(txn, moment.stored, roots)
                 context = Context(moment.member_count, moment.may_notify, name, follows)

@@ -22,7 +22,8 @@ def build(core: Core) -> Feature:
     counts = UnreadCounts(core.requests, reader)
     core.log.listen(counts.on_changes)
     gateways = Gateways(build_http_client(core.reactor, core.clock, core.config), core.clock)
-    sender = PushSender(core.tasks, PushReader(reader, core.config.push), gateways, core.bus, core.clock)
+    pushes = PushReader(reader, counts, core.config.push)
+    sender = PushSender(core.tasks, pushes, gateways, core.bus, core.clock)
     role, is_on = Role.of(core.config), core.config.push.enabled
     wake = sender.wake if role.pushes else partial(core.bus.publish, PUSHERS)
     return Feature(
