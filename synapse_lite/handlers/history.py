@@ -17,7 +17,7 @@ from synapse_lite.handlers.missing_history import Filled
 from synapse_lite.handlers.remembered_history import RememberedHistory
 from synapse_lite.handlers.rendering import render, render_all, render_old
 from synapse_lite.handlers.requester import Requester
-from synapse_lite.handlers.tokens import write_token
+from synapse_lite.handlers.tokens import PageToken, in_room, write_token
 from synapse_lite.handlers.visibility import Viewer, Visibility
 from synapse_lite.matrix.event import Event
 from synapse_lite.matrix.types import MEMBER
@@ -82,12 +82,13 @@ class HistoryHandler:
         self._clock = clock
 
     async def messages(
-        self, requester: Requester, room_id: str, start: Place | None, stop: Place | None, *, backwards: bool,
+        self, requester: Requester, room_id: str, start: PageToken, stop: PageToken, *, backwards: bool,
         selection: EventFilter,
     ) -> JsonObject:  # fmt: skip
         """A page of at most `selection.limit` events (client-server API, "GET …/messages")."""
         selection = await self._without_ignored(requester, selection)
-        asked = Asked(room_id, requester.user_id, start, stop, backwards, selection)
+        first, last = [await in_room(self._database, room_id, token) for token in (start, stop)]
+        asked = Asked(room_id, requester.user_id, first, last, backwards, selection)
         page = self._recall(asked) or await self._read(asked)
         for _ in range(MAX_FILLS):
             if not page.lacks_some:

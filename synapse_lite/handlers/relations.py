@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
@@ -11,7 +11,7 @@ from synapse_lite.handlers.aggregations import Reader, with_aggregations
 from synapse_lite.handlers.ignored_users import IgnoredUsers
 from synapse_lite.handlers.rendering import render_all
 from synapse_lite.handlers.requester import Requester
-from synapse_lite.handlers.tokens import write_token
+from synapse_lite.handlers.tokens import PageToken, in_room, write_token
 from synapse_lite.handlers.visibility import Viewer, Visibility
 from synapse_lite.storage import relations, rooms, timeline
 from synapse_lite.storage.database import Database, Transaction
@@ -31,16 +31,23 @@ MAX_HIDDEN_PAGES = (
 
 @frozen
 class PageRequest:
-    """`start` and `stop` are places as in the tokens of `/messages`; None: where the history ends.
-
-    `ignored`: users of whom nothing is shown.
-    """
+    """`start` and `stop` are tokens as those of `/messages`; None: where the history ends."""
 
     limit: int
-    start: Place | None = None
-    stop: Place | None = None
+    start: PageToken = None
+    stop: PageToken = None
     backwards: bool = True
-    ignored: Collection[str] = ()
+
+
+@frozen
+class _Asked:
+    """The same by places. `ignored`: users of whom nothing is shown."""
+
+    limit: int
+    start: Place | None
+    stop: Place | None
+    backwards: bool
+    ignored: Collection[str]
 
 
 @frozen
@@ -83,21 +90,25 @@ class RelationsHandler:
     ) -> JsonObject:
         """The events (of this type, by this type of relation) that relate to the parent; 404 `M_NOT_FOUND` when the requester may not see that one."""
         wanted = RelationFilter(rel_type, event_type)
-        page = evolve(page, ignored=await self._ignored.of(requester.user_id))
+        asked = await self._asked(requester, room_id, page)
         found = await self._database.snapshot(
-            self._children, requester.user_id, room_id, parent_id, wanted, page, MAX_DEPTH if recurse else 1
+            self._children, requester.user_id, room_id, parent_id, wanted, asked, MAX_DEPTH if recurse else 1
         )
         depth = {"recursion_depth": MAX_DEPTH} if recurse else {}
-        previous = {} if page.start is None else {"prev_batch": write_token(page.start)}
+        previous = {} if asked.start is None else {"prev_batch": write_token(asked.start)}
         return {**self._answer(requester, found), **previous, **depth}
 
     async def threads(
         self, requester: Requester, room_id: str, page: PageRequest, *, participated: bool
     ) -> JsonObject:
         """The roots of threads, that of the newest event first. `participated`: those that the user takes part in."""
-        page = evolve(page, ignored=await self._ignored.of(requester.user_id))
-        found = await self._database.snapshot(self._threads, requester.user_id, room_id, page, participated)
+        asked = await self._asked(requester, room_id, page)
+        found = await self._database.snapshot(self._threads, requester.user_id, room_id, asked, participated)
         return self._answer(requester, found)
+
+    async def _asked(self, requester: Requester, room_id: str, page: PageRequest) -> _Asked:
+        start, stop = [await in_room(self._database, room_id, one) for one in (page.start, page.stop)]
+        return _Asked(page.limit, start, stop, page.backwards, await self._ignored.of(requester.user_id))
 
     def _answer(self, requester: Requester, page: _Page) -> JsonObject:
         now = self._clock.now_ms()
@@ -110,7 +121,7 @@ class RelationsHandler:
 
     def _children(
         self, txn: Transaction, user_id: str, room_id: str, parent_id: str, wanted: RelationFilter,
-        page: PageRequest, depth: int,
+        page: _Asked, depth: int,
     ) -> _Page:  # fmt: skip
         try:
             room, viewer, now = self._look_into(txn, room_id, user_id)
@@ -130,7 +141,7 @@ class RelationsHandler:
         return self._page(txn, viewer, page, viewer.end(now), read, {})
 
     def _threads(
-        self, txn: Transaction, user_id: str, room_id: str, page: PageRequest, participated: bool
+        self, txn: Transaction, user_id: str, room_id: str, page: _Asked, participated: bool
     ) -> _Page:
         room, viewer, now = self._look_into(txn, room_id, user_id)
         roots: dict[int, Place] = {}
@@ -143,7 +154,7 @@ class RelationsHandler:
         return self._page(txn, viewer, page, viewer.end(now), read, roots)
 
     def _page(
-        self, txn: Transaction, viewer: Viewer, page: PageRequest, last: Place, read: Read, places: dict[int, Place]
+        self, txn: Transaction, viewer: Viewer, page: _Asked, last: Place, read: Read, places: dict[int, Place]
     ) -> _Page:  # fmt: skip
         """What the viewer may see of what is read, and where to go on. `places`: those that decide instead
         of those read.

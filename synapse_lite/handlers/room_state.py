@@ -17,7 +17,7 @@ from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.rendering import render, render_all
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.rooms import Rooms, not_in_room
-from synapse_lite.handlers.tokens import read_token
+from synapse_lite.handlers.tokens import find_in_room, read_page_token
 from synapse_lite.matrix.event import Event, redacted
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.matrix.visibility import HISTORY_VISIBILITY, may_see
@@ -183,7 +183,9 @@ class RoomState:
     def _snapshot_at(
         self, txn: Transaction, room: Room, user_id: str, viewpoint: _Viewpoint, token: str
     ) -> int:
-        place = read_token(token)
+        place = find_in_room(txn, room.room_id, read_page_token(token))
+        if place is None:
+            return viewpoint.snapshot_nid
         snapshot_nid = room_store.snapshot_at(txn, room.nid, place, viewpoint.left_nid)
         if snapshot_nid is None and viewpoint.was_joined:
             return EMPTY  # before the room began, as where a timeline that shows all of it starts

@@ -7,14 +7,29 @@ A position of sliding sync (`handlers.sliding_sync.values.Pos`) is good as a pla
 
 import re
 
+from attrs import frozen
+
 from synapse_lite.errors import invalid_param
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.imported.places import place_of
 from synapse_lite.storage.stream import Place
 
 _TOKEN = re.compile(r"s([0-9]{1,18})(?:_(-[0-9]{1,9}))?(?:_d([0-9]{1,18}))?")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 # Of a Synapse whose data were taken over: a place in each of its streams, or several where several processes write.
 _SYNAPSE = re.compile(r"[smt][0-9.~-]{1,400}(?:_m?[0-9.~-]{1,400}){6,30}")
+_SYNAPSE_PLACE = re.compile(r"(?:s|m|t[0-9]{1,18}-)(-?[0-9]{1,18})((?:~[0-9]{1,18}\.[0-9]{1,18})*)_.*")
 _SLIDING = re.compile(r"p[0-9]{1,18}_([0-9]{1,18})(?:_[0-9]{1,9})?")
+
+
+@frozen
+class PlaceBefore:
+    """In the stream that the rooms had before they were taken over. `storage.imported.places` knows where that is."""
+
+    ordering: int
+
+
+PageToken = Place | PlaceBefore | None
 
 
 def write_token(place: Place) -> str:
@@ -37,6 +52,25 @@ def read_token(text: str) -> Place:
 def read_optional_token(text: str | None) -> Place | None:
     """As `read_token`; an empty one is none."""
     return read_token(text) if text else None
+
+
+def read_page_token(text: str | None) -> PageToken:
+    """As `read_optional_token`, of a page of events: clients keep those of Synapse with what they remember of rooms."""
+    before = _SYNAPSE_PLACE.fullmatch(text) if text and _SYNAPSE.fullmatch(text) else None
+    if before is None:
+        return read_optional_token(text)
+    writers = [int(one.partition(".")[2]) for one in before[2].split("~")[1:]]
+    return PlaceBefore(max([int(before[1]), *writers]))
+
+
+async def in_room(database: Database, room_id: str, token: PageToken) -> Place | None:
+    """The place in a room. Where that did not come from Synapse, its token says nothing."""
+    return await database.read(find_in_room, room_id, token) if isinstance(token, PlaceBefore) else token
+
+
+def find_in_room(txn: Transaction, room_id: str, token: PageToken) -> Place | None:
+    """As `in_room`, in a transaction."""
+    return place_of(txn, room_id, token.ordering) if isinstance(token, PlaceBefore) else token
 
 
 def read_sync_token(text: str) -> tuple[int | None, int | None]:

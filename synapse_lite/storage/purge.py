@@ -63,6 +63,7 @@ TABLES = (
     Table("state_deltas", ("position", "type", "state_key")),
     Table("room_gaps", ("missing_event_id", "event_nid")),
     Table("redacting_rooms", ("task_id",)),
+    Table("imported_places", ("ordering",)),
     Table("redactions", ("event_nid", "redacts")),
     Table("relations", ("event_nid",)),
     Table("event_search", ("event_nid",)),

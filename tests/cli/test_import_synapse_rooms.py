@@ -1,10 +1,15 @@
 """`import-synapse`, the rooms' side, from a database as Synapse lays it out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from synapse_lite.cli.import_synapse import command, target
+from synapse_lite.cli.import_synapse.target import Import
+from synapse_lite.storage.database import Transaction
 from tests.builders import ALICE, BOB
 from tests.cli import synapse_accounts, synapse_rooms
 from tests.cli.synapse_rooms import ROOM, SynapseRoom, event_id
@@ -16,13 +21,16 @@ FAR = "@far:else.test"
 class MoveRoom(Move):
     """With its users."""
 
-    def take(self, room: SynapseRoom) -> list[str]:
-        """What was left out."""
+    def write_room(self, room: SynapseRoom) -> None:
         rows = {**synapse_accounts.rows(), **room.end()}
         Path(self.source).unlink(missing_ok=True)
         synapse_accounts.write_sqlite(
             Path(self.source), rows, {**synapse_accounts.SCHEMA, **synapse_rooms.SCHEMA}
         )
+
+    def take(self, room: SynapseRoom) -> list[str]:
+        """What was left out."""
+        self.write_room(room)
         result = self.run()
         assert result.exit_code == 0, result.output
         return sorted(line for line in result.stderr.splitlines() if "not valid" in line)
@@ -118,3 +126,55 @@ def test_an_outlier_that_leans_on_the_history(move: MoveRoom) -> None:
         f" WHERE e.event_id = '{event_id('far')}' ORDER BY 1"
     )
     assert chain == [(event_id("create"),), (event_id("public"),)]
+
+
+def test_where_events_stood(move: MoveRoom) -> None:
+    """As tokens of Synapse name it: also of what an import that was interrupted had not noted."""
+    room = SynapseRoom.begin()
+    room.add("said")
+    move.take(room)
+    stood = (
+        "SELECT p.ordering, e.event_id FROM imported_places p JOIN stream s ON s.kind = 1 AND s.position = p.position"
+        " JOIN events e USING (event_nid) ORDER BY 1"
+    )
+    places = [(n, event_id(name)) for n, name in enumerate(("create", "alice", "public", "bob", "said"), 1)]
+    assert move.rows(stood) == places
+    move.execute("DELETE FROM imported_places WHERE ordering > 2; DELETE FROM imported_parts")
+    assert move.run().exit_code == 0
+    assert move.rows(stood) == places
+
+
+def test_a_room_that_is_done_is_not_read_again(move: MoveRoom) -> None:
+    """By an import that goes on."""
+    move.take(SynapseRoom.begin())
+    move.execute("DELETE FROM imported_parts WHERE name = 'rooms'")
+    result = move.run()
+    assert result.exit_code == 0
+    assert "rooms …" in result.stderr
+    assert "events:" not in result.stdout
+
+
+def test_it_says_how_far_it_is(move: MoveRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every few seconds; with so few events that is after each transaction."""
+    monkeypatch.setattr(target, "TELL_SECONDS", 0)
+    move.write_room(SynapseRoom.begin())
+    told = move.run().stderr.splitlines()
+    assert {"users: 3", "one-time keys: 3", "rooms: room 1 of 1, event 4 of 4"} <= set(told)
+
+
+def test_only_parts_wait_for_the_disk(move: MoveRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other commits are lost in their order, and done again; the last of a part takes all before it with it."""
+    commits: list[str] = []
+    transaction = Import.transaction
+
+    @contextmanager
+    def seen(self: Import, *, read_only: bool = False) -> Iterator[Transaction]:
+        with transaction(self, read_only=read_only) as txn:
+            yield txn
+            commits.append(txn.value("SHOW synchronous_commit"))
+
+    monkeypatch.setattr(Import, "transaction", seen)
+    move.take(SynapseRoom.begin())
+    assert commits.count("on") == len(command.PARTS)
+    assert commits[-1] == "on"
+    assert len(commits) > 2 * len(command.PARTS)

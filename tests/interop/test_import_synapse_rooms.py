@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from typing import Any
 from urllib.parse import quote
 
@@ -254,6 +255,24 @@ def test_first_sync(moved: Moved, name: str) -> None:
                 room,
                 part,
             )
+
+
+@pytest.mark.parametrize("number", [0, 4, 6], ids=lambda number: VERSIONS[number])
+def test_pages_go_on(moved: Moved, number: int) -> None:
+    """A client remembers rooms with tokens of Synapse: of /sync, and of pages, in both directions."""
+    room = moved.scene.rooms[number]
+    place = f"/rooms/{quoted(room)}"
+    latest = quoted('{"room": {"timeline": {"limit": 5}}}')
+    synced = moved.scene.do("alice", "GET", f"/sync?timeout=0&filter={latest}")
+    page = moved.scene.do("alice", "GET", f"{place}/messages?dir=b&limit=9")
+    tokens = [synced["next_batch"], synced["rooms"]["join"][room]["timeline"]["prev_batch"], page["end"]]
+    for token, direction in product(tokens, "bf"):
+        theirs, ours = both(moved, "alice", f"{place}/messages?dir={direction}&limit=6&from={quoted(token)}")
+        assert list(map(bare, ours["chunk"])) == list(map(bare, theirs["chunk"])), (token, direction)
+    theirs, ours = both(moved, "alice", f"{place}/messages?dir=f&limit=50&from={tokens[2]}&to={tokens[1]}")
+    assert list(map(bare, ours["chunk"])) == list(map(bare, theirs["chunk"])) != []
+    theirs, ours = both(moved, "alice", f"{place}/members?at={quoted(tokens[2])}")
+    assert {one["event_id"] for one in ours["chunk"]} == {one["event_id"] for one in theirs["chunk"]}
 
 
 def test_a_client_goes_on(moved: Moved) -> None:

@@ -5,6 +5,8 @@ from urllib.parse import quote
 
 from pytest_twisted import ensureDeferred
 
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.imported.places import add_places
 from tests.server import TestServer, path_part
 
 
@@ -50,3 +52,44 @@ async def test_history(server: TestServer) -> None:
         for path in (f"{room}/messages?dir=b", f"{room}/context/{path_part(said[1])}?limit=1"):
             refused = await server.refusal("GET", f"{path}&filter={quote(text)}", None, token)
             assert refused == (400, errcode)
+
+
+@ensureDeferred
+async def test_tokens_that_synapse_gave_out(server: TestServer) -> None:
+    """Clients keep them with what they remember of rooms. In a room that came from there they name what they named."""
+    token = await server.user("alice")
+    moved, new = await server.room(token), await server.room(token)
+
+    async def say(room: str, number: int) -> str:
+        path = f"{room}/send/m.room.message/{number}"
+        return str((await server.ok("PUT", path, {"msgtype": "m.text", "body": "x"}, token))["event_id"])
+
+    said = [await say(moved, number) for number in range(4)]
+    room_id = moved.removeprefix("rooms/")
+
+    def place(txn: Transaction) -> None:
+        room_nid = txn.value("SELECT room_nid FROM rooms WHERE room_id = %s", (room_id,))
+        add_places(txn, room_nid, [(said[0], -7), (said[1], 20), (said[2], 58), ("$gone", 60)])
+
+    await server.database.transact(place)
+    rest = "_1_2_3_4_5_6_7_8"
+
+    async def shown(path: str, query: str) -> list[str]:
+        events = (await server.ok("GET", f"{path}/messages?{query}", None, token))["chunk"]
+        return [event["event_id"] for event in events if event["type"] == "m.room.message"]
+
+    for text, backwards in (
+        ("t5--8", []), ("t5--7", [0]), ("t9-20", [1, 0]), ("s57", [1, 0]), ("s58", [2, 1, 0]), ("s99", [2, 1, 0]),
+        ("m57~1.50~2.58", [2, 1, 0]),
+    ):  # fmt: skip
+        assert await shown(moved, f"dir=b&from={text}{rest}") == [said[number] for number in backwards], text
+        others = [one for one in said if one not in {said[number] for number in backwards}]
+        assert await shown(moved, f"dir=f&from={text}{rest}") == others, text
+    assert await shown(moved, f"dir=f&from=t9-20{rest}&to=s58{rest}") == [said[2]]
+    later = await say(new, 5)
+    assert await shown(new, f"dir=b&from=t9-20{rest}") == [later]
+    refused = await server.refusal("GET", f"{moved}/messages?dir=b&from=t9-20", None, token)
+    assert refused == (400, "M_INVALID_PARAM")
+    for at, members in ((f"t5--7{rest}", 1), (f"t5--8{rest}", 0)):
+        assert len((await server.ok("GET", f"{moved}/members?at={at}", None, token))["chunk"]) == members
+    assert len((await server.ok("GET", f"{new}/members?at=s58{rest}", None, token))["chunk"]) == 1

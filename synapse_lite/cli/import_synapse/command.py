@@ -32,6 +32,8 @@ PARTS: tuple[tuple[str, Callable[[Import], None]], ...] = (
     ("device lists", tell_of_devices),
 )
 """In this order: each leans on those before it. Names are kept in the database."""
+UNAWAITED = "-c synchronous_commit=off"
+"""Commits come onto the disk in their order. What is lost of the last ones when the machine ends is done again, as after any interruption."""
 
 
 @explained
@@ -53,7 +55,7 @@ def import_synapse(*, config_paths: tuple[Path, ...], database: str) -> None:
     try:
         with (
             SynapseDatabase.open(database) as synapse,
-            closing(connect(config.database.dsn_kwargs())) as connection,
+            closing(connect(config.database.dsn_kwargs(), UNAWAITED)) as connection,
         ):
             expires = config.account_validity.effective_period is not None
             work = Import(synapse, connection, config.server_name, accounts_expire=expires)
@@ -75,4 +77,4 @@ def _run(work: Import, name: str, part: Callable[[Import], None]) -> None:
         return
     part(work)
     with work.transaction() as txn:
-        parts.note_done(txn, name, work.now_ms())
+        parts.note_done(txn, name, work.now_ms(), on_disk=True)

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import define, frozen
 from twisted.internet.task import Clock as Timers
 
 from synapse_lite.canonical_json import JsonObject, decode_object
-from synapse_lite.cli.import_synapse.target import UNREADABLE, UNSTORABLE, Import
+from synapse_lite.cli.import_synapse.target import UNREADABLE, UNSTORABLE, Import, Progress
 from synapse_lite.clock import ReactorClock
 from synapse_lite.errors import SynapseLiteError, bad_json
 from synapse_lite.handlers.account_data import TAG
@@ -33,6 +33,8 @@ from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.ephemeral import Receipt, put_receipt
 from synapse_lite.storage.events import EventStore, Standing
+from synapse_lite.storage.imported import parts
+from synapse_lite.storage.imported.places import add_places
 from synapse_lite.storage.room_closure import block_room
 from synapse_lite.storage.rooms import Room, forget, membership_in, set_public
 from synapse_lite.storage.state import StateStore
@@ -55,8 +57,10 @@ def import_rooms(work: Import) -> None:
     """One room after the other; what is interrupted goes on where it was."""
     with work.transaction() as txn:
         begin_beyond(txn, synapse.newest_position(work.synapse))
-    rooms = RoomsPart.build(work)
-    for room in synapse.rooms(work.synapse):
+    found = synapse.rooms(work.synapse)
+    rooms = RoomsPart.build(work, Steps(work.progress, len(found), sum(room.events for room in found)))
+    for room in found:
+        rooms.steps.rooms += 1
         version = ROOM_VERSIONS.get(room.version)
         if version is None or room.is_partial:
             why = "its members are not all known" if version else f"version {room.version} is unknown"
@@ -71,14 +75,31 @@ def import_rooms(work: Import) -> None:
         pass_over(txn, TELLING, read_position(txn))  # also what users keep of the last room
 
 
+@define
+class Steps:
+    """How far it is, of how many rooms and events."""
+
+    progress: Progress
+    all_rooms: int
+    all_events: int
+    rooms: int = 0
+    events: int = 0
+
+    def past(self, events: int) -> None:
+        self.events += events
+        told = f"room {self.rooms} of {self.all_rooms}, event {self.events} of {self.all_events}"
+        self.progress.tell(f"rooms: {told}")
+
+
 @frozen
 class RoomsPart:
     work: Import
+    steps: Steps
     importer: RoomImporter
     outside: OutsideStore
 
     @classmethod
-    def build(cls, work: Import) -> "RoomsPart":
+    def build(cls, work: Import, steps: Steps) -> "RoomsPart":
         events, state = EventStore(CACHE_BYTES), StateStore(CACHE_BYTES)
         timers: Any = Timers()  # nothing here waits
         clock = ReactorClock(timers)
@@ -89,13 +110,28 @@ class RoomsPart:
             PassOver(TELLING),
         )
         importer = RoomImporter(events, state, clock, contributors)
-        return cls(work, importer, OutsideStore(events, clock, work.server_name, False))
+        return cls(work, steps, importer, OutsideStore(events, clock, work.server_name, False))
 
     def take(self, room: SynapseRoom, version: RoomVersion) -> None:
+        """Unless it is done: of what is interrupted only the last room is read again."""
+        part = f"room {room.room_id}"
+        with self.work.transaction() as txn:
+            done = parts.is_done(txn, part)
+        if done:
+            self.steps.past(room.events)
+            return
+        self._take(room, version)
+        with self.work.transaction() as txn:
+            parts.note_done(txn, part, self.work.now_ms())
+
+    def _take(self, room: SynapseRoom, version: RoomVersion) -> None:
         arriving = self._begin(room, version)
         self._take_outliers(arriving, version)
         for some in in_batches(synapse.history(self.work.synapse, room.room_id), EVENTS_AT_ONCE):
             self._take_events(arriving, self._given(some, version))
+            with self.work.transaction() as txn:
+                add_places(txn, arriving.room.nid, [(one.event_id, one.ordering) for one in some])
+            self.steps.past(len(some))
         self._take_outliers(arriving, version)
         with self.work.transaction() as txn:
             ends = synapse.forward_extremities(self.work.synapse, room.room_id)

@@ -18,6 +18,7 @@ from synapse_lite.storage.synapse.database import SynapseDatabase, SynapseRow, i
 from synapse_lite.storage.unstorable import BAD_VALUES
 
 BATCH = 500  # rows of one transaction
+TELL_SECONDS = 10.0  # between two lines that say how far it is
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -28,6 +29,19 @@ UNREADABLE = (MatrixError, KeyError, TypeError, ValueError)
 """What `read` raises of a row that is not as it must be."""
 UNSTORABLE = (psycopg2.IntegrityError, ValueError, *BAD_VALUES)
 """Rows without what they belong to, with NUL, with numbers or keys that are too large."""
+
+
+class Progress:
+    """Tells on the error output how far it is, every few seconds: a large room alone may take an hour."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def tell(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._told >= TELL_SECONDS:
+            self._told = now
+            click.echo(text, err=True)
 
 
 @frozen
@@ -41,6 +55,7 @@ class Import:
     connection: extensions.connection
     server_name: str
     counts: Counter[str] = field(factory=Counter)
+    progress: Progress = field(factory=Progress)
     accounts_expire: bool = False
 
     @contextmanager
@@ -110,6 +125,7 @@ class Import:
                 self._store(what, half, add)
             return
         self.counts[what] += added
+        self.progress.tell(f"{what}: {self.counts[what]}")
 
     def refuse(self, what: str, name: str) -> None:
         """Count what is not valid, and say which it is."""

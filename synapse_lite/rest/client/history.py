@@ -6,7 +6,7 @@ from synapse_lite.canonical_json import JsonObject, decode_object
 from synapse_lite.handlers.filters import EventFilter, read_event_filter
 from synapse_lite.handlers.history import MAX_LIMIT, HistoryHandler
 from synapse_lite.handlers.requester import Requester
-from synapse_lite.handlers.tokens import read_optional_token
+from synapse_lite.handlers.tokens import read_page_token
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import REQUIRED, Request
 from synapse_lite.http.response import Response
@@ -43,8 +43,8 @@ class HistoryApi:
         return await self._history.messages(
             requester,
             room_id,
-            read_optional_token(request.query("from")),
-            read_optional_token(request.query("to")),
+            read_page_token(request.query("from")),
+            read_page_token(request.query("to")),
             backwards=goes_backwards(request),
             selection=selection,
         )

@@ -3,7 +3,7 @@
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.relations import MAX_LIMIT, PageRequest, RelationsHandler
 from synapse_lite.handlers.requester import Requester
-from synapse_lite.handlers.tokens import read_optional_token
+from synapse_lite.handlers.tokens import read_page_token
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route, client_routes
@@ -58,7 +58,7 @@ class RelationsApi:
 def _page(request: Request, *, backwards: bool) -> PageRequest:
     return PageRequest(
         min(request.query_int("limit", DEFAULT_LIMIT, minimum=1), MAX_LIMIT),
-        read_optional_token(request.query("from")),
-        read_optional_token(request.query("to")),
+        read_page_token(request.query("from")),
+        read_page_token(request.query("to")),
         backwards,
     )

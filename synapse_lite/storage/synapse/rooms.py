@@ -18,21 +18,23 @@ StateKey = tuple[str, str]
 
 @frozen
 class SynapseRoom:
-    """`is_left`: nobody of this server is in it, so that its state is that of the time when the last one left."""
+    """`events`: how many its history has."""
 
     room_id: str
     version: str
     is_public: bool
     is_partial: bool
+    events: int
 
 
 @frozen
 class SynapseEvent:
-    """`json` is the event, `metadata` what Synapse knows of it besides. `group` is the state after it; None where it is not
+    """`ordering`: its place in Synapse's stream. `json` is the event, `metadata` what Synapse knows of it besides. `group` is the state after it; None where it is not
     known. Times are milliseconds since 1970.
     """
 
     event_id: str
+    ordering: int
     json: str
     metadata: str
     is_outlier: bool
@@ -72,19 +74,25 @@ _EVENTS_BY_ID = _FOUND.format("e.event_id = ? AND e.outlier")
 _BY_DEPTH = ("topological_ordering", "stream_ordering")
 
 
-def rooms(database: SynapseDatabase) -> Iterator[SynapseRoom]:
+def rooms(database: SynapseDatabase) -> list[SynapseRoom]:
     """Those that users of this server are in, have been in, or are invited to; the one in which something was said last at the end."""
     found = database.rows(
-        "SELECT r.room_id, r.room_version, r.is_public, p.room_id AS partial FROM rooms r"
+        "SELECT r.room_id, r.room_version, r.is_public, p.room_id AS partial, e.number FROM rooms r"
         " JOIN (SELECT DISTINCT room_id FROM local_current_membership) m ON m.room_id = r.room_id"
         " LEFT JOIN partial_state_rooms p ON p.room_id = r.room_id"
-        " LEFT JOIN (SELECT room_id, max(stream_ordering) AS newest FROM events WHERE NOT outlier GROUP BY room_id) e"
+        " LEFT JOIN (SELECT room_id, max(stream_ordering) AS newest, count(*) AS number FROM events WHERE NOT outlier GROUP BY room_id) e"
         "  ON e.room_id = r.room_id ORDER BY coalesce(e.newest, 0), r.room_id"
     )
-    for row in found:
-        yield SynapseRoom(
-            row["room_id"], row["room_version"] or "1", bool(row["is_public"]), row["partial"] is not None
+    return [
+        SynapseRoom(
+            row["room_id"],
+            row["room_version"] or "1",
+            bool(row["is_public"]),
+            row["partial"] is not None,
+            row["number"] or 0,
         )
+        for row in found
+    ]
 
 
 def outliers(database: SynapseDatabase, room_id: str) -> Iterator[SynapseEvent]:
@@ -146,6 +154,7 @@ def local_memberships(database: SynapseDatabase, room_id: str) -> dict[str, tupl
 def _event(row: SynapseRow) -> SynapseEvent:
     return SynapseEvent(
         row["event_id"],
+        row["stream_ordering"],
         row["json"],
         row["internal_metadata"],
         bool(row["outlier"]),
