@@ -35,4 +35,4 @@ class Deactivation:
             raise not_found("Unknown user")
         end_sessions(txn, user_id)
         params = DeactivateParams(user_id=user_id, erase=erase)
-        return self._queue.enqueue_in(txn, DEACTIVATE_USER, params, requester=requester, endpoint=endpoint).id
+        return self._queue.ask_in(txn, DEACTIVATE_USER, params, requester=requester, endpoint=endpoint).id

@@ -285,17 +285,21 @@ class SharedSecretRegistration:
             raise MatrixError(400, Errcode.UNKNOWN, "Shared secret registration is not enabled")
         return self._secret
 
-    async def register(self, signed: SignedRegistration) -> str:
-        """The id of the new user.
-
-        Raises 400 `M_UNKNOWN` for a nonce that is not good, 403 `M_UNKNOWN` for a wrong signature, and
-        what `Registration.create_user` raises. A good signature uses the nonce up.
-        """
+    def check(self, signed: SignedRegistration) -> None:
+        """400 `M_UNKNOWN` for a nonce that is not good, 403 `M_UNKNOWN` for a wrong signature."""
         secret = self.check_enabled()
         if not self._is_good(signed.nonce):
             raise MatrixError(400, Errcode.UNKNOWN, "unrecognised nonce")
         if not signed.is_signed_by(secret):
             raise MatrixError(403, Errcode.UNKNOWN, "HMAC incorrect")
+
+    async def register(self, signed: SignedRegistration) -> str:
+        """The id of the new user.
+
+        Raises as `check`, 400 `M_UNKNOWN` for a nonce that was used, and what `Registration.create_user` raises.
+        A good signature uses the nonce up.
+        """
+        self.check(signed)
         if not await self._database.transact(accounts.use_nonce, signed.nonce, self._clock.now_ms()):
             raise MatrixError(400, Errcode.UNKNOWN, "unrecognised nonce")
         return await self._registration.create_user(

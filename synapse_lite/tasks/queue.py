@@ -105,14 +105,36 @@ class TaskQueue:
         endpoint: str,
         run_at_ms: int | None = None,
     ) -> Enqueued:
-        """Store a task, durably, and wake those who can run it.
+        """Store what a request asks for, durably, and wake those who can run it.
 
         `requester` is the user who asked and `endpoint` the route; `run_at_ms` None means now.
         """
         enqueued = await self._database.transact(
-            self.enqueue_in, spec, params, requester=requester, endpoint=endpoint, run_at_ms=run_at_ms
+            self.ask_in, spec, params, requester=requester, endpoint=endpoint, run_at_ms=run_at_ms
         )
         self.announce()
+        return enqueued
+
+    def ask_in(
+        self,
+        txn: Transaction,
+        spec: TaskSpec[P, C],
+        params: P,
+        *,
+        requester: str,
+        endpoint: str,
+        run_at_ms: int | None = None,
+    ) -> Enqueued:
+        """As `enqueue`, in a transaction of the caller, who calls `announce` after the commit."""
+        resource_id = spec.resource(params)
+        known_id = _find_request(txn, spec.action, resource_id)
+        if known_id is not None:
+            return Enqueued(known_id, created=True)
+        enqueued = self.enqueue_in(
+            txn, spec, params, requester=requester, endpoint=endpoint, run_at_ms=run_at_ms
+        )
+        if enqueued.created:
+            _record_request(txn, spec.action, resource_id, enqueued.id)
         return enqueued
 
     def enqueue_in(
@@ -125,16 +147,13 @@ class TaskQueue:
         endpoint: str,
         run_at_ms: int | None = None,
     ) -> Enqueued:
-        """As `enqueue`, in a transaction of the caller, who calls `announce` after the commit."""
+        """As `ask_in`, for what follows from something that happens: when it happens again, so does this.
+
+        So the key of a request has no say in it, even where the request made it happen.
+        """
         task = new_task(spec, params, requester=requester, endpoint=endpoint, run_at_ms=run_at_ms)
-        known_id = _find_request(txn, task.action, task.resource_id)
-        if known_id is not None:
-            return Enqueued(known_id, created=True)
         pending_id = store.enqueue(txn, task)
-        created = pending_id == task.id
-        if created:
-            _record_request(txn, task.action, task.resource_id, task.id)
-        return Enqueued(pending_id, created)
+        return Enqueued(pending_id, created=pending_id == task.id)
 
     def announce(self) -> None:
         """Wake the schedulers of all processes. Without it a task waits for their next poll."""

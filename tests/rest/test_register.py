@@ -206,6 +206,23 @@ async def test_bad_registrations_by_secret(build_server: BuildServer) -> None:
 
 
 @ensureDeferred
+async def test_who_is_made_by_the_secret_is_in_the_audit_trail(build_server: BuildServer) -> None:
+    """With what came of it, without what is secret; whoever does not know the secret leaves no trace."""
+    server = await build_server(registration_shared_secret=SECRET)
+    good = await _signed(server, "boss", "secret", "admin", admin=True)
+    assert await server.refusal("POST", ADMIN, {**good, "mac": "x"}) == (403, "M_UNKNOWN")
+    made = await server.ok("POST", ADMIN, good)
+    assert await server.refusal("POST", ADMIN, good) == (400, "M_UNKNOWN")
+    answer = await server.ok("GET", "/_synapse/admin/v1/audit_log", token=made["access_token"])
+    again, first = answer["entries"]
+    hidden = {"password": "(hidden)", "mac": "(hidden)", "nonce": "(hidden)"}
+    assert first["request"] == {"username": "boss", "admin": True, **hidden}
+    assert first["response"] == {**made, "access_token": "(hidden)"}
+    assert (first["user_id"], first["path"]) == ("registration_shared_secret", ADMIN)
+    assert [entry["status"] for entry in (first, again)] == [200, 400]
+
+
+@ensureDeferred
 async def test_without_a_secret_nobody_is_made(server: TestServer) -> None:
     """A nonce is given, and is good for nothing."""
     assert len((await server.ok("GET", ADMIN))["nonce"]) == 128

@@ -5,8 +5,9 @@ A request with an `Idempotency-Key` that is sent again starts no second task: it
 """
 
 import hashlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError
@@ -21,6 +22,8 @@ from synapse_lite.http.response import Response
 from synapse_lite.http.router import Handler, Route
 from synapse_lite.tasks.context import task_request
 from synapse_lite.tasks.queue import TaskRequest
+
+A = TypeVar("A", bound=JsonObject | Response)
 
 KEY_HEADER = "Idempotency-Key"
 MAX_KEY_BYTES = 255
@@ -48,28 +51,35 @@ def _is_written_down(route: Route) -> bool:
 def _audited(handler: Handler, log: AuditLog) -> Handler:
     async def handle(request: Request, requester: Requester, **params: Any) -> JsonObject | Response:
         task_request.set(_repeatable(request, requester))
-        nid = await log.begin(
-            requester.user_id,
-            ip=request.client_ip,
-            user_agent=request.user_agent,
-            method=request.method,
-            path=request.path,
-            body=request.body,
+        return await write_down(
+            log, request, requester.user_id, partial(handler, request, requester, **params)
         )
-        try:
-            answer = await handler(request, requester, **params)
-        except Exception as error:
-            await log.end(nid, *_failed(error))
-            raise
-        if isinstance(answer, Response):
-            await log.end(nid, answer.status, None)
-        elif request.method == "GET":
-            await log.end(nid, 200, None)
-        else:
-            await log.end(nid, 200, answer)
-        return answer
 
     return handle
+
+
+async def write_down(log: AuditLog, request: Request, who: str, change: Callable[[], Awaitable[A]]) -> A:
+    """What `change` answers; the trail has it before it is done, and then what came of it."""
+    nid = await log.begin(
+        who,
+        ip=request.client_ip,
+        user_agent=request.user_agent,
+        method=request.method,
+        path=request.path,
+        body=request.body,
+    )
+    try:
+        answer = await change()
+    except Exception as error:
+        await log.end(nid, *_failed(error))
+        raise
+    if isinstance(answer, Response):
+        await log.end(nid, answer.status, None)
+    elif request.method == "GET":
+        await log.end(nid, 200, None)
+    else:
+        await log.end(nid, 200, answer)
+    return answer
 
 
 def _failed(error: Exception) -> tuple[int, JsonObject | None]:

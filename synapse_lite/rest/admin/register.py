@@ -5,12 +5,14 @@ from typing import Any
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, bad_json
 from synapse_lite.handlers.access_tokens import AccessTokens
+from synapse_lite.handlers.audit import AuditLog
 from synapse_lite.handlers.registration import SharedSecretRegistration, SignedRegistration
 from synapse_lite.http.access import Access
 from synapse_lite.http.request import Request
 from synapse_lite.http.router import CREDENTIALS_BODY, Route
 from synapse_lite.ids import domain_of
 from synapse_lite.matrix.content_checks import MAX_DISPLAYNAME
+from synapse_lite.rest.admin.audited import write_down
 from synapse_lite.rest.body import (
     MAX_PASSWORD,
     MAX_USERNAME,
@@ -24,10 +26,17 @@ MAX_NONCE = 512
 MAX_USER_TYPE = 255
 
 
+WHO = "registration_shared_secret"
+"""In the audit trail: who knows it is all that is known of who asks."""
+
+
 class SharedSecretRegisterApi:
-    def __init__(self, registration: SharedSecretRegistration, access_tokens: AccessTokens) -> None:
+    def __init__(
+        self, registration: SharedSecretRegistration, access_tokens: AccessTokens, log: AuditLog
+    ) -> None:
         self._registration = registration
         self._access_tokens = access_tokens
+        self._log = log
 
     def routes(self) -> list[Route]:
         path = "/_synapse/admin/v1/register"
@@ -46,11 +55,17 @@ class SharedSecretRegisterApi:
         body = request.json_object()
         inhibit_login = parameter(body, "inhibit_login", bool, False)
         device = read_device_request(body)
-        user_id = await self._registration.register(_read_signed(body))
-        request.requester_name = user_id
-        if inhibit_login:
-            return {"user_id": user_id, "home_server": domain_of(user_id)}
-        return session_answer(user_id, await self._access_tokens.open(user_id, device))
+        signed = _read_signed(body)
+        self._registration.check(signed)
+
+        async def register() -> JsonObject:
+            user_id = await self._registration.register(signed)
+            request.requester_name = user_id
+            if inhibit_login:
+                return {"user_id": user_id, "home_server": domain_of(user_id)}
+            return session_answer(user_id, await self._access_tokens.open(user_id, device))
+
+        return await write_down(self._log, request, WHO, register)
 
 
 def _read_signed(body: JsonObject) -> SignedRegistration:

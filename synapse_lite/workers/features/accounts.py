@@ -1,5 +1,6 @@
 """Making accounts, logging in and out, one's own account."""
 
+from synapse_lite.handlers.audit import AuditLog
 from synapse_lite.handlers.auto_join import AutoJoin
 from synapse_lite.handlers.closed_server import ClosedServer
 from synapse_lite.handlers.deactivation import Deactivation
@@ -74,7 +75,9 @@ def build(core: Core) -> Feature:
                 token_limiter,
             ).routes(),
             *AuthFallbackApi(accounts.auth, token_limiter).routes(),
-            *SharedSecretRegisterApi(shared_secret, accounts.access_tokens).routes(),
+            *SharedSecretRegisterApi(
+                shared_secret, accounts.access_tokens, AuditLog(core.requests, core.clock)
+            ).routes(),
             *LoginTokenApi(accounts.login_tokens, accounts.auth).routes(),
             *AccountApi(
                 accounts.auth,

@@ -11,6 +11,7 @@ from synapse_lite.handlers import room_deletion
 from synapse_lite.storage.database import Transaction
 from synapse_lite.tasks.actions.purge_history import PURGE_HISTORY
 from synapse_lite.tasks.actions.shutdown_room import SHUTDOWN_AND_PURGE_ROOM
+from synapse_lite.tasks.actions.update_join_states import UPDATE_JOIN_STATES
 from tests.builders import SERVER
 from tests.rest.admin_server import V1, V2, AdminServer
 
@@ -114,3 +115,18 @@ async def test_what_was_purged_is_not_looked_for(server: AdminServer) -> None:
     await server.admin("DELETE", f"{V2}/rooms/{room_id}", {})
     await server.run_task(SHUTDOWN_AND_PURGE_ROOM)
     assert await ask() == first
+
+
+@ensureDeferred
+async def test_what_follows_from_a_request_follows_again(server: AdminServer) -> None:
+    """A name that is given again, after another one, is carried into the rooms again: no request asks for that task."""
+    await server.room(await server.user("alice"))
+    path = f"{V2}/users/@alice:{SERVER}"
+    ask = request(server, "PUT", path, {"displayname": "Alice"})
+    await ask()
+    await server.run_task(UPDATE_JOIN_STATES)
+    await server.admin("PUT", path, {"displayname": "Malice"})
+    await server.run_task(UPDATE_JOIN_STATES)
+    await ask()
+    answer = await server.admin("GET", f"{V1}/scheduled_tasks?action_name={UPDATE_JOIN_STATES.action}")
+    assert [task["status"] for task in answer["scheduled_tasks"]] == ["complete", "complete", "scheduled"]
