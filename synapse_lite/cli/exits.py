@@ -8,6 +8,7 @@ class Exit(Enum):
     CONFIG = 1
     USAGE = 2
     FAILURE = 3
+    INTERRUPTED = 130
 
     @property
     def meaning(self) -> str:
@@ -19,4 +20,5 @@ _MEANINGS = {
     Exit.CONFIG: "the configuration is wrong; every mistake is listed",
     Exit.USAGE: "the command line is wrong",
     Exit.FAILURE: "it failed: the server, the database or another service did not do its part",
+    Exit.INTERRUPTED: "somebody pressed Ctrl-C, or did not say yes",
 }

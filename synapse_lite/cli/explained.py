@@ -25,6 +25,9 @@ def explained(command: click.Command) -> click.Command:
             _end(str(error), Exit.CONFIG)
         except (SynapseLiteError, DatabaseError, OSError) as error:
             _end(str(error), Exit.FAILURE)
+        except (KeyboardInterrupt, click.Abort):
+            # The code of click is ours of a wrong configuration.
+            _end("\nAborted!", Exit.INTERRUPTED)
 
     command.callback = run_and_explain
     return command

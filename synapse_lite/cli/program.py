@@ -5,7 +5,7 @@ import click
 from synapse_lite.cli.commands import Commands, Place
 from synapse_lite.cli.exits import Exit
 
-_EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code.value}  {code.meaning}" for code in Exit)
+_EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code.value:<3}  {code.meaning}" for code in Exit)
 
 PLACES = (
     Place("up", "synapse_lite.cli.up", "up", "Run the whole server on this machine."),

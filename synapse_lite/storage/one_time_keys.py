@@ -53,13 +53,13 @@ class ClaimedKey(NamedTuple):
 
 
 class OldStocks(NamedTuple):
-    """Stocks of devices that were not used for long, of those that were looked at, and how many keys either hold. `last`:
-    the newest upload to any that was looked at.
+    """Stocks of devices that were not used for long, how many keys they hold, and how many stocks were looked at. `last`:
+    the newest upload to any of these.
     """
 
     old: Sequence[int]
     old_keys: int
-    keys: int
+    looked_at: int
     last: int | None
 
 
@@ -224,11 +224,9 @@ def read_all_counts(txn: Transaction, user_ids: Collection[str]) -> dict[str, Ma
     return dict(found)
 
 
-def count_keys(txn: Transaction) -> tuple[int, int]:
-    """How many one-time keys there are, and the number of the newest upload."""
-    total, newest = txn.rows(
-        "SELECT coalesce(sum(uploaded - given), 0)::bigint, coalesce(max(upload_nid), 0) FROM key_stocks"
-    )[0]
+def count_stocks(txn: Transaction) -> tuple[int, int]:
+    """How many there are, and the number of the newest upload to any."""
+    total, newest = txn.rows("SELECT count(*), coalesce(max(upload_nid), 0) FROM key_stocks")[0]
     return total, newest
 
 
@@ -245,7 +243,7 @@ def old_stocks(txn: Transaction, before_ms: int, *, after: int, upto: int, limit
     return OldStocks(
         [stock_nid for stock_nid, _ in old],
         sum(keys for _, keys in old),
-        sum(keys for _, _, keys, _ in rows),
+        len(rows),
         rows[-1][0] if rows else None,
     )
 

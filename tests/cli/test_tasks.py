@@ -92,6 +92,14 @@ def test_nobody_to_run_it_is_said(admin_server: AdminServer) -> None:
     assert "no live process can run it; last one: background7" in admin_server.run("tasks", "list").stdout
 
 
+@pytest.mark.parametrize(("attempt", "words"), [(0, "its time has not come"), (3, "waits after a failure")])
+def test_why_one_waits_for_its_time_is_said(admin_server: AdminServer, attempt: int, words: str) -> None:
+    """What the server does every day has not failed because it is due tomorrow."""
+    task = new_task(waiting_reason="backoff", attempt=attempt)
+    admin_server.on("GET", "/scheduled_tasks", {"scheduled_tasks": [task]})
+    assert words in admin_server.run("tasks", "list").stdout
+
+
 def test_show_tells_everything(admin_server: AdminServer) -> None:
     """Fields, counts of items, params and the history; the JSON is the server's own."""
     admin_server.on("GET", TASK, active(300, attempt=2))
@@ -105,6 +113,7 @@ def test_show_tells_everything(admin_server: AdminServer) -> None:
         '{"rooms":[]}',
     ):
         assert word in shown
+    assert max(map(len, shown.splitlines())) < 200
     assert document(admin_server.run("tasks", "show", "AbCd", "--json")) == active(300, attempt=2)
     missing = admin_server.run("tasks", "show", "nothing", "--json")
     assert (missing.exit_code, missing.stdout) == (3, "")
@@ -172,6 +181,18 @@ def test_ctrl_c_ends_the_watching_only(admin_server: AdminServer, monkeypatch: p
     admin_server.on("GET", TASK, active(5))
     assert admin_server.run("tasks", "watch", "AbCd").exit_code == 130
     assert {call.method for call in admin_server.calls} == {"GET"}
+
+
+def test_an_interrupted_request_is_no_wrong_configuration(
+    admin_server: AdminServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exit code is the one that shells expect, whatever was under way."""
+
+    def interrupt(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(admin_api, "call", interrupt)
+    assert admin_server.run("tasks", "show", "AbCd").exit_code == 130
 
 
 def test_watch_all_until_nothing_is_pending(admin_server: AdminServer) -> None:

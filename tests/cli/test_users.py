@@ -180,6 +180,7 @@ def test_rooms_are_shut_down_by_list(admin_server: AdminServer) -> None:
     refused = admin_server.run(*words)
     assert "Shut down these 2 rooms?" in refused.output
     assert "members" in refused.output
+    assert refused.exit_code == Exit.INTERRUPTED.value
     body = {"block": True, "purge": True, "force_purge": False, "rooms": ["!a", "!b"]}
     assert [call.body for call in admin_server.calls if call.method == "POST"] == [{**body, "dry_run": True}]
     assert document(admin_server.run(*words, "--yes", "--json"))["result"] == counts

@@ -89,7 +89,7 @@ class Deeds:
 
         def empty(txn: Transaction) -> list[ClaimedKey]:
             nids = [nid for (nid,) in txn.rows("SELECT stock_nid FROM key_stocks ORDER BY stock_nid LIMIT 2")]
-            _, newest = one_time_keys.count_keys(txn)
+            _, newest = one_time_keys.count_stocks(txn)
             one_time_keys.empty_stocks(txn, nids, newest)
             return []
 

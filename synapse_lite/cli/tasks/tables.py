@@ -23,7 +23,6 @@ _STYLES = {
 }
 _REASONS = {
     "paused": "the action is paused",
-    "backoff": "waits after a failure",
     "lock": "waits for another task on the same",
 }
 _WIDE = 160
@@ -54,6 +53,8 @@ def note(task: JsonObject) -> Text:
         return Text(f"no live process can run it; {known}", style="bold red")
     words = ["cancelling" if task["cancel_requested"] and task["finished_ts"] is None else ""]
     words.append(_REASONS.get(task["waiting_reason"] or "", ""))
+    if task["waiting_reason"] == "backoff":  # a failure, a rest, or a time for which it was asked
+        words.append("waits after a failure" if task["attempt"] else "its time has not come")
     if task["attempt"]:
         words.append(f"attempt {task['attempt']} of {task['max_attempts']}")
     words.append(plain(task["progress"]["phase"]))
@@ -134,7 +135,7 @@ def task_details(task: JsonObject) -> RenderableType:
         history.add_row(
             ago(event["ts"], now), plain(event["kind"]), plain(event["runner"]), plain(event["detail"])
         )
-    return Group(grid, Padding(history, (1, 0, 0, 0)))
+    return Group(grid, Padding(history, (1, 0, 0, 0), expand=False))
 
 
 def runner_table(answer: JsonObject) -> RenderableType:

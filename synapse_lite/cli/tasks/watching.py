@@ -10,13 +10,13 @@ import click
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.cli.admin_api import AdminApi, Wanted
 from synapse_lite.cli.api import ApiError
+from synapse_lite.cli.exits import Exit
 from synapse_lite.cli.tasks.screen import Screen
 from synapse_lite.errors import Errcode, SynapseLiteError
 
 ENDED = ("complete", "failed", "cancelled")
 PENDING = ("scheduled", "active")
 PATIENCE = 60.0  # seconds for which the server may be away
-INTERRUPTED = 130
 _PAUSE = 1.0
 _TOO_MANY = 429
 _SERVER_ERROR = 500
@@ -109,7 +109,7 @@ def watch(source: Source, screen: Screen, interval: float) -> list[JsonObject]:
                     return tasks
                 time.sleep(interval)
     except KeyboardInterrupt:
-        raise click.exceptions.Exit(INTERRUPTED) from None
+        raise click.exceptions.Exit(Exit.INTERRUPTED.value) from None
 
 
 def check_complete(tasks: Iterable[JsonObject]) -> None:

@@ -44,18 +44,22 @@ DELETE_OLD_OTKS = TaskSpec(
 
 
 class DeleteOldKeys:
-    """The step of `DELETE_OLD_OTKS`: looks at the keys of the next devices, and deletes those that are old."""
+    """The step of `DELETE_OLD_OTKS`: looks at the keys of the next devices, and deletes those that are old.
+
+    Its progress is that of the looking, by stocks: also where most of them are empty, or in use.
+    """
 
     def step(self, txn: Transaction, task: DeleteOldKeysTask) -> Outcome:
         params, cursor = task.params, task.cursor
         if cursor is None:
-            total, upto = one_time_keys.count_keys(txn)
+            total, upto = one_time_keys.count_stocks(txn)
             return Next(DeleteOldKeysCursor(upto=upto), total=total)
         seen = one_time_keys.old_stocks(
             txn, params.before_ts, after=cursor.after, upto=cursor.upto, limit=min(task.batch, MAX_BATCH)
         )
-        if seen.last is None:
-            return Done({"dry_run": params.dry_run, "keys": cursor.keys})
+        if seen.last is None:  # who uploads meanwhile is in use, and is not looked at
+            rest = max(0, (task.total or 0) - task.done)
+            return Done({"dry_run": params.dry_run, "keys": cursor.keys}, done=rest)
         old = seen.old_keys if params.dry_run else one_time_keys.empty_stocks(txn, seen.old, cursor.upto)
         keys = cursor.keys + old
-        return Next(cursor.model_copy(update={"after": seen.last, "keys": keys}), done=seen.keys)
+        return Next(cursor.model_copy(update={"after": seen.last, "keys": keys}), done=seen.looked_at)

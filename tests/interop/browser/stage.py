@@ -83,7 +83,7 @@ class Call:
 
 
 class Stage:
-    """`tasks`, `details`, `runners` and `unserved` are what the API shows; `refusals` by path; `calls` so far."""
+    """`tasks`, `details`, `runners` and `unserved` are what the API shows; `refusals` by path, as what is `held`; `calls` so far."""
 
     def __init__(self) -> None:
         self.tasks: list[dict[str, Any]] = []
@@ -92,6 +92,7 @@ class Stage:
         self.runners: list[dict[str, Any]] = [a_runner("background1", "redact_all_events", "purge_room")]
         self.unserved: list[dict[str, Any]] = []
         self.refusals: dict[str, Refusal] = {}
+        self.held: dict[str, threading.Event] = {}
         self.calls: list[Call] = []
         self.tokens = {ADMIN_TOKEN: "@admin:hs.test", USER_TOKEN: "@ada:hs.test"}
         self.page = site(UiApi().routes())
@@ -119,6 +120,9 @@ class Stage:
     def answer(self, call: Call, token: str) -> dict[str, Any]:
         """The body of a 200; raises Refusal."""
         self.calls.append(call)
+        for path, event in self.held.items():
+            if call.path.startswith(path):
+                event.wait()
         for path, refusal in self.refusals.items():
             if call.path.startswith(path):
                 raise refusal

@@ -1,5 +1,7 @@
 """The admin page in a real browser: who gets in, whom it can be used by, and servers that fail."""
 
+import threading
+
 import pytest
 
 from tests.interop.browser.admin_page import (
@@ -111,6 +113,53 @@ def test_a_server_with_a_problem(signed_in: Browser, stage: Stage) -> None:
     stage.refusals.clear()
     signed_in.wait_gone("#problem")
     signed_in.wait_for("#live", "Live")
+
+
+USERS = "/_synapse/admin/v2/users"
+
+
+def test_a_slow_list_holds_up_no_other(browser: Browser, stage: Stage) -> None:
+    """While the users are waited for, everything else is there, and the tasks are live."""
+    stage.tasks = [task := a_task(1, progress={"done": 1, "total": 9, "phase": None})]
+    stage.held[USERS] = released = threading.Event()
+    browser.script("AbortSignal.timeout = () => new AbortController().signal")
+    sign_in(browser)
+    try:
+        browser.wait_for("#runners", "alive")
+        browser.wait_for("#task-rows tr", "1 of 9")
+        task["progress"]["done"] = 5
+        browser.wait_for("#task-rows tr", "5 of 9")
+        assert len(stage.called("GET", USERS)) == 1
+    finally:
+        released.set()
+    wait_until(lambda: len(stage.called("GET", USERS)) > 1, "users are asked for again")
+
+
+def test_a_list_that_fails_stops_no_other(signed_in: Browser, stage: Stage) -> None:
+    """The page says so until it is there again, and the tasks go on."""
+    stage.refusals[USERS] = Refusal(500, "M_UNKNOWN", "Internal server error")
+    stage.tasks = [a_task(1)]
+    signed_in.wait_for("#problem", "Internal server error. Next try in")
+    signed_in.wait_for("#task-rows", "@spam1")
+    polls = len(stage.called("GET", TASKS))
+    wait_until(lambda: len(stage.called("GET", TASKS)) > polls + 3, "tasks are asked for")
+    assert signed_in.text("#live") == "No answer"
+    assert "Internal server error" in signed_in.text("#problem")
+    stage.refusals.clear()
+    signed_in.wait_gone("#problem")
+    signed_in.wait_for("#live", "Live")
+
+
+def test_what_was_refused_can_be_read(signed_in: Browser, stage: Stage) -> None:
+    """Also when the lists are read again meanwhile."""
+    stage.tasks = [a_task(1)]
+    stage.refusals[f"{TASKS}/task1/cancel"] = Refusal(400, "M_UNKNOWN", "Not now")
+    signed_in.click("#task-rows td:last-child button")
+    choose(signed_in, "Cancel the task")
+    signed_in.wait_for("#problem", "Not now")
+    polls = len(stage.called("GET", TASKS))
+    wait_until(lambda: len(stage.called("GET", TASKS)) > polls + 3, "tasks are asked for")
+    assert signed_in.text("#problem") == "Not now"
 
 
 def test_a_problem_is_seen_wherever_one_is(signed_in: Browser, stage: Stage) -> None:

@@ -14,12 +14,15 @@ import { Runners } from "./runners.js";
 import { TaskList } from "./tasks.js";
 import { UserList } from "./users.js";
 
-const RUNNERS_EVERY = 3; // polls
+const TASKS_EVERY_MS = 1000;
+const LISTS_EVERY_MS = 3000;
+const TOLD_MS = 10_000;
 const NOT_ADMIN = "This account is not an administrator of this server.";
 const ENDED = "Your session has ended. Please sign in again.";
 const STATES = { live: "Live", paused: "Paused", failing: "No answer" };
 
-let polls = 0;
+const problems = new Map(); // words, by who has them: a poller, or ASKED
+const ASKED = "something that was asked for once";
 
 const list = new TaskList({ onOpen: open, onChange: refresh, onDone: refresh, onError: show });
 const detail = new Detail({ onChange: refresh, onError: show });
@@ -28,7 +31,11 @@ const periodic = new PeriodicTasks({ onOpen: open });
 const rooms = new RoomList({ onStarted: begin, onError: show });
 const users = new UserList({ onStarted: begin, onError: show });
 const reports = new ReportList({ onStarted: begin, onUser: askToRedact, onChange: refresh, onError: show });
-const poller = new Poller({ work, onState: showState, onError: fail });
+// Each by itself: on a large server one list takes longer than another, and one may fail.
+const pollers = [
+  poll(TASKS_EVERY_MS, () => Promise.all([list.refresh(), detail.refresh()])),
+  ...[runners, periodic, rooms, users, reports].map((part) => poll(LISTS_EVERY_MS, () => part.refresh())),
+];
 
 wireRedactForm({ onStarted: begin, onError: show });
 wireSignIn("password-form", (form) => api.logIn(form.user.value.trim(), form.password.value));
@@ -37,15 +44,18 @@ byId("sign-out").addEventListener("click", signOut);
 if (api.session.value) enter();
 else leave();
 
-async function work() {
-  const more = polls++ % RUNNERS_EVERY === 0 ? [runners.refresh(), periodic.refresh(), rooms.refresh(), users.refresh(), reports.refresh()] : [];
-  await Promise.all([list.refresh(), detail.refresh(), ...more]);
-  setNotice(byId("problem"), null);
+function poll(everyMs, work) {
+  const poller = new Poller({
+    everyMs,
+    work,
+    onState: (state) => showState(poller, state),
+    onError: (error, waitMs) => fail(poller, error, waitMs),
+  });
+  return poller;
 }
 
 function refresh() {
-  polls = 0;
-  poller.now();
+  for (const poller of pollers) poller.now();
 }
 
 function open(id) {
@@ -63,26 +73,41 @@ function askToRedact(userId) {
   field.focus();
 }
 
-function showState(state) {
-  setText(byId("live"), STATES[state]);
-  setAttribute(byId("live"), "data-state", state);
+function showState(poller, state) {
+  if (state === "live") problems.delete(poller);
+  const isFailing = state === "live" && pollers.some((one) => problems.has(one));
+  const shown = isFailing ? "failing" : state;
+  setText(byId("live"), STATES[shown]);
+  setAttribute(byId("live"), "data-state", shown);
+  showProblem();
+}
+
+function showProblem() {
+  setNotice(byId("problem"), problems.get(ASKED) ?? problems.values().next().value ?? null);
 }
 
 /** Whether it is worth to ask again. */
-function fail(error, waitMs) {
-  showState("failing");
+function fail(poller, error, waitMs) {
   if (error.status === 401 || error.status === 403) {
     leave(error.status === 401 ? ENDED : NOT_ADMIN);
     return false;
   }
-  setNotice(byId("problem"), `${error.message.replace(/\.?$/, ".")} Next try in ${duration(waitMs)}.`);
+  problems.set(poller, `${error.message.replace(/\.?$/, ".")} Next try in ${duration(waitMs)}.`);
+  showState(poller, "failing");
   return true;
 }
 
-/** An error of something that was asked for once. */
+/** An error of something that was asked for once: it stays long enough to be read. */
 function show(error) {
-  if (error.status === 401) leave(ENDED);
-  else setNotice(byId("problem"), error.message);
+  if (!api.session.value) return;
+  if (error.status === 401) return leave(ENDED);
+  const words = error.message;
+  problems.set(ASKED, words);
+  showProblem();
+  setTimeout(() => {
+    if (problems.get(ASKED) === words) problems.delete(ASKED);
+    showProblem();
+  }, TOLD_MS);
 }
 
 function wireSignIn(id, signIn) {
@@ -129,13 +154,14 @@ function enter() {
   setText(byId("who-name"), api.session.value.userId);
   for (const id of ["who", "console", "live"]) byId(id).hidden = false;
   byId("sign-in").hidden = true;
-  polls = 0;
-  poller.start();
+  for (const poller of pollers) poller.start();
   byId("content").focus();
 }
 
 function leave(words = null) {
-  poller.stop();
+  for (const poller of pollers) poller.stop();
+  problems.clear();
+  showProblem();
   api.session.value = null;
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   list.clear();

@@ -1,13 +1,13 @@
 // Asks again and again, while somebody looks.
 
-const EVERY_MS = 1000;
 const MAX_WAIT_MS = 30_000;
 
 /**
- * Calls `work()` a second after it last ended, later when it fails, not while the tab is hidden.
+ * Calls `work()` `everyMs` after it last ended, later when it fails, not while the tab is hidden.
  * `onState("live" | "paused")`; `onError(error, waitMs)` returns false to stop.
  */
 export class Poller {
+  #everyMs;
   #work;
   #onState;
   #onError;
@@ -16,7 +16,8 @@ export class Poller {
   #failures = 0;
   #started = false;
 
-  constructor({ work, onState, onError }) {
+  constructor({ everyMs, work, onState, onError }) {
+    this.#everyMs = everyMs;
     this.#work = work;
     this.#onState = onState;
     this.#onError = onError;
@@ -44,7 +45,7 @@ export class Poller {
       this.#onState("paused");
       return;
     }
-    let wait = EVERY_MS;
+    let wait = this.#everyMs;
     try {
       await this.#work();
       if (round !== this.#round) return;
@@ -52,7 +53,7 @@ export class Poller {
       this.#onState("live");
     } catch (error) {
       if (round !== this.#round) return;
-      wait = error.retryAfterMs ?? Math.min(EVERY_MS * 2 ** ++this.#failures, MAX_WAIT_MS);
+      wait = error.retryAfterMs ?? Math.min(this.#everyMs * 2 ** ++this.#failures, MAX_WAIT_MS);
       if (!this.#onError(error, wait)) return this.stop();
     }
     this.#timer = setTimeout(() => this.now(), wait);
