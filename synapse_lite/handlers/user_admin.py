@@ -310,7 +310,7 @@ def _found(user: User) -> JsonObject:
 
 
 def _listed(user: User) -> JsonObject:
-    """As the list shows a user: times in milliseconds."""
+    """As the list shows a user: times in milliseconds. Synapse's lacks `suspended`."""
     return {
         "name": user.user_id,
         "user_type": user.user_type,
@@ -324,6 +324,7 @@ def _listed(user: User) -> JsonObject:
         "erased": user.erased,
         "last_seen_ts": user.last_seen_ts,
         "locked": user.locked,
+        "suspended": user.suspended,
     }
 
 
@@ -332,7 +333,6 @@ def _detailed(user: User, threepids: Sequence[Threepid], external_ids: Sequence[
     return {
         **_listed(user),
         "creation_ts": user.created_ts // 1000,
-        "suspended": user.suspended,
         "appservice_id": user.appservice_id,
         "consent_server_notice_sent": user.consent_notice_version,
         "consent_version": user.consent_version,

@@ -175,6 +175,8 @@ async def test_suspending_and_locking(server: AdminServer) -> None:
     send = f"{room}/send/m.room.message/"
     assert await server.refusal("PUT", f"{send}1", message, token) == (403, "M_USER_SUSPENDED")
     assert (await server.admin("GET", one("alice")))["suspended"] is True
+    listed = await server.admin("GET", f"{V2}/users?user_id={user_id('alice')}")
+    assert [user["suspended"] for user in listed["users"]] == [True]
     await server.admin("PUT", path, {"suspend": False})
     await server.ok("PUT", f"{send}2", message, token)
     await server.admin("PUT", one("alice"), {"locked": True})
