@@ -196,6 +196,16 @@ def is_waiting(txn: Transaction, room_nid: int) -> bool:
     return row is not None
 
 
+def untold(txn: Transaction, room_nid: int, limit: int) -> list[str]:
+    """Servers that have yet to hear something of the room, by name."""
+    rows = txn.rows(
+        "SELECT server_name FROM outgoing_events WHERE room_nid = %s UNION SELECT server_name FROM destination_rooms"
+        " WHERE room_nid = %s AND missed_position IS NOT NULL ORDER BY 1 LIMIT %s",
+        (room_nid, room_nid, limit),
+    )
+    return [server_name for (server_name,) in rows]
+
+
 def queued(txn: Transaction, server_name: str) -> Mapping[str, int]:
     """How much waits: `events`, `edus`, `rooms` to catch up with."""
     counts = txn.row(

@@ -25,9 +25,10 @@ LISTED = {
     "erased": TRUTH,
     "last_seen_ts": MAYBE_NUMBER,
     "locked": TRUTH,
+    "suspended": TRUTH,
 }
 THREEPID = {"medium": TEXT, "address": TEXT, "added_at": NUMBER, "validated_at": NUMBER}
-DETAILS = LISTED | {"threepids": [THREEPID], "suspended": TRUTH, "external_ids": {list}}
+DETAILS = LISTED | {"threepids": [THREEPID], "external_ids": {list}}
 LIST = {"users": [LISTED], "total": NUMBER}
 TOKEN = {
     "token": TEXT,

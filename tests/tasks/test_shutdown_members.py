@@ -28,6 +28,7 @@ from synapse_lite.tasks.actions.shutdown_room import (
     KICKED,
     MOVED_ALIAS,
     NEW_ROOM,
+    UNTOLD,
     ShutdownParams,
 )
 from synapse_lite.tasks.actions.withdraw_invites import FAILED_TO_WITHDRAW, WITHDRAWN
@@ -343,6 +344,7 @@ async def test_other_servers_hear_that_all_have_left(
 
     def deliver(txn: Transaction) -> None:
         txn.execute("DELETE FROM outgoing_events")
+        txn.execute("UPDATE destination_rooms SET missed_position = NULL, missed_nid = NULL")
 
     await steps.do(join)
     gone = await steps.do(traces, room)
@@ -358,5 +360,8 @@ async def test_other_servers_hear_that_all_have_left(
             if hears and waits == 3:
                 await steps.do(deliver)
     assert waits == (3 if hears else 5)
-    assert (await steps.task(task_id)).status is Status.COMPLETE
+    task = await steps.task(task_id)
+    assert task.status is Status.COMPLETE
+    assert await steps.items(task_id, UNTOLD) == ([] if hears else ["far.test"])
+    assert (task.result or {})["untold_servers"] == (0 if hears else 1)
     assert await steps.do(remains, gone) == {}

@@ -19,7 +19,7 @@ from synapse_lite.storage import aliases as alias_store
 from synapse_lite.storage import purge, rooms
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.invites import invites_elsewhere
-from synapse_lite.storage.outgoing import is_waiting
+from synapse_lite.storage.outgoing import is_waiting, untold
 from synapse_lite.storage.room_closure import block_room, close_room, reopen_room
 from synapse_lite.storage.room_servers import all_servers
 from synapse_lite.storage.tasks import TaskItem, record_items
@@ -35,6 +35,7 @@ MAX_LEAVES = 20  # in one step: each is an event, and holds the stream for a mom
 LEAVES_AT_ONCE = 10  # then a rest
 WAIT_SECONDS = 0.5
 MAX_WAITS = 60  # servers that take longer than half a minute do not hear of the end of the room
+MAX_UNTOLD = 1000  # of those servers that are named
 ROWS_OF_A_LEAVE = 4  # an event, its position, its snapshot, and that the state changed
 
 # Outcomes of items.
@@ -42,6 +43,7 @@ KICKED = "kicked"
 FAILED_TO_KICK = "failed_to_kick"
 MOVED_ALIAS = "moved_alias"
 NEW_ROOM = "new_room"
+UNTOLD = "untold_server"
 
 
 class Phase(StrEnum):
@@ -75,8 +77,9 @@ class ShutdownParams(TaskModel):
 
 
 class ShutdownCursor(TaskModel):
-    """`after_user`: invites of users up to here are withdrawn; then, members up to here are out. `waited`: how often for other servers. `was_whole`: events could be added when it began.
+    """`after_user`: invites of users up to here are withdrawn; then, members up to here are out. `waited`: how often for other servers.
 
+    `was_whole`: events could be added when it began. `untold`: servers that will not hear of the end.
     `forgotten`: of how many it was told that the room is hidden from them.
     """
 
@@ -93,6 +96,7 @@ class ShutdownCursor(TaskModel):
     forgotten: int = 0
     aliases: int = 0
     waited: int = 0
+    untold: int = 0
     deleted: Walk = Walk()
 
 
@@ -266,6 +270,10 @@ class ShutdownAndPurgeRoom:
     def _delete(self, txn: Transaction, task: ShutdownTask, cursor: ShutdownCursor) -> Outcome:
         if cursor.deleted.total == 0 and cursor.waited < MAX_WAITS and self._has_to_tell(txn, cursor):
             return Later(_with(cursor, waited=cursor.waited + 1), WAIT_SECONDS)
+        if cursor.deleted.total == 0:
+            servers = untold(txn, cursor.room_nid, MAX_UNTOLD)
+            record_items(txn, task.id, [TaskItem(server, UNTOLD) for server in servers])
+            cursor = _with(cursor, untold=len(servers))
         walk = delete_rows(txn, cursor.deleted, cursor.room_nid, task.batch, self._server_name)
         done = walk.total - cursor.deleted.total
         if walk.has_ended:
@@ -336,6 +344,7 @@ def _result(cursor: ShutdownCursor) -> JsonObject:
         "kicked": cursor.kicked,
         "failed_to_kick": cursor.failed,
         "withdrawn_invites": cursor.withdrawn,
+        "untold_servers": cursor.untold,
         "moved_aliases": cursor.aliases,
         "rows": cursor.deleted.rows,
     }

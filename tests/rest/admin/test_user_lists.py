@@ -8,7 +8,7 @@ from tests.rest.admin_server import V1, V2, AdminServer
 from tests.server import path_part
 
 V3 = "/_synapse/admin/v3"
-ORDERS = [name for name in LISTED if name not in {"erased", "name"}] + ["name"]
+ORDERS = [name for name in LISTED if name not in {"erased", "suspended", "name"}] + ["name"]
 
 
 async def some_users(server: AdminServer) -> None:
@@ -22,7 +22,7 @@ async def some_users(server: AdminServer) -> None:
 
 @ensureDeferred
 async def test_the_list(server: AdminServer) -> None:
-    """Twelve fields, what they say, and the pages."""
+    """All fields, what they say, and the pages."""
     await server.admin_made("alice", {"displayname": "Wonder"})
     answer = await server.admin("GET", f"{V2}/users")
     assert (answer.keys(), names(answer), answer["total"]) == ({"users", "total"}, ["admin", "alice"], 2)

@@ -19,6 +19,7 @@ LISTED: dict[str, tuple[type, ...]] = {
     "erased": (bool,),
     "last_seen_ts": (int, type(None)),
     "locked": (bool,),
+    "suspended": (bool,),
 }
 DETAILED = LISTED | {
     "threepids": (list,),
@@ -27,7 +28,6 @@ DETAILED = LISTED | {
     "consent_version": (str, type(None)),
     "consent_ts": (int, type(None)),
     "external_ids": (list,),
-    "suspended": (bool,),
 }
 
 
