@@ -168,7 +168,10 @@ def stale_devices(
 
 
 def forget_addresses(txn: Transaction, before_ms: int, limit: int) -> int:
-    """From where, and by what program, devices were used that were not used since then. How many there were."""
+    """From where, and by what program, devices were used that were not used since then. How many there were.
+
+    A dehydrated one is used by nobody; without them the devices are found by the index of when they were used.
+    """
     return txn.execute(
         "UPDATE devices SET last_seen_ip = NULL, last_seen_user_agent = NULL"
         " WHERE (user_id, device_id) IN (SELECT user_id, device_id FROM devices"

@@ -151,7 +151,7 @@ def rows() -> Rows:
         "devices": [
             {"user_id": ALICE, "device_id": "PHONE", "display_name": "Phone", "last_seen": NOW, "ip": "::1",
              "user_agent": "App/1"},
-            {"user_id": ALICE, "device_id": "WAITS", "display_name": "Dehydrated"},
+            {"user_id": ALICE, "device_id": "WAITS", "display_name": "Dehydrated", "last_seen": NOW, "ip": "::1"},
             {"user_id": ALICE, "device_id": MASTER, "hidden": True},
         ],
         "dehydrated_devices": [{"user_id": ALICE, "device_id": "WAITS", "device_data": '{"account": "x"}'}],

@@ -30,14 +30,15 @@ def _devices(work: Import) -> None:
 
     def read(row: SynapseRow) -> ImportedDevice:
         data = row["device_data"]
+        seen = row if data is None else {}  # a dehydrated device is nobody's session
         return ImportedDevice(
             user_id=work.own(row["user_id"]),
             device_id=row["device_id"],
             display_name=row["display_name"],
             created_ts=now_ms,
-            last_seen_ts=row["last_seen"],
-            last_seen_ip=row["ip"],
-            last_seen_user_agent=row["user_agent"],
+            last_seen_ts=seen.get("last_seen"),
+            last_seen_ip=seen.get("ip"),
+            last_seen_user_agent=seen.get("user_agent"),
             dehydrated=None if data is None else _object(data),
         )
 
