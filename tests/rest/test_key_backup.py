@@ -123,6 +123,9 @@ async def test_count_and_etag_move_with_the_keys_only(server: TestServer) -> Non
     for index, etag in ((1, "11"), (0, "12")):
         stored = await server.ok("PUT", _keys(version, ROOM, "better"), _key(index=index), token)
         assert stored == {"count": 11, "etag": etag}
+    await server.ok("PUT", f"room_keys/version/{version}", _version(more=1), token)
+    info = await server.ok("GET", "room_keys/version", token=token)
+    assert (info["count"], info["etag"]) == (11, "12"), "the auth data are no keys"
 
 
 @ensureDeferred
