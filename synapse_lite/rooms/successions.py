@@ -1,7 +1,7 @@
-"""What stays of a room in the room that replaced it: of a user tags, the mark of a direct chat, the push rule; its names on this server."""
+"""What stays of a room in the room that replaced it: of a user tags, the mark of a direct chat, the push rules; its names on this server."""
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.matrix.push_rules import copy_room_rule
+from synapse_lite.matrix.push_rules import copy_room_rules
 from synapse_lite.storage.account_data import (
     GLOBAL,
     change_account_data,
@@ -27,7 +27,7 @@ def carry_settings(txn: Transaction, user_id: str, old: Room, new: Room) -> None
         )
     if read_account_data(txn, user_id, GLOBAL, PUSH_RULES):
         change_account_data(
-            txn, user_id, GLOBAL, PUSH_RULES, lambda rules: copy_room_rule(rules, old.room_id, new.room_id)
+            txn, user_id, GLOBAL, PUSH_RULES, lambda rules: copy_room_rules(rules, old.room_id, new.room_id)
         )
 
 

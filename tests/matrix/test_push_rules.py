@@ -6,7 +6,14 @@ import pytest
 
 from synapse_lite import canonical_json
 from synapse_lite.errors import MatrixError
-from synapse_lite.matrix.push_rules import change_rule, delete_rule, put_rule, rule_of, rules_of
+from synapse_lite.matrix.push_rules import (
+    change_rule,
+    copy_room_rules,
+    delete_rule,
+    put_rule,
+    rule_of,
+    rules_of,
+)
 from synapse_lite.matrix.push_rules.ruleset import MAX_OWN_RULES
 from tests.matrix.builders import ALICE, BOB
 
@@ -250,3 +257,43 @@ def test_what_was_stored_stays_as_it_was() -> None:
     change_rule(stored, ALICE, "override", "a", "actions", [])
     change_rule(stored, ALICE, "underride", ".m.rule.call", "enabled", value=False)
     assert canonical_json.encode(stored) == before
+
+
+def test_rules_for_a_room_are_copied_for_another() -> None:
+    """In their places, under the name of that room; not over what is there already, and no more than a user may have."""
+
+    def about(room_id: str, **more: str) -> dict[str, Any]:
+        condition = {"kind": "event_match", "key": "room_id", "pattern": room_id}
+        return {"actions": [], "conditions": [condition, {"kind": "event_match", "key": "type", **more}]}
+
+    stored: dict[str, Any] = {}
+    for rule_id, body in (
+        ("last", {"actions": ["notify"], "conditions": []}),
+        ("!old:x", about("!old:x", pattern="a")),
+        ("my !old:x", about("!old:x", pattern="b")),
+        ("other", about("!other:x", pattern="c")),
+    ):
+        stored = put_rule(stored, "override", rule_id, body, None, None)
+    copied = copy_room_rules(stored, "!old:x", "!new:x")["own"]["override"]
+    assert [one["rule_id"] for one in copied] == [
+        "other",
+        "my !new:x",
+        "my !old:x",
+        "!new:x",
+        "!old:x",
+        "last",
+    ]
+    assert copied[1]["conditions"] == about("!new:x", pattern="b")["conditions"]
+    assert copied[2:3] == stored["own"]["override"][1:2]
+    once_more = copy_room_rules({"own": {"override": copied}}, "!old:x", "!new:x")
+    assert once_more["own"]["override"] == copied
+    for number in range(MAX_OWN_RULES - 5):
+        stored = put_rule(stored, "underride", str(number), {"actions": []}, None, None)
+    full = copy_room_rules(stored, "!old:x", "!new:x")["own"]
+    assert [one["rule_id"] for one in full["override"]] == [
+        "other",
+        "my !new:x",
+        "my !old:x",
+        "!old:x",
+        "last",
+    ]

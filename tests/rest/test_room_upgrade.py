@@ -165,6 +165,13 @@ async def test_very_many_bans(server: TestServer, monkeypatch: pytest.MonkeyPatc
     assert await server.database.read(lambda txn: txn.rows(sql, ())) == [("@b:hs.test",)]
 
 
+def muted(room_id: str) -> dict[str, Any]:
+    return {
+        "actions": [],
+        "conditions": [{"kind": "event_match", "key": "room_id", "pattern": room_id}],
+    }
+
+
 @ensureDeferred
 async def test_what_users_have_set(server: TestServer) -> None:
     """Tags, direct chats and push rules come along for who upgrades, who joins later, and who is there when the tombstone is
@@ -179,6 +186,7 @@ async def test_what_users_have_set(server: TestServer) -> None:
         await server.ok("PUT", user_path(name, f"{room}/account_data/m.tag"), tags, token)
         await server.ok("PUT", user_path(name, "account_data/m.direct"), {"@x:hs.test": [old_id]}, token)
         await server.ok("PUT", f"pushrules/global/room/{path_part(old_id)}", {"actions": []}, token)
+        await server.ok("PUT", f"pushrules/global/override/{path_part(old_id)}", muted(old_id), token)
     new = await upgrade(server, room, alice)
     new_id = new.removeprefix("rooms/")
     await server.ok("POST", f"{new}/join", {}, bob)
@@ -195,6 +203,8 @@ async def test_what_users_have_set(server: TestServer) -> None:
         assert direct["@x:hs.test"] == [old_id, new_id, third_id]
         rule = await server.ok("GET", f"pushrules/global/room/{path_part(third_id)}", token=token)
         assert (rule["rule_id"], rule["actions"]) == (third_id, [])
+        rule = await server.ok("GET", f"pushrules/global/override/{path_part(third_id)}", token=token)
+        assert rule["conditions"] == muted(third_id)["conditions"], "so clients mute a room"
     assert await server.ok("GET", user_path("bob", f"{third}/account_data/m.tag"), token=bob) == own
 
 

@@ -6,7 +6,7 @@ from synapse_lite.matrix.push_rules.evaluation import NOTHING, Actions, Evaluato
 from synapse_lite.matrix.push_rules.notices import Notice, default_evaluator, notice_of
 from synapse_lite.matrix.push_rules.ruleset import (
     change_rule,
-    copy_room_rule,
+    copy_room_rules,
     delete_rule,
     is_own_rule,
     put_rule,
@@ -23,7 +23,7 @@ __all__ = [
     "Notice",
     "change_rule",
     "compile_rules",
-    "copy_room_rule",
+    "copy_room_rules",
     "default_evaluator",
     "delete_rule",
     "deviation",

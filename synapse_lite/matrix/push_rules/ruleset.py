@@ -113,14 +113,38 @@ def change_rule(
     return {**stored, "changed": {**changes, kind: {**of_kind, rule_id: of_rule}}}
 
 
-def copy_room_rule(stored: JsonObject, old: str, new: str) -> JsonObject:
-    """With the rule for one room for another one too, unless that has one, or there are too many."""
-    own = _own(stored, "room")
-    copies = [{**rule, "rule_id": new} for rule in own if rule["rule_id"] == old]
-    is_full = sum(len(_own(stored, kind)) for kind in KINDS) >= MAX_OWN_RULES
-    if not copies or is_full or any(rule["rule_id"] == new for rule in own):
-        return stored
-    return _with_own(stored, "room", [*copies, *own])
+def copy_room_rules(stored: JsonObject, old: str, new: str) -> JsonObject:
+    """With the user's rules for one room for another one too, in the same places, unless there is such a rule, or there are too many.
+
+    Those are rules of kind `room`, and those with the condition that it is that room, by which clients mute one.
+    """
+    left = MAX_OWN_RULES - sum(len(_own(stored, kind)) for kind in KINDS)
+    for kind in ("override", "room", "underride"):
+        own = _own(stored, kind)
+        taken = {rule["rule_id"] for rule in own}
+        rules = []
+        for rule in own:
+            copy = _for_room(kind, rule, old, new)
+            if copy is not None and copy["rule_id"] not in taken and left > 0:
+                rules.append(copy)
+                taken.add(copy["rule_id"])
+                left -= 1
+            rules.append(rule)
+        if len(rules) > len(own):
+            stored = _with_own(stored, kind, rules)
+    return stored
+
+
+def _for_room(kind: str, rule: JsonObject, old: str, new: str) -> JsonObject | None:
+    """What a rule for one room is for another; None for a rule that is for no room, or some other."""
+    if kind == "room":
+        return {**rule, "rule_id": new} if rule["rule_id"] == old else None
+    conditions, named = rule.get("conditions", []), {"kind": "event_match", "key": "room_id", "pattern": old}
+    if named not in conditions:
+        return None
+    rule_id = rule["rule_id"].replace(old, new) if old in rule["rule_id"] else new
+    changed = [{**named, "pattern": new} if one == named else one for one in conditions]
+    return {**rule, "rule_id": rule_id, "conditions": changed}
 
 
 def _check_attribute(attribute: str, value: Any) -> None:
