@@ -175,6 +175,7 @@ class Hierarchy:
             told = await self._others.describe(
                 {room_id: lead.servers for room_id, lead in leads.items()},
                 until,
+                tree.root,
                 suggested_only=tree.query.suggested_only,
             )
             await self._database.snapshot(self._graft, tree, leads, told)
@@ -232,11 +233,9 @@ class Hierarchy:
 
     def _kept(self, txn: Transaction, room_ids: Collection[str]) -> dict[str, int]:
         """Id to nid. Of a room that this server only heard of, or left, it does not know what others may know."""
-        known = room_store.nids_of(txn, room_ids)
-        if self._others is None or not known:
-            return known
-        kept = kept_among(txn, known.values(), self._others.server_name)
-        return {room_id: nid for room_id, nid in known.items() if nid in kept}
+        if self._others is None:
+            return room_store.nids_of(txn, room_ids)
+        return kept_among(txn, room_ids, self._others.server_name)
 
     def _graft(
         self,

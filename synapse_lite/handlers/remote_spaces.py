@@ -20,7 +20,10 @@ AT_ONCE = 10
 WAIT_SECONDS = 10.0
 """So long a reader waits for all answers to a question together. What comes later is not shown."""
 KEPT_SECONDS = 300.0
+REFUSED_SECONDS = 30.0
+"""So long who tells nothing of a room below a space is not asked about it again: else each page would, for each such room."""
 CACHED = 16 * 1024 * 1024  # bytes
+REFUSAL_BYTES = 500
 
 
 @frozen
@@ -34,12 +37,14 @@ class RemoteSpace:
 
 @frozen
 class RemoteSpaces:
-    """What a server told is believed for five minutes. `server_name` is ours."""
+    """What a server told is believed for `KEPT_SECONDS`. `server_name` is ours."""
 
     _queries: Queries
     _clock: Clock
     _server_name: str
-    _told: Cache[tuple[str, str, bool], tuple[float, RemoteSpace]] = field(factory=lambda: Cache(CACHED))
+    _told: Cache[tuple[str, str, bool], tuple[float, RemoteSpace | None]] = field(
+        factory=lambda: Cache(CACHED)
+    )
 
     @property
     def server_name(self) -> str:
@@ -50,13 +55,16 @@ class RemoteSpaces:
         return self._clock.monotonic() + WAIT_SECONDS
 
     async def describe(
-        self, rooms: Mapping[str, Sequence[str]], until: float, *, suggested_only: bool
+        self, rooms: Mapping[str, Sequence[str]], until: float, root: str, *, suggested_only: bool
     ) -> dict[str, RemoteSpace]:
-        """Those of the rooms that a server describes in time. `rooms`: by id, the servers that may know them."""
+        """Those of the rooms that a server describes in time. `rooms`: by id, the servers that may know them.
+
+        About the `root` they are asked although they refused: somebody may have been invited since.
+        """
         places = DeferredSemaphore(AT_ONCE)
         asking = DeferredList(
             [
-                places.run(self._describe, room_id, servers, suggested_only)
+                places.run(self._describe, room_id, servers, suggested_only, room_id == root)
                 for room_id, servers in rooms.items()
             ],
             consumeErrors=True,
@@ -74,22 +82,28 @@ class RemoteSpaces:
         return found
 
     async def _describe(
-        self, room_id: str, servers: Sequence[str], suggested_only: bool
+        self, room_id: str, servers: Sequence[str], suggested_only: bool, is_root: bool
     ) -> RemoteSpace | None:
         for server in self._others(servers):
-            question = (server, room_id, suggested_only)
-            told = self._told.get(question)
-            if told is not None and told[0] > self._clock.monotonic():
-                return told[1]
-            try:
-                answer = await self._queries.hierarchy(server, room_id, suggested_only=suggested_only)
-            except PeerError:
-                continue
-            space = _read(room_id, answer)
-            weight = sum(len(encode(one)) for one in (space.summary, *space.children, *space.below.values()))
-            self._told.put(question, (self._clock.monotonic() + KEPT_SECONDS, space), weight)
-            return space
+            until, space = self._told.get((server, room_id, suggested_only)) or (0.0, None)
+            if until <= self._clock.monotonic() or (space is None and is_root):
+                space = await self._ask(server, room_id, suggested_only)
+            if space is not None:
+                return space
         return None
+
+    async def _ask(self, server: str, room_id: str, suggested_only: bool) -> RemoteSpace | None:
+        space, weight, kept = None, REFUSAL_BYTES, REFUSED_SECONDS
+        try:
+            answer = await self._queries.hierarchy(server, room_id, suggested_only=suggested_only)
+        except PeerError:
+            pass
+        else:
+            space, kept = _read(room_id, answer), KEPT_SECONDS
+            parts = (space.summary, *space.children, *space.below.values())
+            weight = sum(len(encode(one)) for one in parts)
+        self._told.put((server, room_id, suggested_only), (self._clock.monotonic() + kept, space), weight)
+        return space
 
     def _others(self, servers: Sequence[str]) -> Sequence[str]:
         return [one for one in dict.fromkeys(servers) if one != self._server_name][:MAX_SERVERS]

@@ -68,22 +68,24 @@ def has_waiting(txn: Transaction, room_nid: int, server_name: str) -> bool:
     return row is not None
 
 
+_IS_KEPT = (
+    "(EXISTS (SELECT FROM memberships m WHERE m.room_nid = r.room_nid AND server_name = %s AND membership = 'join' OFFSET 0)"
+    " OR (cardinality(extremities) > 0 AND NOT EXISTS (SELECT FROM memberships m"
+    "  WHERE m.room_nid = r.room_nid AND membership = 'join' OFFSET 0)"
+    " AND NOT EXISTS (SELECT FROM partial_rooms p WHERE p.room_nid = r.room_nid OFFSET 0)))"
+)
+
+
 def keeps_room(txn: Transaction, room_nid: int, server_name: str) -> bool:
     """Whether the server's state of the room is the room's: somebody of it is joined, or nobody anywhere any more."""
-    return room_nid in kept_among(txn, [room_nid], server_name)
+    sql = f"SELECT FROM rooms r WHERE room_nid = %s AND {_IS_KEPT}"
+    return txn.row(sql, (room_nid, server_name)) is not None
 
 
-def kept_among(txn: Transaction, room_nids: Collection[int], server_name: str) -> set[int]:
-    """Those of the rooms of which that is true."""
-    rows = txn.rows(
-        "SELECT room_nid FROM rooms r WHERE room_nid = ANY(%s) AND (EXISTS (SELECT FROM memberships m"
-        "  WHERE m.room_nid = r.room_nid AND server_name = %s AND membership = 'join' OFFSET 0)"
-        " OR (cardinality(extremities) > 0 AND NOT EXISTS (SELECT FROM memberships m"
-        "  WHERE m.room_nid = r.room_nid AND membership = 'join' OFFSET 0)"
-        " AND NOT EXISTS (SELECT FROM partial_rooms p WHERE p.room_nid = r.room_nid OFFSET 0)))",
-        (list(room_nids), server_name),
-    )
-    return {room_nid for (room_nid,) in rows}
+def kept_among(txn: Transaction, room_ids: Collection[str], server_name: str) -> dict[str, int]:
+    """Id to nid of those of the rooms of which that is true."""
+    sql = f"SELECT room_id, room_nid FROM rooms r WHERE room_id = ANY(%s) AND {_IS_KEPT}"
+    return dict(txn.rows(sql, (list(room_ids), server_name)))
 
 
 def users_of(txn: Transaction, room_nid: int, server_name: str) -> list[str]:

@@ -7,6 +7,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.handlers.remote_spaces import REFUSED_SECONDS
 from synapse_lite.storage.rooms import room_by_id
 from synapse_lite.storage.sent_knocks import put_sent
 from tests.federation.conftest import JoinNetwork
@@ -196,12 +197,19 @@ async def test_spaces_of_others(server: TestServer, join_network: JoinNetwork, n
         target for server_name, _, target in network.asked if server_name == HOME and "/hierarchy/" in target
     ]
     assert len(asked) == 2 + 1  # inner and deep, and what is closed
+    network.asked.clear()
     assert await _names(server, bob, root, "max_depth=1") == ["root", "inner"]
     first = await server.ok("GET", _tree_path(root, "limit=2"), token=bob)
     second = await _names(server, bob, root, f"from={first['next_batch']}")
     assert sorted(second) == ["deep", "leaf", "ours"]
     (entry,) = [one for one in first["rooms"] if one["name"] == "inner"]
     assert {child["state_key"] for child in entry["children_state"]} == {deep, closed, ours, leaf}
+    assert not [target for _, _, target in network.asked if "/hierarchy/" in target], "nor what is closed"
+    await there.ok(
+        "PUT", f"rooms/{path_part(closed)}/state/m.room.join_rules", {"join_rule": "public"}, alice
+    )
+    server.clock.advance(REFUSED_SECONDS)
+    assert "closed" in await _names(server, bob, root)
 
 
 @ensureDeferred
@@ -220,6 +228,9 @@ async def test_a_space_that_nobody_here_is_in(server: TestServer, join_network: 
             assert await _names(server, bob, space) == ["public_chat", "leaf"]
         else:
             assert await server.refusal("GET", _tree_path(space), token=bob) == (403, "M_FORBIDDEN")
+            opened = {"join_rule": "public"}
+            await there.ok("PUT", f"rooms/{path_part(space)}/state/m.room.join_rules", opened, alice)
+            assert await _names(server, bob, space) == ["private_chat", "leaf"]
     unknown = _tree_path("!unknown:nowhere.test")
     assert (await server.refusal("GET", unknown, token=bob))[0] == 403
     public = {**wish, "room_version": "12", "preset": "public_chat", "name": "hash"}
