@@ -174,6 +174,27 @@ async def test_with_keywords_only_new_events_are_looked_at(
 
 
 @ensureDeferred
+async def test_with_keywords_only_mentions_count_far_back(
+    build_server: BuildServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where very much is unread, each thread apart; what is read in a thread stays so."""
+    monkeypatch.setattr("synapse_lite.handlers.unread.reader.MOST_LOOKED_AT", 4)
+    server = await build_server(**OPEN)
+    alice, bob, room = await two_in_a_room(server)
+    await alice.put_rule("content", "cat", {"pattern": "cat", "actions": ["notify"]})
+    root = await bob.send(room, text())
+    await bob.send(room, text("cat", **mentioning("alice")))
+    read = await bob.send(room, text("read", **in_thread(root), **mentioning("alice")))
+    await alice.read(room, read, thread=root)
+    await bob.send(room, text("unread", **in_thread(root), **mentioning("alice")))
+    await bob.send(room, text("a dog"))
+    for _ in range(4):
+        await bob.send(room, text("cat"))
+    await alice.sync(await build_server(**OPEN), anew=True)
+    assert alice.counts[id_of(room)] == {"main": (5, 1), root: (1, 1)}
+
+
+@ensureDeferred
 async def test_counts_that_are_recent_enough(server: TestServer) -> None:
     """Memory tells as of the last change that it heard of; what has to be newer is counted anew."""
     _, bob, room = await two_in_a_room(server)

@@ -114,6 +114,15 @@ def is_only_spoken_in(counts: RoomCounts, user_id: str, memory: Memory, upto: in
     return True
 
 
+def only_highlights(threads: Mapping[str, Count]) -> dict[str, Count]:
+    """Where nothing else counts."""
+    return {
+        thread_id: evolve(count, notifications=count.highlights)
+        for thread_id, count in threads.items()
+        if count.highlights
+    }
+
+
 def without_threads(threads: Mapping[str, Count]) -> dict[str, Count]:
     """Where of threads only what highlights counts."""
     return {

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.filters import EventFilter
 from synapse_lite.handlers.ignored_users import read_ignored
 from synapse_lite.handlers.push_rules import read_push_rules
 from synapse_lite.handlers.sync.values import RoomIds
-from synapse_lite.handlers.unread.counts import RoomCounts, without_threads
+from synapse_lite.handlers.unread.counts import RoomCounts, only_highlights, without_threads
 from synapse_lite.matrix.push_rules import (
     Context,
     Deviation,
@@ -42,6 +42,8 @@ from synapse_lite.storage.stream import Place
 from synapse_lite.storage.thread_subscriptions import followed_threads
 
 PAGE = 1000
+MOST_LOOKED_AT = 2000
+"""Events of a room: so long as nobody waits for it in vain. Further back only mentions count, as by the predefined rules."""
 EVERYTHING = EventFilter()
 
 
@@ -107,11 +109,7 @@ class UnreadReader:
         evaluator = rules.evaluator()
         for nid, one in deviations.items():
             if one is Deviation.MENTIONS:
-                counted[nid] = {
-                    thread_id: evolve(count, notifications=count.highlights)
-                    for thread_id, count in counted[nid].items()
-                    if count.highlights
-                }
+                counted[nid] = only_highlights(counted[nid])
             elif one is Deviation.OTHER:
                 roots = followed.get(nid, set())
                 span = marks[nid].get(ALL_THREADS, 0), upto
@@ -203,9 +201,17 @@ class UnreadReader:
         roots: Collection[str],
     ) -> dict[str, Count]:
         """Event by event, at positions after < position <= upto; `roots` are those of the threads that the reader follows."""
+        places = room_nid, Place(span[0]), Place(span[1])
+        entries = timeline.page(txn, places, MOST_LOOKED_AT, EVERYTHING, backwards=True)
+        newest = [(place.position, nid) for place, nid in reversed(entries) if place.minor == 0]  # came live
         threads: dict[str, Count] = {}
+        if len(entries) == MOST_LOOKED_AT:
+            older = {**marks, ALL_THREADS: max(span[0], marks.get(ALL_THREADS, 0))}
+            counted = count_notices(txn, reader, {room_nid: older}, entries[-1][0].position - 1)
+            threads = only_highlights(counted[room_nid])
         name = self.display_names(txn, room_nid, [reader.user_id]).get(reader.user_id)
-        for placed in self._pages(txn, reader, room_nid, *span):
+        for start in range(0, len(newest), PAGE):
+            placed = self._wanted(txn, reader, newest[start : start + PAGE])
             for moment in reversed([*self.moments(txn, room_nid, placed)]):
                 follows = self.follows(txn, moment.stored, roots)
                 context = Context(moment.member_count, moment.may_notify, name, follows)
@@ -216,27 +222,18 @@ class UnreadReader:
                     threads[thread_id] = known.plus(moment.position, highlight=actions.highlight)
         return threads
 
-    def _pages(
-        self, txn: Transaction, reader: Reader, room_nid: int, after: int, upto: int
-    ) -> Iterator[list[tuple[int, int]]]:
-        """What others sent whom the reader does not ignore, and what is not redacted, as far as it came live."""
-        start, unwanted = Place(after), {reader.user_id, *reader.ignored}
-        while True:
-            span = (room_nid, start, Place(upto))
-            entries = timeline.page(txn, span, PAGE, EVERYTHING, backwards=False)
-            stored = self.events.load(txn, [nid for _, nid in entries])
-            redacted = self.events.redactions(txn, list(stored))
-            yield [
-                (place.position, nid)
-                for place, nid in entries
-                if place.minor == 0
-                and nid in stored
-                and nid not in redacted
-                and stored[nid].event.sender not in unwanted
-            ]
-            if len(entries) < PAGE:
-                return
-            start = entries[-1][0]
+    def _wanted(
+        self, txn: Transaction, reader: Reader, placed: Sequence[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
+        """What others sent whom the reader does not ignore, and what is not redacted."""
+        unwanted = {reader.user_id, *reader.ignored}
+        stored = self.events.load(txn, [nid for _, nid in placed])
+        redacted = self.events.redactions(txn, list(stored))
+        return [
+            (position, nid)
+            for position, nid in placed
+            if nid in stored and nid not in redacted and stored[nid].event.sender not in unwanted
+        ]
 
 
 @frozen
