@@ -1,4 +1,4 @@
-"""Connections to object storage whose answers begin in time: each byte that comes begins urllib3's own timeout anew."""
+"""Connections to object storage whose answers come in time: each byte that comes begins urllib3's own timeout anew."""
 
 import logging
 from io import BufferedReader, RawIOBase
@@ -16,8 +16,9 @@ from botocore.awsrequest import (
 logger = logging.getLogger(__name__)
 
 HEAD_SECONDS = 20.0
-"""For the head of an answer, or all of one that is no file: of a store that is slower a thread waits no longer."""
+"""For the head of a file, or all of another answer: of a store that is slower a thread waits no longer."""
 _FILE = frozenset({200, 206})
+_OF_A_LIST = "list-type="
 
 
 def limit_heads(client: Any) -> None:
@@ -71,22 +72,22 @@ class _Prompt:
 
     sock: Any
     _timed: _Socket | None = None
-    _method_asked = ""
+    _asked_for_file = False
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
         self.sock = self._timed = _Socket(self.sock)
         self._begin()
 
-    def request(self, method: str, *arguments: Any, **more: Any) -> Any:
-        self._method_asked = method
+    def request(self, method: str, url: str, *arguments: Any, **more: Any) -> Any:
+        self._asked_for_file = method == "GET" and _OF_A_LIST not in url
         self._begin()
-        return super().request(method, *arguments, **more)  # type: ignore[misc]
+        return super().request(method, url, *arguments, **more)  # type: ignore[misc]
 
     def getresponse(self) -> Any:
         self._begin()
         answer = super().getresponse()  # type: ignore[misc]
-        if self._timed is not None and self._method_asked == "GET" and answer.status in _FILE:
+        if self._timed is not None and self._asked_for_file and answer.status in _FILE:
             self._timed.until = inf  # a client reads it at its own pace
         return answer
 

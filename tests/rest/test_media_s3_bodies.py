@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 
 from synapse_lite.media import breaker
 from synapse_lite.media.breaker import FAILURES
+from synapse_lite.media.store import StoreError
 from tests.http.memory import Connection
 from tests.media.bad_line import WELL, BadLine, Mood
 from tests.media.s3 import KEYS
@@ -107,6 +108,22 @@ async def test_a_head_byte_by_byte(build_server: BuildServer, line: BadLine, tmp
     line.mood = WELL
     assert (await server.call("GET", path, token=token)).body == DATA
     assert await is_tidy(server, tmp_path)
+
+
+@ensureDeferred
+async def test_a_list_byte_by_byte(build_server: BuildServer, line: BadLine, tmp_path: Path) -> None:
+    """It is no file that somebody reads at a pace of their own: whoever looks for lost files is told in time."""
+    server, _ = await start(build_server, line, tmp_path)
+    for number in range(10):
+        replace_object(line, b"%d" % number, b"")
+    store, threads = server.core.media.store, server.core.media.threads
+    line.mood = Mood(trickles_after=2000)
+    with pytest.raises(StoreError):
+        await threads.run(lambda: list(store.walk("")))
+    assert line.trickled
+    assert b"</ListBucketResult>" not in line.trickled
+    line.mood = WELL
+    assert len(await threads.run(lambda: list(store.walk("")))) == 10
 
 
 @ensureDeferred
