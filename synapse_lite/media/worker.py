@@ -1,13 +1,15 @@
 """A child process for what strangers' bytes may do to a decoder: bounded in memory, time and files.
 
 Reads one job a line from standard input, writes one answer a line to standard output, both JSON, and ends
-with its parent. `python -m synapse_lite.media.worker MEMORY_BYTES`
+with its parent. `python -m synapse_lite.media.worker MEMORY_BYTES CPU_SECONDS`: of all, and of each job
 """
 
 import json
+import math
 import os
 import resource
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,12 @@ MAX_PNG_TEXT = 16 * 1024 * 1024
 
 
 def main() -> None:
-    _limit(int(sys.argv[1]))
+    memory, seconds = map(int, sys.argv[1:])
+    _limit(memory)
     Image.MAX_IMAGE_PIXELS = None  # we count ourselves, after a JPEG was made smaller
     PngImagePlugin.MAX_TEXT_CHUNK = MAX_PNG_TEXT
     for line in sys.stdin:
+        _limit_cpu(seconds)
         job = json.loads(line)
         sys.stdout.write(json.dumps(_answer(job)) + "\n")
         sys.stdout.flush()
@@ -39,6 +43,12 @@ def _limit(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.nice(NICENESS)  # those who send messages come first
+
+
+def _limit_cpu(seconds: int) -> None:
+    """So many more; by this clock, as another would count how busy the machine is."""
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + seconds, most))
 
 
 def _answer(job: dict[str, Any]) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Mapping
@@ -23,19 +24,29 @@ logger = logging.getLogger(__name__)
 
 MAX_QUEUED = 1000
 MEMORY_BYTES = 1024 * 1024 * 1024
-SECONDS = 20.0
+CPU_SECONDS = 20
+"""Of a job: as many on a machine that is busy."""
+SECONDS = 60.0
+"""Then whoever waits for a job is told to come again, as the machine has no time."""
 JOBS_PER_PROCESS = 500
 """Then a new process takes its place: what decoders leak does not add up."""
+
+_OF_THE_JOB = frozenset(
+    (signal.SIGXCPU, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
+)
+"""How a process ends whose job takes too long, or whose decoder breaks. How others end, as by whoever stops the server, says nothing
+of the bytes.
+"""
 
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")
 
 
 class JobFailedError(SynapseLiteError):
-    """The process died of the job, or was killed for taking too long: the bytes are to blame."""
+    """The process died of the job: the bytes are to blame, and would be another time."""
 
 
 class PoolBusyError(SynapseLiteError):
-    """The queue is full."""
+    """The queue is full, or the process was ended, or had no time: another time there may be an answer."""
 
 
 @define
@@ -47,11 +58,20 @@ class _Job:
 class MediaWorkers:
     """At most `size` processes, started when they are needed. One job a process at a time, others wait."""
 
-    def __init__(self, reactor: Any, clock: Clock, size: int, *, seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        clock: Clock,
+        size: int,
+        *,
+        seconds: float = SECONDS,
+        cpu_seconds: int = CPU_SECONDS,
+    ) -> None:
         self._reactor = reactor
         self._clock = clock
         self._size = size
         self._seconds = seconds
+        self._cpu_seconds = cpu_seconds
         self._queue: deque[_Job] = deque()
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
@@ -69,7 +89,7 @@ class MediaWorkers:
             self._queue.popleft().answer.errback(PoolBusyError("the server stops"))
 
     async def run(self, job: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The answer of a worker. `PoolBusyError` when too many wait, `JobFailedError`."""
+        """The answer of a worker. `PoolBusyError`, `JobFailedError`."""
         if self._stopped or len(self._queue) >= MAX_QUEUED:
             raise PoolBusyError("too many pictures at once")
         one = _Job(json.dumps(job).encode() + b"\n")
@@ -88,7 +108,8 @@ class MediaWorkers:
         if len(self._all) >= self._size:
             return None
         worker = _Worker(self, self._clock, self._seconds)
-        command = [sys.executable, "-m", "synapse_lite.media.worker", str(MEMORY_BYTES)]
+        limits = [str(MEMORY_BYTES), str(self._cpu_seconds)]
+        command = [sys.executable, "-m", "synapse_lite.media.worker", *limits]
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         self._reactor.spawnProcess(worker, sys.executable, command, environment)
         self._all.add(worker)
@@ -149,7 +170,7 @@ class _Worker(ProcessProtocol):
         job = self._finish()
         if job is not None:
             logger.warning("a media worker died: %s %s", reason.value, self._said.decode("utf-8", "replace"))
-            job.answer.errback(JobFailedError("decoding it takes too much time or memory"))
+            job.answer.errback(_failure(reason.value))
         self._pool.ended(self)
 
     def _finish(self) -> _Job | None:
@@ -161,3 +182,10 @@ class _Worker(ProcessProtocol):
     def _kill(self) -> None:
         if self.transport is not None:
             self.transport.signalProcess("KILL")
+
+
+def _failure(end: Any) -> SynapseLiteError:
+    """What the end of a process means for its job."""
+    if getattr(end, "signal", None) in _OF_THE_JOB:
+        return JobFailedError("decoding it takes too much time or memory")
+    return PoolBusyError("the media worker was ended")

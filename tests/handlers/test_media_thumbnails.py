@@ -310,20 +310,6 @@ async def test_few_sizes_of_many(database: Database, tmp_path: Path) -> None:
 
 
 @ensureDeferred
-async def test_a_process_that_dies(database: Database, tmp_path: Path) -> None:
-    """A decoder that takes too long is killed: 413, and the next picture finds a new process."""
-    async with media_home(database, tmp_path) as home:
-        mxc, other = await home.upload(encoded(photo())), await home.upload(encoded(photo(200, 200)))
-        home.workers._seconds = 0
-        with pytest.raises(MatrixError) as refused:
-            await home.thumbnail(mxc, 32, 32)
-        assert refused.value.status == 413
-        home.workers._seconds = 20
-        assert (await home.thumbnail(other, 32, 32))[0] == "image/jpeg"
-        assert [path for path in home.files() if path.parent == home.incoming] == []
-
-
-@ensureDeferred
 async def test_hidden_while_it_is_made(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
