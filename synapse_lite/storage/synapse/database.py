@@ -14,6 +14,10 @@ from synapse_lite.errors import SynapseLiteError
 
 PAGE = 500
 DSN = ("postgres://", "postgresql://")
+_PAGE_BY_PAGE = "; ".join(
+    f"SET {way} = off" for way in ("enable_sort", "enable_incremental_sort", "enable_bitmapscan")
+)
+"""A page is read in the order of an index: else PostgreSQL likes to read and sort all that is left of a room for each."""
 
 T = TypeVar("T")
 SynapseRow = dict[str, Any]
@@ -44,6 +48,13 @@ class SynapseDatabase:
         """All rows of a statement, in which `?` is a parameter."""
         with _told():
             return self._rows(sql, arguments)
+
+    def values(self, sql: str, arguments: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The same without names, of which many rows have as many copies."""
+        with _told(), closing(self.connection.cursor()) as cursor:
+            cursor.execute(sql.replace("?", self.mark), arguments)
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+            return found
 
     def among(self, sql: str, values: Sequence[object]) -> Iterator[SynapseRow]:
         """The rows of a statement that ends with a condition on a column, for many values of it: `… WHERE a IN`."""
@@ -100,6 +111,8 @@ def _connect(place: str) -> Any:
     if place.startswith(DSN):
         connection = psycopg2.connect(place)
         connection.set_session(readonly=True, autocommit=True)
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(_PAGE_BY_PAGE)
         return connection
     file = sqlite3.connect(f"{Path(place).resolve().as_uri()}?mode=ro", uri=True)
     file.text_factory = _text

@@ -119,12 +119,12 @@ def history(database: SynapseDatabase, room_id: str) -> Iterator[SynapseEvent]:
 
 def state_group(database: SynapseDatabase, group: int) -> StateGroup:
     edges = database.rows("SELECT prev_state_group FROM state_group_edges WHERE state_group = ?", [group])
-    entries = database.rows(
+    entries = database.values(
         "SELECT type, state_key, event_id FROM state_groups_state WHERE state_group = ?", [group]
     )
     return StateGroup(
         edges[0]["prev_state_group"] if edges else None,
-        {(row["type"], row["state_key"]): row["event_id"] for row in entries},
+        {(kind, key): event_id for kind, key, event_id in entries},
     )
 
 
