@@ -143,9 +143,38 @@ def read_past(txn: Transaction, edge: PurgeBoundary, after: Place, limit: int) -
     return found
 
 
+@keeping_to_indexes
+def read_unplaced(txn: Transaction, edge: PurgeBoundary, depth: int, after: Place, limit: int) -> PastSlice:
+    """The next events up to a depth, of which those go that have no position: soft-failed ones, and what only joined branches."""
+    # OFFSET 0: looked up for each. Otherwise the stream of all rooms may be read.
+    rows = txn.rows(
+        f"SELECT e.depth, e.event_nid, {_IS_LOCAL.format(sender='e.sender')} AS is_local,"
+        " e.state_key IS NULL AND e.event_nid <> ALL(r.extremities)"
+        "  AND NOT EXISTS (SELECT FROM stream s WHERE s.event_nid = e.event_nid OFFSET 0)"
+        "  AND NOT EXISTS (SELECT FROM redactions d JOIN events t ON t.event_nid = d.target_nid"
+        "   WHERE d.event_nid = e.event_nid AND d.applied) AS goes"
+        " FROM events e JOIN rooms r USING (room_nid) WHERE e.room_nid = %(room_nid)s AND e.depth <= %(depth)s"
+        " AND (e.depth, e.event_nid) > (%(first)s, %(second)s) ORDER BY e.depth, e.event_nid LIMIT %(limit)s",
+        {**_arguments(edge, after, limit), "depth": depth},
+    )
+    found = PastSlice([], [], [], rows[-1][:2] if len(rows) == limit else None)
+    for _, nid, is_local, goes in rows:
+        if goes and not (is_local and edge.keeps_local):
+            (found.local if is_local else found.remote).append(nid)
+    return found
+
+
 def _walk(edge: PurgeBoundary, after: Place, limit: int) -> tuple[_Walk, dict[str, object]]:
     """With the arguments of its statement."""
-    arguments: dict[str, object] = {
+    arguments = _arguments(edge, after, limit)
+    if edge.position is None:
+        return _BY_DEPTH, {**arguments, "edge": edge.depth}
+    turn = max(0, after[0])
+    return _BY_POSITION, {**arguments, "edge": edge.position, "first": turn, "kind": PASSES[turn]}
+
+
+def _arguments(edge: PurgeBoundary, after: Place, limit: int) -> dict[str, object]:
+    return {
         "room_nid": edge.room_nid,
         "keeps": edge.keeps_local,
         "suffix": f":{edge.server_name}",
@@ -154,10 +183,6 @@ def _walk(edge: PurgeBoundary, after: Place, limit: int) -> tuple[_Walk, dict[st
         "second": after[1],
         "limit": limit,
     }
-    if edge.position is None:
-        return _BY_DEPTH, {**arguments, "edge": edge.depth}
-    turn = max(0, after[0])
-    return _BY_POSITION, {**arguments, "edge": edge.position, "first": turn, "kind": PASSES[turn]}
 
 
 def _next_pass(edge: PurgeBoundary, after: Place) -> Place | None:

@@ -18,7 +18,7 @@ from synapse_lite.storage.history_purge import (
     spare_used,
 )
 from synapse_lite.storage.purge import TABLES
-from synapse_lite.storage.purge_boundary import Place, PurgeBoundary, count_past, read_past
+from synapse_lite.storage.purge_boundary import Place, PurgeBoundary, count_past, read_past, read_unplaced
 from tests.storage.reading import MESSAGE, undone
 from tests.tasks.remains import MEMORY, Column, columns
 
@@ -105,6 +105,7 @@ SLICES: dict[str, Callable[[Transaction], object]] = {
     "count past by position": lambda txn: count_past(txn, BY_POSITION, AFTER, SLICE),
     "read past by depth": lambda txn: read_past(txn, BY_DEPTH, AFTER, SLICE),
     "read past by position": lambda txn: read_past(txn, BY_POSITION, AFTER, SLICE),
+    "read unplaced": lambda txn: read_unplaced(txn, BY_POSITION, ROWS, AFTER, SLICE),
     "list candidates": lambda txn: list_candidates(txn, Candidates(1, "other"), 1, SLICE),
     "spare used": lambda txn: spare_used(txn, CANDIDATES, AFTER, SLICE),
     "free candidates": lambda txn: free_candidates(txn, CANDIDATES, SLICE),

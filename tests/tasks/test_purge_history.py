@@ -253,6 +253,28 @@ async def test_forward_extremities_stay(steps: Steps) -> None:
 
 
 @ensureDeferred
+async def test_by_time_what_has_no_position_goes_too(steps: Steps) -> None:
+    """What was soft-failed, or only joined branches, is in no page, and stayed for ever."""
+    found = await past(steps)
+    unplaced = [found.remote[3], found.remote[19], found.later[0]]
+
+    def age(txn: Transaction) -> None:
+        txn.execute(
+            "UPDATE events SET received_ts = 1 WHERE room_nid = %s AND depth < %s",
+            (found.room.nid, found.depth),
+        )
+        txn.execute("DELETE FROM stream WHERE event_nid = ANY(%s)", ([one.nid for one in unplaced],))
+
+    await steps.do(age)
+    wanted = PurgeHistoryParams(room_id=found.room.room_id, received_until=1, delete_local_events=True)
+    task = await steps.run(PURGE_HISTORY, wanted, 7)
+    assert (task.status, task.done) == (Status.COMPLETE, task.total)
+    assert await stored(steps, unplaced) == [False, False, True]
+    assert await stored(steps, [*found.local, *found.remote]) == [False] * 40
+    assert await stored(steps, found.topics) == [True] * 20
+
+
+@ensureDeferred
 async def test_an_unknown_room(steps: Steps) -> None:
     """The task fails with a reason."""
     task = await steps.run(PURGE_HISTORY, PurgeHistoryParams(room_id=f"!gone:{SERVER}", depth=5))

@@ -7,7 +7,14 @@ from synapse_lite.storage import history_purge as history
 from synapse_lite.storage import rooms
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.history_purge import Candidates
-from synapse_lite.storage.purge_boundary import START, PurgeBoundary, count_past, event_at_time, read_past
+from synapse_lite.storage.purge_boundary import (
+    START,
+    PurgeBoundary,
+    count_past,
+    event_at_time,
+    read_past,
+    read_unplaced,
+)
 from synapse_lite.storage.stream import Kind
 from synapse_lite.tasks.actions.pace import ROWS_AT_ONCE, rest
 from synapse_lite.tasks.actions.room_rows import COUNTED_AT_ONCE, MAX_ROWS
@@ -19,6 +26,7 @@ from synapse_lite.tasks.specs import TaskSpec, TaskView, Upcast
 class Phase(StrEnum):
     COUNT = "count"
     EVENTS = "events"
+    UNPLACED = "unplaced"  # events that have no position, where time decides
     CLEAR = "clear"  # what a cancelled task left behind
     LIST = "list"  # of the snapshots
     USE = "use"  # which of them are in use
@@ -38,12 +46,14 @@ class PurgeHistoryParams(TaskModel):
 class PurgeHistoryCursor(TaskModel):
     """`after`: the last event that is done in this phase; `after_snapshot` in LIST.
 
-    `position`: of the first event that is not past, where time decides; `counted` is how many are.
+    `position`: of the first event that is not past, where time decides, and `depth` of the last one that is; `counted` is
+    how many are.
     """
 
     phase: Phase = Phase.COUNT
     room_nid: int
     position: int | None = None
+    depth: int = 0
     counted: int = 0
     after: tuple[int, int] = START
     after_snapshot: int = 0
@@ -83,6 +93,8 @@ class PurgeHistory:
                 return self._count(txn, task.params, cursor, limit * COUNTED_AT_ONCE)
             case Phase.EVENTS:
                 return self._purge(txn, task.params, cursor, limit)
+            case Phase.UNPLACED:
+                return self._purge_unplaced(txn, task.params, cursor, limit)
             case _:
                 rest()
                 rows = min(limit, ROWS_AT_ONCE)
@@ -122,9 +134,23 @@ class PurgeHistory:
                     cursor.local or cursor.remote
                 ):  # once, not for each slice: all who are in the room hear of it
                     txn.publish(Kind.PURGED, room_nid=cursor.room_nid)
-                return _next(cursor, done=done, phase=Phase.CLEAR)
+                return _next(
+                    cursor, done=done, phase=Phase.CLEAR if edge.position is None else Phase.UNPLACED
+                )
             rest()
         return _next(cursor, done=done)
+
+    def _purge_unplaced(
+        self, txn: Transaction, params: PurgeHistoryParams, cursor: PurgeHistoryCursor, limit: int
+    ) -> Outcome:
+        """Nobody has been told of them, and nobody is."""
+        rest()
+        rows = min(limit, ROWS_AT_ONCE)
+        past = read_unplaced(txn, self._edge(params, cursor), cursor.depth, cursor.after, rows)
+        history.delete_events(txn, past.to_delete)
+        counts = {"local": cursor.local + len(past.local), "remote": cursor.remote + len(past.remote)}
+        phase = Phase.CLEAR if past.last is None else Phase.UNPLACED
+        return _next(cursor, phase=phase, after=past.last or START, **counts)
 
     def _edge(self, params: PurgeHistoryParams, cursor: PurgeHistoryCursor) -> PurgeBoundary:
         return PurgeBoundary(
@@ -144,7 +170,9 @@ def _begin(txn: Transaction, params: PurgeHistoryParams) -> Outcome:
     if params.received_until is None:
         return _next(cursor)
     last = event_at_time(txn, room.nid, params.received_until)
-    return _next(cursor, position=0 if last is None else last[1] + 1)
+    if last is None:
+        return _next(cursor, position=0)
+    return _next(cursor, depth=last[0], position=last[1] + 1)
 
 
 def _free_snapshots(
