@@ -85,10 +85,12 @@ class Aliases:
 
     async def set_listed(self, requester: Requester, room_id: str, listed: bool) -> None:
         """For who may set the room's canonical alias, and server admins; to list it, the operator's rules must
-        allow that, too.
+        allow that, too. Shadow-banned users are told that it is done.
         """
         check_not_suspended(requester, "Publishing rooms")
         room = await self._known(room_id)
+        if requester.shadow_banned:
+            return
         await self._database.transact(self._set_listed, room, requester, listed)
 
     async def _known(self, room_id: str) -> Room:

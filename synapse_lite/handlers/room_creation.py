@@ -70,6 +70,8 @@ class RoomCreation:
         if requester.shadow_banned:
             request = evolve(request, invited=())
         plan = plan_room(request, requester.user_id, self._options)
+        if requester.shadow_banned:
+            plan = evolve(plan, is_public=False)
         if plan.invited:
             check_may_invite(requester, admins_only=self._options.block_non_admin_invites)
         ours = domain_of(requester.user_id)

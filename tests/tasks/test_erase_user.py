@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
 
 from synapse_lite.storage import accounts, devices
@@ -145,6 +146,30 @@ async def test_everything_of_a_user_goes(engine: Engine) -> None:
     assert (task.done, task.total) == (4, 4)
     again = await site.erase()
     assert (again.status, await site.left()) == (Status.COMPLETE, ERASED)
+
+
+KINDS = {
+    "a guest": "is_guest = TRUE",
+    "a ghost of a bridge": "appservice_id = 'bridge', displayname = 'Ghost'",
+    "who has neither password nor name": "displayname = NULL",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@ensureDeferred
+async def test_any_kind_of_account(engine: Engine, kind: str) -> None:
+    """That has no profile, no device, no room and no file: it is closed, and erased twice it is no error either."""
+    site = Site(engine)
+
+    def make(txn: Transaction) -> None:
+        accounts.create_account(txn, NewAccount(MALLORY, 1))
+        txn.execute(f"UPDATE users SET {KINDS[kind]} WHERE user_id = %s", (MALLORY,))
+
+    await engine.database.transact(make)
+    await site.start()
+    for task in (await site.erase(), await site.erase()):
+        assert (task.status, task.error) == (Status.COMPLETE, None)
+        assert await engine.database.transact(is_deactivated, MALLORY)
 
 
 @ensureDeferred

@@ -85,6 +85,22 @@ async def test_what_else_writes_into_rooms(server: AdminServer) -> None:
 
 
 @ensureDeferred
+async def test_the_public_list_of_rooms_shows_nothing_of_them(server: AdminServer) -> None:
+    """Neither a room that they make, nor one that they publish later; one that is in the list stays there."""
+    mallory = await server.user("mallory")
+    before = await server.room(mallory, name="Tea", visibility="public")
+    await server.admin("POST", f"{V1}/users/{MALLORY}/shadow_ban")
+    for visibility in ("public", "private"):
+        made = await server.room(mallory, name="SPAM", visibility=visibility)
+        listing = f"directory/list/room/{path_part(made.removeprefix('rooms/'))}"
+        assert await server.ok("PUT", listing, {"visibility": "public"}, mallory) == {}
+    listing = f"directory/list/room/{path_part(before.removeprefix('rooms/'))}"
+    await server.ok("PUT", listing, {"visibility": "private"}, mallory)
+    shown = await server.ok("GET", "publicRooms", token=await server.user("alice"))
+    assert [room["name"] for room in shown["chunk"]] == ["Tea"]
+
+
+@ensureDeferred
 async def test_their_devices_speak_to_their_own_only(server: AdminServer) -> None:
     """A message to devices reaches those of its sender, who may verify them, and nobody else's."""
     alice, mallory = await server.user("alice"), await server.user("mallory")
