@@ -4,10 +4,11 @@ from synapse_lite.storage.database import Transaction
 
 
 def notices_room(txn: Transaction, notifier: str, user_id: str) -> int | None:
-    """Its nid; None where the server cannot speak any more, as after the room was shut down."""
+    """Its nid; None where the server cannot speak to the user any more, as after the room was shut down, or after a ban."""
     nid: int | None = txn.value(
         "SELECT room_nid FROM server_notice_rooms r JOIN memberships m USING (room_nid)"
-        " WHERE r.user_id = %s AND m.user_id = %s AND m.membership = 'join'",
+        " WHERE r.user_id = %s AND m.user_id = %s AND m.membership = 'join' AND NOT EXISTS (SELECT FROM memberships b"
+        " WHERE b.room_nid = r.room_nid AND b.user_id = r.user_id AND b.membership = 'ban')",
         (user_id, notifier),
     )
     return nid

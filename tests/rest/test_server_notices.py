@@ -78,6 +78,17 @@ async def test_a_room_that_the_server_was_put_out_of(build_server: BuildServer) 
 
 
 @ensureDeferred
+async def test_a_room_from_which_the_user_is_banned(build_server: BuildServer) -> None:
+    """As by a notice that says so: the next one comes in a new room, instead of being refused for ever."""
+    server, admin, alice = await start(build_server)
+    ban = {"user_id": ALICE, "type": "m.room.member", "state_key": ALICE, "content": {"membership": "ban"}}
+    await server.ok("POST", PATH, ban, admin)
+    for _ in range(2):
+        await server.ok("POST", PATH, BODY, admin)
+    assert len((await rooms(server, alice))["invite"]) == 1
+
+
+@ensureDeferred
 async def test_once_for_each_transaction_id(build_server: BuildServer) -> None:
     """The same answer, and one event; many users at once each get a room; with `auto_join` they are in it."""
     server, admin, alice = await start(build_server, auto_join=True)
