@@ -29,6 +29,16 @@ def test_tasks_are_shown_live(signed_in: Browser, stage: Stage) -> None:
     signed_in.wait_for("#task-rows .badge", "complete")
 
 
+def test_who_was_at_a_row_that_goes_stays_at_the_list(signed_in: Browser, stage: Stage) -> None:
+    """With the keyboard one would begin again at the top of the page, or be on the button of another row."""
+    stage.tasks = [a_task(1), a_task(2)]
+    signed_in.wait_for("#task-rows", "@spam1")
+    signed_in.script("document.querySelector('#task-rows .link').focus()")
+    stage.tasks = [a_task(2)]
+    wait_until(lambda: "@spam1" not in signed_in.text("#task-rows"), "the task is gone")
+    assert signed_in.script("return document.activeElement.id") == "tasks-title"
+
+
 def _listed(stage: Stage) -> list[Call]:
     """The requests for what people asked for."""
     return [call for call in stage.called("GET", TASKS) if call.query.get("periodic") != ["true"]]

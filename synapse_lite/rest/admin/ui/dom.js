@@ -47,6 +47,7 @@ export class Rows {
     const wanted = new Map(items.map((item) => [this.#keyOf(item), item]));
     for (const [key, row] of this.#rows) {
       if (wanted.has(key)) continue;
+      if (row.node.contains(document.activeElement)) this.#focusTitle();
       row.node.remove();
       this.#rows.delete(key);
     }
@@ -58,5 +59,13 @@ export class Rows {
       const there = this.#parent.children[index++] ?? null;
       if (there !== row.node) this.#parent.insertBefore(row.node, there);
     }
+  }
+
+  /** Who was in a row that goes stays at the list, and not on the button of another row. */
+  #focusTitle() {
+    const title = this.#parent.closest("section")?.querySelector("h1, h2");
+    if (!title) return;
+    title.tabIndex = -1;
+    title.focus();
   }
 }

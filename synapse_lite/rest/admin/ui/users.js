@@ -96,7 +96,8 @@ const seen = (user) =>
 function whereabouts(onError) {
   let userId = null;
   const list = element("ul", { className: "listing" });
-  const node = element("details", {}, element("summary", { textContent: "Rooms and sessions" }), list);
+  const summary = element("summary", { textContent: "Rooms and sessions" });
+  const node = element("details", {}, summary, list);
   node.addEventListener("toggle", async () => {
     if (!node.open) return;
     const chosen = userId;
@@ -113,6 +114,7 @@ function whereabouts(onError) {
     node,
     update(id) {
       userId = id;
+      setAttribute(summary, "aria-label", `Rooms and sessions of ${id}`);
     },
   };
 }
