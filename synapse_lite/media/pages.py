@@ -2,6 +2,7 @@
 
 import codecs
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -12,6 +13,7 @@ from lxml import etree
 MAX_VALUES = 50
 MAX_VALUE = 1000
 MAX_ELEMENTS = 200_000
+MAX_UNPACKED = 10 * 1024 * 1024
 SHORT, LONG = 200, 500
 """A description made of the text ends at a word between these lengths."""
 
@@ -42,6 +44,8 @@ _OF_PICTURE = frozenset(
     f"og:image:{name}" for name in ("url", "secure_url", "type", "width", "height", "user_generated")
 )
 """What is found out of the picture itself."""
+_PICTURES = ("og:image", "og:image:secure_url", "og:image:url")
+_ZLIB_OR_GZIP = 47  # zlib's word for: whichever it is
 _HEADINGS = ("h1", "h2", "h3")
 
 
@@ -53,9 +57,11 @@ def read_page(data: bytes, content_type: str, url: str) -> dict[str, Any]:
     if tree is None:
         return {"og": {}, "image": None, "shown": None, "oembed": None}
     properties = _properties(tree)
-    image = properties.pop("og:image", None) or _item_image(tree) or _link(tree, "image_src")
+    named = [properties[name] for name in _PICTURES if name in properties]
+    image = next(filter(_is_elsewhere, named), None) or _item_image(tree) or _link(tree, "image_src")
     shown = _largest(tree) or _link(tree, "icon")
     og: dict[str, str | None] = {name: value for name, value in properties.items() if name not in _OF_PICTURE}
+    og.pop("og:image", None)
     og["og:title"] = og.get("og:title") or _title(tree)
     og["og:description"] = og.get("og:description") or _description(tree)
     return {
@@ -64,6 +70,16 @@ def read_page(data: bytes, content_type: str, url: str) -> dict[str, Any]:
         "shown": None if shown is None else _absolute(url, shown),
         "oembed": _oembed(tree, url),
     }
+
+
+def unpacked(data: bytes, encoding: str) -> bytes:
+    """A page as it is: some servers pack it for whoever asks. `encoding` as in `Content-Encoding`; `ValueError`, `zlib.error`."""
+    kind = encoding.strip().lower()
+    if kind in ("", "identity"):
+        return data
+    if kind not in ("gzip", "x-gzip", "deflate"):
+        raise ValueError(f"it is packed by {kind[:20]}")
+    return zlib.decompressobj(_ZLIB_OR_GZIP).decompress(data, MAX_UNPACKED)
 
 
 def text_of_html(html: str) -> str:
@@ -191,8 +207,13 @@ def _item_image(tree: Any) -> str | None:
 
 def _largest(tree: Any) -> str | None:
     """The first of the pictures of the page, where it says of none how large it is."""
-    pictures = [image for image in tree.iter("img") if _clean(image.get("src"))]
+    pictures = [image for image in tree.iter("img") if _is_elsewhere(_clean(image.get("src")))]
     return _clean(max(pictures, key=_area).get("src")) if pictures else None
+
+
+def _is_elsewhere(reference: str | None) -> bool:
+    """Not within the page, as what holds the place of a picture until a script brings it."""
+    return bool(reference) and not str(reference).lower().startswith("data:")
 
 
 def _area(image: Any) -> int:

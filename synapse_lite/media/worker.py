@@ -18,7 +18,7 @@ from attrs import asdict
 from PIL import Image, PngImagePlugin
 
 from synapse_lite.media.images import DiskError, ImageError, make_thumbnail, measure
-from synapse_lite.media.pages import read_oembed, read_page
+from synapse_lite.media.pages import read_oembed, read_page, unpacked
 
 MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 NICENESS = 10
@@ -74,8 +74,8 @@ def _measure(source: str, max_pixels: int) -> Mapping[str, Any]:
         return {"error": str(error), "too_large": error.too_large}
 
 
-def _page(source: str, content_type: str, url: str) -> Mapping[str, Any]:
-    return read_page(Path(source).read_bytes(), content_type, url)
+def _page(source: str, content_type: str, encoding: str, url: str) -> Mapping[str, Any]:
+    return read_page(unpacked(Path(source).read_bytes(), encoding), content_type, url)
 
 
 def _oembed(source: str, url: str) -> Mapping[str, Any]:

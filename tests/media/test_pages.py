@@ -66,6 +66,14 @@ def test_what_stands_in() -> None:
         ("<img src=1.png width=-5 height=-5><img src=2.png width='9e9' height=\u0665>", None, "1.png"),
         ("<img><img src='  '><link rel='shortcut icon' href=i.png>", None, "i.png"),
         ("<p>Text</p>", None, None),
+        ("<img src=data:image/gif;base64,R0 width=9 height=9><img src=1.png>", None, "1.png"),
+        ("<meta property=og:image content='DATA:image/png;base64,AA'><img src=1.png>", None, "1.png"),
+        ("<meta property=og:image:url content=a.png>", "a.png", None),
+        (
+            "<meta property=og:image:secure_url content=s.png><meta property=og:image content=a.png>",
+            "a.png",
+            None,
+        ),
     ],
 )
 def test_pictures(html: str, image: str | None, shown: str | None) -> None:

@@ -1,7 +1,10 @@
 """Previews whose parts are strange, each in its own way; and how many pages are asked at once."""
 
+import gzip
 import hashlib
 import json
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,10 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.handlers.media import previews
 from synapse_lite.handlers.media.previews import AT_ONCE
+from synapse_lite.media.pages import MAX_UNPACKED
 from tests.http.origins import Line, answer
 from tests.rest.conftest import BuildServer
-from tests.rest.web import Web, preview, shown, start
+from tests.rest.web import BUSY, Web, preview, refusal, shown, start
 from tests.server import TestServer
 
 LINKED = '<head><link type="application/json+oembed" href="/oembed"></head>'
@@ -135,3 +139,29 @@ async def _answer_all(server: TestServer, asked: list[Line], results: list[Defer
 
 async def _a_moment(server: TestServer) -> None:
     await server.database.read(lambda txn: txn.value("SELECT 1"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("Deflate", zlib.compress), ("identity", bytes)],
+)
+@ensureDeferred
+async def test_a_packed_page(
+    build_server: BuildServer, web: Web, tmp_path: Path, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """Some servers pack their pages for whoever asks."""
+    server, token = await start(build_server, tmp_path)
+    url = web.file("/", pack(b"<title>T</title>"), "text/html", f"Content-Encoding: {encoding}")
+    assert await shown(server, token, url) == {"og:title": "T"}
+
+
+@ensureDeferred
+async def test_a_page_that_cannot_be_unpacked(build_server: BuildServer, web: Web, tmp_path: Path) -> None:
+    """Has no preview, rather than one of noise; a small one that becomes very large is read as far as it may be."""
+    server, token = await start(build_server, tmp_path)
+    for encoding, data in (("br", b"\x0b\x07\x80<title>T</title>\x03"), ("gzip", b"<title>T</title>")):
+        url = web.file(f"/{encoding}", data, "text/html", f"Content-Encoding: {encoding}")
+        assert refusal(await preview(server, token, url)) == BUSY
+    large = gzip.compress(b"<title>T</title>" + b" " * 2 * MAX_UNPACKED + b"<h1>more</h1>")
+    url = web.file("/large", large, "text/html", "Content-Encoding: gzip")
+    assert await shown(server, token, url) == {"og:title": "T"}

@@ -201,8 +201,9 @@ class Previews:
         if kind not in _PAGES:
             name = urlsplit(reply.url).path.rpartition("/")[2]
             return _Part({"og:title": name} if name else {}, age_ms=age_ms, picture=received)
-        content_type = reply.headers.get("content-type", "")
-        answer = await self._look(received, {"job": "page", "content_type": content_type, "url": reply.url})
+        about = {name: reply.headers.get(f"content-{name}", "") for name in ("type", "encoding")}
+        job = {"job": "page", "content_type": about["type"], "encoding": about["encoding"], "url": reply.url}
+        answer = await self._look(received, job)
         return _Part(answer["og"], answer["image"], answer["shown"], answer["oembed"], age_ms)
 
     async def _ask_oembed(self, url: str) -> _Part:
