@@ -7,7 +7,8 @@ from twisted.internet.defer import Deferred
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.sent_rooms import SentRoom, decode, encode
-from synapse_lite.storage.sliding_sync import delete_unused_connections
+from synapse_lite.storage.sliding_sync import DAY_MS, delete_unused_connections
+from synapse_lite.tasks.periodic import CONNECTED_MS
 from tests.builders import SERVER
 from tests.rest.conftest import BuildServer
 from tests.rest.sliding_sync import (
@@ -289,6 +290,20 @@ async def test_an_unused_connection_takes_no_other_along(server: TestServer) -> 
     await say(server, token, room, "one")
     answer = await sync(server, token, {**ALL, "conn_id": "used"}, used["pos"])
     assert texts(answer["rooms"][id_of(room)]) == ["one"]
+
+
+@ensureDeferred
+async def test_who_only_waits_uses_the_connection(server: TestServer) -> None:
+    """However long nothing is new for them, and nothing written."""
+    token = await server.user("alice")
+    await server.room(token)
+    pos = (await sync(server, token, ALL))["pos"]
+    for _ in range(CONNECTED_MS // DAY_MS):
+        server.clock.advance(2 * DAY_MS / 1000)
+        pos = (await sync(server, token, ALL, pos))["pos"]
+    long_ago = server.clock.now_ms() - CONNECTED_MS
+    assert await server.database.transact(delete_unused_connections, long_ago, 10) == 0
+    assert (await sync(server, token, ALL, pos))["rooms"] == {}
 
 
 @ensureDeferred

@@ -266,11 +266,17 @@ async def test_a_reaction_bumps_nothing(server: TestServer, monkeypatch: pytest.
 
 @ensureDeferred
 async def test_who_forgets_a_room_hears_of_it(server: TestServer) -> None:
-    """A room that one was put out of stands in the list until it is forgotten."""
+    """A room that one was put out of stands in the list until it is forgotten, and again when one came back meanwhile."""
     alice, bob, (tea, _) = await _rooms(server, 2)
     await sync(server, bob, ALL)
     await server.ok("POST", f"{tea}/kick", {"user_id": f"@bob:{SERVER}"}, alice)
     kicked = await sync(server, bob, ALL)
     assert kicked["lists"]["all"]["count"] == 2
     await server.ok("POST", f"{tea}/forget", {}, bob)
-    assert (await sync(server, bob, ALL, kicked["pos"]))["lists"]["all"]["count"] == 1
+    forgotten = await sync(server, bob, ALL, kicked["pos"])
+    assert forgotten["lists"]["all"]["count"] == 1
+    await server.ok("POST", f"{tea}/join", {}, bob)
+    await server.ok("POST", f"{tea}/kick", {"user_id": f"@bob:{SERVER}"}, alice)
+    again = await sync(server, bob, ALL, forgotten["pos"])
+    assert again["lists"]["all"]["count"] == 2
+    assert again["rooms"].keys() == {id_of(tea)}
