@@ -41,4 +41,9 @@ def read_ignored(txn: Transaction, user_id: str) -> frozenset[str]:
 def ignored_in(user_id: str, content: JsonObject | None) -> frozenset[str]:
     """A client may have written anything, such as tens of thousands; nobody ignores themselves."""
     users = (content or {}).get("ignored_users")
-    return frozenset(users.keys() - {user_id}) if isinstance(users, dict) else frozenset()
+    if not isinstance(users, dict):
+        return frozenset()
+    found = frozenset(users.keys() - {user_id})
+    if "\0" not in "".join(found):
+        return found
+    return frozenset(one for one in found if "\0" not in one)  # PostgreSQL could not be asked without those

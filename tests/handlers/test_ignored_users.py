@@ -130,3 +130,10 @@ def test_a_long_list() -> None:
     ((receipt,),) = (part["events"] for part in shown.values())
     assert receipt["content"]["$e"]["m.read"].keys() == {BOB, MALLORY}
     assert len(Name.compared) <= len(receipts)
+
+
+@ensureDeferred
+async def test_names_that_nobody_can_have(server: SyncServer) -> None:
+    """They keep nobody from reading."""
+    await _ignore(server, MALLORY, "@nul\0:hs.test")
+    assert await server.database.read(ignored_users.read_ignored, ALICE) == {MALLORY}

@@ -271,12 +271,17 @@ async def test_members(server: TestServer) -> None:
 
 
 @ensureDeferred
-async def test_receipt_for_an_event_on_its_way(server: TestServer) -> None:
-    """It reads nothing yet, and loses nothing."""
+async def test_receipt_for_an_event_on_its_way(build_server: BuildServer) -> None:
+    """It reads nothing yet, and loses nothing; once the event is there it does."""
+    server = await build_server(**OPEN)
     alice, bob, room = await two_in_a_room(server)
     await bob.send(room, text())
     await alice.read(room, "$unknown")
     assert await alice.counted(room) == {"main": (1, 0)}
+    arrived = await bob.send(room, text())
+    await server.database.transact(lambda txn: txn.execute("UPDATE receipts SET event_id = %s", (arrived,)))
+    await alice.sync(await build_server(**OPEN), anew=True)
+    assert alice.counts[id_of(room)] == {}
 
 
 @ensureDeferred
