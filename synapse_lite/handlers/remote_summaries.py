@@ -12,6 +12,7 @@ from synapse_lite.federation.queries import Queries
 from synapse_lite.handlers.remote_rooms import RemoteRooms, Target
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_summary import RoomSummaries
+from synapse_lite.ids import is_room_id
 from synapse_lite.storage import rooms as room_store
 from synapse_lite.storage.database import Database, Transaction
 
@@ -70,7 +71,8 @@ def summary_of(room_id: str, told: JsonObject) -> JsonObject:
         "join_rule": str(told.get("join_rule", "invite")),
     }
     summary |= {name: told[name] for name, kind in _FIELDS.items() if isinstance(told.get(name), kind)}
-    allowed = [one for one in summary.pop("allowed_room_ids", []) if isinstance(one, str)]
+    told_ids = summary.pop("allowed_room_ids", [])
+    allowed = [one for one in told_ids if isinstance(one, str) and is_room_id(one)]
     if allowed:
         summary["allowed_room_ids"] = allowed
     return summary

@@ -46,7 +46,7 @@ def allowed_rooms(join_rules: JsonObject) -> list[str]:
     allow = join_rules.get("allow")
     conditions = [item for item in allow if isinstance(item, dict)] if isinstance(allow, list) else []
     room_ids = [item.get("room_id") for item in conditions if item.get("type") == "m.room_membership"]
-    return [room_id for room_id in room_ids if isinstance(room_id, str)]
+    return [room_id for room_id in room_ids if isinstance(room_id, str) and ids.is_room_id(room_id)]
 
 
 def _inviter(txn: Transaction, room: Room, levels: PowerLevels, server_name: str) -> str | None:

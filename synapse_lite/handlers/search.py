@@ -24,6 +24,7 @@ from synapse_lite.handlers.search_pages import (
 from synapse_lite.handlers.search_state import FoundStates
 from synapse_lite.handlers.tokens import write_token
 from synapse_lite.handlers.visibility import Viewer, Visibility
+from synapse_lite.ids import is_room_id
 from synapse_lite.matrix.types import CREATE, MEMBER
 from synapse_lite.matrix.words import normalised, terms
 from synapse_lite.storage import rooms, search, timeline
@@ -250,7 +251,7 @@ class SearchHandler:
         creations = self._events.load(txn, list(nids.values())).values()
         claims = [stored.event.content.get("predecessor") for stored in creations]
         ids = [claim.get("room_id") for claim in claims if isinstance(claim, dict)]
-        return [one for one in ids if isinstance(one, str)]
+        return [one for one in ids if isinstance(one, str) and is_room_id(one)]
 
     def _count(
         self, txn: Transaction, viewers: Mapping[int, Viewer], question: Question, counts: Mapping[int, int]

@@ -18,7 +18,7 @@ from synapse_lite.storage.staged_events import Arrival, StagedEvent
 from tests.builders import ALICE
 from tests.federation.network import Network, Scripted
 from tests.federation.remote_room import RemoteRoom, remote_room, send, settle, texts
-from tests.server import TestServer
+from tests.server import TestServer, path_part
 
 DEEP = 1500  # more than the interpreter lets functions call each other
 
@@ -253,3 +253,30 @@ async def hand_over(server: TestServer, other: Scripted, event: Event) -> None:
         server, "PUT", f"/_matrix/federation/v1/send/{event.event_id[1:9]}", body
     )
     assert (status, answer) == (200, {"pdus": {event.event_id: {}}})
+
+
+@ensureDeferred
+async def test_rooms_that_no_database_can_know(server: TestServer, other: Scripted) -> None:
+    """A tombstone and rules for joining that name them are in the room, and keep nobody from the space that it is in."""
+    room, token = await remote_room(
+        server, other, power_level_content_override={"users_default": 100}, room_version="10"
+    )
+    odd = "!x\0:other.test"
+    rules = {"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": odd}]}
+    for kind, content in (
+        ("m.room.tombstone", {"body": "", "replacement_room": odd}),
+        ("m.room.join_rules", rules),
+    ):
+        pdu = signed(other, await room.build(kind, {}, ""), content=content)
+        await send(server, other, pdu)
+        await room.look()
+        assert room.state[kind, ""].content == content
+    bob = await server.user("bob")
+    assert await server.refusal("POST", f"rooms/{room.room_id}/join", {}, bob) == (403, "M_FORBIDDEN")
+    space = await server.room(token, creation_content={"type": "m.space"})
+    link = f"{space}/state/m.space.child/{path_part(room.room_id)}"
+    await server.ok("PUT", link, {"via": [server.name]}, token)
+    tree = await server.ok("GET", f"/_matrix/client/v1/{space}/hierarchy", token=token)
+    assert [one["room_id"] for one in tree["rooms"]] == [space.removeprefix("rooms/"), room.room_id]
+    summary = await server.ok("GET", f"/_matrix/client/v1/room_summary/{room.room_id}", token=token)
+    assert "allowed_room_ids" not in summary

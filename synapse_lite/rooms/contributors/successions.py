@@ -4,10 +4,11 @@ A join may come before the tombstone: other servers tell of both, each in its ti
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import TypeGuard
 
 from attrs import frozen
 
-from synapse_lite.ids import is_local
+from synapse_lite.ids import is_local, is_room_id
 from synapse_lite.matrix.types import CREATE, TOMBSTONE
 from synapse_lite.rooms.successions import carry_names, carry_settings
 from synapse_lite.rooms.values import Written
@@ -76,7 +77,7 @@ class SuccessionsContributor:
     ) -> tuple[Room, Room] | None:
         """The room, and the one that replaces it; nothing unless that one is known here already, and says so too."""
         new_id = tombstone.get("replacement_room")
-        new = room_store.room_by_id(txn, new_id) if isinstance(new_id, str) else None
+        new = room_store.room_by_id(txn, new_id) if _is_room_id(new_id) else None
         if new is None:
             return None
         old = room_store.rooms_by_nid(txn, [room_nid])[room_nid]
@@ -99,4 +100,9 @@ def _predecessor(create: Mapping[str, object]) -> str | None:
     """The id of the room of which a create event says that its own replaces it."""
     predecessor = create.get("predecessor")
     room_id = predecessor.get("room_id") if isinstance(predecessor, dict) else None
-    return room_id if isinstance(room_id, str) else None
+    return room_id if _is_room_id(room_id) else None
+
+
+def _is_room_id(value: object) -> TypeGuard[str]:
+    """Other servers may write anything, such as what the database cannot be asked for."""
+    return isinstance(value, str) and is_room_id(value)
