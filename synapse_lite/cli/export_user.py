@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,6 +34,7 @@ from synapse_lite.workers.retention import retention_policy
 CACHE_BYTES = 16 * 1024 * 1024
 MEDIA_A_READ = 100
 COPY_BYTES = 1024 * 1024
+MAX_NAME = 255  # bytes of a file's
 
 
 @explained
@@ -103,7 +105,7 @@ class Archive:
             self._write_media(txn)
 
     def _write_room(self, txn: Transaction, room: OwnRoom) -> None:
-        name = quote(room.room_id, safe="!:")
+        name = _name_of(room.room_id)
         directory = self._directory / "rooms" / name
         _write(directory / "membership", [{"room_id": room.room_id, "membership": room.membership}])
         _write_lines(directory / "state", self._export.state_of_room(txn, room))
@@ -147,6 +149,15 @@ class Archive:
                     file.write(chunk)
         except BlobMissingError as error:
             click.echo(f"{media.media_id}: {error}", err=True)
+
+
+def _name_of(room_id: str) -> str:
+    """For files: an id of 255 bytes may be longer when it is quoted. The file `membership` has the id as it is."""
+    name = quote(room_id, safe="!:")
+    if len(name) <= MAX_NAME:
+        return name
+    digest = sha256(room_id.encode()).hexdigest()
+    return f"{name[: MAX_NAME - len(digest) - 1]}-{digest}"
 
 
 def _write(path: Path, items: Iterable[JsonObject]) -> None:

@@ -297,6 +297,8 @@ def test_export_of_a_user(site: Site, tmp_path: Path) -> None:
     user, other = site.user("exported"), site.user("companion")
     media = upload(user, b"the bytes")
     room, left, unknown = create_room(user, other), create_room(other, user), create_room(other)
+    odd = f"!{'é' * 120}:site.test"  # longer than a file's name when it is quoted
+    site.execute("UPDATE rooms SET room_id = %s WHERE room_id = %s", odd, create_room(user))
     with user.connect() as connection:
         connection.call(
             "PUT", room_path(room, "send/m.room.message/1"), {"msgtype": "m.text", "body": "mine"}
@@ -329,6 +331,8 @@ def test_export_of_a_user(site: Site, tmp_path: Path) -> None:
     assert json.loads(read[directory / "rooms" / left / "membership"])["membership"] == "leave"
     assert "later" not in read[directory / "rooms" / left / "events"]
     assert not (directory / "rooms" / unknown).exists()
+    rooms = {json.loads(text)["room_id"] for path, text in read.items() if path.name == "membership"}
+    assert rooms == {room, left, odd}
     assert user.access_token not in "".join(read.values())
     again = CliRunner().invoke(main, command)
     assert (again.exit_code, "not empty" in again.output) == (2, True)
