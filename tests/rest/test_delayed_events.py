@@ -248,3 +248,16 @@ async def test_those_that_are_over_are_forgotten(build_server: BuildServer) -> N
         await call.act(await call.message(10_000), "cancel")
     rows = await server.database.read(lambda txn: txn.value("SELECT count(*) FROM delayed_events"))
     assert rows == delayed_events.KEPT
+
+
+@ensureDeferred
+async def test_who_is_shadow_banned_meanwhile(build_server: BuildServer) -> None:
+    """What they had sent for later is told to be sent, and nobody gets it."""
+    server = await build_server(**ALLOWED)
+    mine = await delaying(server)
+    await mine.message(1000)
+    admin = await server.user("admin", is_admin=True)
+    await server.ok("POST", "/_synapse/admin/v1/users/@alice:hs.test/shadow_ban", {}, admin)
+    server.clock.advance(1.1)
+    await look(server)
+    assert (await mine.to_come(), await mine.said()) == ([], [])

@@ -67,6 +67,16 @@ async def test_whom_they_invite_hears_of_nothing(server: AdminServer) -> None:
 
 
 @ensureDeferred
+async def test_no_other_server_hears_of_an_invite(server: AdminServer) -> None:
+    """It is not even looked for; what they invite there is told as done."""
+    mallory = await banned(server)
+    room = await server.room(mallory)
+    await server.ok("POST", f"{room}/invite", {"user_id": "@far:elsewhere.test"}, mallory)
+    path = f"{room}/state/m.room.member/{path_part('@far:elsewhere.test')}"
+    assert await server.refusal("GET", path, None, mallory) == (404, "M_NOT_FOUND")
+
+
+@ensureDeferred
 async def test_what_else_writes_into_rooms(server: AdminServer) -> None:
     """Their rooms are not replaced, and the canonical alias stays when they delete the alias."""
     alice, mallory = await server.user("alice"), await server.user("mallory")
