@@ -1,7 +1,11 @@
 """The files in docker/, and the commands that they name, run as processes of this machine."""
 
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -12,6 +16,7 @@ import pytest
 import yaml
 
 from synapse_lite.config.load import load
+from tests.healthy import healthy
 from tests.ports import free_port
 from tests.processes.harness import Process
 
@@ -41,8 +46,20 @@ def test_the_image_runs_the_program_without_root() -> None:
     assert _last("ENTRYPOINT") == '["synapse-lite"]'
     assert _last("USER") not in ("root", "0")
     assert "RUN" not in names[names.index("USER") :]
-    assert f"127.0.0.1:{HTTP_PORT}/health" in _last("HEALTHCHECK")
     assert yaml.safe_load(_last("CMD")) == _compose()["services"]["main"]["command"]
+
+
+@pytest.mark.parametrize(("path", "well"), [("/health", True), ("/elsewhere", False)])
+def test_the_health_of_a_container_is_its_own(path: str, well: bool) -> None:
+    """It is asked directly, also where the environment names a proxy for what the server asks of others."""
+    check = json.loads(_last("HEALTHCHECK").partition("CMD")[2])
+    program = check[2].replace("/health", path)
+    assert str(HTTP_PORT) in program
+    with healthy() as server:
+        command = [sys.executable, check[1], program.replace(str(HTTP_PORT), str(server.server_port))]
+        environ = {**os.environ, "http_proxy": f"http://127.0.0.1:{free_port()}"}
+        assert check[0] == "python"
+        assert (subprocess.run(command, env=environ, check=False).returncode == 0) == well
 
 
 def test_the_compose_file_restarts_and_waits() -> None:
