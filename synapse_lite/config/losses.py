@@ -29,6 +29,8 @@ LOSSES = {
     "log_file": "the log goes where log or log_config says",
     "manhole": "no debugging shell",
     "matrix_authentication_service": "no login by Matrix Authentication Service: its users cannot log in",
+    "media_storage_providers.config.sse_customer_key": "objects are encrypted as the bucket says: no key goes with them",
+    "media_storage_providers.config.storage_class": "objects have the class that the bucket gives",
     "metrics_port": "nothing listens there: name a listener of the type metrics",
     "modules": "Python modules are not loaded: spam checkers, password providers and others do nothing",
     "oidc_config": "no single sign-on by OpenID Connect",

@@ -365,7 +365,9 @@ class Exchange:
             self._request.release()
         # The two know each other: without this, each request would wait for a garbage collection.
         self._request = None
-        logger.info(
+        is_news = status >= HTTPStatus.BAD_REQUEST or self._match is None or not self._match.route.is_probe
+        logger.log(
+            logging.INFO if is_news else logging.DEBUG,
             "%s %s %d %.1fms %dB %s",
             method,
             path,

@@ -34,7 +34,8 @@ class Route:
 
     A body beyond `max_body` bytes is 413. The handler of a route that `streams` is called before the body has
     arrived, and reads it from `request.stream`; else the whole body is in `request.body`. `error_headers` go along
-    with every error.
+    with every error. Answers of a route that `is_probe` are asked for all the time, by machines: the log tells only
+    those that fail.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Route:
     access: Access
     max_body: int = MAX_BODY
     streams: bool = False
+    is_probe: bool = False
     error_headers: Mapping[str, str] = attrs.field(factory=dict)
 
     @cached_property

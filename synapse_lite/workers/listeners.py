@@ -66,14 +66,14 @@ class Probes:
 
     def health_routes(self) -> list[Route]:
         return [
-            Route("GET", "/health", self.health, Access.NONE),
-            Route("GET", "/ready", self.ready, Access.NONE),
+            Route("GET", "/health", self.health, Access.NONE, is_probe=True),
+            Route("GET", "/ready", self.ready, Access.NONE, is_probe=True),
         ]
 
     def metrics_routes(self) -> list[Route]:
         return [
-            Route("GET", "/metrics", self.metrics, Access.NONE),
-            Route("GET", "/_synapse/metrics", self.metrics, Access.NONE),
+            Route("GET", "/metrics", self.metrics, Access.NONE, is_probe=True),
+            Route("GET", "/_synapse/metrics", self.metrics, Access.NONE, is_probe=True),
         ]
 
     async def health(self, _request: Request) -> Response:

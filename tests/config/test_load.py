@@ -7,6 +7,7 @@ import pytest
 
 from synapse_lite.config.load import load
 from synapse_lite.config.losses import describe_losses, without_loss
+from synapse_lite.config.media import S3_MODULE
 from synapse_lite.config.model import Config
 from synapse_lite.config.rate_limits import FederationLimits, RateLimit, RateLimitOptions, no_rate_limits
 from synapse_lite.errors import ConfigError
@@ -270,6 +271,19 @@ def test_what_is_lost_and_what_is_not_needed(write):
         "email: no mail: neither notifications nor a new password by e-mail"
     ]
     assert without_loss(config) == ["bcrypt_rounds", "redis"]
+
+
+def test_options_of_the_object_storage_of_synapse(write):
+    """Its module has more of them: they are no mistakes, and one is told whose lack is felt."""
+    provider = (
+        f"{{module: {S3_MODULE}, store_local: true, store_remote: true, store_synchronous: true,"
+        " config: {bucket: b, storage_class: COLD, threadpool_size: 40}}"
+    )
+    config = load([write(SMALL + f"media_storage_providers: [{provider}]\n")], {})
+    assert config.unknown == ()
+    assert list(describe_losses(config)) == [
+        "media_storage_providers.config.storage_class: objects have the class that the bucket gives"
+    ]
 
 
 def test_what_is_off_is_not_lost(write):

@@ -158,6 +158,19 @@ def test_the_access_log_names_the_requester_and_no_token(caplog):
     assert "secret" not in line
 
 
+def test_the_access_log_tells_of_probes_that_fail_only(caplog):
+    """Each process is asked for its health and its metrics several times a minute."""
+
+    async def handler(request):
+        return Response(200 if request.path == "/health" else 503, b"", content_type="text/plain")
+
+    probes = [Route("GET", path, handler, Access.NONE, is_probe=True) for path in ("/health", "/ready")]
+    with caplog.at_level(logging.INFO, "synapse_lite.http.exchange"):
+        for path in ("/health", "/ready", "/ok", "/nowhere"):
+            fetch(site([*probes, OK]), "GET", path)
+    assert [record.getMessage().split()[1] for record in caplog.records] == ["/ready", "/ok", "/nowhere"]
+
+
 def test_each_request_has_its_id():
     """Coroutines inherit the id across waits; it does not leak into other requests."""
     seen = []
