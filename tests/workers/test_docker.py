@@ -71,6 +71,7 @@ def test_the_compose_file_restarts_and_waits() -> None:
     # The entrypoint's temporary server listens on the Unix socket only.
     assert "--host 127.0.0.1" in services["postgres"]["healthcheck"]["test"][1]
     assert all(services[name]["pull_policy"] == "never" for name in PROCESSES)
+    assert all(services[name]["cap_drop"] == ["ALL"] for name in PROCESSES)
     assert compose["x-password"].startswith("${POSTGRES_PASSWORD:?")
     assert services["main"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert services["background1"]["depends_on"] == {"main": {"condition": "service_healthy"}}
