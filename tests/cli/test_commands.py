@@ -42,8 +42,8 @@ def test_help_explains_the_exit_codes() -> None:
     """A script's author finds them where they look first."""
     result = _run("--help")
     assert result.exit_code == 0
-    assert "1  the configuration is wrong" in result.stdout
-    assert "3  it failed" in result.stdout
+    assert "1    the configuration is wrong" in result.stdout
+    assert "3    it failed" in result.stdout
 
 
 def test_a_wrong_command_line_is_2() -> None:
