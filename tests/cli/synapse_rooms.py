@@ -31,6 +31,9 @@ SCHEMA = {
     "receipts_linearized": "stream_id BIGINT, room_id TEXT, receipt_type TEXT, user_id TEXT, event_id TEXT, thread_id TEXT,"
     " data TEXT",
     "blocked_rooms": "room_id TEXT, user_id TEXT",
+    "event_reports": "id BIGINT, received_ts BIGINT, room_id TEXT, event_id TEXT, user_id TEXT, reason TEXT, content TEXT",
+    "room_reports": "id BIGINT, received_ts BIGINT, room_id TEXT, user_id TEXT, reason TEXT",
+    "user_reports": "id BIGINT, received_ts BIGINT, target_user_id TEXT, user_id TEXT, reason TEXT",
     "device_lists_stream": "stream_id BIGINT",
     "stream_positions": "stream_id BIGINT",
 }

@@ -12,6 +12,7 @@ from synapse_lite.cli.import_synapse.target import Import
 from synapse_lite.storage.database import Transaction
 from tests.builders import ALICE, BOB
 from tests.cli import synapse_accounts, synapse_rooms
+from tests.cli.synapse_accounts import NOW
 from tests.cli.synapse_rooms import ROOM, SynapseRoom, event_id
 from tests.cli.test_import_synapse_accounts import Move
 
@@ -126,6 +127,40 @@ def test_an_outlier_that_leans_on_the_history(move: MoveRoom) -> None:
         f" WHERE e.event_id = '{event_id('far')}' ORDER BY 1"
     )
     assert chain == [(event_id("create"),), (event_id("public"),)]
+
+
+def test_reports(move: MoveRoom) -> None:
+    """Under their old numbers, with the event as it is; of an event that is gone there is nothing to show."""
+    room = SynapseRoom.begin()
+    room.add("spam", content={"body": "buy"})
+    by_bob = {"received_ts": NOW, "user_id": BOB, "reason": "bad"}
+    of_event = {**by_bob, "room_id": ROOM, "content": '{"score": -100, "reason": "bad"}'}
+    room.rows["event_reports"] = [
+        {"id": 7, "event_id": event_id("spam"), **of_event},
+        {"id": 8, "event_id": event_id("gone"), **of_event},
+        {"id": 9, "event_id": event_id("spam"), **of_event, "reason": None, "content": "{}"},
+    ]
+    room.rows["room_reports"] = [{"id": 3, "room_id": ROOM, **by_bob}]
+    room.rows["user_reports"] = [{"id": 4, "target_user_id": FAR, **by_bob}]
+    assert move.take(room) == ["event reports: not valid: 8"]
+    found = move.rows(
+        "SELECT report_nid, received_ts, user_id, reason, room_id, sender, score, event::jsonb ->> 'event_id',"
+        " event::jsonb -> 'content' FROM event_reports ORDER BY 1"
+    )
+    told = (ALICE, event_id("spam"), {"body": "buy"})
+    assert found == [
+        (7, NOW, BOB, "bad", ROOM, told[0], -100, *told[1:]),
+        (9, NOW, BOB, None, ROOM, told[0], None, *told[1:]),
+    ]
+    assert move.rows("SELECT report_nid, user_id, reason, room_id FROM room_reports") == [
+        (3, BOB, "bad", ROOM)
+    ]
+    of_users = "SELECT report_nid, user_id, reason, target_user_id FROM user_reports"
+    assert move.rows(of_users) == [(4, BOB, "bad", FAR)]
+    move.execute(
+        f"INSERT INTO user_reports (received_ts, target_user_id, user_id, reason) VALUES (1, '{BOB}', '{ALICE}', '')"
+    )
+    assert move.rows("SELECT max(report_nid) FROM user_reports") == [(5,)]
 
 
 def test_where_events_stood(move: MoveRoom) -> None:

@@ -11,6 +11,7 @@ from synapse_lite.cli.explained import explained
 from synapse_lite.cli.import_synapse.accounts import import_accounts
 from synapse_lite.cli.import_synapse.checks import check
 from synapse_lite.cli.import_synapse.encryption import import_encryption, tell_of_devices
+from synapse_lite.cli.import_synapse.reports import import_reports
 from synapse_lite.cli.import_synapse.rooms import import_rooms
 from synapse_lite.cli.import_synapse.sessions import import_sessions
 from synapse_lite.cli.import_synapse.target import Import
@@ -27,6 +28,7 @@ PARTS: tuple[tuple[str, Callable[[Import], None]], ...] = (
     ("sessions", import_sessions),
     ("encryption", import_encryption),
     ("rooms", import_rooms),
+    ("reports", import_reports),
     ("user state", import_user_state),
     ("pushers", start_pushers),
     ("device lists", tell_of_devices),
