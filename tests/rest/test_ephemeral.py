@@ -17,7 +17,7 @@ from tests.server import OPEN, TestServer, path_part, user_path
 
 
 async def _ephemeral(server: TestServer, token: str, since: str) -> dict[str, object]:
-    answer = await server.ok("GET", f"sync?since={since}", None, token)
+    answer = await server.ok("GET", f"sync?since={since}" if since else "sync", None, token)
     rooms = answer.get("rooms", {}).get("join", {}).values()
     return {event["type"]: event["content"] for room in rooms for event in room["ephemeral"]["events"]}
 
@@ -70,6 +70,26 @@ async def test_receipts_and_typing(server: TestServer) -> None:
     foreign = f"{room}/typing/{path_part('@mallory:hs.test')}"
     assert await server.refusal("PUT", foreign, {"typing": True}, stranger) == (403, "M_FORBIDDEN")
     server.clock.advance(200)
+
+
+@ensureDeferred
+async def test_private_receipts(server: TestServer) -> None:
+    """Only their owner is told of them, to begin with and as news; of public ones everybody is, alike in both ways."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice)
+    await server.ok("POST", f"{room}/join", {}, bob)
+    said = await say(server, alice, room, "hello")
+    since = (await server.ok("GET", "sync", None, alice))["next_batch"]
+    await server.ok("POST", f"{room}/receipt/m.read.private/{path_part(said)}", {}, bob)
+    seen = [await _ephemeral(server, alice, one) for one in (since, "")]
+    assert all("m.receipt" not in one for one in seen)
+    news, first = [(await _ephemeral(server, bob, one))["m.receipt"] for one in (since, "")]
+    assert news == first
+    assert news[said].keys() == {"m.read.private"}  # type: ignore[index]
+    await server.ok("POST", f"{room}/receipt/m.read/{path_part(said)}", {}, bob)
+    news, first = [(await _ephemeral(server, alice, one))["m.receipt"] for one in (since, "")]
+    assert news == first
+    assert news[said].keys() == {"m.read"}  # type: ignore[index]
 
 
 @pytest.mark.parametrize("end", ["kick", "ban", "leave"])
