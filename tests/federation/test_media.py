@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
 
 from synapse_lite.http.client import Reply, RequestError
 from synapse_lite.matrix.multipart import Envelope
@@ -263,14 +266,26 @@ async def test_one_question_for_all(server: TestServer, other: Scripted, network
 
 
 @ensureDeferred
-async def test_another_process_fetches(server: TestServer, other: Scripted, network: Network) -> None:
+async def test_another_process_fetches(
+    server: TestServer, other: Scripted, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its copy is waited for; when it died its claim ends, and the file is fetched here."""
     token = await server.user("alice")
     other.files[THEIRS] = sends(parts())
     claim = ("other.test", "file", "another process")
     now = server.clock.now_ms()
     assert await server.database.transact(fetches.claim, *claim, now, now + 60_000)
+    try_to_claim, granted = fetches.claim, list[bool]()
+
+    def noted(*arguments: Any) -> bool:
+        granted.append(try_to_claim(*arguments))
+        return granted[-1]
+
+    monkeypatch.setattr(fetches, "claim", noted)
     waiting = Deferred.fromCoroutine(download(server, token))
+    while not granted:
+        await deferLater(reactor, 0.01)
+    assert not any(granted)
     await server.database.transact(fetches.release, *claim)
     assert not questions(network)
     server.bus.publish("media", FILE)
