@@ -247,10 +247,10 @@ async def test_account_data_of_the_wrong_shape(server: TestServer) -> None:
     token = await server.user("alice")
     room = await server.room(token)
     ignored: Any
-    for ignored in ([], {"ignored_users": []}, {"ignored_users": {"x": 1}}):
+    for ignored in ([], {"ignored_users": ["x"]}, {"ignored_users": {"x": 1}}):
         content = ignored if isinstance(ignored, dict) else {"ignored_users": None}
         await server.ok("PUT", user_path("alice", "account_data/m.ignored_user_list"), content, token)
-        for direct, tags in (({"@x:y": "room"}, [1]), ({"@x:y": [1, None]}, 5), ({"": {}}, None)):
+        for direct, tags in (({"@x:y": "room"}, [1]), ({"@x:y": [1, None]}, 5), ({"": 5}, None)):
             await server.ok("PUT", user_path("alice", "account_data/m.direct"), direct, token)
             await server.ok("PUT", user_path("alice", f"{room}/account_data/m.tag"), {"tags": tags}, token)
             lists = {"all": {**LIST, "filters": {"is_dm": False, "not_tags": ["u.x"]}}}

@@ -177,6 +177,23 @@ async def test_members(server: TestServer) -> None:
 
 
 @ensureDeferred
+async def test_history_that_one_may_not_see(server: TestServer) -> None:
+    """Who comes into a room whose members alone see what is said gets nothing from before, however much they ask for."""
+    alice, bob = await server.user("alice"), await server.user("bob")
+    room = await server.room(alice, preset="public_chat")
+    hidden = {"history_visibility": "joined"}
+    await server.ok("PUT", f"{room}/state/m.room.history_visibility", hidden, alice)
+    await say(server, alice, room, "secret")
+    await server.ok("POST", f"{room}/join", {}, bob)
+    await say(server, alice, room, "hello")
+    pos = None
+    for limit in (1, 20):
+        answer = await sync(server, bob, {"lists": {"all": {**LIST, "timeline_limit": limit}}}, pos)
+        assert texts(answer["rooms"][id_of(room)]) == ["hello"]
+        pos = answer["pos"]
+
+
+@ensureDeferred
 async def test_filters(server: TestServer) -> None:
     """Each filter takes what it names, and leaves out its opposite."""
     token, bob = await server.user("alice"), await server.user("bob")
