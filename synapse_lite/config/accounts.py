@@ -207,6 +207,3 @@ class AccountOptions(Options):
         default=28 * DAY,
         description="How long after its last use a device's address and user agent are kept; null: for ever.",
     )
-    app_service_config_files: tuple[Path, ...] = Field(
-        default=(), description="Registration files of application services."
-    )

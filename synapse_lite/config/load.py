@@ -8,6 +8,7 @@ import attrs
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from synapse_lite.config.app_services import read_registrations
 from synapse_lite.config.database import WAYS_OUT
 from synapse_lite.config.model import Config
 from synapse_lite.config.secret_files import fill_in_secrets
@@ -61,6 +62,7 @@ def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Config:
         raise ConfigError("\n".join(sorted(mistakes))) from None
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+    read_registrations(config.app_service_config_files, config.server_name)  # their mistakes are told now
     return config
 
 

@@ -8,7 +8,6 @@ LOSSES = {
     "account_threepid_delegates": "no text messages: telephone numbers cannot be confirmed",
     "account_validity.renew_at": "nobody is told by e-mail that their account expires",
     "allow_device_name_lookup_over_federation": "other servers never see the names of devices",
-    "app_service_config_files": "bridges and other application services are not served",
     "backup_media_store_path": "media are in one place only: copy it to keep a second one",
     "bind_port": "nothing listens there: name the port in listeners",
     "caches.cache_autotuning": "memory is not measured: caches.global_factor says how much each process keeps in it",

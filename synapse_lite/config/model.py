@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from synapse_lite.config.accounts import AccountOptions, AutoJoinOptions, RegistrationOptions
+from synapse_lite.config.app_services import AppServiceOptions
 from synapse_lite.config.caches import CacheOptions
 from synapse_lite.config.consent import ConsentOptions
 from synapse_lite.config.database import DatabaseOptions
@@ -38,6 +39,7 @@ class Config(
     RegistrationOptions,
     AutoJoinOptions,
     AccountOptions,
+    AppServiceOptions,
     RoomOptions,
     PushOptions,
     PresenceOptions,

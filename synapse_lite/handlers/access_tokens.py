@@ -276,7 +276,7 @@ class AccessTokens:
             is_guest=token.is_guest,
             shadow_banned=token.shadow_banned,
             suspended=token.suspended,
-            message_limit=_message_limit(token),
+            message_limit=message_limit_of(token),
             missing_consent=terms.missing(token.user_id, token.consent_version) if terms else None,
             over_limit=over_limit,
             token_nid=token.token_nid,
@@ -373,7 +373,8 @@ def _unknown_token(message: str, *, soft_logout: bool = False) -> MatrixError:
     return MatrixError(401, Errcode.UNKNOWN_TOKEN, message, {"soft_logout": soft_logout})
 
 
-def _message_limit(token: AccessToken) -> MessageLimit | None:
+def message_limit_of(token: AccessToken) -> MessageLimit | None:
+    """What was set for its user instead of `rc_message`."""
     if token.messages_per_second is None or token.burst_count is None:
         return None
     if token.messages_per_second == 0:

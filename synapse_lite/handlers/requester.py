@@ -3,6 +3,7 @@
 import attrs
 
 from synapse_lite.errors import Errcode, MatrixError, forbidden
+from synapse_lite.matrix.app_service import AppService
 from synapse_lite.matrix.experimental_features import FEATURES_OF_MOST
 
 
@@ -48,7 +49,8 @@ UNLIMITED = MessageLimit(1e6, 1e12)
 class Requester:
     """`session` scopes transaction ids: the same for all tokens that a device ever has, and for a token
     without a device as long as it lives. `message_limit`: None where `rc_message` holds. `token_nid` and
-    `token_hash` are the token itself. `features` are experimental ones that the user has.
+    `token_hash` are the token itself; None where a `service` speaks for the user. `features` are experimental ones that the
+    user has.
     """
 
     user_id: str
@@ -64,6 +66,7 @@ class Requester:
     token_nid: int | None = None
     token_hash: bytes | None = attrs.field(default=None, repr=False)
     features: frozenset[str] = FEATURES_OF_MOST
+    service: AppService | None = None
 
     def check_is(self, user_id: str, refusal: str) -> None:
         """403 `M_FORBIDDEN` with the words `refusal` unless they ask about themselves."""

@@ -13,14 +13,14 @@ SUPERSEDED_TS = 0
 
 @attrs.frozen
 class AccessToken:
-    """A token and the state of its account.
+    """A token and the state of its account; `token_nid` None: of who speaks for the account without one.
 
     `replaces_nid` is the refresh token that the first use of this one ends. `messages_per_second` and
     `burst_count` stand instead of `rc_message`, None where that holds. `features` are the experimental features
     that were turned on or off for the user.
     """
 
-    token_nid: int
+    token_nid: int | None
     user_id: str
     device_id: str | None
     valid_until_ts: int | None
@@ -62,12 +62,17 @@ class RefreshToken:
     locked: bool
 
 
+_ACCOUNT = (
+    "consent_version, (SELECT coalesce(jsonb_object_agg(feature, enabled), '{}')"
+    " FROM experimental_features AS f WHERE f.user_id = users.user_id)"
+)
+
+
 def find_access_token(txn: Transaction, token_hash: bytes) -> AccessToken | None:
     row = txn.row(
         "SELECT token_nid, token.user_id, token.device_id, token.valid_until_ts, is_admin, is_guest,"
         " deactivated, locked, suspended, shadow_banned, token.refresh_nid, refresh.replaces_nid, messages_per_second, burst_count,"
-        " expires_ts, consent_version, (SELECT coalesce(jsonb_object_agg(feature, enabled), '{}')"
-        " FROM experimental_features AS f WHERE f.user_id = token.user_id)"
+        f" expires_ts, {_ACCOUNT}"
         " FROM access_tokens AS token JOIN users USING (user_id)"
         " LEFT JOIN refresh_tokens AS refresh ON refresh.refresh_nid = token.refresh_nid"
         " LEFT JOIN rate_limit_overrides AS override ON override.user_id = token.user_id"
@@ -75,6 +80,18 @@ def find_access_token(txn: Transaction, token_hash: bytes) -> AccessToken | None
         (token_hash,),
     )
     return AccessToken(*row) if row else None
+
+
+def speak_for(txn: Transaction, user_id: str, device_id: str | None) -> tuple[AccessToken, bool] | None:
+    """The account as a token of it would have it, and whether the device is there; None for an unknown user."""
+    row = txn.row(
+        "SELECT is_admin, is_guest, deactivated, locked, suspended, shadow_banned, NULL, NULL, messages_per_second,"
+        f" burst_count, expires_ts, {_ACCOUNT},"
+        " EXISTS (SELECT FROM devices AS d WHERE d.user_id = users.user_id AND d.device_id = %s)"
+        " FROM users LEFT JOIN rate_limit_overrides AS override USING (user_id) WHERE users.user_id = %s",
+        (device_id, user_id),
+    )
+    return (AccessToken(None, user_id, device_id, None, *row[:-1]), row[-1]) if row else None
 
 
 def add_access_token(

@@ -31,6 +31,7 @@ class NewAccount:
     displayname: str | None = None
     expires_ts: int | None = None
     registration_token: str | None = None
+    appservice_id: str | None = None
 
 
 _ACCOUNT = "user_id, password_hash, is_admin, is_guest, deactivated, locked"
@@ -40,7 +41,8 @@ def create_account(txn: Transaction, account: NewAccount) -> bool:
     """False when the user id is taken."""
     created = txn.execute(
         "INSERT INTO users (user_id, created_ts, password_hash, is_admin, is_guest, user_type, displayname,"
-        " expires_ts, registration_token) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        " expires_ts, registration_token, appservice_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING",
         attrs.astuple(account),
     )
     if created:

@@ -67,7 +67,14 @@ class Core:
     def authenticator(self) -> Authenticator:
         """Says who makes a request."""
         accounts = self.accounts
-        users = TokenAuthenticator(accounts.access_tokens, accounts.last_seen, ClosedServer.of(self.config))
+        users = TokenAuthenticator(
+            accounts.access_tokens,
+            accounts.last_seen,
+            accounts.services,
+            accounts.service_sessions,
+            ClosedServer.of(self.config),
+            notes_services=self.config.track_appservice_user_ips,
+        )
         return Authenticator(users, self.federation.authenticator)
 
     def wake_federation(self) -> None:

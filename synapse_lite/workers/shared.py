@@ -4,9 +4,11 @@ from typing import Self
 
 from attrs import frozen
 
+from synapse_lite.config.app_services import read_registrations
 from synapse_lite.config.model import Config
 from synapse_lite.handlers.access_tokens import AccessTokens, TokenLifetimes
 from synapse_lite.handlers.active_users import ActiveUsers
+from synapse_lite.handlers.app_services import AppServices, AppServiceSessions
 from synapse_lite.handlers.avatars import Avatars
 from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.current_state import CurrentState
@@ -56,6 +58,8 @@ class AccountHandlers:
     auth: InteractiveAuth
     terms: Terms | None
     active: ActiveUsers | None
+    services: AppServices
+    service_sessions: AppServiceSessions
 
     @classmethod
     def build(cls, infrastructure: Infrastructure, config: Config, log: ChangeLog, rates: RateLimits) -> Self:
@@ -84,8 +88,22 @@ class AccountHandlers:
             terms.policies() if terms else None,
             config.ui_auth.session_timeout,
         )
-        last_seen = LastSeen(database, clock)
-        return cls(access_tokens, login_tokens, last_seen, passwords, logins, auth, terms, active)
+        registrations = read_registrations(config.app_service_config_files, config.server_name)
+        services = AppServices.of(registrations, config.server_name)
+        service_sessions = AppServiceSessions(database, clock)
+        log.listen(service_sessions.on_changes)
+        return cls(
+            access_tokens,
+            login_tokens,
+            LastSeen(database, clock),
+            passwords,
+            logins,
+            auth,
+            terms,
+            active,
+            services,
+            service_sessions,
+        )
 
 
 @frozen
