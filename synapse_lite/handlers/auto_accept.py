@@ -21,7 +21,7 @@ from synapse_lite.storage.database import Database, DatabaseError, Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent
 from synapse_lite.storage.stream import Change, Kind
 from synapse_lite.tasks.actions.accept_invite import ACCEPT_INVITE, FIRST_SECONDS, AcceptInviteParams
-from synapse_lite.tasks.followers import FollowerSpec, Shard
+from synapse_lite.tasks.followers import FollowerSpec, Told
 from synapse_lite.tasks.queue import TaskQueue
 
 logger = logging.getLogger(__name__)
@@ -59,8 +59,8 @@ class AutoAccept:
     options: AutoAcceptOptions
     server_name: str
 
-    async def deliver(self, changes: Sequence[Change], _shard: Shard, _key: str) -> None:
-        concerned = [change for change in changes if change.user_id and change.event_nid]
+    async def deliver(self, told: Told) -> None:
+        concerned = [change for change in told.changes if change.user_id and change.event_nid]
         if concerned:
             invites = await self._read(concerned)
             over = await all_at_once(self._accept(one) for one in invites)

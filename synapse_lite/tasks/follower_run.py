@@ -17,7 +17,14 @@ from synapse_lite.storage.tasks import FollowerLease, LeaseLostError
 from synapse_lite.storage.unstorable import BAD_VALUES
 from synapse_lite.tasks.errors import describe
 from synapse_lite.tasks.follower_steps import Advanced, ClaimedFollower, Steps, follow_alone, pass_over
-from synapse_lite.tasks.followers import Committing, DatabaseFollower, Delivery, RegisteredFollower, Shard
+from synapse_lite.tasks.followers import (
+    Committing,
+    DatabaseFollower,
+    Delivery,
+    RegisteredFollower,
+    Shard,
+    Told,
+)
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.run import Backoff
 from synapse_lite.tasks.signals import Signal
@@ -29,9 +36,10 @@ IDLE_SECONDS = 5.0  # without a wake-up
 
 @frozen
 class Prepared:
-    """What is to be delivered, up to a position; an empty `changes` with the position reached."""
+    """What is to be delivered, from one position up to another; an empty `changes` with the position reached."""
 
     changes: Sequence[Change]
+    after: int
     upto: int
     paused: bool
 
@@ -108,7 +116,10 @@ class FollowerRun:
             except LeaseLostError:
                 raise
             except Exception as error:
-                logger.exception("%s failed", self._title)
+                if isinstance(error, UnavailableError):
+                    logger.warning("%s waits: %s", self._title, error)
+                else:
+                    logger.exception("%s failed", self._title)
                 await self._database.transact(
                     _record_failure, self._lease, describe(error), self._backoff.milliseconds
                 )
@@ -177,7 +188,7 @@ class FollowerRun:
         if not self._is_current(self._lease):
             raise LeaseLostError(f"{self._title} is no longer ours")
         key = f"{self._lease.name}/{self._lease.shard}/{prepared.upto}"
-        await handler.deliver(prepared.changes, self._shard, key)
+        await handler.deliver(Told(prepared.changes, prepared.after, self._shard, key))
         await self._database.transact(store.advance_follower, self._lease, prepared.upto)
         return Advanced(more=True)
 
@@ -185,18 +196,18 @@ class FollowerRun:
         """The same changes again until they are delivered: a key stands for what it was first used for."""
         fenced = store.fence_follower(txn, self._lease)
         if fenced.paused or fenced.lag == 0:
-            return Prepared([], fenced.position, fenced.paused)
+            return Prepared([], fenced.position, fenced.position, fenced.paused)
         upto, limit = fenced.head, self._spec.batch
         if fenced.delivering is not None:
             upto, limit = fenced.delivering, fenced.delivering - fenced.position
         changes = read_changes_of(txn, self._spec.kinds, fenced.position, upto, limit)
         if not changes:
             store.advance_fenced(txn, [self._lease], upto)
-            return Prepared([], upto, paused=False)
+            return Prepared([], fenced.position, upto, paused=False)
         if fenced.delivering is None:
             upto = changes[-1].position if len(changes) == limit else upto
             store.begin_delivery(txn, self._lease, upto)
-        return Prepared(changes, upto, paused=False)
+        return Prepared(changes, fenced.position, upto, paused=False)
 
 
 def _blames_no_change(error: Exception) -> bool:

@@ -34,7 +34,7 @@ class FollowerSpec:
     It is handed at most `batch` changes at a time, and lets them gather: when it has caught up, it looks again after
     `pause_seconds` at the earliest, and `delay_seconds` after the first news, so as not to be in the way of those who
     are waited for. Each of the `shards` sees all changes, and acts on the destinations that it `owns`. A new follower
-    begins at the start of the stream.
+    begins at the start of the stream, or `from_now` on.
     """
 
     name: str
@@ -43,6 +43,7 @@ class FollowerSpec:
     pause_seconds: float = 0.0
     delay_seconds: float = 0.0
     shards: int = 1
+    from_now: bool = False
 
 
 @runtime_checkable
@@ -64,11 +65,23 @@ class Committing(Protocol):
         """On the reactor, after a step that wrote something is committed. Not called after a crash."""
 
 
+@frozen
+class Told:
+    """What is to be told next: the `changes` since the position `after`. The `key` stands for these, and never for others."""
+
+    changes: Sequence[Change]
+    after: int
+    shard: Shard
+    key: str
+
+
 class Delivery(Protocol):
     """One that talks to the outside."""
 
-    async def deliver(self, changes: Sequence[Change], shard: Shard, key: str) -> None:
-        """May be called again with the same changes and `key`, also by another process, until it returns."""
+    async def deliver(self, told: Told) -> None:
+        """May be called again with the same, also by another process, until it returns. Raises `UnavailableError` where
+        nobody listens: it is tried again after a pause that doubles.
+        """
 
 
 @frozen

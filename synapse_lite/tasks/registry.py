@@ -193,10 +193,10 @@ class TaskRegistry:
     def followers(self) -> list[RegisteredFollower]:
         return list(self._followers.values())
 
-    def follower_keys(self) -> list[FollowerKey]:
-        """Each shard of each follower."""
+    def follower_keys(self) -> dict[FollowerKey, bool]:
+        """Each shard of each follower, and whether it begins at the end of the stream."""
         specs = [follower.spec for follower in self._followers.values()]
-        return [(spec.name, shard) for spec in specs for shard in range(spec.shards)]
+        return {(spec.name, shard): spec.from_now for spec in specs for shard in range(spec.shards)}
 
     def capabilities(self) -> frozenset[Capability]:
         return frozenset(self._registered)

@@ -41,6 +41,11 @@ def build_http_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:
     )
 
 
+def build_app_service_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:
+    """For application services, which the operator names: wherever they are, and through no proxy."""
+    return HttpClient(reactor, clock, AddressPolicy(()), user_agent=_user_agent(config), persistent=True)
+
+
 def build_preview_client(reactor: Any, clock: Clock, config: Config) -> HttpClient:
     """For pages that users name: within the ranges of previews, and no connection is kept."""
     policy = AddressPolicy(config.url_preview_ip_range_blacklist or (), config.url_preview_ip_range_whitelist)

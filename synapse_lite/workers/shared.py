@@ -9,6 +9,7 @@ from synapse_lite.config.model import Config
 from synapse_lite.handlers.access_tokens import AccessTokens, TokenLifetimes
 from synapse_lite.handlers.active_users import ActiveUsers
 from synapse_lite.handlers.app_services import AppServices, AppServiceSessions
+from synapse_lite.handlers.app_services.calls import ServiceCalls
 from synapse_lite.handlers.avatars import Avatars
 from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.current_state import CurrentState
@@ -43,6 +44,7 @@ from synapse_lite.storage.state import StateStore
 from synapse_lite.storage.writer import Writer
 from synapse_lite.workers.federation import FederatedRooms
 from synapse_lite.workers.infrastructure import Infrastructure
+from synapse_lite.workers.outbound import build_app_service_client
 from synapse_lite.workers.retention import retention_policy
 
 
@@ -60,6 +62,7 @@ class AccountHandlers:
     active: ActiveUsers | None
     services: AppServices
     service_sessions: AppServiceSessions
+    service_calls: ServiceCalls
 
     @classmethod
     def build(cls, infrastructure: Infrastructure, config: Config, log: ChangeLog, rates: RateLimits) -> Self:
@@ -103,6 +106,10 @@ class AccountHandlers:
             active,
             services,
             service_sessions,
+            ServiceCalls(
+                build_app_service_client(infrastructure.reactor, clock, config),
+                config.use_appservice_legacy_authorization,
+            ),
         )
 
 

@@ -14,7 +14,7 @@ from synapse_lite.handlers.invited_joins import PATIENCE_SECONDS
 from synapse_lite.handlers.membership import Memberships
 from synapse_lite.storage.stream import read_changes_of, read_position
 from synapse_lite.tasks.actions.accept_invite import ACCEPT_INVITE, MAX_ATTEMPTS, AcceptInvite
-from synapse_lite.tasks.followers import DatabaseFollower, Shard
+from synapse_lite.tasks.followers import DatabaseFollower, Shard, Told
 from synapse_lite.tasks.outcome import Done, Fail, Later
 from tests.federation.tasks import run_pending
 from tests.rest.conftest import BuildServer
@@ -31,7 +31,7 @@ async def deliver_all(server: TestServer) -> None:
         lambda txn: read_changes_of(txn, AUTO_ACCEPT.kinds, 0, read_position(txn), 10_000)
     )
     assert not isinstance(registered.handler, DatabaseFollower)
-    await registered.handler.deliver(changes, Shard(0, 1), "key")
+    await registered.handler.deliver(Told(changes, 0, Shard(0, 1), "key"))
 
 
 async def joined(server: TestServer, token: str) -> set[str]:

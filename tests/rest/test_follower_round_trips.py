@@ -56,7 +56,7 @@ def _claim_all(txn: Transaction, known: Iterable[RegisteredFollower]) -> list[Cl
 
 
 def _claim(txn: Transaction, one: RegisteredFollower) -> ClaimedFollower:
-    store.register_followers(txn, [(one.spec.name, 0)])
+    store.register_followers(txn, {(one.spec.name, 0): False})
     lease = store.claim_follower(txn, RUNNER, [(one.spec.name, 0)])
     assert lease is not None
     handler: Any = one.handler

@@ -57,7 +57,7 @@ async def claim(
     def write(txn: Transaction) -> list[ClaimedFollower]:
         runner = f"{handlers[0].name}#1"
         store.register_runner(txn, runner, "w", [], 600_000)
-        store.register_followers(txn, [(one.name, 0) for one in handlers])
+        store.register_followers(txn, {(one.name, 0): False for one in handlers})
         leases = [store.claim_follower(txn, runner, [(one.name, 0)]) for one in handlers]
         return [
             ClaimedFollower(lease, FollowerSpec(one.name, frozenset(kinds), batch), Shard(0, 1), one)

@@ -17,7 +17,7 @@ from synapse_lite.storage.tasks import FollowerLease, FollowerState
 from synapse_lite.tasks import follower_steps
 from synapse_lite.tasks.follower_run import FollowerRun
 from synapse_lite.tasks.follower_steps import ATTEMPTS, Advanced, Steps
-from synapse_lite.tasks.followers import FollowerSpec, RegisteredFollower, Shard
+from synapse_lite.tasks.followers import FollowerSpec, RegisteredFollower, Shard, Told
 from synapse_lite.tasks.metrics import TaskMetrics
 from synapse_lite.tasks.registry import RegistryError, TaskRegistry
 from synapse_lite.tasks.run import Backoff
@@ -55,8 +55,8 @@ class Delivering:
     outcomes: Callable[[int], "Deferred[None] | None"] = lambda _: None
     told: list[tuple[str, list[str | None]]] = field(factory=list)
 
-    async def deliver(self, changes: Sequence[Change], shard: Shard, key: str) -> None:
-        self.told.append((key, [change.user_id for change in changes]))
+    async def deliver(self, told: Told) -> None:
+        self.told.append((told.key, [change.user_id for change in told.changes]))
         outcome = self.outcomes(len(self.told))
         if outcome is not None:
             await outcome
@@ -142,7 +142,7 @@ async def test_what_a_dead_owner_left_is_fenced(engine: Engine) -> None:
 
     def claim(txn: Transaction, runner: str) -> store.FollowerLease:
         store.register_runner(txn, runner, "w", [], 600_000)
-        store.register_followers(txn, [("test", 0)])
+        store.register_followers(txn, {("test", 0): False})
         lease = store.claim_follower(txn, runner, [("test", 0)])
         assert lease is not None
         return lease

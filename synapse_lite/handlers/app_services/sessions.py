@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from synapse_lite.clock import Clock
-from synapse_lite.errors import Errcode, MatrixError, forbidden, invalid_param
+from synapse_lite.errors import Errcode, MatrixError, forbidden
 from synapse_lite.handlers.access_tokens import message_limit_of, user_locked
 from synapse_lite.handlers.requester import UNLIMITED, Requester
 from synapse_lite.ids import localpart_of
@@ -49,7 +49,7 @@ class AppServiceSessions:
         """The user, by one of their devices if that is named; without `user_id` the service's own, who is made if need be.
 
         Raises 403 `M_FORBIDDEN` for a user who is none of the service's or unknown, 403 `M_USER_DEACTIVATED`,
-        400 `M_INVALID_PARAM` for an unknown device, and unless `allow_locked` 401 `M_USER_LOCKED`.
+        400 `M_UNKNOWN_DEVICE`, and unless `allow_locked` 401 `M_USER_LOCKED`.
         """
         user_id = user_id or service.sender
         if not service.has_user(user_id):
@@ -91,9 +91,10 @@ class AppServiceSessions:
         if account.deactivated:
             raise MatrixError(403, Errcode.USER_DEACTIVATED, "This account has been deactivated")
         if device_id is not None and not has_device:
-            raise invalid_param(
-                f"Application service trying to use a device that doesn't exist ({device_id})"
+            message = (
+                f"Application service trying to use a device that doesn't exist ({device_id!r} for {user_id})"
             )
+            raise MatrixError(400, Errcode.UNKNOWN_DEVICE, message)
         expires_ms = self._clock.now_ms() + CACHE_LIFETIME_MS
         return _Cached(_requester(service, account), account.locked, expires_ms)
 

@@ -14,7 +14,7 @@ from synapse_lite.storage.tasks.leases import LeaseLostError
 from synapse_lite.storage.tasks.rows import FencedFollower, FollowerKey, FollowerLease, FollowerState
 
 _REGISTER = """
-INSERT INTO followers (name, shard, seen_at, updated_at) VALUES %s
+INSERT INTO followers (name, shard, position, seen_at, updated_at) VALUES %s
 ON CONFLICT (name, shard) DO UPDATE SET seen_at = excluded.seen_at
 """
 
@@ -54,9 +54,13 @@ ORDER BY f.name, f.shard
 """
 
 
-def register_followers(txn: Transaction, keys: Collection[FollowerKey]) -> None:
-    """Those that a process is able to run; new ones begin at the start of the stream."""
-    txn.insert(_REGISTER, sorted(keys), "(%s, %s, now_ms(), now_ms())")
+def register_followers(txn: Transaction, followers: Mapping[FollowerKey, bool]) -> None:
+    """Those that a process is able to run; new ones begin at the start of the stream, or (True) at its end."""
+    txn.insert(
+        _REGISTER,
+        sorted((name, shard, from_now) for (name, shard), from_now in followers.items()),
+        "(%s, %s, CASE WHEN %s THEN (SELECT position FROM stream_position) ELSE 0 END, now_ms(), now_ms())",
+    )
 
 
 def claim_follower(txn: Transaction, runner: str, keys: Collection[FollowerKey]) -> FollowerLease | None:

@@ -53,7 +53,7 @@ async def test_statistics_are_made_anew(server: AdminServer) -> None:
     database = server.database
 
     def set_up(txn: Transaction) -> list[int]:
-        store.register_followers(txn, [(STATISTICS.name, 0)])
+        store.register_followers(txn, {(STATISTICS.name, 0): False})
         nids = [nid for (nid,) in txn.rows("SELECT event_nid FROM events")]
         count_events(txn, nids)
         count_events(txn, nids)  # what is to be put right

@@ -1,0 +1,74 @@
+"""What an application service hears beside events: who reads, who types, who is there (application service API, "Pushing ephemeral data")."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from attrs import frozen
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.matrix.app_service import AppService
+from synapse_lite.storage import app_services
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.ephemeral import changed_receipt, typing
+from synapse_lite.storage.presence import presence_told
+from synapse_lite.storage.rooms import rooms_by_nid
+from synapse_lite.storage.stream import Change, Kind
+
+KINDS = frozenset({Kind.TYPING, Kind.RECEIPT, Kind.PRESENCE})
+
+Concerned = Callable[[Transaction, Collection[int]], Collection[int]]
+"""Those of some rooms that concern the service."""
+
+
+@frozen
+class Beside:
+    """Of one service."""
+
+    service: AppService
+    server_name: str
+
+    def read(
+        self, txn: Transaction, changes: Sequence[Change], concerned: Concerned, now_ms: int
+    ) -> list[JsonObject]:
+        in_rooms = [one for one in changes if one.kind in {Kind.TYPING, Kind.RECEIPT}]
+        rooms = {nid for one in in_rooms if (nid := one.room_nid) is not None}
+        told = rooms_by_nid(txn, concerned(txn, rooms)) if rooms else {}
+        typed = typing(txn, told, now_ms) if told else {}
+        types = {one.room_nid for one in in_rooms if one.kind is Kind.TYPING}
+        return [
+            *_receipts(in_rooms, {nid: room.room_id for nid, room in told.items()}),
+            *(
+                {"type": "m.typing", "room_id": room.room_id, "content": {"user_ids": typed.get(nid, [])}}
+                for nid, room in told.items()
+                if nid in types
+            ),
+            *self._presence(txn, changes, now_ms),
+        ]
+
+    def _presence(self, txn: Transaction, changes: Sequence[Change], now_ms: int) -> Iterator[JsonObject]:
+        newest = {
+            one.user_id: presence_told(one) for one in changes if one.kind is Kind.PRESENCE and one.user_id
+        }
+        if not newest:
+            return
+        beside = app_services.members_beside(txn, newest, self.server_name)
+        seen = {user_id for user_id, other in beside if self.service.has_user(other)}
+        for user_id, presence in newest.items():
+            if user_id in seen or self.service.has_user(user_id):
+                yield presence.event(user_id, now_ms)
+
+
+def _receipts(changes: Sequence[Change], room_ids: dict[int, str]) -> Iterator[JsonObject]:
+    """Of each room one, with the newest of each user."""
+    found: dict[str, JsonObject] = {}
+    for change in changes:
+        if change.kind is not Kind.RECEIPT or change.room_nid not in room_ids:
+            continue
+        receipt = changed_receipt(change)
+        data: JsonObject = {"ts": receipt.ts}
+        if receipt.thread_id:
+            data["thread_id"] = receipt.thread_id
+        content = found.setdefault(room_ids[change.room_nid], {})
+        of_type = content.setdefault(receipt.event_id, {}).setdefault(receipt.receipt_type, {})
+        of_type[receipt.user_id] = data
+    for room_id, content in found.items():
+        yield {"type": "m.receipt", "room_id": room_id, "content": content}

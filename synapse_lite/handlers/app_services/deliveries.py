@@ -1,0 +1,138 @@
+"""What application services are told (application service API, "Pushing events").
+
+Each has a follower of the stream. What a step of it has for the service is written down before it is sent, and sent again as
+it is until the service has it. While the service is away only the position waits, and what came meanwhile goes out in
+transactions of up to `MAX_CHANGES` changes, in the order of the stream.
+"""
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+import orjson
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.clock import Clock
+from synapse_lite.errors import UnavailableError
+from synapse_lite.handlers.app_services.beside import KINDS, Beside
+from synapse_lite.handlers.app_services.calls import ServiceCalls
+from synapse_lite.handlers.app_services.interest import Interest
+from synapse_lite.handlers.prejoin_state import PrejoinState
+from synapse_lite.handlers.rendering import render
+from synapse_lite.http.client import RequestError
+from synapse_lite.ids import random_text
+from synapse_lite.matrix.app_service import AppService
+from synapse_lite.matrix.types import MEMBER
+from synapse_lite.storage import app_services as store
+from synapse_lite.storage.database import Database, Transaction
+from synapse_lite.storage.events import EventStore, View
+from synapse_lite.storage.stream import Kind
+from synapse_lite.storage.stripped_state import stripped_of
+from synapse_lite.tasks.followers import FollowerSpec, Told
+
+MAX_CHANGES = 100
+TIMEOUT_SECONDS = 60.0
+TXN_ID_LETTERS = 24
+EVENT_KINDS = frozenset({Kind.EVENT, Kind.STATE})
+"""`STATE`: of memberships of rooms that nobody of ours is in, such as an invite."""
+
+
+class ServiceAwayError(UnavailableError):
+    """It does not take a transaction."""
+
+
+def follower_of(service: AppService) -> FollowerSpec:
+    """A service that is new hears of what happens from now on."""
+    kinds = EVENT_KINDS | KINDS if service.hears_all else EVENT_KINDS
+    return FollowerSpec(f"application_service {service.id}", kinds, batch=MAX_CHANGES, from_now=True)
+
+
+class ServiceDeliveries:
+    """The follower of one service."""
+
+    def __init__(
+        self,
+        service: AppService,
+        database: Database,
+        events: EventStore,
+        prejoin: PrejoinState,
+        calls: ServiceCalls,
+        clock: Clock,
+        server_name: str,
+    ) -> None:
+        self._service = service
+        self._database = database
+        self._events = events
+        self._prejoin = prejoin
+        self._calls = calls
+        self._clock = clock
+        self._interest = Interest(service, server_name)
+        self._beside = Beside(service, server_name)
+
+    async def deliver(self, told: Told) -> None:
+        found = await self._database.transact(self._write, told)
+        if found is None:
+            return
+        txn_id, body = found
+        await self._send(txn_id, body)
+        await self._database.transact(store.note_arrived, self._service.id, txn_id)
+
+    async def _send(self, txn_id: str, body: str) -> None:
+        service, path = self._service, f"/_matrix/app/v1/transactions/{quote(txn_id, safe='')}"
+        try:
+            answer = await self._calls.ask(
+                service, "PUT", path, orjson.Fragment(body), timeout=TIMEOUT_SECONDS, is_repeatable=True
+            )
+        except RequestError as error:
+            raise ServiceAwayError(f"{service.id} takes no transaction: {error}") from None
+        if not answer.is_ok:
+            raise ServiceAwayError(f"{service.id} answers a transaction with {answer.status}")
+
+    # In a database thread
+
+    def _write(self, txn: Transaction, told: Told) -> tuple[str, str] | None:
+        """The id and the body of the transaction that is to be sent: the same until it has arrived."""
+        known = store.find_transaction(txn, self._service.id, told.key)
+        if known is not None:
+            return None if known[1] is None else (known[0], known[1])
+        body = self._body(txn, told)
+        if not any(body.values()):
+            return None
+        txn_id, text = random_text(TXN_ID_LETTERS), orjson.dumps(body).decode()
+        store.put_transaction(txn, self._service.id, told.key, txn_id, text)
+        return txn_id, text
+
+    def _body(self, txn: Transaction, told: Told) -> JsonObject:
+        now_ms, after = self._clock.now_ms(), told.after
+        self._interest.begin(after, told.changes[-1].position)
+        nids = [
+            one.event_nid
+            for one in told.changes
+            if one.event_nid is not None and (one.kind is Kind.EVENT or self._is_own(one.user_id))
+        ]
+        stored = self._events.load(txn, nids)
+        concerned = self._interest.events(txn, [stored[nid] for nid in nids if nid in stored], after)
+        views = self._events.views(txn, [one.nid for one in concerned])
+        body: JsonObject = {"events": [self._rendered(txn, view, now_ms) for view in views]}
+        if self._service.hears_all:
+            beside = self._beside.read(
+                txn, told.changes, lambda txn, rooms: self._interest.rooms(txn, rooms, after), now_ms
+            )
+            body |= {"ephemeral": beside, "de.sorunome.msc2409.ephemeral": beside} if beside else {}
+        self._interest.end(stored.values())
+        return body
+
+    def _is_own(self, user_id: str | None) -> bool:
+        return user_id is not None and self._service.has_user(user_id)
+
+    def _rendered(self, txn: Transaction, view: View, now_ms: int) -> orjson.Fragment:
+        """An invite says what its user may see of the room."""
+        stored, event = view.stored, view.stored.event
+        shown = render(view, session=None, now_ms=now_ms)
+        if event.type != MEMBER or event.membership != "invite" or not self._is_own(event.state_key):
+            return shown
+        state: Iterable[JsonObject] = stripped_of(txn, [stored.room_nid], event.state_key or "").get(
+            stored.room_nid
+        ) or self._prejoin.read(txn, [stored.room_nid]).get(stored.room_nid, [])
+        read = orjson.loads(orjson.dumps(shown))
+        read["unsigned"]["invite_room_state"] = [*state]
+        return orjson.Fragment(orjson.dumps(read))

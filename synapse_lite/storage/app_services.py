@@ -1,0 +1,63 @@
+"""What concerns application services, and what was handed to each of them last."""
+
+from collections.abc import Collection, Iterator
+
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.stream import Kind
+
+
+def members_since(
+    txn: Transaction, room_nids: Collection[int], server_name: str, position: int
+) -> Iterator[tuple[int, str]]:
+    """(room, user): the server's users who are joined to the rooms, and whoever's membership there changed since."""
+    yield from txn.rows(
+        "SELECT room_nid, user_id FROM memberships WHERE room_nid = ANY(%s) AND server_name = %s AND membership = 'join'"
+        " UNION SELECT room_nid, user_id FROM stream"
+        f" WHERE room_nid = ANY(%s) AND kind = {Kind.EVENT:d} AND position > %s AND user_id IS NOT NULL",
+        (list(room_nids), server_name, list(room_nids), position),
+    )
+
+
+def aliases_in(txn: Transaction, room_nids: Collection[int]) -> Iterator[tuple[int, str]]:
+    """(room, alias)"""
+    yield from txn.rows(
+        "SELECT room_nid, alias FROM room_aliases WHERE room_nid = ANY(%s)", (list(room_nids),)
+    )
+
+
+def members_beside(
+    txn: Transaction, user_ids: Collection[str], server_name: str
+) -> Iterator[tuple[str, str]]:
+    """(user, other): the server's users who share a room with each of the users."""
+    yield from txn.rows(
+        "SELECT DISTINCT u.user_id, o.user_id FROM memberships u JOIN memberships o USING (room_nid)"
+        " WHERE u.user_id = ANY(%s) AND u.membership = 'join' AND o.membership = 'join' AND o.server_name = %s",
+        (list(user_ids), server_name),
+    )
+
+
+def find_transaction(txn: Transaction, service_id: str, delivery: str) -> tuple[str, str | None] | None:
+    """The id of the transaction that was made for this delivery, and its body as JSON; without one it has arrived."""
+    row = txn.row(
+        "SELECT txn_id, body FROM app_service_transactions WHERE service_id = %s AND delivery = %s",
+        (service_id, delivery),
+    )
+    return (row[0], row[1]) if row else None
+
+
+def put_transaction(txn: Transaction, service_id: str, delivery: str, txn_id: str, body: str) -> None:
+    """In the place of the one before, which has arrived."""
+    txn.execute(
+        "INSERT INTO app_service_transactions (service_id, delivery, txn_id, body) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT (service_id) DO UPDATE SET delivery = excluded.delivery, txn_id = excluded.txn_id,"
+        " body = excluded.body",
+        (service_id, delivery, txn_id, body),
+    )
+
+
+def note_arrived(txn: Transaction, service_id: str, txn_id: str) -> None:
+    """What it said is not kept."""
+    txn.execute(
+        "UPDATE app_service_transactions SET body = NULL WHERE service_id = %s AND txn_id = %s",
+        (service_id, txn_id),
+    )
