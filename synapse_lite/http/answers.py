@@ -15,7 +15,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from synapse_lite.http.connections import Origin, RequestError
+from synapse_lite.http.connections import Origin, RequestError, TookTooLongError
 
 BUFFER_BYTES = 256 * 1024
 MAX_OVERHEAD_BYTES = 512 * 1024
@@ -82,7 +82,7 @@ class Answer:
         connection = self._connection
         if connection is not None:
             self._pieces = []
-            self.end(RequestError(f"{self.url} took too long"))
+            self.end(TookTooLongError(f"{self.url} took too long"))
             connection.transport.abortConnection()
 
     # For the connection

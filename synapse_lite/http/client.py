@@ -28,6 +28,7 @@ from synapse_lite.http.connections import (
     Origin,
     RequestError,
     Route,
+    TookTooLongError,
 )
 from synapse_lite.http.idle import IdleConnections
 from synapse_lite.http.proxies import NONE, Proxies, ProxyError
@@ -40,6 +41,7 @@ __all__ = [
     "Reply",
     "RequestError",
     "Route",
+    "TookTooLongError",
     "absolute_url",
     "normal_url",
 ]
@@ -327,7 +329,7 @@ class _Deadline:
             return await asked
         except Exception:
             if self._expired:
-                raise RequestError(f"{self._url} took too long") from None
+                raise TookTooLongError(f"{self._url} took too long") from None
             raise
         finally:
             self._waiting = None

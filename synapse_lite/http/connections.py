@@ -33,6 +33,10 @@ class RequestError(SynapseLiteError):
     """No answer, or none that can be used: the text says why, in words for a log."""
 
 
+class TookTooLongError(RequestError):
+    """The time of the request was over first."""
+
+
 class AddressDeniedError(RequestError):
     """The policy does not allow the address; nothing was sent to it."""
 

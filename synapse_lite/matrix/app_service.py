@@ -23,7 +23,7 @@ class AppService:
 
     `url` None: it is told nothing, and asked for nothing. `sender` is the user id of its own user. `token_hash` is the
     SHA-256 of the token by which it speaks to us, `hs_token` the one by which we speak to it. `protocols` are the networks
-    of which it knows rooms and users. `hears_all`: receipts, typing, presence and messages to the devices of its users, too.
+    of which it knows rooms and users. `ephemeral_keys`: under which it is told of receipts, typing and presence; none: not at all.
     """
 
     id: str
@@ -36,7 +36,7 @@ class AppService:
     rooms: tuple[Namespace, ...] = ()
     protocols: tuple[str, ...] = ()
     is_rate_limited: bool = True
-    hears_all: bool = False
+    ephemeral_keys: tuple[str, ...] = ()
 
     def has_user(self, user_id: str) -> bool:
         """Its own user, and those of its namespaces, whether or not others may register them, too."""

@@ -9,11 +9,11 @@ from synapse_lite.storage.stream import Kind
 def members_since(
     txn: Transaction, room_nids: Collection[int], server_name: str, position: int
 ) -> Iterator[tuple[int, str]]:
-    """(room, user): the server's users who are joined to the rooms, and whoever's membership there changed since."""
+    """(room, user): the server's users who are joined to the rooms, and who has left them since."""
     yield from txn.rows(
         "SELECT room_nid, user_id FROM memberships WHERE room_nid = ANY(%s) AND server_name = %s AND membership = 'join'"
-        " UNION SELECT room_nid, user_id FROM stream"
-        f" WHERE room_nid = ANY(%s) AND kind = {Kind.EVENT:d} AND position > %s AND user_id IS NOT NULL",
+        " UNION SELECT room_nid, s.user_id FROM stream s JOIN memberships m USING (room_nid, event_nid)"
+        f" WHERE s.room_nid = ANY(%s) AND kind = {Kind.EVENT:d} AND position > %s AND membership IN ('leave', 'ban')",
         (list(room_nids), server_name, list(room_nids), position),
     )
 

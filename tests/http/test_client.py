@@ -12,7 +12,13 @@ from twisted.internet.defer import Deferred
 
 from synapse_lite.clock import ReactorClock
 from synapse_lite.http.addresses import AddressPolicy
-from synapse_lite.http.client import AddressDeniedError, BodyTooLargeError, HttpClient, RequestError
+from synapse_lite.http.client import (
+    AddressDeniedError,
+    BodyTooLargeError,
+    HttpClient,
+    RequestError,
+    TookTooLongError,
+)
 from tests.http.memory import ManualClock
 from tests.http.origins import Line, LyingReactor, Origin, Say, answer, saying
 
@@ -198,7 +204,7 @@ async def test_silence(sent: bytes) -> None:
         if b"\r\n\r\n" in sent:
             await ReactorClock(reactor).sleep(0.1)  # the half of the body is on its way
         clock.advance(SECONDS)
-        with pytest.raises(RequestError, match="took too long"):
+        with pytest.raises(TookTooLongError, match="took too long"):
             await waiting
         while server.lost == 0:
             await ReactorClock(reactor).sleep(0.01)

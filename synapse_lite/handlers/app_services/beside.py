@@ -13,7 +13,7 @@ from synapse_lite.storage.presence import presence_told
 from synapse_lite.storage.rooms import rooms_by_nid
 from synapse_lite.storage.stream import Change, Kind
 
-KINDS = frozenset({Kind.TYPING, Kind.RECEIPT, Kind.PRESENCE})
+KINDS = frozenset({Kind.TYPING, Kind.RECEIPT, Kind.PRIVATE_RECEIPT, Kind.PRESENCE})
 
 Concerned = Callable[[Transaction, Collection[int]], Collection[int]]
 """Those of some rooms that concern the service."""
@@ -29,13 +29,16 @@ class Beside:
     def read(
         self, txn: Transaction, changes: Sequence[Change], concerned: Concerned, now_ms: int
     ) -> list[JsonObject]:
-        in_rooms = [one for one in changes if one.kind in {Kind.TYPING, Kind.RECEIPT}]
+        in_rooms = [one for one in changes if self._is_told(one)]
         rooms = {nid for one in in_rooms if (nid := one.room_nid) is not None}
         told = rooms_by_nid(txn, concerned(txn, rooms)) if rooms else {}
         typed = typing(txn, told, now_ms) if told else {}
         types = {one.room_nid for one in in_rooms if one.kind is Kind.TYPING}
         return [
-            *_receipts(in_rooms, {nid: room.room_id for nid, room in told.items()}),
+            *_receipts(
+                [one for one in in_rooms if one.kind is not Kind.TYPING],
+                {nid: room.room_id for nid, room in told.items()},
+            ),
             *(
                 {"type": "m.typing", "room_id": room.room_id, "content": {"user_ids": typed.get(nid, [])}}
                 for nid, room in told.items()
@@ -43,6 +46,12 @@ class Beside:
             ),
             *self._presence(txn, changes, now_ms),
         ]
+
+    def _is_told(self, change: Change) -> bool:
+        """Of what is said in rooms: what somebody has read in private, only to the service whose user that is."""
+        if change.kind is Kind.PRIVATE_RECEIPT:
+            return self.service.has_user(change.user_id or "")
+        return change.kind in {Kind.TYPING, Kind.RECEIPT}
 
     def _presence(self, txn: Transaction, changes: Sequence[Change], now_ms: int) -> Iterator[JsonObject]:
         newest = {
@@ -61,7 +70,7 @@ def _receipts(changes: Sequence[Change], room_ids: dict[int, str]) -> Iterator[J
     """Of each room one, with the newest of each user."""
     found: dict[str, JsonObject] = {}
     for change in changes:
-        if change.kind is not Kind.RECEIPT or change.room_nid not in room_ids:
+        if change.room_nid not in room_ids:
             continue
         receipt = changed_receipt(change)
         data: JsonObject = {"ts": receipt.ts}

@@ -5,7 +5,6 @@ it is until the service has it. While the service is away only the position wait
 transactions of up to `MAX_CHANGES` changes, in the order of the stream.
 """
 
-from collections.abc import Iterable
 from urllib.parse import quote
 
 import orjson
@@ -17,7 +16,7 @@ from synapse_lite.handlers.app_services.beside import KINDS, Beside
 from synapse_lite.handlers.app_services.calls import ServiceCalls
 from synapse_lite.handlers.app_services.interest import Interest
 from synapse_lite.handlers.prejoin_state import PrejoinState
-from synapse_lite.handlers.rendering import render
+from synapse_lite.handlers.rendering import render_old
 from synapse_lite.http.client import RequestError
 from synapse_lite.ids import random_text
 from synapse_lite.matrix.app_service import AppService
@@ -42,7 +41,7 @@ class ServiceAwayError(UnavailableError):
 
 def follower_of(service: AppService) -> FollowerSpec:
     """A service that is new hears of what happens from now on."""
-    kinds = EVENT_KINDS | KINDS if service.hears_all else EVENT_KINDS
+    kinds = EVENT_KINDS | KINDS if service.ephemeral_keys else EVENT_KINDS
     return FollowerSpec(f"application_service {service.id}", kinds, batch=MAX_CHANGES, from_now=True)
 
 
@@ -113,11 +112,11 @@ class ServiceDeliveries:
         concerned = self._interest.events(txn, [stored[nid] for nid in nids if nid in stored], after)
         views = self._events.views(txn, [one.nid for one in concerned])
         body: JsonObject = {"events": [self._rendered(txn, view, now_ms) for view in views]}
-        if self._service.hears_all:
+        if self._service.ephemeral_keys:
             beside = self._beside.read(
                 txn, told.changes, lambda txn, rooms: self._interest.rooms(txn, rooms, after), now_ms
             )
-            body |= {"ephemeral": beside, "de.sorunome.msc2409.ephemeral": beside} if beside else {}
+            body |= dict.fromkeys(self._service.ephemeral_keys, beside)
         self._interest.end(stored.values())
         return body
 
@@ -125,14 +124,15 @@ class ServiceDeliveries:
         return user_id is not None and self._service.has_user(user_id)
 
     def _rendered(self, txn: Transaction, view: View, now_ms: int) -> orjson.Fragment:
-        """An invite says what its user may see of the room."""
+        """As the first client API had it, which services still read. An invite says what its user may see of the room."""
         stored, event = view.stored, view.stored.event
-        shown = render(view, session=None, now_ms=now_ms)
+        shown = render_old(view, now_ms=now_ms)
         if event.type != MEMBER or event.membership != "invite" or not self._is_own(event.state_key):
             return shown
-        state: Iterable[JsonObject] = stripped_of(txn, [stored.room_nid], event.state_key or "").get(
-            stored.room_nid
-        ) or self._prejoin.read(txn, [stored.room_nid]).get(stored.room_nid, [])
-        read = orjson.loads(orjson.dumps(shown))
-        read["unsigned"]["invite_room_state"] = [*state]
+        nid, user_id = stored.room_nid, event.state_key or ""
+        told = stripped_of(txn, [nid], user_id) or self._prejoin.read(
+            txn, [nid], [(nid, (MEMBER, event.sender))]
+        )
+        state, read = told.get(nid, []), orjson.loads(orjson.dumps(shown))
+        read["invite_room_state"] = read["unsigned"]["invite_room_state"] = state
         return orjson.Fragment(orjson.dumps(read))

@@ -61,8 +61,14 @@ def _service(registration: Registration, server_name: str) -> AppService:
         rooms=_namespaces(names.rooms),
         protocols=registration.protocols or (),
         is_rate_limited=registration.rate_limited,
-        hears_all=registration.receive_ephemeral or registration.push_ephemeral,
+        ephemeral_keys=_ephemeral_keys(registration),
     )
+
+
+def _ephemeral_keys(registration: Registration) -> tuple[str, ...]:
+    if registration.push_ephemeral:
+        return ("ephemeral", "de.sorunome.msc2409.ephemeral")
+    return ("ephemeral",) if registration.receive_ephemeral else ()
 
 
 def _namespaces(given: Iterable[options.Namespace] | None) -> tuple[Namespace, ...]:

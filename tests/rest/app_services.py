@@ -1,0 +1,76 @@
+"""Application services beside a server in the process of the test."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+
+from synapse_lite.storage.stream import read_changes_of, read_position
+from synapse_lite.tasks.followers import DatabaseFollower, Shard, Told
+from tests.app_service import AppServiceProcess
+from tests.rest.conftest import BuildServer
+from tests.server import OPEN, TestServer, path_part
+
+
+@define
+class Bridge:
+    """A service that has nothing but what `deliver` brings. `position`: it has been told up to there."""
+
+    service: AppServiceProcess
+    server: TestServer
+    position: int = 0
+
+    @property
+    def token(self) -> str:
+        return self.service.token
+
+    async def ghost(self, name: str) -> str:
+        """The id of a new user of the service."""
+        localpart = f"_{self.service.id}_{name}"
+        body = {"type": "m.login.application_service", "username": localpart, "inhibit_login": True}
+        user_id: str = (await self.server.ok("POST", "register", body, self.token))["user_id"]
+        return user_id
+
+    async def act(self, user_id: str, method: str, path: str, body: Any = None) -> Any:
+        """As one of its users."""
+        separator = "&" if "?" in path else "?"
+        return await self.server.ok(method, f"{path}{separator}user_id={path_part(user_id)}", body, self.token)
+
+    async def skip(self) -> None:
+        """What has happened so far is told nobody."""
+        self.position = await self.server.database.read(read_position)
+
+    async def told(self) -> Told | None:
+        """What is to be told next; None: nothing."""
+        (follower,) = [
+            one for one in self.server.core.extensions.followers if one.spec.name.endswith(f" {self.service.id}")
+        ]
+        changes = await self.server.database.read(
+            lambda txn: read_changes_of(
+                txn, follower.spec.kinds, self.position, read_position(txn), follower.spec.batch
+            )
+        )
+        return Told(changes, self.position, Shard(0, 1), f"key {changes[-1].position}") if changes else None
+
+    async def hand(self, told: Told) -> None:
+        """As the follower does; the position stays."""
+        (follower,) = [
+            one for one in self.server.core.extensions.followers if one.spec.name.endswith(f" {self.service.id}")
+        ]
+        assert not isinstance(follower.handler, DatabaseFollower)
+        await follower.handler.deliver(told)
+
+    async def deliver(self) -> None:
+        """All that there is."""
+        while (told := await self.told()) is not None:
+            await self.hand(told)
+            self.position = told.changes[-1].position
+
+
+async def open_bridges(
+    build_server: BuildServer, directory: Path, services: Collection[AppServiceProcess], **registration: Any
+) -> list[Bridge]:
+    files = [str(service.write(directory, **registration)) for service in services]
+    server = await build_server(**OPEN, app_service_config_files=files)
+    return [Bridge(service, server) for service in services]
