@@ -97,7 +97,9 @@ class AppServiceProcess:
 
     def ephemeral(self, event_type: str) -> list[Json]:
         bodies = {one.txn_id: one.body for one in self.transactions}
-        return [one for body in bodies.values() for one in body.get("ephemeral", ()) if one["type"] == event_type]
+        return [
+            one for body in bodies.values() for one in body.get("ephemeral", ()) if one["type"] == event_type
+        ]
 
     def _render(self, request: Request) -> bytes | int:
         path, _, query = request.uri.decode().partition("?")

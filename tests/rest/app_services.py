@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import define
 
+from synapse_lite.storage.accounts import NewAccount, create_account
 from synapse_lite.storage.stream import read_changes_of, read_position
 from synapse_lite.tasks.followers import DatabaseFollower, Shard, Told
 from tests.app_service import AppServiceProcess
@@ -27,15 +28,17 @@ class Bridge:
 
     async def ghost(self, name: str) -> str:
         """The id of a new user of the service."""
-        localpart = f"_{self.service.id}_{name}"
-        body = {"type": "m.login.application_service", "username": localpart, "inhibit_login": True}
-        user_id: str = (await self.server.ok("POST", "register", body, self.token))["user_id"]
+        user_id = f"@_{self.service.id}_{name}:{self.server.name}"
+        account = NewAccount(user_id, self.server.clock.now_ms(), appservice_id=self.service.id)
+        await self.server.database.transact(create_account, account)
         return user_id
 
     async def act(self, user_id: str, method: str, path: str, body: Any = None) -> Any:
         """As one of its users."""
         separator = "&" if "?" in path else "?"
-        return await self.server.ok(method, f"{path}{separator}user_id={path_part(user_id)}", body, self.token)
+        return await self.server.ok(
+            method, f"{path}{separator}user_id={path_part(user_id)}", body, self.token
+        )
 
     async def skip(self) -> None:
         """What has happened so far is told nobody."""
@@ -44,7 +47,9 @@ class Bridge:
     async def told(self) -> Told | None:
         """What is to be told next; None: nothing."""
         (follower,) = [
-            one for one in self.server.core.extensions.followers if one.spec.name.endswith(f" {self.service.id}")
+            one
+            for one in self.server.core.extensions.followers
+            if one.spec.name.endswith(f" {self.service.id}")
         ]
         changes = await self.server.database.read(
             lambda txn: read_changes_of(
@@ -56,7 +61,9 @@ class Bridge:
     async def hand(self, told: Told) -> None:
         """As the follower does; the position stays."""
         (follower,) = [
-            one for one in self.server.core.extensions.followers if one.spec.name.endswith(f" {self.service.id}")
+            one
+            for one in self.server.core.extensions.followers
+            if one.spec.name.endswith(f" {self.service.id}")
         ]
         assert not isinstance(follower.handler, DatabaseFollower)
         await follower.handler.deliver(told)
