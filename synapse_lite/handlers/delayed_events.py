@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.errors import Errcode, MatrixError, forbidden, invalid_param, not_found
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.send_event import SendEvent
 from synapse_lite.http.ratelimit import RateLimiter, network_of
@@ -124,7 +125,7 @@ class DelayedEvents:
                 TOO_LARGE,
                 max_delay=self._longest_ms,
             )
-        await self._limiter.check(("user", requester.user_id))
+        await check_user(self._limiter, requester, scope="user")
 
     async def _schedule(
         self, requester: Requester, write: Write | str, delay_ms: int, txn_id: str | None

@@ -8,7 +8,7 @@ from synapse_lite.errors import Errcode, MatrixError, not_found
 from synapse_lite.ids import check_user_id, is_local
 from synapse_lite.storage import devices
 from synapse_lite.storage.accounts import find_account
-from synapse_lite.storage.database import Database
+from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.devices import Device
 from synapse_lite.tasks.actions.delete_device_messages import delete_devices
 
@@ -48,12 +48,15 @@ class Devices:
         if display_name is None:
             await self.get(user_id, device_id)
             return
-        if len(display_name) > MAX_DISPLAY_NAME:
-            raise MatrixError(
-                400, Errcode.TOO_LARGE, f"Device display name is too long (max {MAX_DISPLAY_NAME})"
-            )
+        _check_display_name(display_name)
         if not await self._database.transact(devices.rename_device, user_id, device_id, display_name):
             raise _unknown_device()
+
+    async def put(self, user_id: str, device_id: str, display_name: str | None) -> bool:
+        """As `rename`, but a device that is not there is made, without a session: True."""
+        _check_display_name(display_name)
+        now_ms = self._clock.now_ms()
+        return await self._database.transact(_put, user_id, device_id, display_name, now_ms)
 
     async def create(self, user_id: str, device_id: str) -> None:
         """A device without a session; nothing happens when it exists."""
@@ -62,6 +65,19 @@ class Devices:
     async def delete(self, user_id: str, device_ids: Collection[str]) -> None:
         """Unknown ones are none to delete."""
         await self._database.transact(delete_devices, user_id, device_ids)
+
+
+def _put(txn: Transaction, user_id: str, device_id: str, display_name: str | None, now_ms: int) -> bool:
+    if devices.create_device(txn, user_id, device_id, display_name, now_ms):
+        return True
+    if display_name is not None:
+        devices.rename_device(txn, user_id, device_id, display_name)
+    return False
+
+
+def _check_display_name(name: str | None) -> None:
+    if name is not None and len(name) > MAX_DISPLAY_NAME:
+        raise MatrixError(400, Errcode.TOO_LARGE, f"Device display name is too long (max {MAX_DISPLAY_NAME})")
 
 
 def describe(device: Device) -> JsonObject:

@@ -6,6 +6,7 @@ from twisted.internet.defer import ensureDeferred
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import forbidden, invalid_param
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.send_event import Activity
 from synapse_lite.http.ratelimit import RateLimiter
@@ -69,7 +70,7 @@ class EphemeralHandler:
 
     async def type(self, requester: Requester, room_id: str, timeout_ms: int) -> None:
         """The requester types for so long; 0 = no more."""
-        await self._limiter.check(("typing", requester.user_id), TYPING_COST)
+        await check_user(self._limiter, requester, TYPING_COST, scope="typing")
         if requester.shadow_banned:
             return
         self._activity.note_activity(requester)

@@ -136,12 +136,12 @@ class Logins:
     async def check_password(self, user: Name, password: str) -> str:
         """The user id behind what `log_in` takes; the same errors."""
         account = await self._check(user, password)
-        _admit(account)
+        admit(account)
         return account.user_id
 
     async def _open(self, account: Account, device: DeviceRequest) -> Login:
         await self._limiters.account.check(account.user_id)
-        _admit(account)
+        admit(account)
         if self._active is not None:
             await self._active.check(account.user_id)
         opened = self._access_tokens.open(account.user_id, device, password_hash=account.password_hash)
@@ -209,8 +209,8 @@ def _user_of_phone(txn: Transaction, phone: Phone) -> str:
     return user_of_threepid(txn, MSISDN, number) or f"{MSISDN} {number}"
 
 
-def _admit(account: Account) -> None:
-    """The one gate behind all ways to log in."""
+def admit(account: Account) -> None:
+    """The one gate behind all ways to log in: 403 `M_USER_DEACTIVATED`, 401 `M_USER_LOCKED`."""
     if account.deactivated:
         raise MatrixError(403, Errcode.USER_DEACTIVATED, "This account has been deactivated")
     if account.locked:

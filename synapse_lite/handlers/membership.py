@@ -120,10 +120,10 @@ class Memberships:
             room = await self._rooms.require(target.room_id, requester.user_id)
             known = await self._database.read(_membership, room.nid, requester.user_id)
             _check_not_banned(requester.user_id, known)
-            await self._limits.spend_join(requester.user_id, room.nid)
+            await self._limits.spend_join(requester, room.nid)
             await self._set(requester, room, requester.user_id, content)
         else:
-            await self._limits.spend_remote_join(requester.user_id)
+            await self._limits.spend_remote_join(requester)
             await self._remote_members.knock(target, requester.user_id, content)
         return target.room_id
 
@@ -210,7 +210,7 @@ class Memberships:
         if requester.is_guest and not check.guests_may_join:
             raise guests_forbidden()
         if check.membership != "join":
-            await self._limits.spend_join(requester.user_id, room.nid)
+            await self._limits.spend_join(requester, room.nid)
         return check
 
     async def _is_of_notices(self, room: Room, user_id: str) -> bool:
@@ -250,7 +250,7 @@ class Memberships:
         requester.check_may_write()
         if requester.is_guest:
             raise guests_forbidden()
-        await self._limits.spend_remote_join(requester.user_id)
+        await self._limits.spend_remote_join(requester)
         is_checked = not self._complexity.concerns(requester) or await self._complexity.check(target)
         profile = await self._database.read(shown_profile, requester.user_id)
         entered = await self._remote_members.join(
@@ -273,11 +273,11 @@ class Memberships:
         requester.check_may_write()
         ids.check_user_id(target)
         profile = await self._database.read(_invitation, room, requester.user_id, target)
-        await self._limits.spend_invites(requester.user_id, [target], room.nid)
+        await self._limits.spend_invites(requester, [target], room.nid)
         content = {**(profile if self._shows_invited else {}), **content}
         if ids.is_local(target, self._server_name) or requester.shadow_banned:
             return await self._set(requester, room, target, content)
-        draft = Draft(MEMBER, requester.user_id, content, self._clock.now_ms(), target)
+        draft = Draft(MEMBER, requester.user_id, content, requester.sent_ms(self._clock), target)
         return (await self._remote_members.invite(Write(room.nid, draft))).event_id
 
     async def _target(self, requester: Requester, room_id: str, target: str) -> tuple[Room, str | None]:
@@ -299,7 +299,7 @@ class Memberships:
         return {**profile, **chosen, "membership": "join"}
 
     async def _set(self, requester: Requester, room: Room, target: str, content: Mapping[str, Any]) -> str:
-        draft = Draft(MEMBER, requester.user_id, dict(content), self._clock.now_ms(), target)
+        draft = Draft(MEMBER, requester.user_id, dict(content), requester.sent_ms(self._clock), target)
         write = Write(room.nid, draft)
         if requester.shadow_banned and target != requester.user_id:
             return unsent_event_id(write)

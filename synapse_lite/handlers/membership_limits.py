@@ -6,7 +6,8 @@ from typing import Self
 from attrs import frozen
 
 from synapse_lite.config.rate_limits import RateLimitOptions
-from synapse_lite.handlers.rate_limits import RateLimits
+from synapse_lite.handlers.rate_limits import RateLimits, check_user
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import RateLimiter, check_all
 
 
@@ -34,22 +35,27 @@ class MembershipLimits:
             messages,
         )
 
-    async def spend_join(self, user_id: str, room_nid: int) -> None:
-        await check_all([(self.joins_per_room, room_nid, 1), (self.joins, user_id, 1)])
+    async def spend_join(self, requester: Requester, room_nid: int) -> None:
+        if requester.is_limited:
+            await check_all([(self.joins_per_room, room_nid, 1), (self.joins, requester.user_id, 1)])
 
-    async def spend_remote_join(self, user_id: str) -> None:
+    async def spend_remote_join(self, requester: Requester) -> None:
         """Of a room that this server is not in, a join or a knock."""
-        await self.remote_joins.check(user_id)
+        await check_user(self.remote_joins, requester)
 
     async def spend_received_invite(self, target: str) -> None:
         """Of a user of another server: whatever that one allows."""
         await self.invites_per_user.check(target)
 
-    async def spend_invites(self, issuer: str, targets: Collection[str], room_nid: int | None = None) -> None:
+    async def spend_invites(
+        self, issuer: Requester, targets: Collection[str], room_nid: int | None = None
+    ) -> None:
         """All of the invites or none. A room that is being made (None) has no limit of its own."""
-        if not targets:
+        if not targets or not issuer.is_limited:
             return
-        pours: list[tuple[RateLimiter, Hashable, float]] = [(self.invites_per_issuer, issuer, len(targets))]
+        pours: list[tuple[RateLimiter, Hashable, float]] = [
+            (self.invites_per_issuer, issuer.user_id, len(targets))
+        ]
         if room_nid is not None:
             pours.append((self.invites_per_room, room_nid, len(targets)))
         pours += [(self.invites_per_user, target, 1) for target in targets]

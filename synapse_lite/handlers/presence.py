@@ -17,6 +17,7 @@ from synapse_lite.clock import Clock, DelayedCall
 from synapse_lite.config.presence import Presence as PresenceOptions
 from synapse_lite.errors import forbidden
 from synapse_lite.handlers.gathered_writes import GatheredWrites
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.ids import check_user_id, random_text
@@ -97,7 +98,7 @@ class PresenceHandler:
         The words of a shadow-banned user are shown to nobody.
         """
         requester.check_is(user_id, "Cannot set the presence of another user")
-        await self._said.check(user_id)
+        await check_user(self._said, requester)
         if not self._options.is_tracked:
             return
         device = _device(requester)

@@ -8,6 +8,7 @@ from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject, check_canonical, check_no_nul, encode
 from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param, not_found
 from synapse_lite.handlers.avatars import Avatars
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.remote_profiles import RemoteProfiles
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import RateLimiter
@@ -107,7 +108,7 @@ class Profiles:
     ) -> None:
         if not requester.is_admin:
             self._check_allowed(requester, user_id, name)
-            await self._limiter.check(requester.user_id)
+            await check_user(self._limiter, requester)
         change = partial(_without, name) if value is None and not keep_null else partial(_with, name, value)
         is_shown = name in (DISPLAYNAME, AVATAR_URL) and not requester.shadow_banned
         asks_for = requester.user_id if is_shown else None

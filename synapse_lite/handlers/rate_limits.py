@@ -3,6 +3,7 @@
 from attrs import field, frozen
 
 from synapse_lite.clock import Clock
+from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import CommonBuckets, RateLimit, RateLimiter
 
 
@@ -21,3 +22,11 @@ class RateLimits:
                 self.clock, limit, name=name, common=self.common, is_exact=is_exact
             )
         return self._limiters[name]
+
+
+async def check_user(
+    limiter: RateLimiter, requester: Requester, cost: float = 1, *, scope: str | None = None
+) -> None:
+    """As `RateLimiter.check`, of a user, whom no limit holds where it is a service that has none. `scope`: one limiter has users of several."""
+    if requester.is_limited:
+        await limiter.check(requester.user_id if scope is None else (scope, requester.user_id), cost)

@@ -11,6 +11,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.config.accounts import RegistrationOptions
 from synapse_lite.errors import Errcode, MatrixError, forbidden
 from synapse_lite.handlers.active_users import ActiveUsers
+from synapse_lite.handlers.app_services.services import AppServices
 from synapse_lite.handlers.closed_server import ClosedServer
 from synapse_lite.handlers.passwords import Passwords
 from synapse_lite.handlers.uia import (
@@ -53,9 +54,11 @@ class Registration:
         terms_version: str | None = None,
         closed: ClosedServer | None = None,
         active: ActiveUsers | None = None,
+        services: AppServices | None = None,
     ) -> None:
         self._closed = closed
         self._active = active
+        self._services = services
         self._terms_version = terms_version
         self._database = database
         self._passwords = passwords
@@ -92,7 +95,7 @@ class Registration:
     async def check_username(self, username: str) -> str:
         """The user id that `username` would get; its capitals are lowered.
 
-        Raises 400 `M_INVALID_USERNAME`, and 400 `M_USER_IN_USE` unless that is not to be told so early.
+        Raises 400 `M_INVALID_USERNAME`, `M_EXCLUSIVE` for a name of an application service, and `M_USER_IN_USE` unless that is not to be told so early.
         """
         user_id = self._user_id(username)
         if self._options.inhibit_user_in_use_error:
@@ -132,6 +135,7 @@ class Registration:
             raise forbidden("Guest access is disabled")
         await self._check_number()
         user_id = await self._numbered_user_id()
+        self._check_not_kept(user_id)
         await self._store(self._new_account(user_id, is_guest=True))
         await self._on_registered(user_id, is_guest=True)
         return user_id
@@ -240,7 +244,12 @@ class Registration:
         user_id = f"@{localpart}:{self._server_name}"
         if len(user_id) > MAX_ID_BYTES:
             raise _invalid(f"User ID may not be longer than {MAX_ID_BYTES} characters")
+        self._check_not_kept(user_id)
         return user_id
+
+    def _check_not_kept(self, user_id: str) -> None:
+        if self._services is not None:
+            self._services.check_user(user_id, None)
 
 
 @attrs.frozen

@@ -11,6 +11,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import invalid_param, not_found
 from synapse_lite.handlers.long_lists import LongLists
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.storage import accounts, rooms
@@ -58,18 +59,18 @@ class Reports:
         self, requester: Requester, room_id: str, event_id: str, reason: str | None, score: int | None
     ) -> None:
         """404 `M_NOT_FOUND` when there is no such event, or the requester is not in the room."""
-        await self._limit.check(requester.user_id)
+        await check_user(self._limit, requester)
         report = _EventReport(requester.user_id, ids.check_room_id(room_id), event_id, reason, score)
         await self._database.transact(self._add_event, report)
 
     async def room(self, requester: Requester, room_id: str, reason: str) -> None:
         """404 `M_NOT_FOUND` for a room that this server does not know; one need not be in it."""
-        await self._limit.check(requester.user_id)
+        await check_user(self._limit, requester)
         await self._database.transact(self._add_room, requester.user_id, ids.check_room_id(room_id), reason)
 
     async def user(self, requester: Requester, target: str, reason: str) -> None:
         """404 `M_NOT_FOUND` for a user of this server that there is not."""
-        await self._limit.check(requester.user_id)
+        await check_user(self._limit, requester)
         await self._database.transact(self._add_user, requester.user_id, ids.check_user_id(target), reason)
 
     # In a database thread

@@ -2,6 +2,7 @@
 
 import attrs
 
+from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, forbidden
 from synapse_lite.matrix.app_service import AppService
 from synapse_lite.matrix.experimental_features import FEATURES_OF_MOST
@@ -50,7 +51,7 @@ class Requester:
     """`session` scopes transaction ids: the same for all tokens that a device ever has, and for a token
     without a device as long as it lives. `message_limit`: None where `rc_message` holds. `token_nid` and
     `token_hash` are the token itself; None where a `service` speaks for the user. `features` are experimental ones that the
-    user has.
+    user has. `said_ms`: when a service says that they said what they send (milliseconds since 1970).
     """
 
     user_id: str
@@ -67,11 +68,21 @@ class Requester:
     token_hash: bytes | None = attrs.field(default=None, repr=False)
     features: frozenset[str] = FEATURES_OF_MOST
     service: AppService | None = None
+    said_ms: int | None = None
 
     def check_is(self, user_id: str, refusal: str) -> None:
         """403 `M_FORBIDDEN` with the words `refusal` unless they ask about themselves."""
         if self.user_id != user_id:
             raise forbidden(refusal)
+
+    @property
+    def is_limited(self) -> bool:
+        """False: no rate limit holds."""
+        return self.service is None or self.service.is_rate_limited
+
+    def sent_ms(self, clock: Clock) -> int:
+        """Which time their events bear (application service API, "Timestamp massaging")."""
+        return clock.now_ms() if self.said_ms is None else self.said_ms
 
     @property
     def may_write(self) -> bool:

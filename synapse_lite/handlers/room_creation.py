@@ -14,6 +14,7 @@ from synapse_lite.handlers.at_once import all_at_once
 from synapse_lite.handlers.directory_rules import DirectoryRules
 from synapse_lite.handlers.invite_permission import check_invitable, check_may_invite
 from synapse_lite.handlers.membership_limits import MembershipLimits
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.remote_members import RemoteMembers
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_plan import RoomPlan, RoomRequest, plan_room
@@ -66,7 +67,7 @@ class RoomCreation:
         """
         check_not_suspended(requester, "Creating rooms")
         requester.check_may_write()
-        await self._creations.check(requester.user_id)
+        await check_user(self._creations, requester)
         if requester.shadow_banned:
             request = evolve(request, invited=())
         plan = plan_room(request, requester.user_id, self._options)
@@ -78,7 +79,7 @@ class RoomCreation:
         here = evolve(plan, invited=tuple(one for one in plan.invited if is_local(one, ours)))
         if here.invited:
             await self._database.read(check_invitable, here.invited)
-        await self._limits.spend_invites(requester.user_id, plan.invited)
+        await self._limits.spend_invites(requester, plan.invited)
         room = await at_its_own_moment(
             self._database, self._clock, self._make_by_rules, here, requester.user_id
         )

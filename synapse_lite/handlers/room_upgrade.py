@@ -8,6 +8,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, forbidden
 from synapse_lite.handlers.canonical_alias import CANONICAL_ALIAS
 from synapse_lite.handlers.current_state import CurrentState
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.room_creation import at_its_own_moment
 from synapse_lite.handlers.room_plan import TOMBSTONE
@@ -77,7 +78,7 @@ class RoomUpgrade:
         for user_id in additional_creators:
             ids.check_user_id(user_id)
         room = await self._rooms.require(room_id, requester.user_id)
-        await self._creations.check(requester.user_id)
+        await check_user(self._creations, requester)
         if requester.shadow_banned:
             await self._database.read(self._check_may, room, requester.user_id)
             return unmade_room_id(requester.user_id)

@@ -122,7 +122,7 @@ class SendEvent:
         relation = check_relation(content)
         if relation is not None:
             await self._database.read(self._check_parent, room, relation)
-        draft = Draft(event_type, requester.user_id, content, self._clock.now_ms())
+        draft = Draft(event_type, requester.user_id, content, requester.sent_ms(self._clock))
         return Write(room.nid, draft, ClientRequest(requester.session, SEND, txn_id))
 
     async def state(
@@ -150,7 +150,7 @@ class SendEvent:
             await self._database.read(self._check_aliases, room, listed_aliases(content))
         if event_type == POWER_LEVELS and room.version.privileged_creators:
             await self._database.read(self._check_creators, room, content)
-        draft = Draft(event_type, requester.user_id, content, self._clock.now_ms(), state_key)
+        draft = Draft(event_type, requester.user_id, content, requester.sent_ms(self._clock), state_key)
         return Write(room.nid, draft)
 
     async def redact(
@@ -181,7 +181,7 @@ class SendEvent:
         await limiter.check(requester.user_id, limit=requester.message_limit)
         local = ids.is_local(target.event.sender, self._server_name)
         rest = {key: value for key, value in content.items() if key != "redacts"}
-        draft = Draft(REDACTION, requester.user_id, rest, self._clock.now_ms(), redacts=target_id)
+        draft = Draft(REDACTION, requester.user_id, rest, requester.sent_ms(self._clock), redacts=target_id)
         return Write(room.nid, draft, request, privileged=requester.is_admin and local)
 
     async def _send(self, requester: Requester, write: Write) -> str:

@@ -103,7 +103,12 @@ class InteractiveAuth:
     async def check_lately(
         self, operation: str, auth: JsonObject | None, flows: Sequence[Flow], requester: Requester
     ) -> Challenge | None:
-        """As `check` of the requester, whose proof with the same access token, or log-in, is remembered for a while."""
+        """As `check` of the requester, whose proof with the same access token, or log-in, is remembered for a while.
+
+        Who speaks for them as a service has proved it by its token.
+        """
+        if requester.service is not None:
+            return None
         token_nid, now_ms = requester.token_nid, self._clock.now_ms()
         if not self._remembered_ms or token_nid is None:
             return await self.check(operation, auth, flows, user_id=requester.user_id)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.config.user_directory import Directory
 from synapse_lite.handlers.ignored_users import IgnoredUsers
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.matrix.directory import matches, read_question, shown_names
@@ -37,7 +38,7 @@ class UserDirectoryHandler:
 
     async def search(self, requester: Requester, text: str, limit: int) -> JsonObject:
         """At most `limit` users by the beginnings of words in their names and localparts."""
-        await self._limiter.check(requester.user_id)
+        await check_user(self._limiter, requester)
         question = read_question(text)
         if not question.readings or not self._options.enabled:
             return {"limited": False, "results": []}

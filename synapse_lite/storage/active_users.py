@@ -26,18 +26,18 @@ class ActiveRules:
 def admit(txn: Transaction, user_id: str, rules: ActiveRules, now_ms: int) -> bool:
     """Count the user as active; False where they would be one too many."""
     row = txn.row(
-        "SELECT u.created_ts, u.is_guest, u.user_type, a.seen_ts"
+        "SELECT u.created_ts, u.is_guest, u.user_type, u.appservice_id, a.seen_ts"
         " FROM users u LEFT JOIN active_users a USING (user_id) WHERE u.user_id = %s",
         (user_id,),
     )
     if row is None:
         return True
-    created_ts, is_guest, user_type, seen_ts = row
+    created_ts, is_guest, user_type, service, seen_ts = row
     if seen_ts is not None and seen_ts > now_ms - HOUR_MS:
         return True
     is_counted = seen_ts is not None and seen_ts > now_ms - MONTH_MS
     if not is_counted:
-        if user_type == SUPPORT or created_ts > now_ms - rules.trial_ms:
+        if user_type == SUPPORT or service is not None or created_ts > now_ms - rules.trial_ms:
             return True
         if is_guest:
             return has_room(txn, rules, now_ms)

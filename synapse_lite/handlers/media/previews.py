@@ -19,6 +19,7 @@ from twisted.internet.defer import DeferredSemaphore
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, forbidden, invalid_param
 from synapse_lite.handlers.media.library import RETRY_MS, Library
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.client import (
     AddressDeniedError,
@@ -125,7 +126,7 @@ class Previews:
         now_ms = self._library.clock.now_ms()
         found = await self._library.database.read(previews.read_preview, url, self._language, now_ms)
         if found is None:
-            await self._limiter.check(requester.user_id)
+            await check_user(self._limiter, requester)
             if len(self._making) >= MAX_WAITING and url not in self._making:
                 raise MatrixError(
                     503, Errcode.UNKNOWN, "Too many previews at once", {"retry_after_ms": RETRY_MS}

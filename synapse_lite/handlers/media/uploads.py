@@ -9,6 +9,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, forbidden, not_found
 from synapse_lite.handlers.media.library import Library, too_large
 from synapse_lite.handlers.media.remembered import MediaRows
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.ratelimit import RateLimiter
 from synapse_lite.ids import random_text
@@ -93,7 +94,7 @@ class Uploads:
 
     async def create(self, requester: Requester) -> JsonObject:
         """Reserve a name. 429 while the user has too many that are neither filled nor expired."""
-        await self._creating.check(requester.user_id)
+        await check_user(self._creating, requester)
         mxc = Mxc(self._rules.server_name, random_text(ID_LETTERS))
         new = self._new(mxc, requester, "", None)
         expires_ts = new.created_ts + self._rules.reserved_ms

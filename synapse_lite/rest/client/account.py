@@ -68,14 +68,15 @@ class AccountApi:
         """`POST /_matrix/client/v3/account/deactivate`"""
         body = request.json_object(allow_empty=True)
         erase = parameter(body, "erase", bool, False)
-        challenge = await self._auth.check(
-            f"deactivate {requester.user_id}",
-            parameter(body, "auth", dict, None),
-            [(PASSWORD,)],
-            user_id=requester.user_id,
-        )
-        if challenge is not None:
-            return Response(401, challenge.body())
+        if requester.service is None:  # whose users have no passwords
+            challenge = await self._auth.check(
+                f"deactivate {requester.user_id}",
+                parameter(body, "auth", dict, None),
+                [(PASSWORD,)],
+                user_id=requester.user_id,
+            )
+            if challenge is not None:
+                return Response(401, challenge.body())
         await self._deactivation.deactivate(
             requester.user_id, erase=erase, requester=requester.user_id, endpoint=DEACTIVATE
         )

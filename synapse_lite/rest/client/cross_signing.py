@@ -3,6 +3,7 @@
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import bad_json, invalid_param, missing_param
 from synapse_lite.handlers.cross_signing import CrossSigning
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.uia import PASSWORD, InteractiveAuth
 from synapse_lite.http.access import Access
@@ -39,7 +40,7 @@ class CrossSigningApi:
 
     async def upload(self, request: Request, requester: Requester) -> JsonObject | Response:
         """`POST /_matrix/client/v3/keys/device_signing/upload`"""
-        await self._uploads.check(requester.user_id)
+        await check_user(self._uploads, requester)
         body = request.json_object()
         keys = {
             usage: key
@@ -48,7 +49,8 @@ class CrossSigningApi:
         }
         if not keys:
             raise missing_param("master_key")
-        if await self._cross_signing.upload(requester.user_id, keys, proven=False):
+        proven = requester.service is not None
+        if await self._cross_signing.upload(requester.user_id, keys, proven=proven):
             return {}
         challenge = await self._auth.check(
             f"replace the cross-signing keys of {requester.user_id}",
@@ -63,7 +65,7 @@ class CrossSigningApi:
 
     async def sign(self, request: Request, requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/keys/signatures/upload`"""
-        await self._uploads.check(requester.user_id)
+        await check_user(self._uploads, requester)
         body = request.json_object()
         if sum(len(objects) for objects in body.values() if isinstance(objects, dict)) > MAX_SIGNED:
             raise invalid_param(f"More than {MAX_SIGNED} keys are signed")

@@ -2,6 +2,7 @@
 
 from synapse_lite.canonical_json import JsonObject, check_canonical
 from synapse_lite.handlers.dehydrated_devices import DehydratedDevices, NewDehydratedDevice
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.http.access import Access
 from synapse_lite.http.ratelimit import RateLimiter
@@ -34,7 +35,7 @@ class DehydratedDevicesApi:
 
     async def put(self, request: Request, requester: Requester) -> JsonObject:
         """`PUT /_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device`"""
-        await self._uploads.check(requester.user_id)
+        await check_user(self._uploads, requester)
         body = request.json_object()
         device_id = text(body, "device_id", MAX_DEVICE_ID)
         device_data = parameter(body, "device_data", dict)

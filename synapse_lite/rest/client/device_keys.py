@@ -6,6 +6,7 @@ from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, bad_json, invalid_param
 from synapse_lite.handlers.device_keys import DeviceKeys, Upload, counts_answer
 from synapse_lite.handlers.device_lists import DeviceLists
+from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.tokens import read_token
 from synapse_lite.http.access import Access
@@ -51,7 +52,7 @@ class DeviceKeysApi:
             )
         if device_id is not None and device_id != requester.device_id:
             raise invalid_param("Keys can be uploaded for one's own device only")
-        await self._uploads.check(requester.user_id)
+        await check_user(self._uploads, requester)
         upload = read_upload(request.json_object(), requester.user_id, requester.device_id)
         counts = await self._keys.upload(requester.user_id, requester.device_id, upload)
         return {"one_time_key_counts": counts_answer(counts)}

@@ -3,6 +3,7 @@
 import hashlib
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.errors import invalid_param
 from synapse_lite.handlers.devices import Devices
 from synapse_lite.handlers.requester import Requester
 from synapse_lite.handlers.uia import PASSWORD, InteractiveAuth
@@ -41,9 +42,14 @@ class DevicesApi:
         """`GET /_matrix/client/v3/devices/{deviceId}`"""
         return _shown(await self._devices.get(requester.user_id, device_id))
 
-    async def rename(self, request: Request, requester: Requester, device_id: str) -> JsonObject:
-        """`PUT /_matrix/client/v3/devices/{deviceId}`"""
+    async def rename(self, request: Request, requester: Requester, device_id: str) -> JsonObject | Response:
+        """`PUT /_matrix/client/v3/devices/{deviceId}`: an application service makes the device where it is not there"""
         name = optional_text(request.json_object(), "display_name", MAX_NAME)
+        if requester.service is not None:
+            if len(device_id) > MAX_DEVICE_ID:
+                raise invalid_param("The device ID is too long")
+            made = await self._devices.put(requester.user_id, device_id, name)
+            return Response(201 if made else 200, b"{}")
         await self._devices.rename(requester.user_id, device_id, name)
         return {}
 

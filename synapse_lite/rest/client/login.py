@@ -1,8 +1,9 @@
 """Logging in and out."""
 
 from synapse_lite.canonical_json import JsonObject
-from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.errors import Errcode, MatrixError, invalid_param
 from synapse_lite.handlers.access_tokens import AccessTokens, DeviceRequest, NewSession
+from synapse_lite.handlers.app_services.accounts import ServiceAccounts
 from synapse_lite.handlers.login import Logins, named_user
 from synapse_lite.handlers.login_tokens import LoginTokens
 from synapse_lite.handlers.requester import Requester
@@ -20,6 +21,7 @@ from synapse_lite.rest.body import (
 )
 
 PASSWORD = "m.login.password"  # noqa: S105 (the name of a login type)
+APP_SERVICE = "m.login.application_service"
 TOKEN = "m.login.token"  # noqa: S105 (the name of a login type)
 MAX_TOKEN = 255
 MAX_NAME = 500  # of a user, whatever kind of name it is
@@ -31,6 +33,7 @@ class LoginApi:
     def __init__(
         self,
         logins: Logins,
+        service_accounts: ServiceAccounts,
         login_tokens: LoginTokens,
         access_tokens: AccessTokens,
         *,
@@ -38,6 +41,7 @@ class LoginApi:
         well_known: JsonObject | None,
     ) -> None:
         self._logins = logins
+        self._service_accounts = service_accounts
         self._access_tokens = access_tokens
         self._by_password = passwords_enabled
         self._by_token = login_tokens.are_issued
@@ -56,7 +60,8 @@ class LoginApi:
         """`GET /_matrix/client/v3/login`"""
         by_password = [{"type": PASSWORD}] if self._by_password else []
         by_token = [{"type": TOKEN, "get_login_token": True}] if self._by_token else []
-        return {"flows": [*by_password, *by_token]}
+        by_service = [{"type": APP_SERVICE}] if self._service_accounts.has_services else []
+        return {"flows": [*by_password, *by_token, *by_service]}
 
     async def log_in(self, request: Request) -> JsonObject:
         """`POST /_matrix/client/v3/login`"""
@@ -70,6 +75,12 @@ class LoginApi:
         elif login_type == TOKEN and self._by_token:
             token = text(body, "token", MAX_TOKEN)
             login = await self._logins.log_in_by_token(token, device, client_ip=request.client_ip)
+        elif login_type == APP_SERVICE:
+            service = self._service_accounts.service_of(request.access_token())
+            user = named_user(body, _name)
+            if not isinstance(user, str):
+                raise invalid_param("An application service names users by their ids")
+            login = await self._service_accounts.log_in(service, user, device)
         else:
             raise MatrixError(400, Errcode.UNKNOWN, f"Unknown login type {login_type[:80]}")
         request.requester_name = login.user_id

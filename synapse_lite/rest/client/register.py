@@ -4,7 +4,8 @@ from attrs import evolve
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, invalid_param, missing_param
-from synapse_lite.handlers.access_tokens import AccessTokens
+from synapse_lite.handlers.access_tokens import AccessTokens, DeviceRequest
+from synapse_lite.handlers.app_services.accounts import ServiceAccounts
 from synapse_lite.handlers.login import Logins
 from synapse_lite.handlers.registration import Registration
 from synapse_lite.handlers.uia import Challenge, InteractiveAuth
@@ -15,7 +16,7 @@ from synapse_lite.http.response import Response
 from synapse_lite.http.router import CREDENTIALS_BODY, Route, client_routes
 from synapse_lite.ids import domain_of
 from synapse_lite.rest.body import MAX_PASSWORD, optional_text, parameter
-from synapse_lite.rest.client.login import read_device_request, session_answer
+from synapse_lite.rest.client.login import APP_SERVICE, read_device_request, session_answer
 
 QUESTION = 0.5
 """Of an account: each takes a request that asks what must be proved, before the one that proves it."""
@@ -33,6 +34,7 @@ class RegisterApi:
     def __init__(
         self,
         registration: Registration,
+        service_accounts: ServiceAccounts,
         access_tokens: AccessTokens,
         logins: Logins,
         auth: InteractiveAuth,
@@ -40,6 +42,7 @@ class RegisterApi:
         token_limiter: RateLimiter,
     ) -> None:
         self._registration = registration
+        self._service_accounts = service_accounts
         self._access_tokens = access_tokens
         self._logins = logins
         self._auth = auth
@@ -57,6 +60,10 @@ class RegisterApi:
         """`POST /_matrix/client/v3/register`"""
         body = request.json_object()
         device = read_device_request(body)
+        if body.get("type") == APP_SERVICE:
+            service = self._service_accounts.service_of(request.access_token())
+            made = await self._service_accounts.register(service, parameter(body, "username", str))
+            return await self._made(made, body, device)
         kind = request.query("kind", "user")
         if kind == "guest":
             await self._limiter.check(network_of(request.client_ip))
@@ -69,9 +76,7 @@ class RegisterApi:
         user_id = await self._register_user(request, body)
         if isinstance(user_id, Challenge):
             return Response(401, user_id.body())
-        if parameter(body, "inhibit_login", bool, False):
-            return {"user_id": user_id, "home_server": domain_of(user_id)}
-        return session_answer(user_id, await self._access_tokens.open(user_id, device))
+        return await self._made(user_id, body, device)
 
     async def available(self, request: Request) -> JsonObject:
         """`GET /_matrix/client/v3/register/available`"""
@@ -89,6 +94,11 @@ class RegisterApi:
         await self._token_limiter.check(network_of(request.client_ip))
         token = request.query("token", REQUIRED)
         return {"valid": await self._registration.is_token_valid(token)}
+
+    async def _made(self, user_id: str, body: JsonObject, device: DeviceRequest) -> JsonObject:
+        if parameter(body, "inhibit_login", bool, False):
+            return {"user_id": user_id, "home_server": domain_of(user_id)}
+        return session_answer(user_id, await self._access_tokens.open(user_id, device))
 
     async def _register_user(self, request: Request, body: JsonObject) -> str | Challenge:
         """Once for each session, however often it is asked for."""

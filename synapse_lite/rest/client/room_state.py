@@ -13,6 +13,7 @@ from synapse_lite.http.request import Request
 from synapse_lite.http.response import Response
 from synapse_lite.http.router import Route, client_routes
 from synapse_lite.rest.client.delayed_events import delay_of
+from synapse_lite.rest.client.said import said_by
 
 MEMBERSHIPS = ("join", "invite", "knock", "leave", "ban")
 
@@ -58,7 +59,8 @@ class RoomStateApi:
         if delay_ms is not None:
             delay_id = await self._delayed.state(requester, room_id, event_type, state_key, content, delay_ms)
             return {"delay_id": delay_id}
-        return {"event_id": await self._sending.state(requester, room_id, event_type, state_key, content)}
+        speaker = said_by(request, requester)
+        return {"event_id": await self._sending.state(speaker, room_id, event_type, state_key, content)}
 
     async def members(self, request: Request, requester: Requester, room_id: str) -> Response:
         """`GET /_matrix/client/v3/rooms/{roomId}/members`"""

@@ -9,6 +9,7 @@ from synapse_lite.http.request import Request
 from synapse_lite.http.router import Route, client_routes
 from synapse_lite.ids import random_text
 from synapse_lite.rest.client.delayed_events import delay_of
+from synapse_lite.rest.client.said import said_by
 
 TXN_ID_LETTERS = 24
 """Of the id of a request that has none: it is never repeated."""
@@ -36,7 +37,8 @@ class SendApi:
         if delay_ms is not None:
             delay_id = await self._delayed.message(requester, room_id, event_type, txn_id, content, delay_ms)
             return {"delay_id": delay_id}
-        return {"event_id": await self._sending.message(requester, room_id, event_type, txn_id, content)}
+        speaker = said_by(request, requester)
+        return {"event_id": await self._sending.message(speaker, room_id, event_type, txn_id, content)}
 
     async def redact(
         self, request: Request, requester: Requester, room_id: str, event_id: str, txn_id: str | None = None

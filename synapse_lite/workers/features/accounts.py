@@ -1,5 +1,6 @@
 """Making accounts, logging in and out, one's own account."""
 
+from synapse_lite.handlers.app_services.accounts import ServiceAccounts
 from synapse_lite.handlers.audit import AuditLog
 from synapse_lite.handlers.auto_join import AutoJoin
 from synapse_lite.handlers.closed_server import ClosedServer
@@ -43,6 +44,7 @@ def build_registration(core: Core) -> Registration:
         terms_version=terms.version if terms and terms.require_at_registration else None,
         closed=ClosedServer.of(core.config),
         active=core.accounts.active,
+        services=core.accounts.services,
     )
 
 
@@ -50,6 +52,14 @@ def build(core: Core) -> Feature:
     config, accounts = core.config, core.accounts
     passwords = config.password_config
     registration = build_registration(core)
+    service_accounts = ServiceAccounts(
+        core.requests,
+        accounts.access_tokens,
+        accounts.services,
+        core.clock,
+        core.server_name,
+        ClosedServer.of(config),
+    )
     shared_secret = SharedSecretRegistration(
         core.requests, core.clock, registration, config.registration_shared_secret
     )
@@ -61,6 +71,7 @@ def build(core: Core) -> Feature:
         routes=[
             *LoginApi(
                 accounts.logins,
+                service_accounts,
                 accounts.login_tokens,
                 accounts.access_tokens,
                 passwords_enabled=passwords.enabled is True and passwords.localdb_enabled,
@@ -68,6 +79,7 @@ def build(core: Core) -> Feature:
             ).routes(),
             *RegisterApi(
                 registration,
+                service_accounts,
                 accounts.access_tokens,
                 accounts.logins,
                 accounts.auth,
