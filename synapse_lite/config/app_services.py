@@ -74,6 +74,7 @@ class Registration(_Model):
     protocols: tuple[str, ...] | None = None
     receive_ephemeral: bool = False
     push_ephemeral: bool = Field(default=False, alias="de.sorunome.msc2409.push_ephemeral")
+    msc3202: bool = Field(default=False, alias="org.matrix.msc3202")
 
     def sender(self, server_name: str) -> str:
         return f"@{self.sender_localpart}:{server_name}"

@@ -13,11 +13,19 @@ _ALWAYS_ON = frozenset(
         1763, 2285, 2432, 2666, 2946, 3026, 3030, 3266, 3391, 3440, 3575, 3773, 3814, 3827, 3856, 3874, 3881,
         3916, 3981, 4133, 4151, 4169, 4210, 4222, 4293,
     )
-)
+) | {"msc3202_device_masquerading"}
 # fmt: on
 
 
 class ExperimentalFeatures(Options):
+    msc2409_to_device_messages_enabled: bool = Field(
+        default=False,
+        description="Application services that hear of more than events get the messages to their users' devices (MSC2409).",
+    )
+    msc3202_transaction_extensions: bool = Field(
+        default=False,
+        description="Application services that ask for it hear of device lists and of their users' keys (MSC3202).",
+    )
     msc4108_enabled: bool = Field(
         default=False,
         description="Devices meet here when one signs in with a QR code of the other (MSC4108).",

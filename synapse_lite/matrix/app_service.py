@@ -23,7 +23,8 @@ class AppService:
 
     `url` None: it is told nothing, and asked for nothing. `sender` is the user id of its own user. `token_hash` is the
     SHA-256 of the token by which it speaks to us, `hs_token` the one by which we speak to it. `protocols` are the networks
-    of which it knows rooms and users. `ephemeral_keys`: under which it is told of receipts, typing and presence; none: not at all.
+    of which it knows rooms and users. `ephemeral_keys`: under which it is told of receipts, typing and presence; none: not at all. `hears_devices`: it gets what is
+    sent to devices of its users; `hears_keys`: it hears what it needs to encrypt as them.
     """
 
     id: str
@@ -37,6 +38,8 @@ class AppService:
     protocols: tuple[str, ...] = ()
     is_rate_limited: bool = True
     ephemeral_keys: tuple[str, ...] = ()
+    hears_devices: bool = False
+    hears_keys: bool = False
 
     def has_user(self, user_id: str) -> bool:
         """Its own user, and those of its namespaces, whether or not others may register them, too."""

@@ -110,6 +110,12 @@ class Transaction(Statements):
         self._relaxed = True
         self.later("SET LOCAL synchronous_commit = off")
 
+    def insist(self) -> None:
+        """The commit waits for the disk after all."""
+        if self._relaxed:
+            self._relaxed = False
+            self.later("SET LOCAL synchronous_commit TO DEFAULT")
+
     def publish(
         self,
         kind: Kind,
@@ -142,8 +148,7 @@ class Transaction(Statements):
         """Give what was published its positions, with the next statement unless somebody needs them as numbers."""
         if not self._changes:
             return
-        if self._relaxed:
-            self.later("SET LOCAL synchronous_commit TO DEFAULT")
+        self.insist()
         write_changes(self, [change for change, _ in self._changes])
         before = int(self.value(READ_BEFORE)) if self._needs_numbers else None
         for index, (_, at_position) in enumerate(self._changes):

@@ -1,7 +1,7 @@
 """One follower, from its claim until it is given back, or is lost."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
@@ -12,7 +12,7 @@ from synapse_lite.clock import Clock
 from synapse_lite.errors import UnavailableError
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import CommitUncertainError, Database, DatabaseError, Transaction
-from synapse_lite.storage.stream import Change, read_changes_of
+from synapse_lite.storage.stream import read_changes_of
 from synapse_lite.storage.tasks import FollowerLease, LeaseLostError
 from synapse_lite.storage.unstorable import BAD_VALUES
 from synapse_lite.tasks.errors import describe
@@ -21,6 +21,7 @@ from synapse_lite.tasks.followers import (
     Committing,
     DatabaseFollower,
     Delivery,
+    Preparing,
     RegisteredFollower,
     Shard,
     Told,
@@ -36,12 +37,12 @@ IDLE_SECONDS = 5.0  # without a wake-up
 
 @frozen
 class Prepared:
-    """What is to be delivered, from one position up to another; an empty `changes` with the position reached."""
+    """What is to be told up to a position; None: nothing, and whether there is more behind it."""
 
-    changes: Sequence[Change]
-    after: int
+    told: Told | None
     upto: int
-    paused: bool
+    paused: bool = False
+    more: bool = False
 
 
 class FollowerRun:
@@ -72,6 +73,7 @@ class FollowerRun:
             if isinstance(handler, DatabaseFollower)
             else partial(self._deliver, handler)
         )
+        self._preparing = handler if isinstance(handler, Preparing) else None
         self._is_behind = False
         self._singly = 0  # so many further steps are of one change
         self._database = database
@@ -181,33 +183,37 @@ class FollowerRun:
 
     async def _deliver(self, handler: Delivery) -> Advanced:
         prepared = await self._database.transact(self._prepare)
-        if prepared.paused:
-            return Advanced(paused=True)
-        if not prepared.changes:
-            return Advanced()
+        told = prepared.told
+        if told is None:
+            return Advanced(more=prepared.more, paused=prepared.paused)
         if not self._is_current(self._lease):
             raise LeaseLostError(f"{self._title} is no longer ours")
-        key = f"{self._lease.name}/{self._lease.shard}/{prepared.upto}"
-        await handler.deliver(Told(prepared.changes, prepared.after, self._shard, key))
-        await self._database.transact(store.advance_follower, self._lease, prepared.upto)
+        await handler.deliver(told)
+        await self._database.transact(_advance, self._lease, prepared.upto)
         return Advanced(more=True)
 
     def _prepare(self, txn: Transaction) -> Prepared:
         """The same changes again until they are delivered: a key stands for what it was first used for."""
+        txn.relax()
         fenced = store.fence_follower(txn, self._lease)
         if fenced.paused or fenced.lag == 0:
-            return Prepared([], fenced.position, fenced.position, fenced.paused)
+            return Prepared(None, fenced.position, fenced.paused)
         upto, limit = fenced.head, self._spec.batch
         if fenced.delivering is not None:
             upto, limit = fenced.delivering, fenced.delivering - fenced.position
         changes = read_changes_of(txn, self._spec.kinds, fenced.position, upto, limit)
-        if not changes:
+        is_full = fenced.delivering is None and len(changes) == limit
+        if is_full:
+            upto = changes[-1].position
+        key = f"{self._lease.name}/{self._lease.shard}/{upto}"
+        told = Told(changes, fenced.position, self._shard, key)
+        if not changes or (self._preparing is not None and not self._preparing.prepare(txn, told)):
             store.advance_fenced(txn, [self._lease], upto)
-            return Prepared([], fenced.position, upto, paused=False)
+            return Prepared(None, upto, more=is_full)
+        txn.insist()
         if fenced.delivering is None:
-            upto = changes[-1].position if len(changes) == limit else upto
             store.begin_delivery(txn, self._lease, upto)
-        return Prepared(changes, fenced.position, upto, paused=False)
+        return Prepared(told, upto)
 
 
 def _blames_no_change(error: Exception) -> bool:
@@ -215,6 +221,12 @@ def _blames_no_change(error: Exception) -> bool:
     return isinstance(error, LeaseLostError | DatabaseError | UnavailableError) and not isinstance(
         error, BAD_VALUES
     )
+
+
+def _advance(txn: Transaction, lease: FollowerLease, position: int) -> None:
+    """If PostgreSQL loses that, the same is delivered again under the same key."""
+    txn.relax()
+    store.advance_follower(txn, lease, position)
 
 
 def _record_failure(

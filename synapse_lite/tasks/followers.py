@@ -84,6 +84,14 @@ class Delivery(Protocol):
         """
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """A `Delivery` that looks first whether there is anything to tell."""
+
+    def prepare(self, txn: Transaction, told: Told) -> bool:
+        """In the transaction that notes what is delivered next, each time. False: nobody has to hear of these changes."""
+
+
 @frozen
 class RegisteredFollower:
     """A follower, and what runs it here."""

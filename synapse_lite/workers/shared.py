@@ -92,7 +92,7 @@ class AccountHandlers:
             config.ui_auth.session_timeout,
         )
         registrations = read_registrations(config.app_service_config_files, config.server_name)
-        services = AppServices.of(registrations, config.server_name)
+        services = AppServices.of(registrations, config.server_name, config.experimental_features)
         service_sessions = AppServiceSessions(database, clock)
         log.listen(service_sessions.on_changes)
         return cls(

@@ -1,14 +1,15 @@
 """Application services beside a server in the process of the test."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import define
 
+from synapse_lite.handlers.app_services.deliveries import ServiceDeliveries
 from synapse_lite.storage.accounts import NewAccount, create_account
 from synapse_lite.storage.stream import read_changes_of, read_position
-from synapse_lite.tasks.followers import DatabaseFollower, Shard, Told
+from synapse_lite.tasks.followers import Shard, Told
 from tests.app_service import AppServiceProcess
 from tests.rest.conftest import BuildServer
 from tests.server import OPEN, TestServer, path_part
@@ -65,8 +66,10 @@ class Bridge:
             for one in self.server.core.extensions.followers
             if one.spec.name.endswith(f" {self.service.id}")
         ]
-        assert not isinstance(follower.handler, DatabaseFollower)
-        await follower.handler.deliver(told)
+        handler = follower.handler
+        assert isinstance(handler, ServiceDeliveries)
+        if await self.server.database.transact(handler.prepare, told):
+            await handler.deliver(told)
 
     async def deliver(self) -> None:
         """All that there is."""
@@ -76,8 +79,14 @@ class Bridge:
 
 
 async def open_bridges(
-    build_server: BuildServer, directory: Path, services: Collection[AppServiceProcess], **registration: Any
+    build_server: BuildServer,
+    directory: Path,
+    services: Collection[AppServiceProcess],
+    *,
+    options: Mapping[str, Any] | None = None,
+    **registration: Any,
 ) -> list[Bridge]:
+    """`options` are those of the server, `registration` what stands in the files of all services."""
     files = [str(service.write(directory, **registration)) for service in services]
-    server = await build_server(**OPEN, app_service_config_files=files)
+    server = await build_server(**OPEN, app_service_config_files=files, **(options or {}))
     return [Bridge(service, server) for service in services]

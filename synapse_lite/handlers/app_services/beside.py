@@ -13,10 +13,14 @@ from synapse_lite.storage.presence import presence_told
 from synapse_lite.storage.rooms import rooms_by_nid
 from synapse_lite.storage.stream import Change, Kind
 
-KINDS = frozenset({Kind.TYPING, Kind.RECEIPT, Kind.PRIVATE_RECEIPT, Kind.PRESENCE})
+_KINDS = frozenset({Kind.TYPING, Kind.RECEIPT, Kind.PRIVATE_RECEIPT, Kind.PRESENCE})
 
 Concerned = Callable[[Transaction, Collection[int]], Collection[int]]
 """Those of some rooms that concern the service."""
+
+
+def kinds_for(service: AppService) -> frozenset[Kind]:
+    return _KINDS if service.ephemeral_keys else frozenset()
 
 
 @frozen

@@ -5,6 +5,7 @@ it is until the service has it. While the service is away only the position wait
 transactions of up to `MAX_CHANGES` changes, in the order of the stream.
 """
 
+from collections.abc import Iterable
 from urllib.parse import quote
 
 import orjson
@@ -12,8 +13,10 @@ import orjson
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import UnavailableError
-from synapse_lite.handlers.app_services.beside import KINDS, Beside
+from synapse_lite.handlers.app_services import beside, encryption
+from synapse_lite.handlers.app_services.beside import Beside
 from synapse_lite.handlers.app_services.calls import ServiceCalls
+from synapse_lite.handlers.app_services.encryption import ServiceDevices
 from synapse_lite.handlers.app_services.interest import Interest
 from synapse_lite.handlers.prejoin_state import PrejoinState
 from synapse_lite.handlers.rendering import render_old
@@ -23,7 +26,7 @@ from synapse_lite.matrix.app_service import AppService
 from synapse_lite.matrix.types import MEMBER
 from synapse_lite.storage import app_services as store
 from synapse_lite.storage.database import Database, Transaction
-from synapse_lite.storage.events import EventStore, View
+from synapse_lite.storage.events import EventStore, StoredEvent, View
 from synapse_lite.storage.stream import Kind
 from synapse_lite.storage.stripped_state import stripped_of
 from synapse_lite.tasks.followers import FollowerSpec, Told
@@ -41,7 +44,7 @@ class ServiceAwayError(UnavailableError):
 
 def follower_of(service: AppService) -> FollowerSpec:
     """A service that is new hears of what happens from now on."""
-    kinds = EVENT_KINDS | KINDS if service.ephemeral_keys else EVENT_KINDS
+    kinds = EVENT_KINDS | beside.kinds_for(service) | encryption.kinds_for(service)
     return FollowerSpec(f"application_service {service.id}", kinds, batch=MAX_CHANGES, from_now=True)
 
 
@@ -66,14 +69,27 @@ class ServiceDeliveries:
         self._clock = clock
         self._interest = Interest(service, server_name)
         self._beside = Beside(service, server_name)
+        self._devices = ServiceDevices(service, server_name)
+
+    def prepare(self, txn: Transaction, told: Told) -> bool:
+        """Writes down what is to be sent, unless that was done before; False where nothing concerns the service."""
+        if store.find_transaction(txn, self._service.id, told.key) is not None:
+            return True
+        body = self._body(txn, told)
+        if not any(body.values()):
+            return False
+        text = orjson.dumps(body).decode()
+        store.put_transaction(txn, self._service.id, told.key, random_text(TXN_ID_LETTERS), text)
+        return True
 
     async def deliver(self, told: Told) -> None:
-        found = await self._database.transact(self._write, told)
+        found = await self._database.read(store.find_transaction, self._service.id, told.key)
         if found is None:
-            return
+            raise RuntimeError(f"{told.key} was not written down")
         txn_id, body = found
-        await self._send(txn_id, body)
-        await self._database.transact(store.note_arrived, self._service.id, txn_id)
+        if body is not None:
+            await self._send(txn_id, body)
+            await self._database.transact(self._arrived, txn_id, body, told.changes[-1].position)
 
     async def _send(self, txn_id: str, body: str) -> None:
         service, path = self._service, f"/_matrix/app/v1/transactions/{quote(txn_id, safe='')}"
@@ -88,17 +104,11 @@ class ServiceDeliveries:
 
     # In a database thread
 
-    def _write(self, txn: Transaction, told: Told) -> tuple[str, str] | None:
-        """The id and the body of the transaction that is to be sent: the same until it has arrived."""
-        known = store.find_transaction(txn, self._service.id, told.key)
-        if known is not None:
-            return None if known[1] is None else (known[0], known[1])
-        body = self._body(txn, told)
-        if not any(body.values()):
-            return None
-        txn_id, text = random_text(TXN_ID_LETTERS), orjson.dumps(body).decode()
-        store.put_transaction(txn, self._service.id, told.key, txn_id, text)
-        return txn_id, text
+    def _arrived(self, txn: Transaction, txn_id: str, body: str, upto: int) -> None:
+        txn.relax()  # whoever is told once more by the same id takes no notice
+        store.note_arrived(txn, self._service.id, txn_id)
+        if self._service.hears_devices:
+            self._devices.forget(txn, orjson.loads(body), upto)
 
     def _body(self, txn: Transaction, told: Told) -> JsonObject:
         now_ms, after = self._clock.now_ms(), told.after
@@ -113,12 +123,20 @@ class ServiceDeliveries:
         views = self._events.views(txn, [one.nid for one in concerned])
         body: JsonObject = {"events": [self._rendered(txn, view, now_ms) for view in views]}
         if self._service.ephemeral_keys:
-            beside = self._beside.read(
+            heard = self._beside.read(
                 txn, told.changes, lambda txn, rooms: self._interest.rooms(txn, rooms, after), now_ms
             )
-            body |= dict.fromkeys(self._service.ephemeral_keys, beside)
+            body |= dict.fromkeys(self._service.ephemeral_keys, heard)
+        body |= self._devices.read(txn, told.changes, after, self._users_of(concerned))
         self._interest.end(stored.values())
         return body
+
+    def _users_of(self, events: Iterable[StoredEvent]) -> set[str]:
+        """Those of the service, whom the events concern."""
+        named = {
+            name for one in events for name in (one.event.sender, one.event.state_key) if name is not None
+        }
+        return {self._service.sender, *filter(self._service.has_user, named)} if named else set()
 
     def _is_own(self, user_id: str | None) -> bool:
         return user_id is not None and self._service.has_user(user_id)

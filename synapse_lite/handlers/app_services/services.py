@@ -6,9 +6,12 @@ from typing import Self
 
 from synapse_lite.config import app_services as options
 from synapse_lite.config.app_services import Registration
+from synapse_lite.config.experimental import ExperimentalFeatures
 from synapse_lite.errors import Errcode, MatrixError
 from synapse_lite.handlers.access_tokens import hash_token
 from synapse_lite.matrix.app_service import AppService, Namespace
+
+NO_FEATURES = ExperimentalFeatures()
 
 
 class AppServices:
@@ -20,8 +23,13 @@ class AppServices:
         self._by_id = {one.id: one for one in services}
 
     @classmethod
-    def of(cls, registrations: Iterable[Registration], server_name: str) -> Self:
-        return cls([_service(one, server_name) for one in registrations])
+    def of(
+        cls,
+        registrations: Iterable[Registration],
+        server_name: str,
+        features: ExperimentalFeatures = NO_FEATURES,
+    ) -> Self:
+        return cls([_service(one, server_name, features) for one in registrations])
 
     def by_token(self, token: str) -> AppService | None:
         return self._by_token.get(hash_token(token)) if self._by_token else None
@@ -48,8 +56,8 @@ def _exclusive(message: str) -> MatrixError:
     return MatrixError(400, Errcode.EXCLUSIVE, message)
 
 
-def _service(registration: Registration, server_name: str) -> AppService:
-    names = registration.namespaces
+def _service(registration: Registration, server_name: str, features: ExperimentalFeatures) -> AppService:
+    names, ephemeral_keys = registration.namespaces, _ephemeral_keys(registration)
     return AppService(
         id=registration.id,
         url=registration.url or None,
@@ -61,7 +69,9 @@ def _service(registration: Registration, server_name: str) -> AppService:
         rooms=_namespaces(names.rooms),
         protocols=registration.protocols or (),
         is_rate_limited=registration.rate_limited,
-        ephemeral_keys=_ephemeral_keys(registration),
+        ephemeral_keys=ephemeral_keys,
+        hears_devices=bool(ephemeral_keys) and features.msc2409_to_device_messages_enabled,
+        hears_keys=registration.msc3202 and features.msc3202_transaction_extensions,
     )
 
 

@@ -1,0 +1,105 @@
+"""What application services need to encrypt as their users (MSC2409, MSC3202): messages to devices, device lists, counts of keys."""
+
+from collections.abc import Collection, Sequence
+
+import orjson
+from attrs import frozen
+
+from synapse_lite.canonical_json import JsonObject
+from synapse_lite.matrix.app_service import AppService
+from synapse_lite.storage import app_services
+from synapse_lite.storage.database import Transaction
+from synapse_lite.storage.one_time_keys import read_all_counts
+from synapse_lite.storage.stream import Change, Kind, devices_of, with_devices
+from synapse_lite.storage.to_device import Address, delete_messages, read_inboxes
+
+MESSAGES = "de.sorunome.msc2409.to_device"
+DEVICE_LISTS = "org.matrix.msc3202.device_lists"
+COUNTS = ("org.matrix.msc3202.device_one_time_key_counts", "org.matrix.msc3202.device_one_time_keys_count")
+FALLBACK_KEYS = "org.matrix.msc3202.device_unused_fallback_key_types"
+MAX_BYTES = 8 * 1024 * 1024
+_KEYS = frozenset({Kind.KEY_COUNTS, Kind.KEYS_NEEDED})
+
+
+def kinds_for(service: AppService) -> frozenset[Kind]:
+    messages = {Kind.TO_DEVICE} if service.hears_devices else set()
+    return frozenset(messages | (_KEYS | {Kind.DEVICE_LIST} if service.hears_keys else set()))
+
+
+@frozen
+class ServiceDevices:
+    """Of one service."""
+
+    service: AppService
+    server_name: str
+
+    def read(
+        self, txn: Transaction, changes: Sequence[Change], after: int, users: Collection[str]
+    ) -> JsonObject:
+        """Parts of a transaction. `users` are those of the service whom its events concern."""
+        told = [with_devices(one) for one in changes]
+        body: JsonObject = {}
+        if self.service.hears_devices:
+            body[MESSAGES] = self._messages(txn, told, after)
+        if self.service.hears_keys:
+            if changed := self._changed(txn, changes):
+                body[DEVICE_LISTS] = {"changed": changed, "left": []}
+            owners = {user_id for user_id, _ in devices_of(told, {Kind.TO_DEVICE, *_KEYS})}
+            body |= self._counts(txn, {*users, *filter(self.service.has_user, owners)})
+        return body
+
+    def forget(self, txn: Transaction, body: JsonObject, upto: int) -> None:
+        """The service has these messages. One that keeps to the keys of its devices asks for them by no other way."""
+        if self.service.hears_keys:
+            places = {(one["to_user_id"], one["to_device_id"]) for one in body.get(MESSAGES, ())}
+            for user_id, device_id in sorted(places):
+                delete_messages(txn, user_id, device_id, upto)
+
+    def _messages(self, txn: Transaction, changes: Sequence[Change], after: int) -> list[JsonObject]:
+        positions = [one.position for one in changes]
+        places = [
+            Address(*place)
+            for place in dict.fromkeys(devices_of(changes, {Kind.TO_DEVICE}))
+            if self.service.has_user(place[0])
+        ]
+        if not places:
+            return []
+        inboxes = read_inboxes(
+            txn, places, after=after, upto=positions[-1], limit=len(positions), max_bytes=MAX_BYTES
+        )
+        found = [(one, place) for place, waiting in inboxes.items() for one in waiting.messages]
+        return [
+            {
+                "type": one.type,
+                "sender": one.sender,
+                "content": orjson.Fragment(one.content),
+                "to_user_id": place.user_id,
+                "to_device_id": place.device_id,
+            }
+            for one, place in sorted(found)
+        ]
+
+    def _changed(self, txn: Transaction, changes: Sequence[Change]) -> list[str]:
+        """Whose devices are others than before: the service's users, and those who share a room with one."""
+        users = {one.user_id for one in changes if one.kind is Kind.DEVICE_LIST and one.user_id}
+        if not users:
+            return []
+        beside = app_services.members_beside(txn, users, self.server_name)
+        seen = {user_id for user_id, other in beside if self.service.has_user(other)}
+        return sorted(seen | {*filter(self.service.has_user, users)})
+
+    def _counts(self, txn: Transaction, users: Collection[str]) -> JsonObject:
+        if not users:
+            return {}
+        counts = {user_id: of for user_id, of in read_all_counts(txn, users).items() if of}
+        if not counts:
+            return {}
+        one_time = {
+            user_id: {device_id: dict(one.one_time) for device_id, one in of.items()}
+            for user_id, of in counts.items()
+        }
+        fallback = {
+            user_id: {device_id: [*one.unused_fallback] for device_id, one in of.items()}
+            for user_id, of in counts.items()
+        }
+        return {**dict.fromkeys(COUNTS, one_time), FALLBACK_KEYS: fallback}
