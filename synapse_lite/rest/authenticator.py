@@ -3,6 +3,7 @@
 from synapse_lite.errors import forbidden, guests_forbidden
 from synapse_lite.handlers.access_tokens import AccessTokens
 from synapse_lite.handlers.app_services import AppServices, AppServiceSessions
+from synapse_lite.handlers.app_services.listening import HeardServices
 from synapse_lite.handlers.closed_server import ClosedServer
 from synapse_lite.handlers.last_seen import LastSeen
 from synapse_lite.handlers.requester import Requester
@@ -22,6 +23,7 @@ class TokenAuthenticator:
         last_seen: LastSeen,
         services: AppServices,
         sessions: AppServiceSessions,
+        heard: HeardServices,
         closed: ClosedServer | None = None,
         *,
         notes_services: bool = False,
@@ -32,6 +34,7 @@ class TokenAuthenticator:
         self._last_seen = last_seen
         self._services = services
         self._sessions = sessions
+        self._heard = heard
         self._notes_services = notes_services
 
     async def authenticate(self, request: Request, access: Access) -> Requester | None:
@@ -59,6 +62,7 @@ class TokenAuthenticator:
         service = self._services.by_token(token)
         if service is None:
             return await self._access_tokens.authenticate(token, allow_locked=allow_locked)
+        self._heard.heard_from(service)
         user_id, device_id = request.query("user_id"), request.query("device_id")
         device_id = device_id or request.query("org.matrix.msc3202.device_id")
         return await self._sessions.speak_for(

@@ -67,12 +67,14 @@ def remove_users(txn: Transaction, user_ids: Collection[str]) -> None:
 
 
 def local_profiles(txn: Transaction, user_ids: Collection[str]) -> dict[str, tuple[str | None, str | None]]:
-    """Name and avatar of those who can be looked for: no guests, no support accounts, none that are closed."""
+    """Name and avatar of those who can be looked for: no guests, no support accounts, none of application services
+    (as Synapse has it), none that are closed.
+    """
     if not user_ids:
         return {}
     rows = txn.rows(
         "SELECT user_id, displayname, avatar_url FROM users WHERE user_id = ANY(%s) AND NOT deactivated"
-        " AND NOT is_guest AND user_type IS DISTINCT FROM 'support' FOR KEY SHARE",
+        " AND NOT is_guest AND user_type IS DISTINCT FROM 'support' AND appservice_id IS NULL FOR KEY SHARE",
         (list(user_ids),),
     )
     return {user_id: (name, avatar) for user_id, name, avatar in rows}

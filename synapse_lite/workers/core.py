@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from synapse_lite.clock import Clock
 from synapse_lite.config.model import Config
+from synapse_lite.handlers.app_services.listening import HeardServices
 from synapse_lite.handlers.closed_server import ClosedServer
 from synapse_lite.handlers.common_buckets import DatabaseBuckets
 from synapse_lite.handlers.dropped_messages import DroppedMessages
@@ -72,6 +73,7 @@ class Core:
             accounts.last_seen,
             accounts.services,
             accounts.service_sessions,
+            HeardServices(self.requests, self.bus, self.clock),
             ClosedServer.of(self.config),
             notes_services=self.config.track_appservice_user_ips,
         )

@@ -8,6 +8,10 @@ import pytest
 import pytest_twisted
 
 from synapse_lite.errors import UnavailableError
+from synapse_lite.handlers.app_services.deliveries import follower_of
+from synapse_lite.storage import tasks as store
+from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.queue import TOPIC as TASKS
 from tests.app_service import AppServiceProcess
 from tests.rest.app_services import Bridge, open_bridges
 from tests.rest.conftest import BuildServer
@@ -268,3 +272,26 @@ async def test_each_service_hears_its_own(
     for bridge in (first, second):
         await bridge.deliver()
     assert [first.service.said, second.service.said] == [["to one"], ["to the other"]]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_service_that_speaks_is_tried_again_at_once(bridge: Bridge) -> None:
+    """As after its restart: it does not wait until the pause is over."""
+    server, (name,) = (
+        bridge.server,
+        [follower_of(one).name for one in bridge.server.core.accounts.services.all],
+    )
+    heard: list[str | None] = []
+    server.bus.subscribe(TASKS, heard.append)
+
+    def wait(txn: Transaction) -> None:
+        store.register_followers(txn, {(name, 0): True})
+        txn.execute("UPDATE followers SET attempt = 5, run_at = now_ms() + 3600000")
+
+    await server.database.transact(wait)
+    await server.ok("GET", "account/whoami", None, bridge.token)
+    assert await server.database.read(lambda txn: txn.value("SELECT run_at FROM followers")) == 0
+    assert len(heard) == 1
+    await server.database.transact(wait)
+    await server.ok("GET", "account/whoami", None, bridge.token)
+    assert len(heard) == 1  # a busy one is looked up now and then only

@@ -275,3 +275,13 @@ async def test_names_in_several_rooms(people: People) -> None:
     assert await people.names("quux", bob) == []
     (found,) = (await people.search("far", bob))["results"]
     assert found == {"user_id": "@far:far.test"}
+
+
+@ensureDeferred
+async def test_users_of_application_services_are_not_found(people: People) -> None:
+    """As with Synapse: who looks for somebody means them, and not what a bridge made of them."""
+    alice = await people.user("alice")
+    await people.user("_bridge_bob", "Bob", appservice_id="bridge")
+    await people.user("bob", "Bob")
+    await people.index()
+    assert await people.names("bob", alice) == ["bob"]

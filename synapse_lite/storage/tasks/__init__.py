@@ -18,6 +18,7 @@ from synapse_lite.storage.tasks.followers import (
     release_follower,
     reset_follower,
     slowest_follower,
+    try_follower_again,
 )
 from synapse_lite.storage.tasks.leases import (
     LeaseLostError,
@@ -205,6 +206,7 @@ __all__ = [
     "slowest_follower",
     "sum_results",
     "tick",
+    "try_follower_again",
     "upgrade",
     "withdraw",
     "write_control",

@@ -128,6 +128,15 @@ def pass_over(txn: Transaction, names: Collection[str], position: Position) -> N
         )
 
 
+def try_follower_again(txn: Transaction, name: str) -> bool:
+    """Now, if it waits after a failure; whether it did."""
+    tried = txn.execute(
+        "UPDATE followers SET run_at = 0 WHERE name = %s AND owner IS NULL AND attempt > 0 AND run_at > (SELECT now_ms())",
+        (name,),
+    )
+    return tried > 0
+
+
 def pause_follower(txn: Transaction, name: str, *, paused: bool) -> bool:
     """All shards; False when there is no such follower."""
     changed = txn.execute(
