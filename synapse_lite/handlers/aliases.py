@@ -6,6 +6,7 @@ from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, forbidden, invalid_param, not_found
+from synapse_lite.handlers.app_services.services import AppServices
 from synapse_lite.handlers.canonical_alias import CANONICAL_ALIAS, without_alias
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.directory_rules import DirectoryRules
@@ -41,6 +42,7 @@ class Aliases:
         clock: Clock,
         server_name: str,
         rules: DirectoryRules,
+        services: AppServices,
         *,
         require_membership: bool,
     ) -> None:
@@ -51,6 +53,7 @@ class Aliases:
         self._clock = clock
         self._server_name = server_name
         self._rules = rules
+        self._services = services
         self._require_membership = require_membership
 
     async def of_room(self, requester: Requester, room_id: str) -> list[str]:
@@ -62,21 +65,23 @@ class Aliases:
         return await self._database.read(self._read_all, room, requester.user_id)
 
     async def add(self, requester: Requester, alias: str, room_id: str) -> None:
-        """409 `M_UNKNOWN` when it is taken, 403 for who is not in the room or has too many, or whom the operator's
-        rules deny it.
+        """400 `M_EXCLUSIVE` for a name of an application service, 409 `M_UNKNOWN` when it is taken, 403 for who is not in the room
+        or has too many, or whom the operator's rules deny it. A service need not be in the room.
         """
         check_not_suspended(requester, "Creating aliases")
         self._check_ours(alias)
+        self._services.check_alias(alias, requester.service)
         room = await self._rooms.find(room_id)
         if room is None:
             raise MatrixError(400, Errcode.UNKNOWN, "Room does not exist")
         await self._database.transact(self._add, room, requester, alias)
 
     async def remove(self, requester: Requester, alias: str) -> None:
-        """For its creator, who may set the room's canonical alias, and server admins. An alias that is
+        """For its creator, the service whose name it is, who may set the room's canonical alias, and server admins. An alias that is
         gone is also taken out of the canonical alias event, where the requester may write that now.
         """
         self._check_ours(alias)
+        self._services.check_alias(alias, requester.service)
         await self._database.transact(self._remove, requester, alias)
 
     async def is_listed(self, room_id: str) -> bool:
@@ -112,13 +117,18 @@ class Aliases:
 
     def _add(self, txn: Transaction, room: Room, requester: Requester, alias: str) -> None:
         user_id = requester.user_id
-        if self._require_membership and not _is_joined(txn, room.nid, user_id):
-            raise forbidden("You must be in the room to create an alias for it")
+        if requester.service is None:
+            self._check_may_add(txn, room, requester)
         self._rules.check_alias(user_id, alias, room.room_id)
-        if not requester.is_admin and alias_store.alias_count(txn, user_id) >= MAX_OF_USER:
-            raise forbidden(f"You may have {MAX_OF_USER} aliases")
         hold_room(txn, room.nid)
         alias_store.add_alias(txn, alias, room.nid, user_id)
+
+    def _check_may_add(self, txn: Transaction, room: Room, requester: Requester) -> None:
+        user_id = requester.user_id
+        if self._require_membership and not _is_joined(txn, room.nid, user_id):
+            raise forbidden("You must be in the room to create an alias for it")
+        if not requester.is_admin and alias_store.alias_count(txn, user_id) >= MAX_OF_USER:
+            raise forbidden(f"You may have {MAX_OF_USER} aliases")
 
     def _remove(self, txn: Transaction, requester: Requester, alias: str) -> None:
         creator = alias_store.alias_creator(txn, alias)
@@ -126,7 +136,8 @@ class Aliases:
         room = None if room_id is None else room_store.room_by_id(txn, room_id)
         if room is None:
             raise not_found(f"Room alias {alias} not found")
-        if creator != requester.user_id and not self._is_moderator(txn, room, requester):
+        is_theirs = creator == requester.user_id or requester.service is not None
+        if not is_theirs and not self._is_moderator(txn, room, requester):
             raise forbidden("You don't have permission to delete the alias.")
         alias_store.remove_alias(txn, alias)
         if not (requester.suspended or requester.shadow_banned):

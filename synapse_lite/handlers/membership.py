@@ -9,6 +9,7 @@ from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, guests_forbidden, not_found
+from synapse_lite.handlers.app_services.queries import ServiceQueries
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.event_writer import Sender
 from synapse_lite.handlers.invite_permission import check_invitable, check_may_invite
@@ -71,6 +72,7 @@ class Memberships:
         remote_rooms: RemoteRooms,
         remote_members: RemoteMembers,
         complexity: ComplexityLimit,
+        services: ServiceQueries,
         clock: Clock,
         server_name: str,
         *,
@@ -83,6 +85,7 @@ class Memberships:
         self._remote_rooms = remote_rooms
         self._remote_members = remote_members
         self._complexity = complexity
+        self._services = services
         self._current = current
         self._sender = sender
         self._limits = limits
@@ -274,6 +277,8 @@ class Memberships:
         ids.check_user_id(target)
         profile = await self._database.read(_invitation, room, requester.user_id, target)
         await self._limits.spend_invites(requester, [target], room.nid)
+        if await self._services.find_user(target):
+            profile = await self._database.read(shown_profile, target)
         content = {**(profile if self._shows_invited else {}), **content}
         if ids.is_local(target, self._server_name) or requester.shadow_banned:
             return await self._set(requester, room, target, content)

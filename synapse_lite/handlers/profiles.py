@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from synapse_lite import ids
 from synapse_lite.canonical_json import JsonObject, check_canonical, check_no_nul, encode
 from synapse_lite.errors import Errcode, MatrixError, bad_json, forbidden, invalid_param, not_found
+from synapse_lite.handlers.app_services.queries import ServiceQueries
 from synapse_lite.handlers.avatars import Avatars
 from synapse_lite.handlers.rate_limits import check_user
 from synapse_lite.handlers.remote_profiles import RemoteProfiles
@@ -47,6 +48,7 @@ class Profiles:
         limiter: RateLimiter,
         avatars: Avatars,
         remote: RemoteProfiles,
+        services: ServiceQueries,
         server_name: str,
         fixed: frozenset[str] = frozenset(),
         *,
@@ -57,6 +59,7 @@ class Profiles:
         self._rooms = rooms
         self._avatars = avatars
         self._remote = remote
+        self._services = services
         self._server_name = server_name
         self._fixed = fixed
         self._share_rooms_only = share_rooms_only
@@ -74,6 +77,8 @@ class Profiles:
                 raise MatrixError(401, Errcode.MISSING_TOKEN, "Missing access token")
             return await self._remote.of(user_id)
         profile = await self._database.read(accounts.read_profile, user_id)
+        if profile is None and await self._services.find_user(user_id):
+            profile = await self._database.read(accounts.read_profile, user_id)
         if not profile:
             raise not_found("Profile was not found")
         return profile

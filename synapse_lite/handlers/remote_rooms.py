@@ -8,6 +8,7 @@ from synapse_lite import ids
 from synapse_lite.errors import Errcode, MatrixError, forbidden, invalid_param, not_found
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.queries import Queries, RemoteAlias
+from synapse_lite.handlers.app_services.queries import ServiceQueries
 from synapse_lite.handlers.rooms import check_alias
 from synapse_lite.storage import aliases as alias_store
 from synapse_lite.storage import rooms as room_store
@@ -37,9 +38,12 @@ class Target:
 class RemoteRooms:
     """`server_name` is ours."""
 
-    def __init__(self, database: Database, queries: Queries, server_name: str) -> None:
+    def __init__(
+        self, database: Database, queries: Queries, services: ServiceQueries, server_name: str
+    ) -> None:
         self._database = database
         self._queries = queries
+        self._services = services
         self._server_name = server_name
 
     async def locate(self, room_id_or_alias: str, user_id: str | None, via: Sequence[str] = ()) -> Target:
@@ -71,6 +75,8 @@ class RemoteRooms:
         check_alias(alias)
         if ids.is_local(alias, self._server_name):
             found = await self._database.read(self._local_alias, alias)
+            if found is None and await self._services.find_alias(alias):
+                found = await self._database.read(self._local_alias, alias)
             if found is None:
                 raise not_found(f"Room alias {alias} not found")
             return found

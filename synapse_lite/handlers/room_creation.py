@@ -10,6 +10,8 @@ from twisted.internet.defer import DeferredSemaphore
 from synapse_lite.clock import Clock
 from synapse_lite.config.rooms import RoomOptions
 from synapse_lite.errors import Errcode, MatrixError
+from synapse_lite.handlers.app_services.queries import ServiceQueries
+from synapse_lite.handlers.app_services.services import AppServices
 from synapse_lite.handlers.at_once import all_at_once
 from synapse_lite.handlers.directory_rules import DirectoryRules
 from synapse_lite.handlers.invite_permission import check_invitable, check_may_invite
@@ -46,6 +48,8 @@ class RoomCreation:
         appender: EventAppender,
         creations: RateLimiter,
         limits: MembershipLimits,
+        services: AppServices,
+        service_queries: ServiceQueries,
         remote_members: RemoteMembers,
         clock: Clock,
         options: RoomOptions,
@@ -54,6 +58,8 @@ class RoomCreation:
         self._appender = appender
         self._creations = creations
         self._limits = limits
+        self._services = services
+        self._service_queries = service_queries
         self._remote_members = remote_members
         self._clock = clock
         self._options = options
@@ -79,7 +85,10 @@ class RoomCreation:
         here = evolve(plan, invited=tuple(one for one in plan.invited if is_local(one, ours)))
         if here.invited:
             await self._database.read(check_invitable, here.invited)
+        if plan.alias is not None:
+            self._services.check_alias(plan.alias, requester.service)
         await self._limits.spend_invites(requester, plan.invited)
+        await all_at_once(self._service_queries.find_user(one) for one in here.invited)
         room = await at_its_own_moment(
             self._database, self._clock, self._make_by_rules, here, requester.user_id
         )

@@ -113,8 +113,9 @@ def build_core(
     writer = Writer(infrastructure.writing, requests)
     media = MediaParts.build(infrastructure.reactor, clock, config)
     federation = FederationParts.build(infrastructure, config, signing_key)
+    accounts = AccountHandlers.build(infrastructure, config, log, rates)
     federated = FederatedRooms.build(
-        infrastructure, config, federation, events, state, extensions.contributors
+        infrastructure, config, federation, events, state, extensions.contributors, accounts.service_queries
     )
     sender = PolicedSender(
         EventWriter(infrastructure.sending, appender),
@@ -149,9 +150,18 @@ def build_core(
         federation=federation,
         federated=federated,
         dropped=DroppedMessages(infrastructure.metrics),
-        accounts=AccountHandlers.build(infrastructure, config, log, rates),
+        accounts=accounts,
         rooms=RoomHandlers.build(
-            infrastructure, config, log, events, state, sender, writer, rates, federated
+            infrastructure,
+            config,
+            log,
+            events,
+            state,
+            sender,
+            writer,
+            rates,
+            federated,
+            accounts.service_queries,
         ),
         extensions=extensions,
         lives=(*infrastructure.lives, *media.lives, *((log, buckets) if follows else ())),

@@ -20,6 +20,7 @@ from synapse_lite.federation.policy import PolicyServers
 from synapse_lite.federation.queries import Queries
 from synapse_lite.federation.resync import RoomResync
 from synapse_lite.federation.trust import Trust
+from synapse_lite.handlers.app_services.queries import ServiceQueries
 from synapse_lite.handlers.federation.sending.recipients import Recipients
 from synapse_lite.handlers.joins_under_way import JoinsUnderWay
 from synapse_lite.handlers.prejoin_state import PrejoinState
@@ -110,7 +111,7 @@ class FederatedRooms:
     @classmethod
     def build(
         cls, infrastructure: Infrastructure, config: Config, parts: FederationParts, events: EventStore,
-        state: StateStore, contributors: Sequence[Contributor],
+        state: StateStore, contributors: Sequence[Contributor], services: ServiceQueries,
     ) -> Self:  # fmt: skip
         database, clock, server_name = infrastructure.requests, infrastructure.clock, config.server_name
         receiver = EventReceiver(database, events, state, clock, contributors)
@@ -169,7 +170,7 @@ class FederatedRooms:
                 clock,
             )
         )
-        remote_rooms = RemoteRooms(database, queries, server_name)
+        remote_rooms = RemoteRooms(database, queries, services, server_name)
         return cls(
             handshakes, resync, receiver, inbound, RunReceiver(events, state, clock, contributors), backfill,
             outside, heads, queries, remote_rooms, remote_members,

@@ -10,6 +10,7 @@ from synapse_lite.handlers.access_tokens import AccessTokens, TokenLifetimes
 from synapse_lite.handlers.active_users import ActiveUsers
 from synapse_lite.handlers.app_services import AppServices, AppServiceSessions
 from synapse_lite.handlers.app_services.calls import ServiceCalls
+from synapse_lite.handlers.app_services.queries import ServiceQueries
 from synapse_lite.handlers.avatars import Avatars
 from synapse_lite.handlers.broken_rooms import BrokenRooms
 from synapse_lite.handlers.current_state import CurrentState
@@ -63,6 +64,7 @@ class AccountHandlers:
     services: AppServices
     service_sessions: AppServiceSessions
     service_calls: ServiceCalls
+    service_queries: ServiceQueries
 
     @classmethod
     def build(cls, infrastructure: Infrastructure, config: Config, log: ChangeLog, rates: RateLimits) -> Self:
@@ -95,6 +97,10 @@ class AccountHandlers:
         services = AppServices.of(registrations, config.server_name, config.experimental_features)
         service_sessions = AppServiceSessions(database, clock)
         log.listen(service_sessions.on_changes)
+        service_calls = ServiceCalls(
+            build_app_service_client(infrastructure.reactor, clock, config),
+            config.use_appservice_legacy_authorization,
+        )
         return cls(
             access_tokens,
             login_tokens,
@@ -106,10 +112,8 @@ class AccountHandlers:
             active,
             services,
             service_sessions,
-            ServiceCalls(
-                build_app_service_client(infrastructure.reactor, clock, config),
-                config.use_appservice_legacy_authorization,
-            ),
+            service_calls,
+            ServiceQueries(database, services, service_calls, config.server_name),
         )
 
 
@@ -149,6 +153,7 @@ class RoomHandlers:
         writer: Writer,
         rates: RateLimits,
         federated: FederatedRooms,
+        services: ServiceQueries,
     ) -> Self:
         database, clock = infrastructure.requests, infrastructure.clock
         rooms = Rooms(database)
@@ -170,6 +175,7 @@ class RoomHandlers:
             federated.remote_rooms,
             federated.remote_members,
             ComplexityLimit(database, federated.queries, config.limit_remote_rooms),
+            services,
             clock,
             config.server_name,
             only_admins_invite=config.block_non_admin_invites,

@@ -9,6 +9,8 @@ from pytest_twisted import ensureDeferred
 from synapse_lite.config.rate_limits import RateLimit
 from synapse_lite.errors import MatrixError
 from synapse_lite.federation.queries import Queries
+from synapse_lite.handlers.app_services import AppServices
+from synapse_lite.handlers.app_services.queries import ServiceQueries
 from synapse_lite.handlers.avatars import Avatars
 from synapse_lite.handlers.profiles import Profiles
 from synapse_lite.handlers.remote_profiles import RemoteProfiles
@@ -32,8 +34,12 @@ class Desk:
         limiter = RateLimiter(ManualClock(), RateLimit(per_second=1, burst_count=100))
         avatars = Avatars(database, None, None)
         remote = RemoteProfiles(Queries(NoPeers()), ManualClock())
-        self.profiles = Profiles(database, self, limiter, avatars, remote, SERVER)
-        self.fixed = Profiles(database, self, limiter, avatars, remote, SERVER, frozenset({"displayname"}))
+        unasked: Any = None
+        services = ServiceQueries(database, AppServices(), unasked, SERVER)
+        self.profiles = Profiles(database, self, limiter, avatars, remote, services, SERVER)
+        self.fixed = Profiles(
+            database, self, limiter, avatars, remote, services, SERVER, frozenset({"displayname"})
+        )
 
     async def add_user(self) -> None:
         account = NewAccount(USER.user_id, 1, displayname="User")

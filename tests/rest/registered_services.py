@@ -6,14 +6,16 @@ from typing import Any
 
 import orjson
 import yaml
+from twisted.internet.defer import Deferred
 
 from tests.http.origins import Line, Origin, answer
+from tests.server import TestServer
 
 IRC = "irc"
 TOKEN = "as_irc"
 SENDER = "@irc_bot:hs.test"
 
-Say = Callable[[], tuple[int, Any]]
+Do = Callable[[], Deferred[Any]]
 
 
 def registration(directory: Path, service: str = IRC, **more: Any) -> str:
@@ -43,29 +45,54 @@ def registered(directory: Path, **more: Any) -> dict[str, Any]:
 
 
 class Service:
-    """One on a loopback address. `says`: an answer by the path, without its query, else it is 404; `asked`: what came, in order."""
+    """One on a loopback address. `says`: status and body by the path, without its query, None for silence, else it is 404.
+
+    `asked`: what came, in order.
+    """
 
     def __init__(self) -> None:
-        self.says: dict[str, tuple[int, Any] | Say | None] = {}
+        self.says: dict[str, tuple[int, Any] | None] = {}
         self.asked: list[str] = []
         self.heads: list[str] = []
+        self.bodies: list[bytes] = []
+        self._does: dict[str, Do] = {}
+        self._waiting: list[Deferred[None]] = []
         self._origin = Origin(self._say)
 
     @property
     def url(self) -> str:
-        return self._origin.url("").rstrip("/")
+        return self._origin.url("")
 
     async def stop(self) -> None:
         await self._origin.stop()
 
+    async def was_asked(self) -> None:
+        """Returns with the first question."""
+        if not self.asked:
+            self._waiting.append(Deferred())
+            await self._waiting[-1]
+
+    def makes(self, server: TestServer, question: str, method: str, path: str, body: Any) -> None:
+        """Asked for something it makes that by a call, and then says that it is there."""
+        self._does[question] = lambda: Deferred.fromCoroutine(server.ok(method, path, body, TOKEN))
+
     def _say(self, line: Line, request: bytes) -> None:
-        head = request.partition(b"\r\n\r\n")[0].decode()
-        method, target, _ = head.split(None, 2)
-        self.heads.append(head)
+        head, _, body = request.partition(b"\r\n\r\n")
+        method, target, _ = head.decode().split(None, 2)
+        path = target.partition("?")[0]
+        self.heads.append(head.decode())
         self.asked.append(f"{method} {target}")
-        said = self.says.get(target.partition("?")[0], (404, {"errcode": "M_NOT_FOUND"}))
-        if said is None:  # it never answers
+        self.bodies.append(body)
+        while self._waiting:
+            self._waiting.pop().callback(None)
+        if path in self._does:
+            self._does.pop(path)().addCallback(lambda _: _answer(line, 200, {}))
             return
-        status, body = said() if callable(said) else said
-        data = body if isinstance(body, bytes) else orjson.dumps(body)
-        line.send(answer(data, status=f"{status} Said"))
+        said = self.says.get(path, (404, {"errcode": "M_NOT_FOUND"}))
+        if said is not None:
+            _answer(line, *said)
+
+
+def _answer(line: Line, status: int, body: Any) -> None:
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    line.send(answer(data, status=f"{status} Said"))

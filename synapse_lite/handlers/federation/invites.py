@@ -9,6 +9,7 @@ from synapse_lite.federation.inbound import InboundEvents
 from synapse_lite.federation.pdus import PduChecker, read_pdu
 from synapse_lite.federation.peers import PeerError
 from synapse_lite.federation.shown_rooms import read_shown
+from synapse_lite.handlers.app_services.queries import ServiceQueries
 from synapse_lite.handlers.current_state import CurrentState
 from synapse_lite.handlers.federation.acl import check_acl
 from synapse_lite.handlers.invite_permission import check_invitable
@@ -42,6 +43,7 @@ class ServedInvites:
         inbound: InboundEvents,
         outside: OutsideMemberships,
         limits: MembershipLimits,
+        services: ServiceQueries,
         signing_key: SigningKey,
         *,
         only_admins_invite: bool,
@@ -52,6 +54,7 @@ class ServedInvites:
         self._inbound = inbound
         self._outside = outside
         self._limits = limits
+        self._services = services
         self._signing_key = signing_key
         self._only_admins_invite = only_admins_invite
 
@@ -80,6 +83,7 @@ class ServedInvites:
         if version.room_id_is_hash and not any(one["type"] == CREATE for one in shown):
             raise invalid_param("There is no create event of the room in 'invite_room_state'")
         signed = add_signature(await self._checker.check(event.pdu, version, room_id), self._signing_key)
+        await self._services.find_user(str(event.state_key))
         room = await self._database.read(self._admit, origin, room_id, str(event.state_key))
         await self._limits.spend_received_invite(str(event.state_key))
         if not await self._outside.put(OutsideMembership(signed, origin, shown)):

@@ -7,6 +7,7 @@ import orjson
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.errors import Errcode, MatrixError, forbidden, not_found
+from synapse_lite.handlers.app_services.queries import ServiceQueries
 from synapse_lite.handlers.device_keys import DeviceKeys
 from synapse_lite.handlers.public_keys import ExpectLarge
 from synapse_lite.handlers.room_complexity import complexity
@@ -26,8 +27,15 @@ class ServedQueries:
     """`tells_profiles`: to other servers, too."""
 
     def __init__(
-        self, database: Database, keys: DeviceKeys, server_name: str, *, tells_profiles: bool
+        self,
+        database: Database,
+        keys: DeviceKeys,
+        services: ServiceQueries,
+        server_name: str,
+        *,
+        tells_profiles: bool,
     ) -> None:
+        self._services = services
         self._tells_profiles = tells_profiles
         self._database = database
         self._keys = keys
@@ -49,7 +57,12 @@ class ServedQueries:
 
     async def directory(self, alias: str) -> JsonObject:
         """404 `M_NOT_FOUND` for an alias that names no room of ours."""
-        return await self._database.read(self._directory, alias)
+        found = await self._database.read(self._directory, alias)
+        if found is None and is_local(alias, self._server_name) and await self._services.find_alias(alias):
+            found = await self._database.read(self._directory, alias)
+        if found is None:
+            raise not_found(f"Room alias {alias} not found")
+        return found
 
     async def complexity(self, room_id: str) -> float:
         """How large a room is that anybody may join or see, of other servers, too; 404 `M_INVALID_PARAM` for any other."""
@@ -96,11 +109,11 @@ class ServedQueries:
             raise MatrixError(404, Errcode.INVALID_PARAM, "Room not found")
         return complexity(found)
 
-    def _directory(self, txn: Transaction, alias: str) -> JsonObject:
+    def _directory(self, txn: Transaction, alias: str) -> JsonObject | None:
         room_id = alias_store.room_of_alias(txn, alias) if is_local(alias, self._server_name) else None
         room = rooms.room_by_id(txn, room_id) if room_id is not None else None
         if room is None:
-            raise not_found(f"Room alias {alias} not found")
+            return None
         servers = all_servers(txn, room.nid)
         others = [name for name in servers if name != self._server_name]
         return {"room_id": room.room_id, "servers": [self._server_name, *others]}

@@ -16,6 +16,7 @@ def aliases(core: Core) -> Aliases:
         core.clock,
         core.server_name,
         DirectoryRules.of(core.config),
+        core.accounts.services,
         require_membership=core.config.require_membership_for_aliases,
     )
 

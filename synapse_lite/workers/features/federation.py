@@ -46,6 +46,7 @@ def build(core: Core) -> Feature:
         inbound,
         core.federated.outside,
         core.rooms.membership_limits,
+        core.accounts.service_queries,
         parts.signing_key,
         only_admins_invite=config.block_non_admin_invites,
     )
@@ -104,4 +105,6 @@ def _queries(core: Core) -> ServedQueries:
     remote = RemoteKeys(core.requests, core.federation.peers, core.clock, core.server_name)
     keys = DeviceKeys(core.requests, public, remote, core.server_name)
     tells_profiles = core.config.allow_profile_lookup_over_federation
-    return ServedQueries(core.requests, keys, core.server_name, tells_profiles=tells_profiles)
+    return ServedQueries(
+        core.requests, keys, core.accounts.service_queries, core.server_name, tells_profiles=tells_profiles
+    )

@@ -22,6 +22,7 @@ def build(core: Core) -> Feature:
         core.rooms.messages,
         core.rooms.avatars,
         RemoteProfiles(core.federated.queries, core.clock),
+        core.accounts.service_queries,
         core.server_name,
         fixed_profile_fields(config),
         share_rooms_only=limited,

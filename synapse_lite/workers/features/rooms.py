@@ -25,6 +25,8 @@ def room_creation(core: Core) -> RoomCreation:
         core.appender,
         core.limits.limiter("rc_room_creation", core.config.rc_room_creation),
         core.rooms.membership_limits,
+        core.accounts.services,
+        core.accounts.service_queries,
         core.federated.remote_members,
         core.clock,
         core.config,
