@@ -150,6 +150,11 @@ class Request:
             raise missing_param(name)
         return default
 
+    def query_items(self) -> list[tuple[str, str]]:
+        """All names and values; 400 `M_INVALID_PARAM` as of `query`."""
+        names = [_decode_argument("", name) for name in self._arguments]
+        return [(name, value) for name in names for value in self.query_list(name)]
+
     def query_list(self, name: str) -> list[str]:
         return [_decode_argument(name, value) for value in self._arguments.get(name.encode(), [])]
 

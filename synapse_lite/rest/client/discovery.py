@@ -42,6 +42,7 @@ _UNSTABLE_FEATURES = {
     "org.matrix.msc4151": True,  # rooms are reported
     "org.matrix.msc4293": True,  # a ban redacts
     "org.matrix.msc4380.stable": True,  # nobody may invite
+    "fi.mau.msc2659.stable": True,  # application services are pinged
     "com.beeper.msc4169": True,  # a redaction is sent like any event
     "uk.half-shot.msc2666.query_mutual_rooms": True,
     "uk.half-shot.msc2666.query_mutual_rooms.stable": True,
