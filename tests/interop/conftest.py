@@ -13,7 +13,7 @@ from tests.processes.harness import Server
 
 _SECONDS = 3600  # an installation is part of the first test
 _SERVER_NAME = "synapse.test"
-_OPTIONS = {
+OPTIONS = {
     "enable_registration": True,
     "enable_registration_without_verification": True,
     "allow_guest_access": True,
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
     """One for all scenarios: each has users of its own."""
     directory = tmp_path_factory.mktemp("synapse")
-    with Synapse(directory, server_name=_SERVER_NAME, options=_OPTIONS) as synapse:
+    with Synapse(directory, server_name=_SERVER_NAME, options=OPTIONS) as synapse:
         yield synapse
 
 
@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def configured(directory: Path, options: Mapping[str, Any] = _OPTIONS) -> None:
+def configured(directory: Path, options: Mapping[str, Any] = OPTIONS) -> None:
     """Lay down the configuration that a `Server` in the directory starts with."""
     data = DataDir(directory / "data")
     data.make()
