@@ -164,6 +164,12 @@ REGISTRATIONS: dict[str, Json] = {
         "receive_ephemeral": True,
         "de.sorunome.msc2409.push_ephemeral": True,
     },
+    "secret": {
+        "namespaces": {"users": namespace("@_secret_.*"), "aliases": [], "rooms": []},
+        "receive_ephemeral": True,
+        "de.sorunome.msc2409.push_ephemeral": True,
+        "org.matrix.msc3202": True,
+    },
     "plain": {
         "namespaces": {
             "users": namespace("@shared_.*", exclusive=False),
@@ -174,6 +180,7 @@ REGISTRATIONS: dict[str, Json] = {
     "silent": {"url": None, "namespaces": {"users": namespace("@_silent_.*")}},
 }
 """Of the services of both servers, by their ids."""
+_FEATURES = {"msc2409_to_device_messages_enabled": True, "msc3202_transaction_extensions": True}
 
 
 @frozen
@@ -202,7 +209,8 @@ def both_sides(directory: Path) -> Iterator[Sides]:
                 str(one.write(place, **registration))
                 for one, registration in zip(services.values(), REGISTRATIONS.values(), strict=True)
             ]
-            made.append((services, {**OPTIONS, "app_service_config_files": files}))
+            options = {"app_service_config_files": files, "experimental_features": _FEATURES}
+            made.append((services, {**OPTIONS, **options}))
         (theirs, their_options), (own, our_options) = made
         synapse = stack.enter_context(
             Synapse(directory / "synapse", server_name="synapse.test", options=their_options)

@@ -106,8 +106,13 @@ async def test_rooms_and_aliases_of_its_namespaces(
     await bridge.server.ok("PUT", f"directory/room/{alias}", {"room_id": room.removeprefix("rooms/")}, alice)
     other = await bridge.server.room(alice, room_alias_name="_shared_other")
     await say(bridge, other, "in a room with an alias", alice)
+    await say(bridge, room, "with an alias meanwhile", alice)
     await bridge.deliver()
-    assert bridge.service.said == ["in a room with an alias"]
+    assert bridge.service.said == ["in a room with an alias", "with an alias meanwhile"]
+    await bridge.server.ok("DELETE", f"directory/room/{alias}", None, alice)
+    await say(bridge, room, "without alias again", alice)
+    await bridge.deliver()
+    assert len(bridge.service.said) == 2
     rooms = {"rooms": [{"regex": room.removeprefix("rooms/"), "exclusive": False}]}
     (second,) = await open_bridges(build_server, tmp_path, services[1:], namespaces=rooms)
     await second.skip()

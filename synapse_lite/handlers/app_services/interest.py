@@ -17,7 +17,7 @@ MAX_ROOMS = 20_000
 class Interest:
     """Of one service. A room concerns it that is in its namespaces, that has an alias in them, or where a user of it is.
 
-    Which rooms do is remembered as long as each look begins in the stream where the one before ended.
+    Which rooms do, but for their aliases, is remembered as long as each look begins in the stream where the one before ended.
     """
 
     def __init__(self, service: AppService, server_name: str) -> None:
@@ -54,16 +54,20 @@ class Interest:
             for nid in unknown:
                 known[nid] = nid in concerned
                 self._rooms.put(nid, known[nid])
-        return {nid for nid, concerns in known.items() if concerns}
+        found = {nid for nid, concerns in known.items() if concerns}
+        return found | self._with_alias(txn, [nid for nid in room_nids if nid not in found])
+
+    def _with_alias(self, txn: Transaction, room_nids: Sequence[int]) -> set[int]:
+        """Looked up each time: aliases come and go without an event."""
+        if not self._service.aliases or not room_nids:
+            return set()
+        aliases = app_services.aliases_in(txn, room_nids)
+        return {nid for nid, alias in aliases if self._service.has_alias(alias)}
 
     def _concerned(self, txn: Transaction, room_nids: Sequence[int], after: int) -> set[int]:
         service = self._service
         members = app_services.members_since(txn, room_nids, self._server_name, after)
         found = {nid for nid, user_id in members if service.has_user(user_id)}
-        if service.aliases:
-            found |= {
-                nid for nid, alias in app_services.aliases_in(txn, room_nids) if service.has_alias(alias)
-            }
         if service.rooms:
             found |= {
                 nid for nid, room in rooms_by_nid(txn, room_nids).items() if service.has_room(room.room_id)
