@@ -25,14 +25,11 @@ def aliases_in(txn: Transaction, room_nids: Collection[int]) -> Iterator[tuple[i
     )
 
 
-def members_beside(
-    txn: Transaction, user_ids: Collection[str], server_name: str
-) -> Iterator[tuple[str, str]]:
-    """(user, other): the server's users who share a room with each of the users."""
+def rooms_of_users(txn: Transaction, user_ids: Collection[str]) -> Iterator[tuple[str, int]]:
+    """(user, room): where they are joined."""
     yield from txn.rows(
-        "SELECT DISTINCT u.user_id, o.user_id FROM memberships u JOIN memberships o USING (room_nid)"
-        " WHERE u.user_id = ANY(%s) AND u.membership = 'join' AND o.membership = 'join' AND o.server_name = %s",
-        (list(user_ids), server_name),
+        "SELECT user_id, room_nid FROM memberships WHERE user_id = ANY(%s) AND membership = 'join'",
+        (list(user_ids),),
     )
 
 

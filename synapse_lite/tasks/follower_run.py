@@ -206,7 +206,7 @@ class FollowerRun:
         if is_full:
             upto = changes[-1].position
         key = f"{self._lease.name}/{self._lease.shard}/{upto}"
-        told = Told(changes, fenced.position, self._shard, key)
+        told = Told(changes, fenced.position, self._shard, key, self._lease.epoch)
         if not changes or (self._preparing is not None and not self._preparing.prepare(txn, told)):
             store.advance_fenced(txn, [self._lease], upto)
             return Prepared(None, upto, more=is_full)

@@ -67,12 +67,16 @@ class Committing(Protocol):
 
 @frozen
 class Told:
-    """What is to be told next: the `changes` since the position `after`. The `key` stands for these, and never for others."""
+    """What is to be told next: the `changes` since the position `after`. The `key` stands for these, and never for others.
+
+    As long as `claim` is the same, nobody else has told anything meanwhile.
+    """
 
     changes: Sequence[Change]
     after: int
     shard: Shard
     key: str
+    claim: int
 
 
 class Delivery(Protocol):

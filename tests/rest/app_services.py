@@ -17,11 +17,12 @@ from tests.server import OPEN, TestServer, path_part
 
 @define
 class Bridge:
-    """A service that has nothing but what `deliver` brings. `position`: it has been told up to there."""
+    """A service that has nothing but what `deliver` brings. `position`: it has been told up to there, by who has that `claim`."""
 
     service: AppServiceProcess
     server: TestServer
     position: int = 0
+    claim: int = 1
 
     @property
     def token(self) -> str:
@@ -42,7 +43,8 @@ class Bridge:
         )
 
     async def skip(self) -> None:
-        """What has happened so far is told nobody."""
+        """Another process has told what has happened so far."""
+        self.claim += 2
         self.position = await self.server.database.read(read_position)
 
     async def told(self) -> Told | None:
@@ -57,7 +59,9 @@ class Bridge:
                 txn, follower.spec.kinds, self.position, read_position(txn), follower.spec.batch
             )
         )
-        return Told(changes, self.position, Shard(0, 1), f"key {changes[-1].position}") if changes else None
+        if not changes:
+            return None
+        return Told(changes, self.position, Shard(0, 1), f"key {changes[-1].position}", self.claim)
 
     async def hand(self, told: Told) -> None:
         """As the follower does; the position stays."""

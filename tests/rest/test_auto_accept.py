@@ -31,7 +31,7 @@ async def deliver_all(server: TestServer) -> None:
         lambda txn: read_changes_of(txn, AUTO_ACCEPT.kinds, 0, read_position(txn), 10_000)
     )
     assert not isinstance(registered.handler, DatabaseFollower)
-    await registered.handler.deliver(Told(changes, 0, Shard(0, 1), "key"))
+    await registered.handler.deliver(Told(changes, 0, Shard(0, 1), "key", 1))
 
 
 async def joined(server: TestServer, token: str) -> set[str]:

@@ -1,12 +1,12 @@
 """What an application service hears beside events: who reads, who types, who is there (application service API, "Pushing ephemeral data")."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.handlers.app_services.interest import Interest
 from synapse_lite.matrix.app_service import AppService
-from synapse_lite.storage import app_services
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.ephemeral import changed_receipt, typing
 from synapse_lite.storage.presence import presence_told
@@ -14,9 +14,6 @@ from synapse_lite.storage.rooms import rooms_by_nid
 from synapse_lite.storage.stream import Change, Kind
 
 _KINDS = frozenset({Kind.TYPING, Kind.RECEIPT, Kind.PRIVATE_RECEIPT, Kind.PRESENCE})
-
-Concerned = Callable[[Transaction, Collection[int]], Collection[int]]
-"""Those of some rooms that concern the service."""
 
 
 def kinds_for(service: AppService) -> frozenset[Kind]:
@@ -28,14 +25,12 @@ class Beside:
     """Of one service."""
 
     service: AppService
-    server_name: str
+    interest: Interest
 
-    def read(
-        self, txn: Transaction, changes: Sequence[Change], concerned: Concerned, now_ms: int
-    ) -> list[JsonObject]:
+    def read(self, txn: Transaction, changes: Sequence[Change], after: int, now_ms: int) -> list[JsonObject]:
         in_rooms = [one for one in changes if self._is_told(one)]
         rooms = {nid for one in in_rooms if (nid := one.room_nid) is not None}
-        told = rooms_by_nid(txn, concerned(txn, rooms)) if rooms else {}
+        told = rooms_by_nid(txn, self.interest.rooms(txn, rooms, after)) if rooms else {}
         typed = typing(txn, told, now_ms) if told else {}
         types = {one.room_nid for one in in_rooms if one.kind is Kind.TYPING}
         return [
@@ -48,7 +43,7 @@ class Beside:
                 for nid, room in told.items()
                 if nid in types
             ),
-            *self._presence(txn, changes, now_ms),
+            *self._presence(txn, changes, after, now_ms),
         ]
 
     def _is_told(self, change: Change) -> bool:
@@ -57,17 +52,14 @@ class Beside:
             return self.service.has_user(change.user_id or "")
         return change.kind in {Kind.TYPING, Kind.RECEIPT}
 
-    def _presence(self, txn: Transaction, changes: Sequence[Change], now_ms: int) -> Iterator[JsonObject]:
+    def _presence(
+        self, txn: Transaction, changes: Sequence[Change], after: int, now_ms: int
+    ) -> Iterator[JsonObject]:
         newest = {
             one.user_id: presence_told(one) for one in changes if one.kind is Kind.PRESENCE and one.user_id
         }
-        if not newest:
-            return
-        beside = app_services.members_beside(txn, newest, self.server_name)
-        seen = {user_id for user_id, other in beside if self.service.has_user(other)}
-        for user_id, presence in newest.items():
-            if user_id in seen or self.service.has_user(user_id):
-                yield presence.event(user_id, now_ms)
+        told = self.interest.users(txn, newest, after) if newest else ()
+        return (presence.event(user_id, now_ms) for user_id, presence in newest.items() if user_id in told)
 
 
 def _receipts(changes: Sequence[Change], room_ids: dict[int, str]) -> Iterator[JsonObject]:

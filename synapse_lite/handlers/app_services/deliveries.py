@@ -68,8 +68,8 @@ class ServiceDeliveries:
         self._calls = calls
         self._clock = clock
         self._interest = Interest(service, server_name)
-        self._beside = Beside(service, server_name)
-        self._devices = ServiceDevices(service, server_name)
+        self._beside = Beside(service, self._interest)
+        self._devices = ServiceDevices(service, self._interest)
 
     def prepare(self, txn: Transaction, told: Told) -> bool:
         """Writes down what is to be sent, unless that was done before; False where nothing concerns the service."""
@@ -112,7 +112,7 @@ class ServiceDeliveries:
 
     def _body(self, txn: Transaction, told: Told) -> JsonObject:
         now_ms, after = self._clock.now_ms(), told.after
-        self._interest.begin(after, told.changes[-1].position)
+        self._interest.begin(told.claim)
         nids = [
             one.event_nid
             for one in told.changes
@@ -123,9 +123,7 @@ class ServiceDeliveries:
         views = self._events.views(txn, [one.nid for one in concerned])
         body: JsonObject = {"events": [self._rendered(txn, view, now_ms) for view in views]}
         if self._service.ephemeral_keys:
-            heard = self._beside.read(
-                txn, told.changes, lambda txn, rooms: self._interest.rooms(txn, rooms, after), now_ms
-            )
+            heard = self._beside.read(txn, told.changes, after, now_ms)
             body |= dict.fromkeys(self._service.ephemeral_keys, heard)
         body |= self._devices.read(txn, told.changes, after, self._users_of(concerned))
         self._interest.end(stored.values())

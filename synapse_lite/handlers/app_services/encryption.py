@@ -6,8 +6,8 @@ import orjson
 from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
+from synapse_lite.handlers.app_services.interest import Interest
 from synapse_lite.matrix.app_service import AppService
-from synapse_lite.storage import app_services
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.one_time_keys import read_all_counts
 from synapse_lite.storage.stream import Change, Kind, devices_of, with_devices
@@ -31,7 +31,7 @@ class ServiceDevices:
     """Of one service."""
 
     service: AppService
-    server_name: str
+    interest: Interest
 
     def read(
         self, txn: Transaction, changes: Sequence[Change], after: int, users: Collection[str]
@@ -42,7 +42,7 @@ class ServiceDevices:
         if self.service.hears_devices:
             body[MESSAGES] = self._messages(txn, told, after)
         if self.service.hears_keys:
-            if changed := self._changed(txn, changes):
+            if changed := self._changed(txn, changes, after):
                 body[DEVICE_LISTS] = {"changed": changed, "left": []}
             owners = {user_id for user_id, _ in devices_of(told, {Kind.TO_DEVICE, *_KEYS})}
             body |= self._counts(txn, {*users, *filter(self.service.has_user, owners)})
@@ -79,14 +79,10 @@ class ServiceDevices:
             for one, place in sorted(found)
         ]
 
-    def _changed(self, txn: Transaction, changes: Sequence[Change]) -> list[str]:
-        """Whose devices are others than before: the service's users, and those who share a room with one."""
+    def _changed(self, txn: Transaction, changes: Sequence[Change], after: int) -> list[str]:
+        """Whose devices are others than before: the service's users, and those who are in its rooms."""
         users = {one.user_id for one in changes if one.kind is Kind.DEVICE_LIST and one.user_id}
-        if not users:
-            return []
-        beside = app_services.members_beside(txn, users, self.server_name)
-        seen = {user_id for user_id, other in beside if self.service.has_user(other)}
-        return sorted(seen | {*filter(self.service.has_user, users)})
+        return sorted(self.interest.users(txn, users, after)) if users else []
 
     def _counts(self, txn: Transaction, users: Collection[str]) -> JsonObject:
         if not users:

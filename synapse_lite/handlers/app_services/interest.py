@@ -17,20 +17,20 @@ MAX_ROOMS = 20_000
 class Interest:
     """Of one service. A room concerns it that is in its namespaces, that has an alias in them, or where a user of it is.
 
-    Which rooms do, but for their aliases, is remembered as long as each look begins in the stream where the one before ended.
+    Which rooms do, but for their aliases, is remembered as long as nobody else looks for the service.
     """
 
     def __init__(self, service: AppService, server_name: str) -> None:
         self._service = service
         self._server_name = server_name
         self._rooms: Cache[int, bool] = Cache(MAX_ROOMS)
-        self._upto = -1
+        self._claim = -1
 
-    def begin(self, after: int, upto: int) -> None:
-        """To look at what came after one position, up to another."""
-        if after != self._upto:
+    def begin(self, claim: int) -> None:
+        """To look at what comes next: under the same claim as before, or others have done so meanwhile."""
+        if claim != self._claim:
             self._rooms = Cache(MAX_ROOMS)
-        self._upto = upto
+        self._claim = claim
 
     def end(self, events: Collection[StoredEvent]) -> None:
         """These are looked at: the rooms that a user of the service has entered or left by them are others now."""
@@ -44,6 +44,13 @@ class Interest:
         }
         rooms = self.rooms(txn, {one.room_nid for one in events if one.nid not in own}, after)
         return [one for one in events if one.nid in own or one.room_nid in rooms]
+
+    def users(self, txn: Transaction, user_ids: Collection[str], after: int) -> set[str]:
+        """Those of the users who are of the service, or in a room that concerns it."""
+        own = {user_id for user_id in user_ids if self._service.has_user(user_id)}
+        joined = [*app_services.rooms_of_users(txn, {*user_ids} - own)] if len(own) < len(user_ids) else []
+        rooms = self.rooms(txn, {nid for _, nid in joined}, after)
+        return own | {user_id for user_id, nid in joined if nid in rooms}
 
     def rooms(self, txn: Transaction, room_nids: Collection[int], after: int) -> set[int]:
         """Those of the rooms that concern the service now, or did at some time since `after`."""
