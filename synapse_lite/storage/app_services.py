@@ -58,3 +58,12 @@ def note_arrived(txn: Transaction, service_id: str, txn_id: str) -> None:
         "UPDATE app_service_transactions SET body = NULL WHERE service_id = %s AND txn_id = %s",
         (service_id, txn_id),
     )
+
+
+def device_ids(txn: Transaction, user_ids: Collection[str]) -> dict[str, list[str]]:
+    """Of the users who have devices."""
+    rows = txn.rows(
+        "SELECT user_id, array_agg(device_id) FROM devices WHERE user_id = ANY (%s) GROUP BY user_id",
+        (list(user_ids),),
+    )
+    return dict(rows)

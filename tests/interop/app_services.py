@@ -79,10 +79,7 @@ class Service:
 
     def events(self, room_id: str) -> list[Json]:
         return [
-            event
-            for one in self.transactions
-            for event in one.body["events"]
-            if event["room_id"] == room_id
+            event for one in self.transactions for event in one.body["events"] if event["room_id"] == room_id
         ]
 
     def beside(self, kind: str) -> list[Json]:
@@ -124,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._service = service
         super().__init__(*arguments)
 
-    def do_GET(self) -> None:  # noqa: N802 (the name is that of the library)
+    def do_GET(self) -> None:
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = urlsplit(self.path)
         asked = Asked(
@@ -200,10 +197,10 @@ def both_sides(directory: Path) -> Iterator[Sides]:
     """Servers that know the same services, each in places of their own."""
     with ExitStack() as stack:
         made: list[tuple[dict[str, Service], Json]] = []
-        for name in ("synapse", "ours"):
-            place = directory / name
+        for side in ("synapse", "ours"):
+            place = directory / side
             place.mkdir()
-            services = {id: Service(id) for id in REGISTRATIONS}
+            services = {name: Service(name) for name in REGISTRATIONS}
             stack.enter_context(running(*services.values()))
             files = [
                 str(one.write(place, **registration))

@@ -60,7 +60,10 @@ def devices(sides: Sides, caller: Caller) -> None:
     Room(caller, service).member("join", {}, "as_secret", "user_id={puppet}")
     send("without keys")
     own = Signer(caller, "puppet", "its key", "PHONE")
-    ours = {"one_time_keys": own.one_time_keys("A", "B"), "fallback_keys": own.one_time_keys("F", fallback=True)}
+    ours = {
+        "one_time_keys": own.one_time_keys("A", "B"),
+        "fallback_keys": own.one_time_keys("F", fallback=True),
+    }
     do("POST", f"keys/upload?{DEVICE}", {"device_keys": own.device_keys(), **ours})
     wait_until(lambda: caller.names["puppet"] in changed(), "its own device", 60)
     send("with keys")

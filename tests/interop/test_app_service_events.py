@@ -80,10 +80,15 @@ def events(sides: Sides, caller: Caller) -> None:
     caller.compare("events", in_order(told))
     invites = [event for event in told if event["content"].get("membership") == "invite"]
     for number, invite in enumerate(invites):
-        for where, state in (("", invite["invite_room_state"]), ("u", invite["unsigned"]["invite_room_state"])):
+        for where, state in (
+            ("", invite["invite_room_state"]),
+            ("u", invite["unsigned"]["invite_room_state"]),
+        ):
             # The order of stripped events says nothing.
             shown = sorted(state, key=lambda one: (one["type"], one["state_key"]))
-            caller.compare(f"state of invite {number}{where}", [{**one, "keys": sorted(one)} for one in shown])
+            caller.compare(
+                f"state of invite {number}{where}", [{**one, "keys": sorted(one)} for one in shown]
+            )
     first = service.transactions[-1]
     headers = {name: first.headers[name] for name in ("authorization", "content-type")}
     caller.compare("a request", [first.method, first.query, headers, first.txn_id != ""])
@@ -172,7 +177,7 @@ def beside(sides: Sides, caller: Caller) -> None:
         wait_until(lambda: [one for one in of_room(kind) if expected in str(one)], label, 60)
         caller.compare(label, [{**one, "keys": sorted(one)} for one in of_room(kind)[-1:]])
 
-    typing, receipt = "rooms/{den}/typing", f"rooms/{{den}}/receipt"
+    typing, receipt = "rooms/{den}/typing", "rooms/{den}/receipt"
     ada, puppet = caller.names["ada"], caller.names["puppet"]
     on, off = {"typing": True, "timeout": 60_000}, {"typing": False}
     do("ada types", "m.typing", ada, "PUT", f"{typing}/{{ada}}", on, "ada")

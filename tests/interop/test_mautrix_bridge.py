@@ -88,7 +88,7 @@ class Bridge:
 
 
 @pytest.fixture
-def bridge(build_site: BuildSite, tmp_path: Path) -> Iterator[tuple[Site, Bridge]]:
+def bridge(build_site: BuildSite, tmp_path: Path) -> tuple[Site, Bridge]:
     service = Service("bridge")
     names = {
         "users": namespace("@_bridge_.*"),
@@ -101,7 +101,7 @@ def bridge(build_site: BuildSite, tmp_path: Path) -> Iterator[tuple[Site, Bridge
     ]
     site = build_site("main", "second", app_service_config_files=[str(file) for file in files])
     site.start("main", "second")
-    yield site, Bridge(site, service, tmp_path)
+    return site, Bridge(site, service, tmp_path)
 
 
 def owner_of(site: Site) -> str:

@@ -163,3 +163,8 @@ async def test_how_many_keys_are_left_is_told_when_one_is_claimed(bridge: Bridge
     assert told.body["org.matrix.msc3202.device_one_time_keys_count"] == counts
     assert told.body["org.matrix.msc3202.device_one_time_key_counts"] == counts
     assert told.body["org.matrix.msc3202.device_unused_fallback_key_types"] == {ghost: {"GHOST": []}}
+    bridge.service.asked.clear()
+    await bridge.server.ok("POST", "keys/claim", claim, alice)
+    await bridge.deliver()
+    (told,) = bridge.service.transactions
+    assert told.body["org.matrix.msc3202.device_one_time_keys_count"] == {ghost: {"GHOST": {}}}

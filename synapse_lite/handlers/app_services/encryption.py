@@ -8,8 +8,9 @@ from attrs import frozen
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.handlers.app_services.interest import Interest
 from synapse_lite.matrix.app_service import AppService
+from synapse_lite.storage import app_services
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.one_time_keys import read_all_counts
+from synapse_lite.storage.one_time_keys import KeyCounts, read_all_counts
 from synapse_lite.storage.stream import Change, Kind, devices_of, with_devices
 from synapse_lite.storage.to_device import Address, delete_messages, read_inboxes
 
@@ -17,6 +18,7 @@ MESSAGES = "de.sorunome.msc2409.to_device"
 DEVICE_LISTS = "org.matrix.msc3202.device_lists"
 COUNTS = ("org.matrix.msc3202.device_one_time_key_counts", "org.matrix.msc3202.device_one_time_keys_count")
 FALLBACK_KEYS = "org.matrix.msc3202.device_unused_fallback_key_types"
+NO_KEYS = KeyCounts({}, ())
 MAX_BYTES = 8 * 1024 * 1024
 _KEYS = frozenset({Kind.KEY_COUNTS, Kind.KEYS_NEEDED})
 
@@ -85,11 +87,17 @@ class ServiceDevices:
         return sorted(self.interest.users(txn, users, after)) if users else []
 
     def _counts(self, txn: Transaction, users: Collection[str]) -> JsonObject:
+        """Of all devices of the users: one whose keys are all gone must hear of it."""
         if not users:
             return {}
-        counts = {user_id: of for user_id, of in read_all_counts(txn, users).items() if of}
-        if not counts:
+        devices = app_services.device_ids(txn, users)
+        if not devices:
             return {}
+        kept = read_all_counts(txn, users)
+        counts = {
+            user_id: {device_id: kept[user_id].get(device_id, NO_KEYS) for device_id in device_ids}
+            for user_id, device_ids in devices.items()
+        }
         one_time = {
             user_id: {device_id: dict(one.one_time) for device_id, one in of.items()}
             for user_id, of in counts.items()

@@ -34,9 +34,13 @@ def note(name: str, line: Any) -> None:
         file.write(json.dumps(line) + "\n")
 
 
+def is_there(name: str) -> bool:
+    return Path(name).exists()
+
+
 async def until_there(name: str, *, there: bool = True) -> None:
     async with asyncio.timeout(SECONDS):
-        while Path(name).exists() is not there:  # noqa: ASYNC110 (another process makes it)
+        while is_there(name) is not there:  # noqa: ASYNC110 (another process makes it)
             await asyncio.sleep(0.05)
 
 
@@ -84,7 +88,9 @@ class Bridge:
         """Somebody wants to come in by an alias of ours: there is a room from now on, with a user of ours in it."""
         localpart = alias[1:].partition(":")[0]
         room = await self.service.intent.create_room(
-            alias_localpart=localpart, preset=RoomCreatePreset.PUBLIC, name="Bridged"
+            alias_localpart=localpart,
+            preset=RoomCreatePreset.PUBLIC,
+            power_level_override={"invite": 0},
         )
         await self.ghost("carol").ensure_joined(room)
         return {"room": room}
@@ -130,7 +136,7 @@ async def main() -> dict[str, Any] | None:
     await bridge.service.start("127.0.0.1", parameters["port"])
     try:
         shown = await bridge.begin() if parameters["first"] else {}
-        Path("ready").write_text(json.dumps(shown))
+        note("ready", shown)
         await until_there("stop")
     finally:
         await bridge.service.stop()
