@@ -21,6 +21,7 @@ from synapse_lite.tasks.followers import (
     Committing,
     DatabaseFollower,
     Delivery,
+    NobodyListensError,
     Preparing,
     RegisteredFollower,
     Shard,
@@ -118,7 +119,7 @@ class FollowerRun:
             except LeaseLostError:
                 raise
             except Exception as error:
-                if isinstance(error, UnavailableError):
+                if isinstance(error, NobodyListensError):
                     logger.warning("%s waits: %s", self._title, error)
                 else:
                     logger.exception("%s failed", self._title)

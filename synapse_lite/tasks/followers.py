@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
+from synapse_lite.errors import SynapseLiteError
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.stream import Change, Kind
 
@@ -79,12 +80,16 @@ class Told:
     claim: int
 
 
+class NobodyListensError(SynapseLiteError):
+    """Whoever is to be told takes nothing for the moment."""
+
+
 class Delivery(Protocol):
     """One that talks to the outside."""
 
     async def deliver(self, told: Told) -> None:
-        """May be called again with the same, also by another process, until it returns. Raises `UnavailableError` where
-        nobody listens: it is tried again after a pause that doubles.
+        """May be called again with the same, also by another process, until it returns. Raises `NobodyListensError`, too: it is
+        tried again after a pause that doubles.
         """
 
 

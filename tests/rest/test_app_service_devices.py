@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from synapse_lite.errors import UnavailableError
 from synapse_lite.handlers.access_tokens import DeviceRequest
+from synapse_lite.tasks.followers import NobodyListensError
 from tests.app_service import AppServiceProcess
 from tests.rest.app_services import Bridge, open_bridges
 from tests.rest.conftest import BuildServer
@@ -87,7 +87,7 @@ async def test_messages_that_did_not_arrive_stay(bridge: Bridge) -> None:
     bridge.service.answer = lambda _asked: (500, {})
     told = await bridge.told()
     assert told is not None
-    with pytest.raises(UnavailableError):
+    with pytest.raises(NobodyListensError):
         await bridge.hand(told)
     shown = await bridge.server.ok("GET", "sync", None, token)
     assert [one["content"] for one in shown["to_device"]["events"]] == [{"text": "kept"}]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from synapse_lite.errors import UnavailableError
 from synapse_lite.handlers.app_services.deliveries import follower_of
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
+from synapse_lite.tasks.followers import NobodyListensError
 from synapse_lite.tasks.queue import TOPIC as TASKS
 from tests.app_service import AppServiceProcess
 from tests.rest.app_services import Bridge, open_bridges
@@ -141,10 +141,10 @@ async def test_the_same_transaction_again_until_it_has_arrived(bridge: Bridge) -
     bridge.service.asked.clear()
     told = await bridge.told()
     assert told is not None
-    with pytest.raises(UnavailableError, match="takes no transaction"):
+    with pytest.raises(NobodyListensError, match="takes no transaction"):
         await bridge.hand(told)
     await bridge.server.ok("PUT", f"{room}/redact/{path_part(event_id)}/1", {}, alice)
-    with pytest.raises(UnavailableError, match="answers a transaction with 500"):
+    with pytest.raises(NobodyListensError, match="answers a transaction with 500"):
         await bridge.hand(told)
     await bridge.hand(told)
     bodies = [one.body for one in bridge.service.transactions]

@@ -6,10 +6,9 @@ import pytest
 from attrs import define, evolve, field
 from pytest_twisted import ensureDeferred
 
-from synapse_lite.errors import UnavailableError
 from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
-from synapse_lite.tasks.followers import Told
+from synapse_lite.tasks.followers import NobodyListensError, Told
 from synapse_lite.tasks.queue import TOPIC as TASKS
 from tests.tasks.conftest import Engine
 from tests.tasks.test_followers import SPEC, caught_up, followers, publish, start, until
@@ -32,7 +31,7 @@ class Choosy:
     async def deliver(self, told: Told) -> None:
         self.attempts += 1
         if self.is_away:
-            raise UnavailableError("nobody listens")
+            raise NobodyListensError("nobody listens")
         self.delivered.append(told.key)
 
 

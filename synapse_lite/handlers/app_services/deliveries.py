@@ -12,7 +12,6 @@ import orjson
 
 from synapse_lite.canonical_json import JsonObject
 from synapse_lite.clock import Clock
-from synapse_lite.errors import UnavailableError
 from synapse_lite.handlers.app_services import beside, encryption
 from synapse_lite.handlers.app_services.beside import Beside
 from synapse_lite.handlers.app_services.calls import ServiceCalls
@@ -29,17 +28,13 @@ from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.events import EventStore, StoredEvent, View
 from synapse_lite.storage.stream import Kind
 from synapse_lite.storage.stripped_state import stripped_of
-from synapse_lite.tasks.followers import FollowerSpec, Told
+from synapse_lite.tasks.followers import FollowerSpec, NobodyListensError, Told
 
 MAX_CHANGES = 100
 TIMEOUT_SECONDS = 60.0
 TXN_ID_LETTERS = 24
 EVENT_KINDS = frozenset({Kind.EVENT, Kind.STATE})
 """`STATE`: of memberships of rooms that nobody of ours is in, such as an invite."""
-
-
-class ServiceAwayError(UnavailableError):
-    """It does not take a transaction."""
 
 
 def follower_of(service: AppService) -> FollowerSpec:
@@ -98,9 +93,9 @@ class ServiceDeliveries:
                 service, "PUT", path, orjson.Fragment(body), timeout=TIMEOUT_SECONDS, is_repeatable=True
             )
         except RequestError as error:
-            raise ServiceAwayError(f"{service.id} takes no transaction: {error}") from None
+            raise NobodyListensError(f"{service.id} takes no transaction: {error}") from None
         if not answer.is_ok:
-            raise ServiceAwayError(f"{service.id} answers a transaction with {answer.status}")
+            raise NobodyListensError(f"{service.id} answers a transaction with {answer.status}")
 
     # In a database thread
 
