@@ -1,21 +1,42 @@
 """What concerns application services, and what was handed to each of them last."""
 
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
+from synapse_lite.matrix.types import MEMBER
 from synapse_lite.storage.database import Transaction
-from synapse_lite.storage.stream import Kind
 
 
-def members_since(
-    txn: Transaction, room_nids: Collection[int], server_name: str, position: int
-) -> Iterator[tuple[int, str]]:
-    """(room, user): the server's users who are joined to the rooms, and who has left them since."""
-    yield from txn.rows(
-        "SELECT room_nid, user_id FROM memberships WHERE room_nid = ANY(%s) AND server_name = %s AND membership = 'join'"
-        " UNION SELECT room_nid, s.user_id FROM stream s JOIN memberships m USING (room_nid, event_nid)"
-        f" WHERE s.room_nid = ANY(%s) AND kind = {Kind.EVENT:d} AND position > %s AND membership IN ('leave', 'ban')",
-        (list(room_nids), server_name, list(room_nids), position),
+class Move(NamedTuple):
+    """Of a user of the server: whether they were joined to the room before this position of the stream, and are since."""
+
+    position: int
+    room_nid: int
+    user_id: str
+    was_in: bool
+    is_in: bool
+
+
+def members(
+    txn: Transaction, room_nids: Collection[int], server_name: str, after: int
+) -> tuple[list[tuple[int, str]], list[Move]]:
+    """(room, user): the server's users who are joined to the rooms now, and who moved since `after`, the last one first.
+
+    Of one moment: one statement.
+    """
+    rows = txn.rows(
+        "SELECT NULL, room_nid, user_id, NULL, NULL FROM memberships"
+        " WHERE room_nid = ANY(%s) AND server_name = %s AND membership = 'join'"
+        " UNION ALL SELECT d.position, d.room_nid, d.state_key, coalesce(before.membership = 'join', FALSE),"
+        " coalesce(now.membership = 'join', FALSE) FROM state_deltas d"
+        " LEFT JOIN events before ON before.event_nid = d.previous_nid"
+        " LEFT JOIN events now ON now.event_nid = d.event_nid"
+        f" WHERE d.room_nid = ANY(%s) AND d.position > %s AND d.type = '{MEMBER}'"
+        " AND substr(d.state_key, strpos(d.state_key, ':') + 1) = %s ORDER BY 1 DESC",
+        (list(room_nids), server_name, list(room_nids), after, server_name),
     )
+    joined = [(row[1], row[2]) for row in rows if row[0] is None]
+    return joined, [Move(*row) for row in rows if row[0] is not None and row[3] != row[4]]
 
 
 def aliases_in(txn: Transaction, room_nids: Collection[int]) -> Iterator[tuple[int, str]]:

@@ -28,9 +28,8 @@ class Beside:
     interest: Interest
 
     def read(self, txn: Transaction, changes: Sequence[Change], after: int, now_ms: int) -> list[JsonObject]:
-        in_rooms = [one for one in changes if self._is_told(one)]
-        rooms = {nid for one in in_rooms if (nid := one.room_nid) is not None}
-        told = rooms_by_nid(txn, self.interest.rooms(txn, rooms, after)) if rooms else {}
+        in_rooms = self._heard(txn, [one for one in changes if self._is_told(one)], after)
+        told = rooms_by_nid(txn, {nid for one in in_rooms if (nid := one.room_nid) is not None})
         typed = typing(txn, told, now_ms) if told else {}
         types = {one.room_nid for one in in_rooms if one.kind is Kind.TYPING}
         return [
@@ -44,6 +43,14 @@ class Beside:
                 if nid in types
             ),
             *self._presence(txn, changes, after, now_ms),
+        ]
+
+    def _heard(self, txn: Transaction, changes: Sequence[Change], after: int) -> list[Change]:
+        """Those in rooms that concern the service then."""
+        rooms = {nid for one in changes if (nid := one.room_nid) is not None}
+        stays = self.interest.stays(txn, rooms, after)
+        return [
+            one for one in changes if one.room_nid is not None and stays[one.room_nid].holds_at(one.position)
         ]
 
     def _is_told(self, change: Change) -> bool:

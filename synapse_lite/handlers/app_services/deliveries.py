@@ -107,21 +107,20 @@ class ServiceDeliveries:
 
     def _body(self, txn: Transaction, told: Told) -> JsonObject:
         now_ms, after = self._clock.now_ms(), told.after
-        self._interest.begin(told.claim)
-        nids = [
-            one.event_nid
-            for one in told.changes
-            if one.event_nid is not None and (one.kind is Kind.EVENT or self._is_own(one.user_id))
-        ]
-        stored = self._events.load(txn, nids)
-        concerned = self._interest.events(txn, [stored[nid] for nid in nids if nid in stored], after)
+        self._interest.begin(told.claim, told.changes)
+        places: dict[int, int] = {}
+        for one in told.changes:
+            if one.event_nid is not None and (one.kind is Kind.EVENT or self._is_own(one.user_id)):
+                places.setdefault(one.event_nid, one.position)
+        stored = self._events.load(txn, places)
+        events = [(place, stored[nid]) for nid, place in places.items() if nid in stored]
+        concerned = self._interest.events(txn, events, after)
         views = self._events.views(txn, [one.nid for one in concerned])
         body: JsonObject = {"events": [self._rendered(txn, view, now_ms) for view in views]}
         if self._service.ephemeral_keys:
             heard = self._beside.read(txn, told.changes, after, now_ms)
             body |= dict.fromkeys(self._service.ephemeral_keys, heard)
         body |= self._devices.read(txn, told.changes, after, self._users_of(concerned))
-        self._interest.end(stored.values())
         return body
 
     def _users_of(self, events: Iterable[StoredEvent]) -> set[str]:
