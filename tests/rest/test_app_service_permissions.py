@@ -5,8 +5,9 @@ from pathlib import Path
 from pytest_twisted import ensureDeferred
 
 from tests.rest.conftest import BuildServer
-from tests.rest.registered_services import TOKEN
+from tests.rest.registered_services import TOKEN, registered
 from tests.rest.test_app_services import AS_JIM, JIM, with_jim
+from tests.server import OPEN
 
 
 @ensureDeferred
@@ -29,6 +30,49 @@ async def test_a_service_makes_devices(build_server: BuildServer, tmp_path: Path
     assert await server.refusal("PUT", f"devices/E?{AS_JIM}", named, TOKEN) == (400, "M_TOO_LARGE")
     alice = await server.user("alice")
     assert await server.refusal("PUT", "devices/E", {}, alice) == (404, "M_NOT_FOUND")
+
+
+@ensureDeferred
+async def test_a_service_logs_its_users_out(build_server: BuildServer, tmp_path: Path) -> None:
+    """The device by which it speaks, or all of them, with or without a session; where it names none, none."""
+    server = await with_jim(build_server, tmp_path)
+    for name in "DEF":
+        await server.call("PUT", f"devices/{name}?{AS_JIM}", {}, TOKEN)
+
+    async def devices() -> list[str]:
+        answer = await server.ok("GET", f"devices?{AS_JIM}", token=TOKEN)
+        return sorted(device["device_id"] for device in answer["devices"])
+
+    await server.ok("POST", f"logout?{AS_JIM}", {}, TOKEN)
+    assert await devices() == ["D", "E", "F"]
+    await server.ok("POST", f"logout?{AS_JIM}&device_id=E", {}, TOKEN)
+    assert await devices() == ["D", "F"]
+    await server.ok("POST", f"logout/all?{AS_JIM}", {}, TOKEN)
+    assert await devices() == []
+
+
+@ensureDeferred
+async def test_those_spoken_for_may_do_what_they_may_do(build_server: BuildServer, tmp_path: Path) -> None:
+    """A guest is one, an account that is over is over; of other servers nobody is spoken for, whatever the names say."""
+    everybody = {"users": [{"regex": "@.*", "exclusive": False}], "aliases": [], "rooms": []}
+    server = await build_server(**OPEN, **registered(tmp_path, namespaces=everybody), allow_guest_access=True)
+    guest = (await server.ok("POST", "register?kind=guest", {}))["user_id"]
+    assert await server.ok("GET", f"account/whoami?user_id={guest}", token=TOKEN) == {
+        "user_id": guest,
+        "is_guest": True,
+    }
+    refused = (403, "M_GUEST_ACCESS_FORBIDDEN")
+    assert await server.refusal("POST", f"createRoom?user_id={guest}", {}, TOKEN) == refused
+    await server.user("alice")
+    alice = "account/whoami?user_id=@alice:hs.test"
+    await server.ok("GET", alice, token=TOKEN)
+    soon = server.clock.now_ms() + 1000
+    await server.database.transact(lambda txn: txn.execute("UPDATE users SET expires_ts = %s", (soon,)))
+    server.clock.advance(61)
+    assert await server.refusal("GET", alice, token=TOKEN) == (403, "ORG_MATRIX_EXPIRED_ACCOUNT")
+    for stranger in ("@alice:other.test", "@irc_jim:other.test"):
+        path = f"account/whoami?user_id={stranger}"
+        assert await server.refusal("GET", path, token=TOKEN) == (403, "M_FORBIDDEN")
 
 
 @ensureDeferred

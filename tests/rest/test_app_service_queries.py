@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, gatherResults
 
-from synapse_lite.handlers.app_services.calls import TIMEOUT_SECONDS
+from synapse_lite.handlers.app_services.calls import MAX_ANSWER_BYTES, TIMEOUT_SECONDS
+from synapse_lite.http.client import BodyTooLargeError
 from tests.rest.conftest import BuildServer
 from tests.rest.registered_services import TOKEN, Service, registered, registration
 from tests.rest.test_app_services import EXCLUSIVE, JIM, new
@@ -132,3 +134,17 @@ async def test_services_that_cannot_be_asked(
     server = await build_server(app_service_config_files=files, use_appservice_legacy_authorization=True)
     assert await server.refusal("GET", f"directory/room/{QUOTED}") == UNKNOWN
     assert service.asked == [f"GET /_matrix/app/v1/rooms/{QUOTED}?access_token=hs_c"]
+
+
+@ensureDeferred
+async def test_what_went_wrong_is_told_without_the_token(
+    build_server: BuildServer, tmp_path: Path, service: Service
+) -> None:
+    """It is logged, and kept with what waits for the service."""
+    files = registered(tmp_path, url=service.url, hs_token="hs /secret")
+    server = await build_server(**files, use_appservice_legacy_authorization=True)
+    (irc,) = server.core.accounts.services.all
+    service.says["/"] = (200, b"x" * (MAX_ANSWER_BYTES + 1))
+    with pytest.raises(BodyTooLargeError, match="is larger than") as raised:
+        await server.core.accounts.service_calls.ask(irc, "GET", "/")
+    assert "secret" not in str(raised.value)

@@ -26,7 +26,11 @@ async def bridge(build_server: BuildServer, tmp_path: Path) -> AsyncIterator[Bri
 async def test_a_service_that_was_away_hears_only_what_was_said_beside_its_users(bridge: Bridge) -> None:
     """Who comes later must not hear what was said before, nor who is gone what is said after."""
     alice = await bridge.server.register("alice")
-    room, ghost, other = await bridge.server.room(alice), await bridge.ghost("ghost"), await bridge.ghost("other")
+    room, ghost, other = (
+        await bridge.server.room(alice),
+        await bridge.ghost("ghost"),
+        await bridge.ghost("other"),
+    )
     await say(bridge, room, "among us", alice)
     await bridge.act(ghost, "POST", f"{room}/join", {})
     await say(bridge, room, "beside one", alice)
@@ -59,7 +63,10 @@ async def test_who_reads_before_its_user_comes_is_not_told(bridge: Bridge) -> No
 @pytest_twisted.ensureDeferred
 async def test_what_is_known_of_a_room_holds_while_one_of_its_users_stays(bridge: Bridge) -> None:
     alice = await bridge.server.register("alice")
-    room, ghosts = await bridge.server.room(alice), [await bridge.ghost(name) for name in ("one", "two", "three")]
+    room, ghosts = (
+        await bridge.server.room(alice),
+        [await bridge.ghost(name) for name in ("one", "two", "three")],
+    )
     for ghost in ghosts:
         await bridge.act(ghost, "POST", f"{room}/join", {})
     await say(bridge, room, "to three", alice)

@@ -53,21 +53,25 @@ class ServiceCalls:
         """The answer of whatever status. `path` begins with /_matrix/app, its parts are quoted, and it may have a query.
 
         `timeout` (seconds) is for all of it. `is_repeatable`: twice does no harm, whatever the method. Raises `RequestError`
-        (`TookTooLongError`, `BodyTooLargeError` beyond 1 MiB), also for a service without a URL.
+        (`TookTooLongError`, `BodyTooLargeError` beyond 1 MiB), also for a service without a URL; it does not say the token.
         """
         if service.url is None:
             raise RequestError(f"{service.id} has no URL")
+        token = quote(service.hs_token, safe="")
         headers = {"Authorization": f"Bearer {service.hs_token}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if self.legacy:
-            path += f"{'&' if '?' in path else '?'}access_token={quote(service.hs_token, safe='')}"
-        async with self.http.request(
-            method,
-            service.url + path,
-            timeout=timeout,
-            headers=headers,
-            body=None if body is None else orjson.dumps(body),
-            is_repeatable=is_repeatable,
-        ) as reply:
-            return ServiceAnswer(reply.status, await reply.read(MAX_ANSWER_BYTES))
+            path += f"{'&' if '?' in path else '?'}access_token={token}"
+        try:
+            async with self.http.request(
+                method,
+                service.url + path,
+                timeout=timeout,
+                headers=headers,
+                body=None if body is None else orjson.dumps(body),
+                is_repeatable=is_repeatable,
+            ) as reply:
+                return ServiceAnswer(reply.status, await reply.read(MAX_ANSWER_BYTES))
+        except RequestError as error:  # which names the URL
+            raise type(error)(str(error).replace(token, "…")) from None

@@ -61,7 +61,9 @@ class Interest:
         if claim != self._claim:
             self._rooms = Cache(MAX_ROOMS)
         self._claim = claim
-        self._rooms.remove_all({nid for one in changes if (nid := one.room_nid) is not None and self._moves(one)})
+        self._rooms.remove_all(
+            {nid for one in changes if (nid := one.room_nid) is not None and self._moves(one)}
+        )
 
     def events(
         self, txn: Transaction, events: Sequence[tuple[int, StoredEvent]], after: int
@@ -70,9 +72,7 @@ class Interest:
         rooms = {one.room_nid for _, one in events if not self._is_own(one)}
         stays = self.stays(txn, rooms, after)
         return [
-            one
-            for position, one in events
-            if self._is_own(one) or stays[one.room_nid].holds_at(position)
+            one for position, one in events if self._is_own(one) or stays[one.room_nid].holds_at(position)
         ]
 
     def users(self, txn: Transaction, user_ids: Collection[str], after: int) -> set[str]:
@@ -108,7 +108,9 @@ class Interest:
                     turns[move.room_nid].append(move.position)
         named = self._named(txn, room_nids)
         found = {
-            nid: _ALWAYS if nid in named else Stay(bool(inside[nid]), turns[nid], next(iter(inside[nid]), None))
+            nid: _ALWAYS
+            if nid in named
+            else Stay(bool(inside[nid]), turns[nid], next(iter(inside[nid]), None))
             for nid in room_nids
         }
         for nid, stay in found.items():

@@ -6,7 +6,7 @@ from attrs import frozen
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, forbidden
-from synapse_lite.handlers.access_tokens import message_limit_of, user_locked
+from synapse_lite.handlers.access_tokens import account_expired, message_limit_of, user_locked
 from synapse_lite.handlers.requester import UNLIMITED, Requester
 from synapse_lite.ids import localpart_of
 from synapse_lite.matrix.app_service import AppService
@@ -26,6 +26,7 @@ CACHE_LIFETIME_MS = 60_000
 class _Cached:
     requester: Requester
     locked: bool
+    account_expires_ms: int | None
     expires_ms: int
 
 
@@ -49,7 +50,7 @@ class AppServiceSessions:
         """The user, by one of their devices if that is named; without `user_id` the service's own, who is made if need be.
 
         Raises 403 `M_FORBIDDEN` for a user who is none of the service's or unknown, 403 `M_USER_DEACTIVATED`,
-        400 `M_UNKNOWN_DEVICE`, and unless `allow_locked` 401 `M_USER_LOCKED`.
+        400 `M_UNKNOWN_DEVICE`, and unless `allow_locked` 401 `M_USER_LOCKED` and 403 `ORG_MATRIX_EXPIRED_ACCOUNT`.
         """
         user_id = user_id or service.sender
         if not service.has_user(user_id):
@@ -63,6 +64,9 @@ class AppServiceSessions:
                 self._cache.put(key, cached)
         if cached.locked and not allow_locked:
             raise user_locked()
+        until_ms = cached.account_expires_ms
+        if until_ms is not None and until_ms <= self._clock.now_ms() and not allow_locked:
+            raise account_expired()
         return cached.requester
 
     def on_changes(self, changes: Sequence[Change]) -> None:
@@ -96,7 +100,7 @@ class AppServiceSessions:
             )
             raise MatrixError(400, Errcode.UNKNOWN_DEVICE, message)
         expires_ms = self._clock.now_ms() + CACHE_LIFETIME_MS
-        return _Cached(_requester(service, account), account.locked, expires_ms)
+        return _Cached(_requester(service, account), account.locked, account.account_expires_ts, expires_ms)
 
 
 def _requester(service: AppService, account: AccessToken) -> Requester:
@@ -106,6 +110,7 @@ def _requester(service: AppService, account: AccessToken) -> Requester:
         device_id=account.device_id,
         session=f"{account.user_id} service {service.id}{scope}",
         is_admin=account.is_admin,
+        is_guest=account.is_guest,
         shadow_banned=account.shadow_banned,
         suspended=account.suspended,
         message_limit=message_limit_of(account) if service.is_rate_limited else UNLIMITED,

@@ -92,14 +92,20 @@ class LoginApi:
         session = await self._access_tokens.refresh(text(request.json_object(), "refresh_token", MAX_TOKEN))
         return token_answer(session)
 
-    async def log_out(self, request: Request, _requester: Requester) -> JsonObject:
+    async def log_out(self, request: Request, requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/logout`"""
-        await self._access_tokens.close(request.access_token())
+        if requester.service is None:
+            await self._access_tokens.close(request.access_token())
+        else:
+            await self._access_tokens.close_spoken_for(requester)
         return {}
 
     async def log_out_everywhere(self, _request: Request, requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/logout/all`"""
-        await self._access_tokens.close_all(requester.user_id)
+        if requester.service is None:
+            await self._access_tokens.close_all(requester.user_id)
+        else:
+            await self._access_tokens.close_all_spoken_for(requester)
         return {}
 
 
