@@ -8,8 +8,9 @@ import pytest
 import pytest_twisted
 
 from synapse_lite.handlers.access_tokens import DeviceRequest
+from synapse_lite.handlers.app_services import encryption
 from synapse_lite.tasks.followers import NobodyListensError
-from tests.app_service import AppServiceProcess
+from tests.app_service import AppServiceProcess, accept
 from tests.rest.app_services import Bridge, open_bridges
 from tests.rest.conftest import BuildServer
 from tests.rest.encrypting_clients import client_of
@@ -79,7 +80,8 @@ async def test_messages_to_its_devices_come_once_and_leave_the_inbox(bridge: Bri
 
 
 @pytest_twisted.ensureDeferred
-async def test_messages_that_did_not_arrive_stay(bridge: Bridge) -> None:
+async def test_messages_that_did_not_arrive_come_again(bridge: Bridge) -> None:
+    """They wait where the transaction does: a device that asks meanwhile does not get them twice."""
     alice = await bridge.server.register("alice")
     ghost, token = await ghost_with_device(bridge)
     await bridge.skip()
@@ -89,8 +91,33 @@ async def test_messages_that_did_not_arrive_stay(bridge: Bridge) -> None:
     assert told is not None
     with pytest.raises(NobodyListensError):
         await bridge.hand(told)
-    shown = await bridge.server.ok("GET", "sync", None, token)
-    assert [one["content"] for one in shown["to_device"]["events"]] == [{"text": "kept"}]
+    assert "to_device" not in await bridge.server.ok("GET", "sync", None, token)
+    bridge.service.answer = accept
+    bridge.service.asked.clear()
+    await bridge.hand(told)
+    assert [one["content"] for one in messages(bridge)] == [{"text": "kept"}]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_too_much_at_once_waits(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many devices are sent how much: a transaction has its bounds, and nothing is lost."""
+    monkeypatch.setattr(encryption, "MAX_BYTES", 40)
+    alice = await bridge.server.register("alice")
+    ghost, token = await ghost_with_device(bridge)
+    other = await bridge.ghost("other")
+    await bridge.server.core.accounts.access_tokens.open(other, DeviceRequest("OTHER"))
+    for text in ("one", "two", "three", "four", "five", "six"):
+        await send(bridge, alice, ghost if len(text) == 3 else other, text)
+    await bridge.deliver()
+    assert len(messages(bridge)) == 3
+    for number in range(8):
+        await send(bridge, alice, ghost, f"g{number}")
+        await send(bridge, alice, other, f"o{number}")
+        await bridge.deliver()
+    for name, texts in (("GHOST", ["one", "two", "six"]), ("OTHER", ["three", "four", "five"])):
+        told = [one["content"]["text"] for one in messages(bridge) if one["to_device_id"] == name]
+        assert told == texts + [f"{name[0].lower()}{number}" for number in range(8)]
+    assert "to_device" not in await bridge.server.ok("GET", "sync", None, token)
 
 
 @pytest_twisted.ensureDeferred

@@ -84,7 +84,7 @@ class ServiceDeliveries:
         txn_id, body = found
         if body is not None:
             await self._send(txn_id, body)
-            await self._database.transact(self._arrived, txn_id, body, told.changes[-1].position)
+            await self._database.transact(self._arrived, txn_id)
 
     async def _send(self, txn_id: str, body: str) -> None:
         service, path = self._service, f"/_matrix/app/v1/transactions/{quote(txn_id, safe='')}"
@@ -99,11 +99,9 @@ class ServiceDeliveries:
 
     # In a database thread
 
-    def _arrived(self, txn: Transaction, txn_id: str, body: str, upto: int) -> None:
+    def _arrived(self, txn: Transaction, txn_id: str) -> None:
         txn.relax()  # whoever is told once more by the same id takes no notice
         store.note_arrived(txn, self._service.id, txn_id)
-        if self._service.hears_devices:
-            self._devices.forget(txn, orjson.loads(body), upto)
 
     def _body(self, txn: Transaction, told: Told) -> JsonObject:
         now_ms, after = self._clock.now_ms(), told.after

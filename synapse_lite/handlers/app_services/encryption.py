@@ -1,6 +1,6 @@
 """What application services need to encrypt as their users (MSC2409, MSC3202): messages to devices, device lists, counts of keys."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import orjson
 from attrs import frozen
@@ -12,7 +12,7 @@ from synapse_lite.storage import app_services
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.one_time_keys import KeyCounts, read_all_counts
 from synapse_lite.storage.stream import Change, Kind, devices_of, with_devices
-from synapse_lite.storage.to_device import Address, delete_messages, read_inboxes
+from synapse_lite.storage.to_device import Address, InboxMessage, delete_messages, read_inboxes
 
 MESSAGES = "de.sorunome.msc2409.to_device"
 DEVICE_LISTS = "org.matrix.msc3202.device_lists"
@@ -20,6 +20,14 @@ COUNTS = ("org.matrix.msc3202.device_one_time_key_counts", "org.matrix.msc3202.d
 FALLBACK_KEYS = "org.matrix.msc3202.device_unused_fallback_key_types"
 NO_KEYS = KeyCounts({}, ())
 MAX_BYTES = 8 * 1024 * 1024
+"""Of messages in a transaction."""
+
+MAX_MESSAGES = 1000
+"""For one device."""
+
+INBOXES_AT_ONCE = 16
+"""Of which so many bytes each are read."""
+
 _KEYS = frozenset({Kind.KEY_COUNTS, Kind.KEYS_NEEDED})
 
 
@@ -50,26 +58,17 @@ class ServiceDevices:
             body |= self._counts(txn, {*users, *filter(self.service.has_user, owners)})
         return body
 
-    def forget(self, txn: Transaction, body: JsonObject, upto: int) -> None:
-        """The service has these messages. One that keeps to the keys of its devices asks for them by no other way."""
-        if self.service.hears_keys:
-            places = {(one["to_user_id"], one["to_device_id"]) for one in body.get(MESSAGES, ())}
-            for user_id, device_id in sorted(places):
-                delete_messages(txn, user_id, device_id, upto)
-
     def _messages(self, txn: Transaction, changes: Sequence[Change], after: int) -> list[JsonObject]:
-        positions = [one.position for one in changes]
-        places = [
-            Address(*place)
-            for place in dict.fromkeys(devices_of(changes, {Kind.TO_DEVICE}))
-            if self.service.has_user(place[0])
-        ]
-        if not places:
-            return []
-        inboxes = read_inboxes(
-            txn, places, after=after, upto=positions[-1], limit=len(positions), max_bytes=MAX_BYTES
-        )
-        found = [(one, place) for place, waiting in inboxes.items() for one in waiting.messages]
+        """Taken from the inboxes where the service keeps to the keys of its devices, which then ask by no other way: it is these
+        messages, written down with the transaction, that it gets. What is too much at once waits there for the next one.
+        """
+        wanted = dict.fromkeys(devices_of(changes, {Kind.TO_DEVICE}))
+        places = [Address(*place) for place in wanted if self.service.has_user(place[0])]
+        upto = changes[-1].position
+        found = list(_oldest(txn, places, 0 if self.service.hears_keys else after, upto))
+        if self.service.hears_keys:
+            for place, last in sorted({place: one.position for place, one in found}.items()):
+                delete_messages(txn, *place, last)
         return [
             {
                 "type": one.type,
@@ -78,7 +77,7 @@ class ServiceDevices:
                 "to_user_id": place.user_id,
                 "to_device_id": place.device_id,
             }
-            for one, place in sorted(found)
+            for place, one in sorted(found, key=lambda one: (one[1].position, one[0]))
         ]
 
     def _changed(self, txn: Transaction, changes: Sequence[Change], after: int) -> list[str]:
@@ -107,3 +106,21 @@ class ServiceDevices:
             for user_id, of in counts.items()
         }
         return {**dict.fromkeys(COUNTS, one_time), FALLBACK_KEYS: fallback}
+
+
+def _oldest(
+    txn: Transaction, places: Sequence[Address], after: int, upto: int
+) -> Iterator[tuple[Address, InboxMessage]]:
+    """Of each device in order, as many as may go together."""
+    left = MAX_BYTES
+    for start in range(0, len(places), INBOXES_AT_ONCE):
+        some = places[start : start + INBOXES_AT_ONCE]
+        inboxes = read_inboxes(txn, some, after=after, upto=upto, limit=MAX_MESSAGES, max_bytes=left)
+        for place, waiting in inboxes.items():
+            for one in waiting.messages:
+                if left <= 0:
+                    return
+                left -= len(one.content)
+                yield place, one
+        if left <= 0:
+            return
