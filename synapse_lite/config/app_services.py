@@ -41,7 +41,7 @@ def _regex(pattern: str) -> str:
 
 
 def _web_address(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
+    if url and not url.startswith(("http://", "https://")):
         raise ValueError("should begin with http:// or https://")
     return url.rstrip("/")
 
@@ -62,7 +62,7 @@ class Namespaces(_Model):
 
 
 class Registration(_Model):
-    """A file. Other keys are of no concern to a homeserver."""
+    """A file. Other keys are of no concern to a homeserver. `url` "": as null, which some write so."""
 
     id: str = Field(min_length=1)
     url: Annotated[str, AfterValidator(_web_address)] | None

@@ -57,6 +57,7 @@ def test_a_file_as_bridges_write_it(tmp_path: Path) -> None:
     assert not service.has_alias("#other_telegram_room:hs.test")
     assert not service.has_room("!room:hs.test")
     assert "secret" not in repr(service)
+    assert read(write(tmp_path / "puppets.yaml", url=""))[0].url is None
 
 
 def test_a_service_that_only_asks(tmp_path: Path) -> None:

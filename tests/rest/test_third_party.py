@@ -1,5 +1,6 @@
 """Networks behind bridges over HTTP."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,13 @@ async def test_users_and_locations(
     token = await server.user("alice")
     services[0].says[f"{ASKED}/user/irc"] = (200, [USER, {"userid": 5}, 6])
     services[1].says[f"{ASKED}/user/irc"] = (200, [{**USER, "userid": "@irc_ann:hs.test", "more": 1}])
+    deep: Any = {}
+    for _ in range(300):  # can be read, and not be written again
+        deep = {"x": deep}
+    services[0].says[f"{ASKED}/location/irc"] = (200, json.dumps([{**PLACE, "fields": deep}]).encode())
+    assert await server.ok("GET", "thirdparty/location/irc", token=token) == []
+    services[0].asked.clear()
+    services[1].asked.clear()
     found = await server.ok("GET", f"thirdparty/user/irc?nick=a%26b&nick=c&access_token={token}")
     assert found == [USER, {**USER, "userid": "@irc_ann:hs.test"}]
     assert services[0].asked == services[1].asked == [f"GET {ASKED}/user/irc?nick=a%26b&nick=c"]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import orjson
 from attrs import frozen
 
 from synapse_lite.canonical_json import JsonObject
@@ -103,7 +104,12 @@ class Networks:
         except RequestError as error:
             logger.info("%s is not asked for %s: %s", service.id, path, error)
             return None
-        return answer.json() if answer.is_ok else None
+        said = answer.json() if answer.is_ok else None
+        try:
+            orjson.dumps(said)
+        except orjson.JSONEncodeError:  # deeper than is written, though it can be read
+            return None
+        return said
 
 
 def _description(said: object, service_id: str) -> JsonObject | None:
