@@ -366,16 +366,9 @@ class Exchange:
         # The two know each other: without this, each request would wait for a garbage collection.
         self._request = None
         is_news = status >= HTTPStatus.BAD_REQUEST or self._match is None or not self._match.route.is_probe
-        logger.log(
-            logging.INFO if is_news else logging.DEBUG,
-            "%s %s %d %.1fms %dB %s",
-            method,
-            path,
-            status,
-            seconds * 1000,
-            self.sentLength,
-            requester or "-",
-        )
+        level = logging.INFO if is_news else logging.DEBUG
+        shown = (method, path, status, seconds * 1000, self.sentLength, requester or "-")
+        logger.log(level, "%s %s %d %.1fms %dB %s", *shown)
 
     def _logged(self) -> tuple[str, str]:
         """Method and path, without the query, which may hold a token."""

@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from synapse_lite.errors import MatrixError
 from synapse_lite.matrix.media import parse_mxc
-from synapse_lite.replication.changes import CURRENT_SECONDS, POLL_SECONDS
+from synapse_lite.replication.changes import CURRENT_SECONDS, POLL_SECONDS, URGENT_TOPIC
 from synapse_lite.storage.accounts import NewAccount, create_account
 from synapse_lite.storage.database import Database, DatabaseError, Transaction
 from synapse_lite.storage.media import blobs, files, quarantine, thumbnails
-from synapse_lite.storage.media.files import FilledError, Media, NewMedia
+from synapse_lite.storage.media.files import ExpiredError, FilledError, Media, NewMedia
 from synapse_lite.storage.media.quarantine import Reason
 from synapse_lite.storage.media.thumbnails import Box, Thumbnail
 from synapse_lite.storage.stream import read_position
@@ -132,7 +132,7 @@ def reserve(txn: Transaction, name: tuple[str, str]) -> None:
 def fill(txn: Transaction, name: tuple[str, str], data: bytes) -> Media | None:
     sha256 = hashlib.sha256(data).digest()
     blobs.hold(txn, sha256, len(data), NOW_MS)
-    with suppress(FilledError):
+    with suppress(FilledError, ExpiredError):
         return files.fill(txn, NewMedia(*name, ALICE, "text/plain", None, NOW_MS, True), sha256, len(data))
     return None
 
@@ -372,7 +372,7 @@ async def test_whoever_was_told_to_look_does_not_remember_until_it_has(processes
     await other.catch_up()
     await other.media(NAMES[0])
     await acting.do(quarantine.quarantine, NAMES[:1], REASON)
-    other.home.bus.publish("stream now", str(acting.home.log.position))
+    other.home.bus.publish(URGENT_TOPIC, str(acting.home.log.position))
     hidden = await other.media(NAMES[0])
     assert hidden is not None
     assert hidden.quarantined_by is not None

@@ -69,12 +69,12 @@ async def test_devices_are_pruned(processes: Processes) -> None:
 
 @ensureDeferred
 async def test_old_keys_are_deleted(processes: Processes) -> None:
-    """Each is looked at once, and those of devices that are used are there."""
+    """The stock of each device is looked at once, and the keys of those that are used are there."""
     await processes.steps.do(make_devices)
     task = await processes.run(DELETE_OLD_OTKS, DeleteOldKeysParams(before_ts=BEFORE))
     keys = DEVICES * (KEYS // 10)
     assert (task.status, task.result) == (Status.COMPLETE, {"dry_run": False, "keys": keys})
-    assert (task.done, task.total) == (2 * keys, 2 * keys)
+    assert (task.done, task.total) == (2 * DEVICES, 2 * DEVICES)
     assert await count(processes.steps, "one_time_keys") == keys
 
 
