@@ -13,8 +13,10 @@ from synapse_lite.errors import Errcode, MatrixError, invalid_param
 from synapse_lite.federation.peers import PeerError, Peers
 from synapse_lite.handlers.room_summary import directory_entry
 from synapse_lite.ids import is_same_server, is_server_name
+from synapse_lite.storage.cache import Cache
 from synapse_lite.storage.database import Database, Transaction
 from synapse_lite.storage.public_rooms import DirectoryPlace, DirectorySearch, count_public, list_public
+from synapse_lite.storage.room_directory import PUBLISHED, UNPUBLISHED
 from synapse_lite.storage.room_summary import RoomSummary
 
 DEFAULT_LIMIT = 100
@@ -22,13 +24,15 @@ MAX_LIMIT = 500
 COUNTED = 1000
 """Rooms of a directory that are counted for every page."""
 COUNT_SECONDS = 60.0  # for which the count of a larger one is taken for true
+MAX_COUNTS = 1000
 _TOKEN = re.compile(r"([np])([0-9]{1,9})_([0-9]{1,18})")
 _FIELDS = ("chunk", "next_batch", "prev_batch", "total_room_count_estimate")
 
 
 @frozen
 class DirectoryQuery:
-    """`since` is the token of a page; `network`: a third-party network, of which we have no rooms.
+    """`since` is the token of a page; `network`: "service id|network id", whose rooms alone are wanted; `all_networks`: these
+    rooms beside those that are published.
 
     `term`, `room_types` and `federated` as in `DirectorySearch`.
     """
@@ -38,7 +42,15 @@ class DirectoryQuery:
     term: str | None = None
     room_types: Sequence[str | None] | None = None
     network: str | None = None
+    all_networks: bool = False
     federated: bool = False
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """Of `DirectorySearch`."""
+        if self.network is not None:
+            return (self.network,)
+        return (PUBLISHED, UNPUBLISHED) if self.all_networks else (PUBLISHED,)
 
 
 class PublicRooms:
@@ -52,8 +64,7 @@ class PublicRooms:
         self._clock = clock
         self._server_name = server_name
         self._searchable = searchable
-        self._count = 0
-        self._counted_at = 0.0
+        self._counts: Cache[tuple[str, ...], tuple[int, float]] = Cache(MAX_COUNTS)
 
     async def page(self, query: DirectoryQuery, server: str | None = None) -> JsonObject:
         """The rooms with the most members first. Tokens name a place between rooms, so that no page repeats or
@@ -61,20 +72,28 @@ class PublicRooms:
 
         400 `M_INVALID_PARAM` for a token that is none of ours, 502 for another server that gives no answer.
         """
-        if not self._searchable or query.network is not None:
+        if not self._searchable:
             return {"chunk": [], "total_room_count_estimate": 0}
         if server is not None and not is_same_server(server, self._server_name):
             return await self._ask(server, query)
         place = None if query.since is None else _read_place(query.since)
-        page, self._count = await self._database.snapshot(_read_page, query, place, self._known_count())
-        return {**page, "total_room_count_estimate": self._count}
+        known = self._known_count(query.lists)
+        page, count = await self._database.snapshot(_read_page, query, place, known)
+        if known is None:
+            self._counts.remove(query.lists)
+            if count > COUNTED:
+                self._counts.put(query.lists, (count, self._clock.monotonic()))
+        return {**page, "total_room_count_estimate": count}
 
-    def _known_count(self) -> int | None:
+    def _known_count(self, lists: tuple[str, ...]) -> int | None:
         """How many rooms there are, unless they have to be counted now."""
-        now = self._clock.monotonic()
-        if self._count > COUNTED and now < self._counted_at + COUNT_SECONDS:
-            return self._count
-        self._counted_at = now
+        known, now = self._counts.get(lists), self._clock.monotonic()
+        if known is None:
+            return None
+        count, counted_at = known
+        if now < counted_at + COUNT_SECONDS:
+            return count
+        self._counts.put(lists, (count, now))  # nobody else counts meanwhile
         return None
 
     async def _ask(self, server: str, query: DirectoryQuery) -> JsonObject:
@@ -95,7 +114,8 @@ def _read_page(
 ) -> tuple[JsonObject, int]:
     """The page, and how many rooms there are, found by the query or not: `known`, or counted."""
     limit = min(query.limit, MAX_LIMIT)
-    rooms = list_public(txn, DirectorySearch(query.term, query.room_types, query.federated), place, limit + 1)
+    search = DirectorySearch(query.term, query.room_types, query.federated, query.lists)
+    rooms = list_public(txn, search, place, limit + 1)
     backwards = place is not None and place.backwards
     has_more = len(rooms) > limit
     if has_more:
@@ -105,7 +125,7 @@ def _read_page(
         page["next_batch"] = _token("n", rooms[-1])
     if rooms and (has_more if backwards else place is not None):
         page["prev_batch"] = _token("p", rooms[0])
-    return page, count_public(txn) if known is None else known
+    return page, count_public(txn, query.lists) if known is None else known
 
 
 def _token(direction: str, room: RoomSummary) -> str:
@@ -126,7 +146,9 @@ def _question(query: DirectoryQuery) -> JsonObject:
         search["generic_search_term"] = query.term
     if query.room_types is not None:
         search["room_types"] = list(query.room_types)
-    body: JsonObject = {"limit": min(query.limit, MAX_LIMIT), "include_all_networks": False}
+    body: JsonObject = {"limit": min(query.limit, MAX_LIMIT), "include_all_networks": query.all_networks}
+    if query.network is not None:
+        body["third_party_instance_id"] = query.network
     if search:
         body["filter"] = search
     return body if query.since is None else body | {"since": query.since}

@@ -6,6 +6,7 @@ from attrs import frozen
 
 from synapse_lite.storage.database import Transaction
 from synapse_lite.storage.patterns import containing, spellings
+from synapse_lite.storage.room_directory import PUBLISHED
 from synapse_lite.storage.room_summary import RoomSummary, read_summaries
 
 
@@ -13,11 +14,13 @@ from synapse_lite.storage.room_summary import RoomSummary, read_summaries
 class DirectorySearch:
     """`term`: part of name, topic or canonical alias, in whatever case. `room_types`: None among them are rooms
     without a type; None instead of them, any. `federated`: only those that users of other servers may join.
+    `lists`: where (`room_directory`); no room is in two of them.
     """
 
     term: str | None = None
     room_types: Sequence[str | None] | None = None
     federated: bool = False
+    lists: Sequence[str] = (PUBLISHED,)
 
 
 @frozen
@@ -39,23 +42,27 @@ def list_public(
         conditions.append(f"(joined, room_nid) {'>' if backwards else '<'} (%(joined)s, %(room_nid)s)")
         arguments |= {"joined": place.joined, "room_nid": place.room_nid}
     direction = "ASC" if backwards else "DESC"
+    order = f"ORDER BY joined {direction}, room_nid {direction} LIMIT %(limit)s"
+    # List by list: in that order the index has the rooms of one list only.
     rows = txn.rows(
-        f"SELECT room_nid FROM room_directory WHERE {' AND '.join(conditions)}"
-        f" ORDER BY joined {direction}, room_nid {direction} LIMIT %(limit)s",
-        {**arguments, "limit": limit},
+        "SELECT room_nid FROM unnest(%(lists)s::text[]) AS wanted (list) CROSS JOIN LATERAL"
+        f" (SELECT joined, room_nid FROM room_directory WHERE {' AND '.join(conditions)} {order}) AS found {order}",
+        {**arguments, "lists": list(search.lists), "limit": limit},
     )
     nids = [nid for (nid,) in (reversed(rows) if backwards else rows)]
     found = read_summaries(txn, nids)
     return [found[nid] for nid in nids]
 
 
-def count_public(txn: Transaction) -> int:
-    """How many rooms the directory has in all; reads its whole index."""
-    return int(txn.value("SELECT count(*) FROM room_directory WHERE listed"))
+def count_public(txn: Transaction, lists: Sequence[str]) -> int:
+    """How many rooms the lists have in all; reads them whole, from the index."""
+    return int(
+        txn.value("SELECT count(*) FROM room_directory WHERE listed AND list = ANY(%s)", (list(lists),))
+    )
 
 
 def _conditions(search: DirectorySearch) -> tuple[list[str], dict[str, object]]:
-    conditions = ["listed"]
+    conditions = ["room_directory.list = wanted.list", "listed"]
     arguments: dict[str, object] = {}
     if search.term:
         terms = {f"term{number}": containing(one) for number, one in enumerate(spellings(search.term))}

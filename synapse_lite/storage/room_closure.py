@@ -19,6 +19,13 @@ def hold_room(txn: Transaction, room_nid: int) -> None:
         raise not_found("Unknown room")
 
 
+def hold_room_alone(txn: Transaction, room_nid: int) -> None:
+    """As `hold_room`, and nobody else writes into the room until then."""
+    held = txn.row("SELECT FROM rooms WHERE room_nid = %s AND NOT purging FOR NO KEY UPDATE", (room_nid,))
+    if held is None:
+        raise not_found("Unknown room")
+
+
 _HOLD_JOINED = Prepared(
     "hold_joined_room",
     "SELECT r.room_nid, r.purging FROM rooms r JOIN memberships m USING (room_nid)"

@@ -33,7 +33,8 @@ async def test_networks(build_server: BuildServer) -> None:
     for body, found in (({"third_party_instance_id": "irc|x"}, 0), ({"include_all_networks": True}, 1)):
         assert len((await server.ok("POST", "publicRooms", body, token))["chunk"]) == found
     both = {"third_party_instance_id": "irc|x", "include_all_networks": True}
-    assert await server.refusal("POST", "publicRooms", both, token) == (400, "M_INVALID_PARAM")
+    for wrong in (both, {"third_party_instance_id": "*"}, {"third_party_instance_id": ""}):
+        assert await server.refusal("POST", "publicRooms", wrong, token) == (400, "M_INVALID_PARAM")
     assert len((await server.ok("GET", f"publicRooms?server={SERVER.upper()}", token=token))["chunk"]) == 1
 
 

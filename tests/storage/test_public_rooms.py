@@ -23,7 +23,12 @@ FILL = (
         "INSERT INTO room_summary (room_nid, name, join_rule, joined)"
         " SELECT room_nid, 'Room ' || room_nid, 'public', 1 + room_nid % 50 FROM rooms"
     ),
-    "INSERT INTO room_directory SELECT room_nid, joined, TRUE, TRUE, NULL, lower(name) FROM room_summary",
+    (
+        "INSERT INTO room_directory (room_nid, joined, listed, federates, body, list)"
+        " SELECT room_nid, joined, TRUE, TRUE, lower(name), list FROM room_summary"
+        " CROSS JOIN unnest(CASE WHEN room_nid % 4 = 0 THEN ARRAY['', 'irc|a'] WHEN room_nid % 4 = 1 THEN ARRAY['*', 'irc|b']"
+        " ELSE ARRAY[''] END) AS shows (list)"
+    ),
 )
 MIDDLE = DirectoryPlace(25, ROOMS // 2)
 PAGES: dict[str, Callable[[Transaction], object]] = {
@@ -32,6 +37,8 @@ PAGES: dict[str, Callable[[Transaction], object]] = {
     "before": lambda txn: list_public(txn, DirectorySearch(), DirectoryPlace(25, 1, backwards=True), LIMIT),
     "searched": lambda txn: list_public(txn, DirectorySearch("ROOM"), MIDDLE, LIMIT),
     "untyped": lambda txn: list_public(txn, DirectorySearch(room_types=[None]), None, LIMIT),
+    "of a network": lambda txn: list_public(txn, DirectorySearch(lists=["irc|b"]), MIDDLE, LIMIT),
+    "of all networks": lambda txn: list_public(txn, DirectorySearch(lists=["", "*"]), MIDDLE, LIMIT),
     "federated": lambda txn: list_public(txn, DirectorySearch(federated=True), None, LIMIT),
 }
 

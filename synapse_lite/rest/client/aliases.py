@@ -51,8 +51,13 @@ class AliasApi:
 
     async def set_visibility(self, request: Request, requester: Requester, room_id: str) -> JsonObject:
         """`PUT /_matrix/client/v3/directory/list/room/{roomId}`"""
-        visibility = parameter(request.json_object(allow_empty=True), "visibility", str, "public")
-        if visibility not in {"public", "private"}:
-            raise bad_json("'visibility' must be 'public' or 'private'")
-        await self._aliases.set_listed(requester, room_id, visibility == "public")
+        await self._aliases.set_listed(requester, room_id, is_to_be_listed(request))
         return {}
+
+
+def is_to_be_listed(request: Request) -> bool:
+    """What the body says of a list. Raises 400 `M_BAD_JSON`."""
+    visibility = parameter(request.json_object(allow_empty=True), "visibility", str, "public")
+    if visibility not in {"public", "private"}:
+        raise bad_json("'visibility' must be 'public' or 'private'")
+    return visibility == "public"

@@ -12,6 +12,7 @@ from synapse_lite.http.router import Route, client_routes
 from synapse_lite.rest.body import optional_text, parameter
 
 MAX_TERM = 255
+MAX_NETWORK = 1024
 MAX_TYPES = 100
 MAX_TOKEN = 1024
 
@@ -42,10 +43,16 @@ class PublicRoomsApi:
 
 def query_of(request: Request) -> DirectoryQuery:
     """A query that stands in the address. A limit of 0 is none."""
+    network, all_networks = (
+        request.query("third_party_instance_id"),
+        request.query_bool("include_all_networks"),
+    )
+    _check_network(network, all_networks)
     return DirectoryQuery(
         request.query_int("limit", DEFAULT_LIMIT) or DEFAULT_LIMIT,
         request.query("since") or None,
-        network=request.query("third_party_instance_id"),
+        network=network,
+        all_networks=all_networks,
     )
 
 
@@ -54,9 +61,9 @@ def read_query(body: JsonObject) -> DirectoryQuery:
     limit = parameter(body, "limit", int, None)
     if limit is not None and limit < 0:
         raise invalid_param("'limit' must not be negative")
-    network = optional_text(body, "third_party_instance_id", MAX_TERM)
-    if network is not None and parameter(body, "include_all_networks", bool, False):
-        raise invalid_param("'third_party_instance_id' names one network, 'include_all_networks' all of them")
+    network = optional_text(body, "third_party_instance_id", MAX_NETWORK)
+    all_networks = parameter(body, "include_all_networks", bool, False)
+    _check_network(network, all_networks)
     given: JsonObject | None = parameter(body, "filter", dict, None)
     wanted = given or {}
     return DirectoryQuery(
@@ -65,7 +72,17 @@ def read_query(body: JsonObject) -> DirectoryQuery:
         optional_text(wanted, "generic_search_term", MAX_TERM),
         _types(wanted),
         network,
+        all_networks,
     )
+
+
+def _check_network(network: str | None, all_networks: bool) -> None:
+    if network is None:
+        return
+    if all_networks:
+        raise invalid_param("'third_party_instance_id' names one network, 'include_all_networks' all of them")
+    if "|" not in network:
+        raise invalid_param("'third_party_instance_id' must name a service and its network")
 
 
 def _types(wanted: JsonObject) -> list[str | None] | None:
