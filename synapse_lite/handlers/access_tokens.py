@@ -174,14 +174,11 @@ class AccessTokens:
         """Log out: the token and its device are gone."""
         await self._database.transact(_close, hash_token(token))
 
-    async def close_spoken_for(self, requester: Requester) -> None:
-        """A service logs its user out: the device by which it speaks is gone, if it names one."""
-        if requester.device_id is not None:
-            await self._database.transact(delete_devices, requester.user_id, [requester.device_id])
-
-    async def close_all_spoken_for(self, requester: Requester) -> None:
-        """As `close_all`, and the devices that a service made without a session are gone, too."""
-        await self._database.transact(_close_all, requester.user_id)
+    async def close_device(self, requester: Requester) -> None:
+        """A service logs out the device by which it speaks. 401 `M_UNKNOWN_TOKEN` without one: then there is no session to end."""
+        if requester.device_id is None:
+            raise _unknown_token("Unrecognised access token")
+        await self._database.transact(delete_devices, requester.user_id, [requester.device_id])
 
     async def close_all(self, user_id: str, *, except_token_nid: int | None = None) -> None:
         await self._database.transact(end_sessions, user_id, except_token_nid=except_token_nid)
@@ -352,11 +349,6 @@ def _close(txn: Transaction, token_hash: bytes) -> None:
     deleted = access_tokens.delete_access_token(txn, token_hash)
     if deleted is not None and deleted[1] is not None:
         delete_devices(txn, deleted[0], [deleted[1]])
-
-
-def _close_all(txn: Transaction, user_id: str) -> None:
-    end_sessions(txn, user_id)
-    delete_devices(txn, user_id, [one.device_id for one in devices.read_devices(txn, user_id)])
 
 
 def _successor(

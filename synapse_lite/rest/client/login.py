@@ -97,15 +97,12 @@ class LoginApi:
         if requester.service is None:
             await self._access_tokens.close(request.access_token())
         else:
-            await self._access_tokens.close_spoken_for(requester)
+            await self._access_tokens.close_device(requester)
         return {}
 
     async def log_out_everywhere(self, _request: Request, requester: Requester) -> JsonObject:
         """`POST /_matrix/client/v3/logout/all`"""
-        if requester.service is None:
-            await self._access_tokens.close_all(requester.user_id)
-        else:
-            await self._access_tokens.close_all_spoken_for(requester)
+        await self._access_tokens.close_all(requester.user_id)
         return {}
 
 
