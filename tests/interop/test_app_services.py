@@ -148,7 +148,6 @@ def _local(caller: Caller, name: str) -> str:
 
 
 SPEAKING_DIFFERS = {
-    "POST logout?user_id={ghost} {}: .errcode: 'M_UNKNOWN_TOKEN'": "clients know this one",
     "PUT profile/{ada}/displayname?user_id={ghost} *: status: 403": "as of any other user",
     "GET pushrules/?user_id={ghost}: .global": "the predefined rules of the present specification only",
 }
