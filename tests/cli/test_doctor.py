@@ -21,6 +21,7 @@ from synapse_lite.config.losses import LOSSES
 from synapse_lite.config.synapse_options import IGNORED
 from synapse_lite.workers.keys import load_signing_key
 from tests.cli.admin_server import run
+from tests.rest.registered_services import registered
 
 
 class Health(BaseHTTPRequestHandler):
@@ -93,7 +94,7 @@ def worst(found: list[dict[str, Any]], check: str) -> dict[str, Any]:
 def test_all_is_well(tmp_path: Path, database_arguments: dict[str, Any], port: int) -> None:
     """A migrated database, a live process and an open port: exit code 0, and nothing but ok."""
     execute(database_arguments, runner("main", 3600))
-    file = config_file(tmp_path, database_arguments, port)
+    file = config_file(tmp_path, database_arguments, port, **registered(tmp_path))
     result = run("doctor", "-c", str(file), "--json")
     found = checks(result)
     assert {check["level"] for check in found} == {"ok"}, found
@@ -109,6 +110,7 @@ def test_all_is_well(tmp_path: Path, database_arguments: dict[str, Any], port: i
         "tasks",
         "followers",
         "listeners",
+        "services",
     }
     shown = run("doctor", "-c", str(file))
     assert shown.exit_code == 0

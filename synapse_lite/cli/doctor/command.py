@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from synapse_lite.cli.doctor.app_services import check_app_services
 from synapse_lite.cli.doctor.database import check_clock, check_facts, check_schema, measure
 from synapse_lite.cli.doctor.duties import check_duties, named_for_duties
 from synapse_lite.cli.doctor.engine import (
@@ -54,7 +55,7 @@ _SHOWN = 10
 @config_option
 @json_option
 def doctor(*, config_paths: tuple[Path, ...], as_json: bool) -> None:
-    """Check the configuration, the database, the processes and their tasks. Changes nothing.
+    """Check the configuration, the database, the processes, their tasks, application services. Changes nothing.
 
     Give the files of the main process; and those of a worker after them, to check its listeners instead.
     """
@@ -71,6 +72,7 @@ def doctor(*, config_paths: tuple[Path, ...], as_json: bool) -> None:
         findings.append(check_startup(config))
         findings += examine_database(config)
         findings += check_listeners(config.worker_name, config.effective_listeners)
+        findings += check_app_services(config)
     if as_json:
         echo_json(as_json_object(findings))
     else:
