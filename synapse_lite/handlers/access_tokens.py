@@ -174,8 +174,8 @@ class AccessTokens:
         """Log out: the token and its device are gone."""
         await self._database.transact(_close, hash_token(token))
 
-    async def close_device(self, requester: Requester) -> None:
-        """A service logs out the device by which it speaks. 401 `M_UNKNOWN_TOKEN` without one: then there is no session to end."""
+    async def close_spoken_for(self, requester: Requester) -> None:
+        """A service logs its user out: the device by which it speaks is gone. 401 `M_UNKNOWN_TOKEN` if it names none."""
         if requester.device_id is None:
             raise _unknown_token("Unrecognised access token")
         await self._database.transact(delete_devices, requester.user_id, [requester.device_id])

@@ -97,7 +97,7 @@ class LoginApi:
         if requester.service is None:
             await self._access_tokens.close(request.access_token())
         else:
-            await self._access_tokens.close_device(requester)
+            await self._access_tokens.close_spoken_for(requester)
         return {}
 
     async def log_out_everywhere(self, _request: Request, requester: Requester) -> JsonObject:
