@@ -44,12 +44,14 @@ def list_public(
     direction = "ASC" if backwards else "DESC"
     order = f"ORDER BY joined {direction}, room_nid {direction} LIMIT %(limit)s"
     # List by list: in that order the index has the rooms of one list only.
-    rows = txn.rows(
-        "SELECT room_nid FROM unnest(%(lists)s::text[]) AS wanted (list) CROSS JOIN LATERAL"
-        f" (SELECT joined, room_nid FROM room_directory WHERE {' AND '.join(conditions)} {order}) AS found {order}",
-        {**arguments, "lists": list(search.lists), "limit": limit},
-    )
-    nids = [nid for (nid,) in (reversed(rows) if backwards else rows)]
+    arguments |= {f"list{number}": name for number, name in enumerate(search.lists)}
+    pages = [
+        f"SELECT room_nid, joined FROM room_directory WHERE list = %(list{number})s AND {' AND '.join(conditions)} {order}"
+        for number in range(len(search.lists))
+    ]
+    text = pages[0] if len(pages) == 1 else f"({') UNION ALL ('.join(pages)}) {order}"
+    rows = txn.rows(text, {**arguments, "limit": limit})
+    nids = [nid for nid, _ in (reversed(rows) if backwards else rows)]
     found = read_summaries(txn, nids)
     return [found[nid] for nid in nids]
 
@@ -62,7 +64,7 @@ def count_public(txn: Transaction, lists: Sequence[str]) -> int:
 
 
 def _conditions(search: DirectorySearch) -> tuple[list[str], dict[str, object]]:
-    conditions = ["room_directory.list = wanted.list", "listed"]
+    conditions = ["listed"]
     arguments: dict[str, object] = {}
     if search.term:
         terms = {f"term{number}": containing(one) for number, one in enumerate(spellings(search.term))}
