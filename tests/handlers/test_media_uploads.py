@@ -159,8 +159,10 @@ async def test_reserved_names(database: Database, tmp_path: Path) -> None:
             await home.uploads.create(who())
         assert refused.value.status == 429
         await home.uploads.create(who(BOB))
-        clock.advance(61)
         expired = Mxc(SERVER, late[0].rpartition("/")[2])
+        assert await refusal(home.download(expired, timeout_ms=0)) == (504, "M_NOT_YET_UPLOADED")
+        clock.advance(61)
+        assert await refusal(home.download(expired, timeout_ms=0)) == (404, "M_NOT_FOUND")
         assert await refusal(fill(home, expired, HELLO)) == (404, "M_NOT_FOUND")
         await home.uploads.create(who())
 
