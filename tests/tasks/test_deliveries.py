@@ -10,6 +10,7 @@ from synapse_lite.storage import tasks as store
 from synapse_lite.storage.database import Transaction
 from synapse_lite.tasks.followers import NobodyListensError, Told
 from synapse_lite.tasks.queue import TOPIC as TASKS
+from synapse_lite.workers.logs import OutageFilter
 from tests.tasks.conftest import Engine
 from tests.tasks.test_followers import SPEC, caught_up, followers, publish, start, until
 
@@ -85,6 +86,7 @@ async def test_who_is_away_is_named_in_a_line_and_tried_again_when_heard_of(
     told = [one for one in caplog.records if "nobody listens" in one.getMessage()]
     assert told
     assert not any(one.exc_info for one in told)
+    assert all(OutageFilter().filter(one) for one in told)  # that the database is away is another thing
     handler.is_away = False
     assert await engine.database.transact(store.try_follower_again, "test")
     assert not await engine.database.transact(store.try_follower_again, "test")
