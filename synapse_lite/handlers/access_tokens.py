@@ -79,11 +79,22 @@ FOR_EVER = TokenLifetimes()
 
 
 @attrs.frozen
-class _Cached:
+class CheckedSession:
+    """Whom a token stands for, as it was when it was read. `expires_ms`: not to be believed any longer."""
+
     requester: Requester
     locked: bool
     account_expires_ms: int | None
     expires_ms: int
+
+    def admit(self, now_ms: int, *, allow_locked: bool) -> Requester:
+        """Unless `allow_locked` 401 `M_USER_LOCKED`, and 403 for an expired account."""
+        if self.locked and not allow_locked:
+            raise user_locked()
+        until_ms = self.account_expires_ms
+        if until_ms is not None and until_ms <= now_ms and not allow_locked:
+            raise account_expired()
+        return self.requester
 
 
 class AccessTokens:
@@ -108,7 +119,7 @@ class AccessTokens:
         self._lifetimes = lifetimes
         self._terms = terms
         self._active = active
-        self._cache: dict[bytes, _Cached] = {}
+        self._cache: dict[bytes, CheckedSession] = {}
         self._of_user: dict[str, set[bytes]] = {}
         self._generation = 0
 
@@ -187,12 +198,7 @@ class AccessTokens:
         cached = self._cache.get(token_hash)
         if cached is None or cached.expires_ms <= self._clock.now_ms():
             cached = await self._read(token_hash)
-        if cached.locked and not allow_locked:
-            raise user_locked()
-        until_ms = cached.account_expires_ms
-        if until_ms is not None and until_ms <= self._clock.now_ms() and not allow_locked:
-            raise account_expired()
-        return cached.requester
+        return cached.admit(self._clock.now_ms(), allow_locked=allow_locked)
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         """Forget the tokens of users who changed, here or in another process."""
@@ -233,7 +239,7 @@ class AccessTokens:
         )
         return session
 
-    async def _read(self, token_hash: bytes) -> _Cached:
+    async def _read(self, token_hash: bytes) -> CheckedSession:
         generation = self._generation
         token = await self._database.read(access_tokens.find_access_token, token_hash)
         now = self._clock.now_ms()
@@ -248,14 +254,14 @@ class AccessTokens:
         expires_ms = min(now + CACHE_LIFETIME_MS, token.valid_until_ts or now + CACHE_LIFETIME_MS)
         is_out = token.locked or (token.account_expires_ts is not None and token.account_expires_ts <= now)
         over_limit = await self._active.admit(token.user_id) if self._active and not is_out else None
-        cached = _Cached(
+        cached = CheckedSession(
             self._requester(token, token_hash, over_limit), token.locked, token.account_expires_ts, expires_ms
         )
         if generation == self._generation:
             self._store(token_hash, cached)
         return cached
 
-    def _store(self, token_hash: bytes, cached: _Cached) -> None:
+    def _store(self, token_hash: bytes, cached: CheckedSession) -> None:
         self._forget(token_hash)
         if len(self._cache) >= CACHED_TOKENS:
             self._forget(next(iter(self._cache)))

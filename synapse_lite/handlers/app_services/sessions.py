@@ -1,12 +1,10 @@
 """Application services speak for their users (application service API, "Identity assertion")."""
 
-from collections.abc import Sequence
-
-from attrs import frozen
+from collections.abc import Mapping, Sequence
 
 from synapse_lite.clock import Clock
 from synapse_lite.errors import Errcode, MatrixError, forbidden
-from synapse_lite.handlers.access_tokens import account_expired, message_limit_of, user_locked
+from synapse_lite.handlers.access_tokens import CheckedSession, message_limit_of
 from synapse_lite.handlers.requester import UNLIMITED, Requester
 from synapse_lite.ids import localpart_of
 from synapse_lite.matrix.app_service import AppService
@@ -22,12 +20,8 @@ MAX_CACHED = 20_000
 CACHE_LIFETIME_MS = 60_000
 
 
-@frozen
-class _Cached:
-    requester: Requester
-    locked: bool
-    account_expires_ms: int | None
-    expires_ms: int
+_Speaker = tuple[str, str | None]
+"""A service, and the device of the user by which it speaks."""
 
 
 class AppServiceSessions:
@@ -36,7 +30,7 @@ class AppServiceSessions:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._cache: Cache[tuple[str, str, str | None], _Cached] = Cache(MAX_CACHED)
+        self._cache: Cache[str, Mapping[_Speaker, CheckedSession]] = Cache(MAX_CACHED)
         self._generation = 0
 
     async def speak_for(
@@ -55,31 +49,28 @@ class AppServiceSessions:
         user_id = user_id or service.sender
         if not service.has_user(user_id):
             raise forbidden(f"Application service cannot masquerade as this user ({user_id}).")
-        key = (service.id, user_id, device_id)
-        cached = self._cache.get(key)
+        key = (service.id, device_id)
+        cached = (self._cache.get(user_id) or {}).get(key)
         if cached is None or cached.expires_ms <= self._clock.now_ms():
             generation = self._generation
             cached = await self._database.transact(self._read, service, user_id, device_id)
             if generation == self._generation:
-                self._cache.put(key, cached)
-        if cached.locked and not allow_locked:
-            raise user_locked()
-        until_ms = cached.account_expires_ms
-        if until_ms is not None and until_ms <= self._clock.now_ms() and not allow_locked:
-            raise account_expired()
-        return cached.requester
+                self._cache.put(user_id, {**(self._cache.get(user_id) or {}), key: cached})
+        return cached.admit(self._clock.now_ms(), allow_locked=allow_locked)
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         """Forget what was known of users who changed, here or in another process."""
-        changed = {one.user_id for one in changes if one.kind is Kind.SESSION}
+        changed = {one.user_id for one in changes if one.kind is Kind.SESSION and one.user_id is not None}
         if changed:
             # Whoever is reading the database right now may have read what was before.
             self._generation += 1
-            self._cache.discard(lambda cached: cached.requester.user_id in changed)
+            self._cache.remove_all(changed)
 
     # In a database thread
 
-    def _read(self, txn: Transaction, service: AppService, user_id: str, device_id: str | None) -> _Cached:
+    def _read(
+        self, txn: Transaction, service: AppService, user_id: str, device_id: str | None
+    ) -> CheckedSession:
         found = access_tokens.speak_for(txn, user_id, device_id)
         if found is None and user_id == service.sender:
             accounts.create_account(
@@ -100,7 +91,9 @@ class AppServiceSessions:
             )
             raise MatrixError(400, Errcode.UNKNOWN_DEVICE, message)
         expires_ms = self._clock.now_ms() + CACHE_LIFETIME_MS
-        return _Cached(_requester(service, account), account.locked, account.account_expires_ts, expires_ms)
+        return CheckedSession(
+            _requester(service, account), account.locked, account.account_expires_ts, expires_ms
+        )
 
 
 def _requester(service: AppService, account: AccessToken) -> Requester:
